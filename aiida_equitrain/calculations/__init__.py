@@ -1,0 +1,1 @@
+"""CalcJobs, and thin calcfunctions over science."""

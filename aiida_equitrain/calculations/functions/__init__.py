@@ -1,0 +1,1 @@
+"""Thin calcfunctions over science."""

@@ -1,0 +1,1 @@
+"""Names, enumerations and units; imports nothing of ours."""

@@ -1,0 +1,37 @@
+"""The names that ports, YAML files, job files and reports share."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Role(str, Enum):
+    """What a labelled frame is used for."""
+
+    TRAIN = 'train'
+    VALID = 'valid'
+    TEST = 'test'
+
+
+class Strategy(str, Enum):
+    """How the weights of the foundation are changed (Grandel, Benner, George 2026)."""
+
+    L2_TSP = 'l2-tsp'
+    TRANSFER = 'transfer'
+
+
+class ForceMethod(str, Enum):
+    """How a potential's response to displacements is obtained."""
+
+    FINITE_DIFFERENCES = 'finite-differences'
+    HESSIAN = 'hessian'
+
+
+class Family(str, Enum):
+    """Architecture families of potentials that can be loaded."""
+
+    MACE = 'mace'
+
+
+#: Name of the package under which modules of ours are staged in a job's folder (see ``calculations.staging``).
+JOB_PACKAGE = 'equitrain_job'

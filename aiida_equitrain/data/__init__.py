@@ -1,0 +1,1 @@
+"""Nodes: the potential and the dataset."""

@@ -1,0 +1,1 @@
+"""Scripts that run on the compute machine; they import neither aiida nor aiida_equitrain."""

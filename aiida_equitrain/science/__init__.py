@@ -1,0 +1,1 @@
+"""Pure functions on numpy, ase, phonopy and spglib; never imports aiida."""

@@ -1,0 +1,1 @@
+"""Read the graph and set up the profile."""

@@ -1,0 +1,1 @@
+"""WorkChains: label, finetune, phonons, material."""
