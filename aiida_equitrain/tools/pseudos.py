@@ -1,0 +1,48 @@
+"""The pseudopotential family that ships with the package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from aiida import orm
+from aiida.plugins import DataFactory, GroupFactory
+
+from aiida_equitrain.tools.resources import SHIPPED_FAMILY, pseudo_cutoffs_file, pseudo_folder
+
+#: The three cut-off levels of PseudoDojo; `normal` is the default.
+STRINGENCIES = ('low', 'normal', 'high')
+
+
+def find_family(label: str) -> orm.Group | None:
+    """Return the pseudopotential family of that label, or ``None``."""
+    found = orm.QueryBuilder().append(orm.Group, filters={'label': label}).first()
+    return found[0] if found else None
+
+
+def install_shipped_family(label: str = SHIPPED_FAMILY) -> Any:
+    """Return the family of the shipped UPF files, which is created when absent.
+
+    :raises ValueError: if a file is not the one that the cut-offs were written for.
+    """
+    family = find_family(label)
+    if family is not None:
+        return family
+    table = json.loads(pseudo_cutoffs_file().read_text(encoding='utf-8'))
+    folder = pseudo_folder()
+    for element, row in table['elements'].items():
+        if hashlib.md5((folder / f'{element}.upf').read_bytes()).hexdigest() != row['md5']:
+            raise ValueError(f'the shipped pseudopotential `{element}.upf` was changed: install aiida-equitrain again')
+    family = GroupFactory('pseudo.family.cutoffs').create_from_folder(
+        folder, label, pseudo_type=DataFactory('pseudo.upf')
+    )
+    family.description = 'PseudoDojo 0.4, PBE, scalar-relativistic, standard (CC BY 4.0); the files of aiida-equitrain'
+    for stringency in STRINGENCIES:
+        cutoffs = {
+            element: {'cutoff_wfc': row[stringency], 'cutoff_rho': table['dual'] * row[stringency]}
+            for element, row in table['elements'].items()
+        }
+        family.set_cutoffs(cutoffs, stringency, unit=table['unit'])
+    family.set_default_stringency('normal')
+    return family

@@ -1,0 +1,131 @@
+"""What all tests share: codes that really run, a structure, the starter potential, pseudopotentials, frames."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest_plugins = ['aiida.tools.pytest_fixtures']
+
+FIXTURES = Path(__file__).parent / 'fixtures'
+
+# One thread per job, and pw.x may run as root in a container.
+PREPEND_TEXT = '\n'.join(
+    f'export {name}=1'
+    for name in (
+        'OMP_NUM_THREADS',
+        'OPENBLAS_NUM_THREADS',
+        'MKL_NUM_THREADS',
+        'OMPI_ALLOW_RUN_AS_ROOT',
+        'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM',
+    )
+)
+
+
+@pytest.fixture
+def aiida_localhost(aiida_localhost: Any) -> Any:
+    """Return the computer of the tests without a login shell and without waiting between connections."""
+    aiida_localhost.configure(use_login_shell=False, safe_interval=0.0)
+    return aiida_localhost
+
+
+def _executable(name: str) -> str:
+    """Return the path of a program, beside this Python or on the PATH; skip without it, but fail under CI."""
+    beside = Path(sys.executable).parent / name
+    path = str(beside) if beside.exists() else shutil.which(name)
+    if path is None:
+        reason = f'`{name}` is not on the PATH: this test runs it for real'
+        if os.environ.get('CI', '').lower() in ('1', 'true'):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture
+def make_code(aiida_code_installed: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a factory of codes with the fast options: ``make_code(label, path, plugin)``."""
+
+    def factory(label: str, path: str, plugin: str | None = None) -> Any:
+        return aiida_code_installed(
+            label=label,
+            filepath_executable=path,
+            default_calc_job_plugin=plugin,
+            prepend_text=PREPEND_TEXT,
+            with_mpi=False,
+        )
+
+    return factory
+
+
+@pytest.fixture
+def python_code(make_code: Callable[..., Any]) -> Any:
+    """Return the Python of this environment, which has MACE, Equitrain and phonopy."""
+    return make_code('python', sys.executable)
+
+
+@pytest.fixture
+def pw_code(make_code: Callable[..., Any]) -> Any:
+    """Return Quantum ESPRESSO's ``pw.x``, serial."""
+    return make_code('pw', _executable('pw.x'), 'quantumespresso.pw')
+
+
+@pytest.fixture
+def phonopy_code(make_code: Callable[..., Any]) -> Any:
+    """Return the ``phonopy`` command."""
+    return make_code('phonopy', _executable('phonopy'), 'phonopy.phonopy')
+
+
+@pytest.fixture
+def silicon(aiida_profile: Any) -> Any:
+    """Return silicon, two atoms, PBE lattice constant; unstored."""
+    from aiida.orm import StructureData
+    from ase.build import bulk
+
+    return StructureData(ase=bulk('Si', a=5.47))
+
+
+@pytest.fixture
+def starter(aiida_profile: Any) -> Any:
+    """Return the starter potential, stored."""
+    import json
+
+    from aiida_equitrain.data.potential import PotentialData
+
+    from aiida_equitrain.tools.resources import starter_files
+
+    model, card = starter_files()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        node = PotentialData(model, card=json.loads(card.read_text()), origin='shipped with aiida-equitrain')
+        return node.store()
+
+
+@pytest.fixture
+def pseudo_family(aiida_profile: Any) -> Any:
+    """Return the family of the shipped pseudopotentials; its label is ``pseudo_family.label``."""
+    from aiida_equitrain.tools.pseudos import install_shipped_family
+
+    return install_shipped_family()
+
+
+@pytest.fixture(scope='session')
+def tiny_frames() -> Any:
+    """Return six frames of eight silicon atoms with real PBE labels: five ``train``, one ``valid``."""
+    from aiida_equitrain.science.frames import Frames
+
+    return Frames.load(FIXTURES / 'si8_pbe.npz')
+
+
+@pytest.fixture
+def tiny_dataset(aiida_profile: Any, tiny_frames: Any) -> Any:
+    """Return :func:`tiny_frames` as a stored ``DatasetData``."""
+    from aiida_equitrain.data.dataset import DatasetData
+
+    return DatasetData(tiny_frames, functional='PBE', code='Quantum ESPRESSO 6.7').store()
