@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from job_io import JobFailure  # type: ignore[import-not-found,unused-ignore]
+from job_io import DriverFailure
 
 DTYPES = ('float32', 'float64')
 
@@ -24,7 +24,7 @@ def load_calculator(
     :param head: head of a multi-head model; ``None`` for a model with one head.
     :param device: ``cpu`` or ``cuda`` (or ``cuda:1``, ...).
     :param dtype: ``float32`` or ``float64``; the model is converted.
-    :raises JobFailure: ``device-missing``, ``potential-not-loaded`` or ``bad-input``.
+    :raises DriverFailure: ``cuda_missing``, ``bad_potential`` or ``bad_input``.
     """
     model = load_model(path, family, head, device, dtype)
     from mace.calculators import MACECalculator
@@ -37,9 +37,9 @@ def load_model(
 ) -> Any:
     """Return the torch module of a model file, with one head, on ``device`` and in ``dtype``; parameters as above."""
     if family != 'mace':
-        raise JobFailure('bad-input', f'potentials of the family `{family}` cannot be loaded; only `mace` can')
+        raise DriverFailure('bad_input', f'potentials of the family `{family}` cannot be loaded; only `mace` can')
     if dtype not in DTYPES:
-        raise JobFailure('bad-input', f'`dtype` is `{dtype}`; it must be one of {", ".join(DTYPES)}')
+        raise DriverFailure('bad_input', f'`dtype` is `{dtype}`; it must be one of {", ".join(DTYPES)}')
     check_device(device)
     # mace before e3nn: mace patches torch's loading of e3nn's constants.
     import mace  # noqa: F401
@@ -50,32 +50,32 @@ def load_model(
         model = torch.load(path, map_location=device, weights_only=False)
     except Exception as error:
         message = f'the model file could not be loaded: {type(error).__name__}: {error}'
-        raise JobFailure('potential-not-loaded', message) from error
+        raise DriverFailure('bad_potential', message) from error
     if not hasattr(model, 'atomic_numbers') or not hasattr(model, 'r_max'):
-        raise JobFailure('potential-not-loaded', f'the file holds a {type(model).__name__}, which is no MACE model')
+        raise DriverFailure('bad_potential', f'the file holds a {type(model).__name__}, which is no MACE model')
     return _one_head(model, head).to(device=device, dtype=getattr(torch, dtype))
 
 
 def check_device(device: str) -> None:
     """Refuse a device that is not there, rather than fall back to the CPU in silence.
 
-    :raises JobFailure: ``device-missing`` or ``bad-input``.
+    :raises DriverFailure: ``cuda_missing`` or ``bad_input``.
     """
     import torch
 
     if device == 'cpu':
         return
     if not device.startswith('cuda'):
-        raise JobFailure('bad-input', f'`device` is `{device}`; it must be `cpu` or `cuda`')
+        raise DriverFailure('bad_input', f'`device` is `{device}`; it must be `cpu` or `cuda`')
     if not torch.cuda.is_available():
-        raise JobFailure(
-            'device-missing',
+        raise DriverFailure(
+            'cuda_missing',
             f'`device` is `{device}`, but torch {torch.__version__} finds no CUDA device on this machine; '
             'set `device` to `cpu`, or use a computer with a GPU and a Python with a CUDA torch',
         )
     index = int(device.partition(':')[2] or 0)
     if index >= torch.cuda.device_count():
-        raise JobFailure('device-missing', f'`device` is `{device}`, but there are {torch.cuda.device_count()} GPUs')
+        raise DriverFailure('cuda_missing', f'`device` is `{device}`, but there are {torch.cuda.device_count()} GPUs')
 
 
 def set_threads(threads: int) -> None:
@@ -93,15 +93,13 @@ def _one_head(model: Any, head: str | None) -> Any:
     """Return the model reduced to ``head``, as neither Equitrain nor the Hessian knows about heads."""
     heads = _heads(model)
     if head is not None and head not in heads:
-        raise JobFailure('potential-not-loaded', f'the potential has no head `{head}`; it has {", ".join(heads)}')
+        raise DriverFailure('bad_potential', f'the potential has no head `{head}`; it has {", ".join(heads)}')
     if len(heads) == 1:
         return model
     if head is None:
         default = [name for name in heads if name.lower() == 'default']
         if not default:
-            raise JobFailure(
-                'potential-not-loaded', f'the potential has several heads: choose one of {", ".join(heads)}'
-            )
+            raise DriverFailure('bad_potential', f'the potential has several heads: choose one of {", ".join(heads)}')
         head = default[0]
     from mace.tools.scripts_utils import remove_pt_head
 
