@@ -1,0 +1,319 @@
+"""Train with Equitrain, one epoch at a time, in a loop that can be watched, stopped and continued.
+
+``equitrain.train`` is one closed call: no hook per epoch, no early stopping, no state of the last epoch, and NaN losses
+are left out of its averages (an epoch of nothing but NaN counts as an error of 0.0 and would be kept as the best). So
+this loop calls the same functions of Equitrain that ``equitrain.train`` calls, in the same order: ``get_dataloaders``,
+``create_optimizer``, ``create_scheduler``, ``train_one_epoch``, ``evaluate_main``. Nothing of Equitrain is replaced,
+and uninterrupted training gives the same weights as ``equitrain.train``, bit for bit (tests/drivers/test_train.py).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from equitrain import get_args_parser_train
+from equitrain.argparser import get_loss_monitor
+from equitrain.backends.torch_backend import train_one_epoch
+from equitrain.backends.torch_evaluate import evaluate_main
+from equitrain.backends.torch_model import get_model
+from equitrain.backends.torch_optimizer import create_optimizer
+from equitrain.backends.torch_scheduler import SchedulerWrapper, create_scheduler
+from equitrain.backends.torch_utils import set_dtype, set_seeds
+from equitrain.data.backend_torch.loaders import get_dataloaders
+from equitrain.finetune import TorchDeltaFineTuneWrapper
+from equitrain.logger import FileLogger
+from job_io import DriverFailure
+
+QUANTITIES = ('energy', 'forces', 'stress')
+#: Hyperparameters that are not arguments of Equitrain.
+NOT_EQUITRAIN = ('freeze_layers', 'best_by', 'patience', 'device', 'threads')
+#: Seconds between checkpoints that are written in case that the job is killed.
+CHECKPOINT_SECONDS = 60.0
+
+
+class WatchedLogger(FileLogger):  # type: ignore[misc,unused-ignore]
+    """Equitrain's logger; turns its silent skipping of frames that do not fit into memory into a failure."""
+
+    def log(self, level: int, message: Any, force: bool = False) -> None:
+        """Log, unless the message says that a frame was left out."""
+        if 'OOM error' in str(message):
+            raise DriverFailure('out_of_memory', f'the device has too little memory for the batch: {message}')
+        super().log(level, message, force)
+
+
+@dataclass
+class Best:
+    """The best epoch so far, and its weights."""
+
+    epoch: int = 0
+    value: float = math.inf
+    state: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Outcome:
+    """How training ended: ``finished``, ``patience``, ``walltime`` or ``diverged``."""
+
+    reason: str
+    message: str = ''
+
+
+def wrap(model: Any, strategy: str, hyperparameters: dict[str, Any]) -> Any:
+    """Return Equitrain's module for a strategy; strategies differ only here.
+
+    :param model: a bare MACE model in the precision of the training.
+    :param strategy: ``l2-tsp`` (additive deltas on the first layers) or ``transfer`` (all weights).
+    """
+    args = equitrain_arguments(hyperparameters)
+    args.model, args.model_wrapper = model, 'mace'
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    base = get_model(args)
+    if strategy == 'transfer':
+        return base
+    if strategy == 'l2-tsp':
+        return TorchDeltaFineTuneWrapper(base, freeze_layers=hyperparameters['freeze_layers'])
+    raise DriverFailure('bad_input', f'the strategy `{strategy}` is unknown; there are `l2-tsp` and `transfer`')
+
+
+def equitrain_arguments(hyperparameters: dict[str, Any]) -> Any:
+    """Return Equitrain's training arguments, with our hyperparameters set."""
+    args = get_args_parser_train().parse_args([])
+    for name, value in hyperparameters.items():
+        if name not in NOT_EQUITRAIN:
+            setattr(args, name, value)
+    args.loss_monitor = 'mae'
+    for quantity in QUANTITIES:
+        if getattr(args, f'loss_type_{quantity}') is None:
+            setattr(args, f'loss_type_{quantity}', args.loss_type)
+    if any(getattr(args, f'loss_type_{quantity}') != args.loss_type for quantity in QUANTITIES):
+        args.loss_type = 'mixed'
+    args.num_workers, args.tqdm, args.verbose = 0, False, 0
+    return args
+
+
+def export(module: Any, path: str | Path) -> None:
+    """Write the plain model with the module's present weights, as ``equitrain-export`` does."""
+    model = module.model
+    if hasattr(module, 'export'):
+        # The foundation's weights are frozen under deltas; the exported file must not be.
+        frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        module.export(str(path))
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+    else:
+        torch.save(model, path)
+
+
+class Trainer:
+    """Train a wrapped model on preprocessed files.
+
+    :param module: what :func:`wrap` returned.
+    :param hyperparameters: the complete set.
+    :param files: ``train`` and ``valid`` HDF5 files.
+    :param fingerprint: what a checkpoint must agree with to be continued.
+    :param watch: called after each epoch with this trainer.
+    :param deadline: ``time.time()`` after which no further epoch is begun.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        hyperparameters: dict[str, Any],
+        seed: int,
+        files: dict[str, str],
+        fingerprint: str = '',
+        watch: Callable[[Trainer], None] | None = None,
+        deadline: float = math.inf,
+    ) -> None:
+        from accelerate import Accelerator
+
+        self.hyperparameters, self.fingerprint = hyperparameters, fingerprint
+        self.watch, self.deadline = watch, deadline
+        self.args = args = equitrain_arguments(hyperparameters)
+        args.seed, args.train_file, args.valid_file = seed, files['train'], files['valid']
+        set_seeds(seed)
+        set_dtype(args.dtype)
+        args.loss_monitor = get_loss_monitor(args)
+        self.accelerator = Accelerator(step_scheduler_with_optimizer=False, cpu=hyperparameters['device'] == 'cpu')
+        self.logger = WatchedLogger(enable_logging=True, logger_name='equitrain', verbosity=1)
+        self.train_loader, self.valid_loader, _ = get_dataloaders(
+            args, module.atomic_numbers, module.r_max, self.accelerator
+        )
+        optimizer = create_optimizer(args, module)
+        scheduler = create_scheduler(args, optimizer)
+        self.module, self.optimizer, scheduler = self.accelerator.prepare(module, optimizer, scheduler)
+        self.scheduler = SchedulerWrapper(args, scheduler)
+        self.average = self._average()
+        self.epoch, self.rows, self.best = 0, [], Best()  # type: tuple[int, list[dict[str, float]], Best]
+        self.seconds, self.killed, self.longest = 0.0, False, 0.0
+
+    def _average(self) -> Any:
+        if not self.hyperparameters['ema']:
+            return None
+        from torch_ema import ExponentialMovingAverage
+
+        return ExponentialMovingAverage(self.module.parameters(), decay=self.hyperparameters['ema_decay'])
+
+    def run(self, checkpoint: str | Path | None = None) -> Outcome:
+        """Train until the epochs, the patience or the time run out, or until a loss is not finite.
+
+        :param checkpoint: where the state is kept in case that the job is killed.
+        """
+        signal.signal(signal.SIGTERM, self._terminate)
+        written = time.time()
+        if not self.rows:
+            start = time.time()
+            self._record(None, self._evaluate(), start)
+        while self.epoch < self.hyperparameters['epochs']:
+            start = time.time()
+            if self._patience_is_over():
+                return Outcome('patience', f'no better epoch than {self.best.epoch} in {self.epoch - self.best.epoch}')
+            self.epoch += 1
+            train, _ = train_one_epoch(
+                args=self.args, model=self.module, model_ema=self.average, accelerator=self.accelerator,
+                dataloader=self.train_loader, optimizer=self.optimizer, errors=None, epoch=self.epoch,
+                logger=self.logger,
+            )  # fmt: skip
+            valid = self._evaluate()
+            row = self._record(train, valid, start)
+            if not self._is_finite(train, valid):
+                return Outcome('diverged', f'the loss was not a finite number in epoch {self.epoch}')
+            self._keep_if_best(row)
+            monitored = train if self.args.scheduler_monitor == 'train' else valid
+            self.scheduler.step(metric=monitored.main['total'].avg)
+            self.longest = max(self.longest, time.time() - start)
+            if self.watch:
+                self.watch(self)
+            if self.killed or time.time() + 1.2 * self.longest > self.deadline:
+                return Outcome('walltime', f'the time ran out after epoch {self.epoch}')
+            if checkpoint and time.time() - written > CHECKPOINT_SECONDS:
+                self.save(checkpoint)
+                written = time.time()
+        return Outcome('finished')
+
+    def _terminate(self, *_: Any) -> None:
+        self.killed = True
+
+    def _patience_is_over(self) -> bool:
+        patience = self.hyperparameters['patience']
+        return patience is not None and self.epoch - self.best.epoch >= patience and self.epoch > 0
+
+    def _evaluate(self) -> Any:
+        losses, _ = evaluate_main(
+            self.args, model=self.module, accelerator=self.accelerator, dataloader=self.valid_loader
+        )
+        return losses
+
+    def _is_finite(self, train: Any, valid: Any) -> bool:
+        # Equitrain's averages leave out what is not finite, so what is missing from them shows it.
+        counts = (train.main['total'].count, valid.main['total'].count)
+        return counts == (len(self.train_loader.dataset), len(self.valid_loader.dataset))
+
+    def _record(self, train: Any, valid: Any, start: float) -> dict[str, float]:
+        row: dict[str, float] = {'epoch': self.epoch, 'learning_rate': self.optimizer.param_groups[0]['lr']}
+        for name, losses in (('train', train), ('valid', valid)):
+            row[f'{name}_loss'] = _average_of(losses.main if losses else None, 'total')
+            errors = None if losses is None else losses.get('mae', losses.main)
+            for quantity in QUANTITIES:
+                row[f'{name}_{quantity}_mae'] = _average_of(errors, quantity)
+        row['seconds'] = time.time() - start
+        self.seconds += row['seconds']
+        self.rows.append(row)
+        return row
+
+    def _keep_if_best(self, row: dict[str, float]) -> None:
+        chosen = self.hyperparameters['best_by']
+        value = row['valid_loss'] if chosen == 'total' else row[f'valid_{chosen}_mae']
+        if value < self.best.value:
+            self.best = Best(self.epoch, value, {key: item.detach().clone() for key, item in self.trained().items()})
+
+    def trained(self) -> dict[str, torch.Tensor]:
+        """Return the parameters that are trained, by name; everything else stays as it is in the foundation."""
+        return {name: item for name, item in self.module.named_parameters() if item.requires_grad}
+
+    def use_best(self) -> None:
+        """Put the best weights into the module.
+
+        :raises DriverFailure: if no epoch gave a finite validation error.
+        """
+        if not self.best.state:
+            raise DriverFailure('no_model', 'no epoch gave a finite validation error, so there is no model to keep')
+        self._put(self.best.state)
+
+    def _put(self, state: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.trained().items():
+                parameter.copy_(state[name])
+
+    def save(self, path: str | Path) -> None:
+        """Write all that training needs to go on as if it had not been interrupted."""
+        kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+        content = {
+            'fingerprint': self.fingerprint,
+            'epoch': self.epoch,
+            'trained': dict(self.trained()),
+            'optimizer': self.optimizer.state_dict(),
+            'scheduler': self.scheduler.scheduler.state_dict(),
+            'average': self.average.state_dict() if self.average else None,
+            'best': vars(self.best),
+            'rows': self.rows,
+            'seconds': self.seconds,
+            'random': {
+                'torch': torch.get_rng_state(),
+                'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                'numpy': [kind, keys.tolist(), *rest],
+                'python': random.getstate(),
+            },
+        }
+        partial = Path(f'{path}.part')
+        torch.save(content, partial)
+        partial.replace(path)
+
+    def load(self, path: str | Path) -> None:
+        """Continue from what :meth:`save` wrote; nothing in the file is run.
+
+        :raises DriverFailure: if it is no checkpoint of this training.
+        """
+        try:
+            content = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+            fingerprint = content['fingerprint']
+        except Exception as error:
+            raise DriverFailure('bad_checkpoint', f'the checkpoint cannot be read: {error}') from error
+        if fingerprint != self.fingerprint:
+            raise DriverFailure(
+                'bad_checkpoint',
+                'the checkpoint belongs to another training: the foundation, the dataset, the strategy, the seed or a '
+                'hyperparameter differs; give the same inputs, or leave out `checkpoint`',
+            )
+        self._put(content['trained'])
+        self.optimizer.load_state_dict(content['optimizer'])
+        self.scheduler.scheduler.load_state_dict(content['scheduler'])
+        if self.average:
+            self.average.load_state_dict(content['average'])
+        self.epoch, self.rows, self.seconds = content['epoch'], content['rows'], content['seconds']
+        self.best = Best(**content['best'])
+        state = content['random']
+        torch.set_rng_state(state['torch'].cpu())
+        if state['cuda'] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([item.cpu() for item in state['cuda']])
+        kind, keys, *rest = state['numpy']
+        np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+        random.setstate(tuple(tuple(item) if isinstance(item, list) else item for item in state['python']))
+
+
+def _average_of(losses: Any, name: str) -> float:
+    """Return an average of Equitrain's, NaN where nothing finite went into it."""
+    meter = losses[name] if losses else None
+    return float(meter.avg) if meter is not None and meter.count else math.nan
