@@ -16,18 +16,6 @@ pytest_plugins = ['aiida.tools.pytest_fixtures']
 
 FIXTURES = Path(__file__).parent / 'fixtures'
 
-# One thread per job, and pw.x may run as root in a container.
-PREPEND_TEXT = '\n'.join(
-    f'export {name}=1'
-    for name in (
-        'OMP_NUM_THREADS',
-        'OPENBLAS_NUM_THREADS',
-        'MKL_NUM_THREADS',
-        'OMPI_ALLOW_RUN_AS_ROOT',
-        'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM',
-    )
-)
-
 
 @pytest.fixture
 def aiida_localhost(aiida_localhost: Any) -> Any:
@@ -51,6 +39,7 @@ def _executable(name: str) -> str:
 @pytest.fixture
 def make_code(aiida_code_installed: Callable[..., Any]) -> Callable[..., Any]:
     """Return a factory of codes with the fast options: ``make_code(label, path, plugin)``."""
+    from aiida_equitrain.tools.setup import PREPEND_TEXT
 
     def factory(label: str, path: str, plugin: str | None = None) -> Any:
         return aiida_code_installed(
@@ -97,7 +86,6 @@ def starter(aiida_profile: Any) -> Any:
     import json
 
     from aiida_equitrain.data.potential import PotentialData
-
     from aiida_equitrain.tools.resources import starter_files
 
     model, card = starter_files()

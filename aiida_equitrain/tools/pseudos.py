@@ -34,9 +34,8 @@ def install_shipped_family(label: str = SHIPPED_FAMILY) -> Any:
     for element, row in table['elements'].items():
         if hashlib.md5((folder / f'{element}.upf').read_bytes()).hexdigest() != row['md5']:
             raise ValueError(f'the shipped pseudopotential `{element}.upf` was changed: install aiida-equitrain again')
-    family = GroupFactory('pseudo.family.cutoffs').create_from_folder(
-        folder, label, pseudo_type=DataFactory('pseudo.upf')
-    )
+    factory: Any = GroupFactory('pseudo.family.cutoffs')
+    family = factory.create_from_folder(folder, label, pseudo_type=DataFactory('pseudo.upf'))
     family.description = 'PseudoDojo 0.4, PBE, scalar-relativistic, standard (CC BY 4.0); the files of aiida-equitrain'
     for stringency in STRINGENCIES:
         cutoffs = {

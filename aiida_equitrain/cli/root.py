@@ -1,0 +1,45 @@
+"""The command ``aiida-equitrain``: subcommands are imported only when they are called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+import aiida_equitrain
+
+#: Subcommands and their line in the help. ``name`` is ``cmd_<name>`` in ``aiida_equitrain.cli.<name>``.
+COMMANDS = {
+    'setup': 'Create what a profile lacks: computer, codes, pseudopotentials, foundation potential.',
+    'launch': 'Run a job, such as the main job on a crystal structure.',
+    'report': 'Write the page of results of a finished job.',
+    'compare': 'Compare the phonons of two phonopy.yaml files; needs no profile.',
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose help needs no import of its subcommands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a subcommand."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f'aiida_equitrain.cli.{cmd_name}')
+        command: click.Command = getattr(module, f'cmd_{cmd_name}')
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of subcommands."""
+        with formatter.section('Commands'):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group('aiida-equitrain', cls=LazyGroup, context_settings={'help_option_names': ['-h', '--help']})
+@click.option('-p', '--profile', metavar='NAME', help='AiiDA profile; by default the default profile.')
+@click.version_option(aiida_equitrain.__version__, prog_name='aiida-equitrain')
+def cmd_root(profile: str | None) -> None:
+    """From a crystal structure to a fine-tuned machine-learning potential and its phonons."""

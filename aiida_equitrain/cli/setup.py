@@ -1,0 +1,51 @@
+"""``aiida-equitrain setup``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from aiida_equitrain.cli.profile import with_profile
+
+COLOURS = {'found': 'blue', 'created': 'green', 'note': 'yellow', 'missing': 'red'}
+
+
+@click.command('setup')
+@click.option('--check', is_flag=True, help='Change nothing; try everything that is there.')
+@click.option('--offline', is_flag=True, help='Use the pseudopotentials and the starter potential of the package.')
+@click.option('--computer', default='localhost', show_default=True, help='Computer of the codes.')
+@click.option('--python', metavar='PATH', help='Python with MACE, Equitrain and phonopy.  [default: this one]')
+@click.option('--pw', metavar='PATH', help='pw.x of Quantum ESPRESSO.  [default: from the PATH]')
+@click.option('--phonopy', metavar='PATH', help='phonopy.  [default: beside the Python, or from the PATH]')
+@with_profile
+def cmd_setup(
+    check: bool, offline: bool, computer: str, python: str | None, pw: str | None, phonopy: str | None
+) -> None:
+    """Create what the profile lacks for the main job, and try it.
+
+    What exists is never changed. Online, PseudoDojo's PBE table and MACE-MP-0b3 are downloaded and their checksums are
+    held; without internet, or with --offline, the files of the package are used.
+    """
+    complete = True
+    if not check:
+        from aiida_equitrain.tools.setup import Options, run_setup
+
+        options = Options(offline=offline, computer=computer, python=python, pw=pw, phonopy=phonopy)
+        for item in run_setup(options, progress=_show_download if sys.stderr.isatty() else None):
+            complete &= item.state != 'missing'
+            click.echo(f'{click.style(f"{item.state:>8}", fg=COLOURS[item.state])}  {item.name}: {item.text}')
+    from aiida_equitrain.tools.checks import run_checks
+
+    for result in run_checks(computer):
+        complete &= result.passed
+        word = click.style('      ok', fg='green') if result.passed else click.style('  FAILED', fg='red', bold=True)
+        click.echo(f'{word}  {result.name}: {result.text}')
+    if not complete:
+        raise click.ClickException('the set-up is not complete: see the lines above')
+
+
+def _show_download(done: int, total: int) -> None:
+    """Show how much of a download has arrived, in one line."""
+    share = f' of {total / 1e6:.0f}' if total else ''
+    click.echo(f'\r    download {done / 1e6:.0f}{share} MB ', err=True, nl=done == total)

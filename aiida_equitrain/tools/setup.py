@@ -1,0 +1,288 @@
+"""Create what a profile lacks for the main job; what exists is not changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.common.exceptions import NotExistent
+from aiida.manage.configuration import get_config
+
+from aiida_equitrain.tools import defaults
+from aiida_equitrain.tools.download import DownloadError, Pins, fetch_pinned
+from aiida_equitrain.tools.pseudos import find_family, install_shipped_family
+from aiida_equitrain.tools.resources import SHIPPED_FAMILY, starter_files
+
+#: MACE-MP-0b3 as mace-torch 0.3.16 names it (`medium-0b3`). The publisher gives no SHA-256 beside the release; this one
+#: stands, the same, in several independent public records of that file.
+MACE_MP_0B3_URL = 'https://github.com/ACEsuit/mace-mp/releases/download/mace_mp_0b3/mace-mp-0b3-medium.model'
+MACE_MP_0B3_SHA256 = '2f2be696351ac9e94fbe01cdfb6f017679acdbd2db7645209ef55fec9826b012'
+MACE_MP_0B3_CARD = {
+    'name': 'MACE-MP-0b3',
+    'description': 'Foundation potential for 89 elements, trained on the Materials Project (PBE+U).',
+    'functional': 'PBE+U',
+    'starter': False,
+    'url': MACE_MP_0B3_URL,
+}
+
+#: One thread per job: the WorkChains keep as many jobs in flight as they are told to. MPI may start as root.
+PREPEND_TEXT = '\n'.join(
+    f'export {name}=1'
+    for name in (
+        'OMP_NUM_THREADS',
+        'OPENBLAS_NUM_THREADS',
+        'MKL_NUM_THREADS',
+        'OMPI_ALLOW_RUN_AS_ROOT',
+        'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM',
+    )
+)
+#: Seconds between two looks at the queue; 0 would keep a core busy with looking.
+POLL_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Item:
+    """What became of one part of the set-up.
+
+    :param state: ``found``, ``created``, ``note`` (something to know) or ``missing``.
+    :param text: one sentence, for ``missing`` with the remedy.
+    """
+
+    name: str
+    state: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may choose.
+
+    :param python: path of a Python with MACE, Equitrain and phonopy; by default the one that runs this.
+    :param pw: path of ``pw.x``; by default from the PATH.
+    :param phonopy: path of ``phonopy``; by default beside that Python, else from the PATH.
+    :param family_url: base address of PseudoDojo's archives, for a mirror.
+    """
+
+    offline: bool = False
+    computer: str = defaults.COMPUTER
+    python: str | None = None
+    pw: str | None = None
+    phonopy: str | None = None
+    foundation_url: str = MACE_MP_0B3_URL
+    foundation_sha256: str | None = MACE_MP_0B3_SHA256
+    family_url: str | None = None
+
+
+def run_setup(options: Options, progress: Callable[[int, int], None] | None = None) -> Iterator[Item]:
+    """Create what is absent in the loaded profile, and yield what was done, part by part."""
+    computer, item = ensure_computer(options.computer)
+    yield item
+    if computer is not None:
+        yield from ensure_codes(computer, options)
+    yield from ensure_family(options)
+    yield from ensure_foundation(options, progress)
+
+
+def pins() -> Pins:
+    """Return the recorded SHA-256 sums of the loaded profile's configuration."""
+    return Pins(Path(get_config().dirpath) / 'equitrain' / 'downloads.json')
+
+
+def ensure_computer(label: str) -> tuple[orm.Computer | None, Item]:
+    """Return the computer, which is created when it is the local one and absent."""
+    try:
+        computer = orm.load_computer(label)
+    except NotExistent:
+        if label != defaults.COMPUTER:
+            text = f'there is no computer `{label}`: make it with `verdi computer setup` and `verdi computer configure`'
+            return None, Item('computer', 'missing', text)
+        computer = _create_localhost(label)
+        return computer, Item('computer', 'created', f'`{label}`, jobs run in {computer.get_workdir()}')
+    if not computer.is_configured:
+        text = f'`{label}` is not configured: `verdi computer configure {computer.transport_type} {label}`'
+        return None, Item('computer', 'missing', text)
+    return computer, Item('computer', 'found', f'`{label}`, jobs run in {computer.get_workdir()}')
+
+
+def _create_localhost(label: str) -> orm.Computer:
+    from aiida.manage import get_manager
+
+    profile = get_manager().get_profile()
+    name = profile.name if profile is not None else 'equitrain'
+    computer = orm.Computer(
+        label=label,
+        hostname='localhost',
+        description='This machine; made by aiida-equitrain setup',
+        transport_type='core.local',
+        scheduler_type='core.direct',
+        workdir=str(Path(get_config().dirpath) / 'scratch' / name),
+    ).store()
+    computer.configure(safe_interval=0.0, use_login_shell=False)
+    computer.set_minimum_job_poll_interval(POLL_INTERVAL_S)
+    computer.set_default_mpiprocs_per_machine(1)
+    return computer
+
+
+def ensure_codes(computer: orm.Computer, options: Options) -> Iterator[Item]:
+    """Create the codes ``python``, ``pw`` and ``phonopy`` that are absent."""
+    local = computer.transport_type == 'core.local'
+    python = options.python or (sys.executable if local else None)
+    beside = Path(python).parent / 'phonopy' if python else None
+    phonopy = options.phonopy or (str(beside) if local and beside and beside.exists() else None)
+    paths = {
+        defaults.PYTHON_CODE: (python, None, 'Python with MACE, Equitrain and phonopy: `--python PATH`'),
+        defaults.PW_CODE: (
+            options.pw or (shutil.which('pw.x') if local else None),
+            'quantumespresso.pw',
+            "Quantum ESPRESSO's `pw.x`: `apt-get install quantum-espresso libopenblas0-pthread`, or `--pw PATH`",
+        ),
+        defaults.PHONOPY_CODE: (
+            phonopy or (shutil.which('phonopy') if local else None),
+            'phonopy.phonopy',
+            'the command `phonopy`: `pip install phonopy`, or `--phonopy PATH`',
+        ),
+    }
+    for label, (path, plugin, wanted) in paths.items():
+        yield _ensure_code(computer, label, path, plugin, wanted)
+
+
+def _ensure_code(computer: orm.Computer, label: str, path: str | None, plugin: str | None, wanted: str) -> Item:
+    full_label = f'{label}@{computer.label}'
+    try:
+        code = orm.load_code(full_label)
+        return Item(label, 'found', f'`{full_label}` is {code.get_executable()}')
+    except NotExistent:
+        pass
+    if path is None:
+        return Item(label, 'missing', f'no code `{full_label}`, and nothing to make it of. Needed is {wanted}')
+    orm.InstalledCode(
+        label=label,
+        computer=computer,
+        # The path as given: a virtual environment's Python is a link, and loses its packages when resolved.
+        filepath_executable=str(Path(path).absolute()) if computer.transport_type == 'core.local' else path,
+        default_calc_job_plugin=plugin,
+        prepend_text=PREPEND_TEXT,
+        with_mpi=False,
+        description='Serial, one thread; made by aiida-equitrain setup',
+    ).store()
+    return Item(label, 'created', f'`{full_label}` is {path}')
+
+
+def ensure_family(options: Options) -> Iterator[Item]:
+    """Install PseudoDojo's PBE table; offline, or when that fails, the shipped files."""
+    name = 'pseudopotentials'
+    for label in defaults.FAMILIES if options.offline else (defaults.ONLINE_FAMILY,):
+        family = find_family(label)
+        if family is not None:
+            yield Item(name, 'found', f'`{label}`, {family.count()} elements')
+            return
+    if not options.offline:
+        try:
+            family = _install_pseudo_dojo(options)
+            yield Item(name, 'created', f'`{family.label}`, {family.count()} elements')
+            return
+        except DownloadError as exception:
+            yield Item(name, 'note', f'{exception}; the files of the package are used instead')
+    state = 'created' if find_family(SHIPPED_FAMILY) is None else 'found'
+    family = install_shipped_family()
+    yield Item(name, state, f'`{family.label}`, {family.count()} elements: {" ".join(sorted(family.elements))}')
+
+
+def _install_pseudo_dojo(options: Options) -> Any:
+    """Download PseudoDojo's archive and table of hints, and make the family of them with aiida-pseudo.
+
+    :raises DownloadError: if that is not possible.
+    """
+    from aiida_pseudo.cli.install import install_pseudo_dojo
+    from aiida_pseudo.data.pseudo import UpfData
+    from aiida_pseudo.groups.family.pseudo_dojo import PseudoDojoConfiguration, PseudoDojoFamily
+
+    configuration = PseudoDojoConfiguration('0.4', 'PBE', 'SR', 'standard', 'upf')
+    label = PseudoDojoFamily.format_configuration_label(configuration)
+    base = options.family_url or PseudoDojoFamily.url_base
+    with tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for url in (PseudoDojoFamily.get_url_archive(label), PseudoDojoFamily.get_url_metadata(label)):
+            file_name = url.rpartition('/')[2]
+            files[url] = Path(folder, file_name)
+            fetch_pinned(file_name, base + file_name, files[url], pins())
+        archive, metadata = files.values()
+        try:
+            family = install_pseudo_dojo(configuration, archive, metadata, UpfData, label, str(configuration))
+        except (SystemExit, OSError, ValueError) as exception:
+            # aiida-pseudo prints the reason and leaves the program; a set-up goes on.
+            raise DownloadError(f'the archive of {label} could not be installed') from exception
+    family.set_default_stringency('normal')
+    return family
+
+
+def ensure_foundation(options: Options, progress: Callable[[int, int], None] | None = None) -> Iterator[Item]:
+    """Store MACE-MP-0b3; offline, or when that fails, the starter potential of the package."""
+    name = 'foundation'
+    node = defaults.find_foundation(defaults.ONLINE_FOUNDATION)
+    if node is not None:
+        yield Item(name, 'found', _describe(node))
+        return
+    if not options.offline:
+        try:
+            yield Item(name, 'created', _describe(_download_foundation(options, progress)))
+            return
+        except DownloadError as exception:
+            yield Item(name, 'note', f'{exception}; the starter potential of the package is used instead')
+    try:
+        yield _ensure_starter(name)
+    except (DownloadError, OSError) as exception:
+        yield Item(name, 'missing', str(exception))
+
+
+def _download_foundation(options: Options, progress: Callable[[int, int], None] | None) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, options.foundation_url.rpartition('/')[2])
+        fetch_pinned(
+            defaults.ONLINE_FOUNDATION,
+            options.foundation_url,
+            target,
+            pins(),
+            sha256=options.foundation_sha256,
+            progress=progress,
+        )
+        return _store_potential(target, MACE_MP_0B3_CARD, options.foundation_url, defaults.ONLINE_FOUNDATION)
+
+
+def _ensure_starter(name: str) -> Item:
+    from hashlib import sha256
+
+    model, card = starter_files()
+    digest = sha256(model.read_bytes()).hexdigest()
+    node = defaults.find_foundation(defaults.STARTER)
+    if node is not None and node.sha256 == digest:
+        return Item(name, 'found', _describe(node))
+    content = json.loads(card.read_text(encoding='utf-8'))
+    node = _store_potential(model, content, 'shipped with aiida-equitrain', defaults.STARTER)
+    return Item(name, 'created', f'{_describe(node)}. It is a starter, not MACE-MP: small, and for a few crystals only')
+
+
+def _store_potential(path: Path, card: dict[str, Any], origin: str, label: str) -> Any:
+    from aiida_equitrain.data.potential import PotentialData
+
+    with warnings.catch_warnings():
+        # That it is a starter is said in the item.
+        warnings.simplefilter('ignore')
+        try:
+            node = PotentialData(path, card=card, origin=origin)
+            node.label = label
+            return node.store()
+        except (ValueError, TypeError) as exception:
+            raise DownloadError(f'{origin} is no potential: {exception}') from exception
+
+
+def _describe(node: Any) -> str:
+    return f'`{node.label}` (PK {node.pk}), {node.n_parameters} parameters, {len(node.elements)} elements'

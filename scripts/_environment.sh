@@ -1,0 +1,155 @@
+# Shared by quickstart.sh and test.sh; sourced, not run. Makes .venv with the package in it.
+# What is there already is used again. Everything lies in the checkout, except packages of Debian.
+#
+# TORCH=cuda       the torch of PyPI (gigabytes of CUDA packages) instead of a CPU one
+# PYTHON=python3   the Python to make .venv of
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+VENV="$ROOT/.venv"
+STATE="$ROOT/.quickstart"
+LOG="$STATE/setup.log"
+TORCH_VERSION=2.13.0
+
+# Nothing may be left behind in the home folder.
+export AIIDA_PATH="$ROOT/.aiida"
+export XDG_CACHE_HOME="$STATE/cache" XDG_CONFIG_HOME="$STATE/config" MPLCONFIGDIR="$STATE/matplotlib"
+export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+# One thread per job; as many jobs at once as there are cores.
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+say() { printf '%s\n' "$*"; }
+
+fail() {
+    printf 'aiida-equitrain: %s\n' "$*" >&2
+    exit 1
+}
+
+# step TEXT COMMAND...: one line on the terminal, all output in the log, the end of which is shown on failure.
+step() {
+    local text="$1" start=$SECONDS
+    shift
+    printf '  %s ... ' "$text"
+    if "$@" >>"$LOG" 2>&1; then
+        printf 'done (%d s)\n' "$((SECONDS - start))"
+    else
+        printf 'FAILED\n'
+        tail -n 15 "$LOG" >&2
+        fail "\"$text\" failed; the whole log is $LOG"
+    fi
+}
+
+# as_root COMMAND...: run it as root, directly or through a sudo that asks for no password.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+can_install() {
+    command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
+}
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+}
+
+ensure_pw() {
+    if command -v pw.x >/dev/null; then
+        return
+    fi
+    can_install || fail "pw.x of Quantum ESPRESSO is not on the PATH and cannot be installed from here: run" \
+        "\"sudo apt-get install quantum-espresso libopenblas0-pthread\" (Debian, Ubuntu) or put a pw.x of your own on the PATH."
+    # Without OpenBLAS, Debian's pw.x is six times slower.
+    step 'Quantum ESPRESSO and OpenBLAS from Debian (a few minutes)' apt_install quantum-espresso libopenblas0-pthread
+    command -v pw.x >/dev/null || fail 'quantum-espresso was installed, but there is no pw.x on the PATH: put it there.'
+}
+
+python_is_enough() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+ensure_python() {
+    PYTHON="${PYTHON:-}"
+    local candidate
+    for candidate in ${PYTHON:-python3.11 python3 python3.12 python3.13}; do
+        if command -v "$candidate" >/dev/null && python_is_enough "$candidate"; then
+            PYTHON="$candidate"
+            break
+        fi
+        PYTHON=''
+    done
+    [ -n "$PYTHON" ] || fail 'Python 3.11 or newer is not on the PATH: install it (Debian 12: "sudo apt-get install python3' \
+        'python3-venv") or name it with PYTHON=/path/to/python3.'
+    "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null && return
+    can_install || fail "$PYTHON cannot make virtual environments: run \"sudo apt-get install python3-venv\"."
+    step "python3-venv from Debian" apt_install python3-venv
+}
+
+# The stamp of what .venv was made of: it is made anew when the requirements change.
+stamp_of() {
+    { cat "$ROOT/pyproject.toml"; printf '%s %s %s' "$1" "${TORCH:-cpu}" "$ROOT"; } | sha256sum | cut -d' ' -f1
+}
+
+install_torch() {
+    case "${TORCH:-cpu}" in
+        cuda) "$VENV/bin/pip" install --progress-bar off "torch==$TORCH_VERSION" ;;
+        cpu) install_cpu_torch ;;
+        *) fail "TORCH=${TORCH} is not known: use TORCH=cpu or TORCH=cuda." ;;
+    esac
+}
+
+# PyPI's torch wants CUDA packages of gigabytes, which no CPU needs. Some mirrors have a CPU build under the plain name; else
+# torch is installed alone, then what it needs beside CUDA.
+install_cpu_torch() {
+    local wanted
+    wanted="$("$VENV/bin/pip" install --dry-run --quiet --report - "torch==$TORCH_VERSION" 2>/dev/null |
+        grep -ciE '"name": "(nvidia|triton|cuda)' || true)"
+    if [ "${wanted:-0}" = 0 ]; then
+        "$VENV/bin/pip" install --progress-bar off "torch==$TORCH_VERSION"
+    else
+        "$VENV/bin/pip" install --progress-bar off --no-deps "torch==$TORCH_VERSION"
+        "$VENV/bin/pip" install --progress-bar off filelock typing-extensions sympy networkx jinja2 fsspec
+    fi
+}
+
+# AIIDA_PATH for those who activate the environment, so that `verdi` and `aiida-equitrain` find the profile.
+extend_activation() {
+    grep -q 'aiida-equitrain' "$VENV/bin/activate" ||
+        printf '\n# aiida-equitrain: the AiiDA configuration of this checkout.\nexport AIIDA_PATH="%s"\n' \
+            "$AIIDA_PATH" >>"$VENV/bin/activate"
+}
+
+# ensure_venv EXTRAS
+ensure_venv() {
+    local extras="$1" stamp
+    stamp="$(stamp_of train)"
+    if [ ! -x "$VENV/bin/python" ] || ! "$VENV/bin/python" -c '' 2>/dev/null; then
+        ensure_python
+        step 'virtual environment .venv' "$PYTHON" -m venv --clear "$VENV"
+        rm -f "$STATE"/stamp-*
+    fi
+    if [ "$(cat "$STATE/stamp-train" 2>/dev/null)" != "$stamp" ]; then
+        step "torch $TORCH_VERSION (${TORCH:-cpu})" install_torch
+        step 'aiida-equitrain with AiiDA, MACE and Equitrain (minutes)' \
+            "$VENV/bin/pip" install --progress-bar off "torch==$TORCH_VERSION" --editable "$ROOT[train]"
+        extend_activation
+        printf '%s\n' "$stamp" >"$STATE/stamp-train"
+    fi
+    if [ "$extras" = dev ] && [ "$(cat "$STATE/stamp-dev" 2>/dev/null)" != "$stamp" ]; then
+        step 'tools of the developers' "$VENV/bin/pip" install --progress-bar off --editable "$ROOT[train,dev]"
+        printf '%s\n' "$stamp" >"$STATE/stamp-dev"
+    fi
+    # Programs of the environment first, for the jobs too.
+    export PATH="$VENV/bin:$PATH"
+}
+
+# ensure_environment EXTRAS: all of it.
+ensure_environment() {
+    mkdir -p "$STATE" "$AIIDA_PATH"
+    : >>"$LOG"
+    ensure_pw
+    ensure_venv "$1"
+}

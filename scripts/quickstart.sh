@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# From a fresh machine to the first result: sets everything up and runs the main job on silicon.
+#
+#   bash scripts/quickstart.sh            offline parts (starter potential, shipped pseudopotentials)
+#   bash scripts/quickstart.sh --online   PseudoDojo's whole table and MACE-MP-0b3 are downloaded, where possible
+#   bash scripts/quickstart.sh --setup    only the set-up
+#
+# A second run uses what is there. Deleting the checkout leaves nothing behind but packages of Debian.
+set -euo pipefail
+# shellcheck source=scripts/_environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
+
+offline=--offline
+launch=true
+for argument in "$@"; do
+    case "$argument" in
+        --online) offline='' ;;
+        --setup) launch=false ;;
+        -h | --help)
+            sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+            exit 0
+            ;;
+        *) fail "unknown option $argument: see bash scripts/quickstart.sh --help" ;;
+    esac
+done
+
+# A daemon that this script started is stopped at the end, however that comes.
+daemon_started=false
+finish() {
+    if $daemon_started; then
+        verdi -p equitrain daemon stop >>"$LOG" 2>&1 || true
+    fi
+}
+trap finish EXIT
+trap 'say; say "Interrupted. Run the same command again: what is done is used again."; exit 130' INT TERM
+
+say 'aiida-equitrain: set-up'
+ensure_environment train
+step 'AiiDA profile equitrain' python -m aiida_equitrain.tools.profile equitrain
+# shellcheck disable=SC2086
+aiida-equitrain -p equitrain setup $offline | tee -a "$LOG" | sed 's/^/  /'
+
+$launch || exit 0
+
+if ! verdi -p equitrain daemon status >/dev/null 2>&1; then
+    # One worker keeps all jobs in flight; the jobs are what needs the cores.
+    step 'AiiDA daemon' verdi -p equitrain daemon start 1
+    daemon_started=true
+fi
+
+report="$ROOT/quickstart-report"
+say
+say 'aiida-equitrain: silicon, from the crystal to a fine-tuned potential and its phonons'
+aiida-equitrain -p equitrain launch material "$ROOT/aiida_equitrain/resources/structures/Si.cif" \
+    --protocol fast --dft --report "$report"
+
+say
+say 'To look further:'
+say '  source .venv/bin/activate                        # finds the profile of this checkout'
+say '  verdi process list -a -p 1                       # every job and its result'
+say '  aiida-equitrain launch material FILE.cif --help  # a crystal of yours'

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Set up the environment (shared with quickstart.sh) and run ruff, mypy and the tests. Arguments go to pytest.
+set -euo pipefail
+# shellcheck source=scripts/_environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
+
+say 'aiida-equitrain: set-up'
+ensure_environment dev
+
+# The tests make AiiDA configurations of their own; this one keeps all others out of reach.
+AIIDA_PATH="$(mktemp -d)"
+export AIIDA_PATH
+trap 'rm -rf "$AIIDA_PATH"' EXIT
+cd "$ROOT"
+say 'ruff'
+ruff check .
+ruff format --check .
+say 'mypy'
+mypy
+say 'pytest'
+python -m pytest "$@"
