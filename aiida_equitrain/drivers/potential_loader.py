@@ -9,7 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from job_io import DriverFailure
+if __package__:  # imported by the package, for a person's own shell
+    from .job_io import DriverFailure
+else:  # in a job's folder, where the helpers lie beside the driver
+    from job_io import DriverFailure
 
 DTYPES = ('float32', 'float64')
 
