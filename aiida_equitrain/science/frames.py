@@ -1,19 +1,22 @@
 """Labelled frames: one crystal structure with its energy, forces and stress, and files that hold many.
 
 The NumPy file (``frames.npz``) is what the database stores and what jobs read; it is exact and needs no pickle.
-Extended XYZ is for people and other codes; it is written with 17 significant digits, so that it is exact as well.
+Extended XYZ is for people and other codes; it is written with as many digits (up to 17) as make it exact as well.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -69,7 +72,7 @@ class Frame:
             results: dict[str, Any] = {'energy': self.energy, 'forces': np.array(self.forces)}
             if self.stress is not None:
                 results['stress'] = np.array(self.stress)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-            atoms.calc = SinglePointCalculator(atoms, **results)
+            atoms.calc = SinglePointCalculator(atoms, **results)  # type: ignore[no-untyped-call]
         atoms.info.update(role=self.role, trajectory=self.trajectory, source=self.source)
         return atoms
 
@@ -85,9 +88,10 @@ class Frame:
         forces = atoms.arrays.get(FORCES_KEY, results.get('forces'))
         stress = atoms.info.get(STRESS_KEY, results.get('stress'))
         if energy is None:
-            raise ValueError(f'the frame {atoms.get_chemical_formula()} has no energy (key `{ENERGY_KEY}`)')
+            raise ValueError(f'the frame {atoms.symbols} has no energy (key `{ENERGY_KEY}`)')
         if forces is None:
-            raise ValueError(f'the frame {atoms.get_chemical_formula()} has no forces (key `{FORCES_KEY}`)')
+            raise ValueError(f'the frame {atoms.symbols} has no forces (key `{FORCES_KEY}`)')
+        info: dict[str, Any] = {'role': '', 'trajectory': -1, 'source': '', **atoms.info, **meta}
         return cls(
             numbers=np.asarray(atoms.numbers, dtype=np.int64),
             positions=np.array(atoms.positions, dtype=float),
@@ -96,9 +100,9 @@ class Frame:
             forces=np.array(forces, dtype=float),
             stress=None if stress is None else _full_stress(stress),
             pbc=tuple(bool(value) for value in atoms.pbc),  # type: ignore[arg-type]
-            role=meta.get('role', atoms.info.get('role', '')),
-            trajectory=int(meta.get('trajectory', atoms.info.get('trajectory', -1))),
-            source=meta.get('source', atoms.info.get('source', '')),
+            role=str(info['role']),
+            trajectory=int(info['trajectory']),
+            source=str(info['source']),
         )
 
 
@@ -175,6 +179,52 @@ class Frames(Sequence[Frame]):
     def from_atoms(cls, atoms: Iterable[Atoms], **meta: Any) -> Frames:
         """Read labels from many ASE atoms, see :meth:`Frame.from_atoms`."""
         return cls([Frame.from_atoms(item, **meta) for item in atoms])
+
+
+def to_extxyz(frames: Iterable[Frame]) -> str:
+    """Return frames as extended XYZ with the labels under ``REF_*`` keys.
+
+    ASE's own writer keeps 8 decimals; here every number is written so that it reads back to the same bits.
+    """
+    blocks = []
+    for frame in frames:
+        info = {
+            'Lattice': _numbers(frame.cell),
+            'Properties': f'species:S:1:pos:R:3:{FORCES_KEY}:R:3',
+            'pbc': ' '.join('T' if value else 'F' for value in frame.pbc),
+            ENERGY_KEY: _numbers(np.array([frame.energy])),
+        }
+        if frame.stress is not None:
+            info[STRESS_KEY] = _numbers(frame.stress)
+        # JSON marks strings as strings: a source such as `0012` would be read as a number otherwise
+        info |= {'role': _text(frame.role), 'trajectory': str(frame.trajectory), 'source': _text(frame.source)}
+        lines = [str(len(frame)), ' '.join(f'{key}="{value}"' for key, value in info.items() if value)]
+        symbols = Atoms(numbers=frame.numbers).symbols
+        for symbol, position, force in zip(symbols, frame.positions, frame.forces, strict=True):
+            lines.append(f'{symbol} {_numbers(position)} {_numbers(force)}')
+        blocks.append('\n'.join(lines) + '\n')
+    return ''.join(blocks)
+
+
+def from_extxyz(text: str, **meta: Any) -> Frames:
+    """Read labelled frames from extended XYZ, with ``REF_*`` keys or with ASE's own names of the labels.
+
+    :param meta: ``role``, ``trajectory``, ``source`` for all frames; what is absent is taken from the file.
+    :raises ValueError: if the text is no extended XYZ, or a frame has no energy or no forces.
+    """
+    try:
+        images = list(read(StringIO(text), index=':', format='extxyz'))
+    except (OSError, KeyError, IndexError, ValueError, StopIteration) as exception:
+        raise ValueError(f'the file is no extended XYZ: {exception}') from exception
+    return Frames.from_atoms(images, **meta)
+
+
+def _numbers(values: Array) -> str:
+    return ' '.join(repr(float(value)) for value in np.ravel(values))
+
+
+def _text(value: str) -> str:
+    return '_JSON ' + json.dumps(value).replace('\\', '\\\\').replace('"', '\\"') if value else ''
 
 
 def _full_stress(stress: Any) -> Array:
