@@ -1,0 +1,149 @@
+"""Compare phonons: errors on a mesh, frequencies along one path, thermal properties, and the fit without a potential.
+
+Reads ``settings.json``, ``reference.npz`` (optional), ``candidate_<name>.npz`` and ``frames.npz`` (optional); writes
+``comparison.json``, ``bands.npz``, ``thermal.npz``, ``progress.json`` and ``summary.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from job_io import SUMMARY_FILE, DriverFailure, run_driver, write_json, write_progress  # type: ignore[import-not-found]
+
+SETTINGS_FILE, COMPARISON_FILE, BANDS_FILE, THERMAL_FILE = (
+    'settings.json',
+    'comparison.json',
+    'bands.npz',
+    'thermal.npz',
+)
+REFERENCE, SYMFC = 'reference', 'symfc'
+
+
+def read_sides(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the phonons of every side with force constants, the reference first."""
+    import numpy as np
+    from equitrain_job.science.phonopy_io import phonon_from_arrays
+
+    names = ([REFERENCE] if settings['has_reference'] else []) + settings['candidates']
+    sides = {}
+    for index, name in enumerate(names):
+        write_progress('force constants', index, len(names), side=name)
+        with np.load(f'{name}.npz' if name == REFERENCE else f'candidate_{name}.npz', allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        try:
+            sides[name] = phonon_from_arrays(arrays, settings['acoustic_sum_rule'])
+        except (ValueError, RuntimeError) as error:
+            raise DriverFailure('phonons_unusable', f'no force constants of `{name}`: {error}') from error
+    return sides
+
+
+def fit_baseline(settings: dict[str, Any], unitcell: Any, primitive_matrix: Any) -> tuple[dict[str, Any], Any]:
+    """Fit force constants to the labelled frames; return facts about the fit, and the phonons if there are any."""
+    from equitrain_job.science.force_constants import fit_force_constants
+    from equitrain_job.science.frames import Frames
+
+    frames = [frame for frame in Frames.load('frames.npz') if frame.role in settings['symfc_roles']]
+    write_progress('symfc', 0, 1, n_frames=len(frames))
+    fit = fit_force_constants(unitcell, frames, primitive_matrix=primitive_matrix)
+    facts = {
+        'phonon_mae_thz': None,
+        'phonon_rmse_thz': None,
+        'n_frames': fit.n_frames,
+        'n_parameters': fit.n_parameters,
+        'roles': settings['symfc_roles'],
+        'left_out': fit.left_out,
+        'reason': fit.reason,
+    }
+    return facts, fit.phonon
+
+
+def write_curves(settings: dict[str, Any], first: Any, sides: dict[str, Any]) -> None:
+    """Write frequencies of all sides along the path of ``first``, and their thermal properties over temperature."""
+    import numpy as np
+    from equitrain_job.science import lattice_match, phonon_metrics
+
+    path = phonon_metrics.band_path(first.primitive, settings['band_points'])
+    bands: dict[str, Any] = {
+        'qpoints': path.qpoints,
+        'distances': path.distances,
+        'segment_starts': np.array(path.starts),
+        'labels': np.array(path.labels, dtype='U8'),
+    }
+    low, high, step = settings['temperatures_k']
+    temperatures = np.arange(low, high + step / 2, step)
+    thermal: dict[str, Any] = {'temperatures': temperatures}
+    for index, (name, phonon) in enumerate(sides.items()):
+        write_progress('curves', index, len(sides), side=name)
+        transform = lattice_match.match_lattices(first.primitive, phonon.primitive)
+        bands[f'frequencies_{name}'] = phonon_metrics.frequencies_at(phonon, path.qpoints @ transform.T)
+        for key, values in phonon_metrics.thermal_curves(phonon, temperatures, settings['mesh']).items():
+            thermal[f'{key}_{name}'] = values
+    np.savez(BANDS_FILE, **bands)
+    np.savez(THERMAL_FILE, **thermal)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what the numbers depend on."""
+    from importlib.metadata import version
+
+    found = {name: version(name) for name in ('numpy', 'phonopy', 'symfc', 'spglib', 'seekpath')}
+    return {'python': sys.version.split()[0], **found}
+
+
+def main() -> None:
+    """Compare all sides."""
+    start = time.time()
+    settings = json.loads(Path(SETTINGS_FILE).read_text(encoding='utf-8'))
+
+    from equitrain_job.science import phonon_metrics
+
+    sides = read_sides(settings)
+    first = next(iter(sides.values()))
+    comparison: dict[str, Any] = {REFERENCE: None, 'candidates': {}, SYMFC: None}
+    if settings['has_dataset']:
+        comparison[SYMFC], fitted = fit_baseline(settings, first.unitcell, first.primitive_matrix)
+        if fitted is not None:
+            sides[SYMFC] = fitted
+    symmetric = phonon_metrics.same_point_group(*sides.values())
+    reference = None
+    for index, (name, phonon) in enumerate(sides.items()):
+        write_progress('metrics', index, len(sides), side=name)
+        side = phonon_metrics.evaluate_side(
+            phonon,
+            mesh=settings['mesh'],
+            temperature=settings['temperature_k'],
+            tolerance=settings['stability_tolerance_thz'],
+            mesh_symmetry=symmetric,
+        )
+        if name == REFERENCE:
+            reference = side
+            comparison[REFERENCE] = side.metrics
+            continue
+        errors: dict[str, Any] = {}
+        if reference is not None:
+            try:
+                errors = phonon_metrics.errors_between(phonon, first, reference)
+            except ValueError as error:
+                raise DriverFailure('different_crystals', f'`{name}` and `{REFERENCE}`: {error}') from error
+        if name == SYMFC:
+            comparison[SYMFC].update(**side.metrics, **errors)
+        else:
+            comparison['candidates'][name] = {**errors, **side.metrics}
+        comparison['n_qpoints'] = len(side.mesh_qpoints)
+    for key in ('mesh', 'temperature_k', 'stability_tolerance_thz', 'acoustic_sum_rule'):
+        comparison[key] = settings[key]
+    write_json(COMPARISON_FILE, comparison)
+    try:
+        write_curves(settings, first, sides)
+    except ValueError as error:
+        raise DriverFailure('different_crystals', str(error)) from error
+    write_progress('done', len(sides), len(sides))
+    write_json(SUMMARY_FILE, {'seconds': round(time.time() - start, 3), 'versions': versions(), 'settings': settings})
+
+
+if __name__ == '__main__':
+    run_driver(main)

@@ -1,0 +1,213 @@
+"""Numbers that tell two phonon calculations of one crystal apart (THz, J/K/mol and kJ/mol of primitive cells).
+
+The conventions are those of the authors' evaluation (JaGeo/mace-mp-03b-phonon-benchmark), whose published columns are
+reproduced: errors, means and thermal properties on a 20x20x20 mesh, extrema on the path of Hinuma et al. (Comput. Mater.
+Sci. 128, 140 (2017)) with 101 points a segment, both with force constants as phonopy's solver leaves them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import seekpath
+import spglib
+from numpy.typing import NDArray
+from phonopy import Phonopy
+from phonopy.structure.atoms import PhonopyAtoms
+
+from .lattice_match import match_lattices
+
+Array = NDArray[np.float64]
+
+MESH = (20, 20, 20)
+TEMPERATURE_K = 300.0
+#: Points of a segment of the path, as in the authors' evaluation.
+PATH_POINTS = 101
+#: 5 cm⁻¹: acoustic branches close to Γ are not known better from force constants of a 20 Å cell (DFT's stable SnSe of the
+#: reference set reaches -0.135 THz there); unstable crystals of that set lie below -0.5 THz.
+STABILITY_TOLERANCE_THZ = 0.15
+
+_BOLTZMANN = 1.380649e-23
+
+
+@dataclass
+class BandPath:
+    """Segments of a path through the Brillouin zone; ``qpoints`` are in the basis of the primitive cell it was made for.
+
+    :param qpoints: shape (Q, 3), segments one after another, each with both of its ends.
+    :param distances: length along the path without gaps, 1/Å (without 2π), shape (Q,).
+    :param starts: index of the first point of every segment.
+    :param labels: names of the two ends of every segment.
+    """
+
+    qpoints: Array
+    distances: Array
+    starts: list[int]
+    labels: list[tuple[str, str]]
+
+
+def band_path(primitive: PhonopyAtoms, points: int = PATH_POINTS, symprec: float = 1e-4) -> BandPath:
+    """Return the path of Hinuma et al. (seekpath's ``hpkot``) in the basis of ``primitive`` as it is."""
+    cell = primitive.totuple()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        path = seekpath.get_path(cell, True, 'hpkot', 1e-5, symprec, 5.0)
+        rotation = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=5.0).std_rotation_matrix
+    # seekpath's coordinates belong to its own, rotated primitive cell: go through Cartesian coordinates.
+    lattice = np.array(primitive.cell)
+    to_basis = np.array(path['reciprocal_primitive_lattice']) @ rotation @ lattice.T / (2 * np.pi)
+    qpoints, distances, starts, labels, total = [], [], [], [], 0.0
+    for first, last in path['path']:
+        ends = np.array([path['point_coords'][first], path['point_coords'][last]]) @ to_basis
+        length = float(np.linalg.norm((ends[1] - ends[0]) @ np.linalg.inv(lattice).T))
+        starts.append(len(qpoints) * points)
+        qpoints.append(np.linspace(ends[0], ends[1], points))
+        distances.append(np.linspace(total, total + length, points))
+        labels.append((_pretty(first), _pretty(last)))
+        total += length
+    return BandPath(np.concatenate(qpoints), np.concatenate(distances), starts, labels)
+
+
+def frequencies_at(phonon: Phonopy, qpoints: Array) -> Array:
+    """Return frequencies in THz, ascending at each q-point, imaginary ones negative, shape (Q, bands)."""
+    phonon.run_qpoints(qpoints)
+    return np.sort(np.array(phonon.qpoints.frequencies), axis=1)
+
+
+@dataclass
+class Side:
+    """What one of the compared calculations gives by itself."""
+
+    metrics: dict[str, Any]
+    mesh_frequencies: Array
+    mesh_qpoints: Array
+    mesh_weights: Array
+
+
+def evaluate_side(
+    phonon: Phonopy,
+    *,
+    mesh: Sequence[int] = MESH,
+    temperature: float = TEMPERATURE_K,
+    tolerance: float = STABILITY_TOLERANCE_THZ,
+    mesh_symmetry: bool = True,
+) -> Side:
+    r"""Evaluate one set of phonons.
+
+    - ``max_frequency_thz``, ``min_frequency_thz``: extrema along the crystal's own band path; imaginary is negative.
+    - ``mean_frequency_thz``: :math:`\sum w f / \sum w` over real modes (f > 0) of the mesh.
+    - ``heat_capacity_j_per_k_mol``, ``entropy_j_per_k_mol``, ``free_energy_kj_per_mol``: harmonic, constant volume, real
+      modes only, for one mole of primitive cells (phonopy's formulas and units).
+    - ``k_diff_high_temp_limit_w_per_m_k``: diffusive minimum conductivity :math:`2 n^{1/3} k_B \bar f` with the density
+      of atoms n and the mean frequency above; Agne, Hanus, Snyder, Energy Environ. Sci. 11, 609 (2018).
+    - ``dynamically_stable``: no frequency below ``-tolerance`` on mesh and path once the acoustic sum rule is imposed,
+      so that the drift of the forces is not taken for an instability; ``lowest_frequency_thz`` is that lowest frequency,
+      ``lowest_qpoint`` where it lies.
+
+    :param mesh_symmetry: reduce the mesh by the crystal's point group.
+    """
+    path = band_path(phonon.primitive)
+    along_path = frequencies_at(phonon, path.qpoints)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        phonon.run_mesh(list(mesh), is_mesh_symmetry=mesh_symmetry)
+        phonon.run_thermal_properties(temperatures=[temperature])
+    frequencies = np.sort(np.array(phonon.mesh.frequencies), axis=1)
+    weights = np.array(phonon.mesh.weights, dtype=float)
+    qpoints = np.array(phonon.mesh.qpoints)
+    thermal = phonon.thermal_properties
+    real = frequencies > 0
+    spread = np.broadcast_to(weights[:, None], frequencies.shape)
+    mean = float(np.average(frequencies[real], weights=spread[real]))
+    density = 1e30 * len(phonon.primitive) / float(phonon.primitive.volume)
+    lowest, where = _lowest(phonon, np.concatenate([path.qpoints, qpoints]))
+    metrics = {
+        'max_frequency_thz': float(along_path.max()),
+        'min_frequency_thz': float(along_path.min()),
+        'mean_frequency_thz': mean,
+        'heat_capacity_j_per_k_mol': float(thermal.heat_capacity[0]),
+        'entropy_j_per_k_mol': float(thermal.entropy[0]),
+        'free_energy_kj_per_mol': float(thermal.free_energy[0]),
+        'k_diff_high_temp_limit_w_per_m_k': float(2 * density ** (1 / 3) * _BOLTZMANN * mean * 1e12),
+        'imaginary_fraction': float(1 - (spread * real).sum() / spread.sum()),
+        'lowest_frequency_thz': lowest,
+        'lowest_qpoint': where,
+        'dynamically_stable': bool(lowest >= -tolerance),
+        'volume_angstrom3': float(phonon.primitive.volume),
+        'n_atoms': len(phonon.primitive),
+        'formula': phonon.primitive.formula if hasattr(phonon.primitive, 'formula') else '',
+        'space_group': _space_group(phonon),
+    }
+    return Side(metrics, frequencies, qpoints, weights)
+
+
+def error_metrics(candidate: Array, reference: Array, weights: Array) -> dict[str, float]:
+    r"""Return the errors of frequencies (Q, bands) at q-points of given weights.
+
+    :math:`\mathrm{MAE} = \sum_q w_q \frac1B \sum_b |f_{qb} - f^\mathrm{ref}_{qb}| / \sum_q w_q`, RMSE alike, bands sorted
+    at each q; imaginary frequencies enter as negative numbers.
+    """
+    difference = np.sort(candidate, axis=1) - np.sort(reference, axis=1)
+    mae = float(np.average(np.abs(difference).mean(axis=1), weights=weights))
+    rmse = float(np.sqrt(np.average((difference**2).mean(axis=1), weights=weights)))
+    bias = float(np.average(difference.mean(axis=1), weights=weights))
+    return {'phonon_mae_thz': mae, 'phonon_rmse_thz': rmse, 'phonon_bias_thz': bias}
+
+
+def compare_phonons(candidate: Phonopy, reference: Phonopy, **settings: Any) -> dict[str, dict[str, Any]]:
+    """Compare two calculations of one crystal.
+
+    :param settings: ``mesh``, ``temperature``, ``tolerance`` of :func:`evaluate_side`.
+    :returns: ``candidate`` (with the errors), ``reference``.
+    :raises ValueError: if they are not the same crystal.
+    """
+    symmetric = same_point_group(candidate, reference)
+    sides = [evaluate_side(phonon, mesh_symmetry=symmetric, **settings) for phonon in (candidate, reference)]
+    errors = errors_between(candidate, reference, sides[1])
+    return {'candidate': {**errors, **sides[0].metrics}, 'reference': sides[1].metrics}
+
+
+def errors_between(candidate: Phonopy, reference: Phonopy, side: Side) -> dict[str, float]:
+    """Evaluate the candidate at the reference's q-points, whatever primitive cell it uses, and return the errors."""
+    transform = match_lattices(reference.primitive, candidate.primitive)
+    frequencies = frequencies_at(candidate, side.mesh_qpoints @ transform.T)
+    return error_metrics(frequencies, side.mesh_frequencies, side.mesh_weights)
+
+
+def same_point_group(*phonons: Phonopy) -> bool:
+    """Say whether irreducible q-points of one calculation are irreducible ones of the others."""
+    orders = {len(phonon.primitive_symmetry.pointgroup_operations) for phonon in phonons}
+    return len(orders) == 1
+
+
+def thermal_curves(phonon: Phonopy, temperatures: Array, mesh: Sequence[int] = MESH) -> dict[str, Array]:
+    """Return ``heat_capacity``, ``entropy`` (J/K/mol) and ``free_energy`` (kJ/mol) at ``temperatures`` (K)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        phonon.run_mesh(list(mesh))
+        phonon.run_thermal_properties(temperatures=temperatures)
+    result = phonon.thermal_properties
+    return {name: np.array(getattr(result, name)) for name in ('heat_capacity', 'entropy', 'free_energy')}
+
+
+def _lowest(phonon: Phonopy, qpoints: Array) -> tuple[float, list[float]]:
+    """Return the lowest frequency with the acoustic sum rule imposed; the given phonons keep their force constants."""
+    kept = np.array(phonon.force_constants)
+    phonon.symmetrize_force_constants(show_drift=False)
+    frequencies = frequencies_at(phonon, qpoints)[:, 0]
+    phonon.force_constants = kept
+    index = int(frequencies.argmin())
+    return float(frequencies[index]), [round(float(value), 6) for value in qpoints[index]]
+
+
+def _space_group(phonon: Phonopy) -> str:
+    dataset = phonon.primitive_symmetry.dataset
+    return f'{dataset.international} ({dataset.number})' if dataset is not None else ''
+
+
+def _pretty(label: str) -> str:
+    return 'Γ' if label == 'GAMMA' else label.replace('_', '')
