@@ -1,0 +1,88 @@
+"""Evaluate forces on displaced supercells with a potential: all of them in one job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from numpy.typing import NDArray
+
+from aiida_equitrain.calculations.evaluation import (
+    COMMON_SETTINGS,
+    EvaluationCalculation,
+    Setting,
+    frames_problem,
+    structure_arrays,
+    structure_symbols,
+    trajectory_arrays,
+)
+from aiida_equitrain.common.names import ForceMethod
+
+
+class ForcesCalculation(EvaluationCalculation):
+    """Evaluate energies, forces and stresses of many frames of the same atoms in one process."""
+
+    DRIVER = 'forces.py'
+    RESULT = 'forces.npz'
+    SETTINGS = COMMON_SETTINGS | {
+        'method': Setting(
+            ForceMethod.FINITE_DIFFERENCES.value,
+            'evaluate every frame, or take -Φ·u from the analytic Hessian Φ of `supercell`',
+            choices=tuple(method.value for method in ForceMethod),
+        ),
+        'batch_size': Setting(1, 'frames evaluated at once; above 1 for GPUs only', minimum=1),
+    }
+    FAILURES = EvaluationCalculation.FAILURES | {'hessian_unavailable': 'ERROR_HESSIAN_UNAVAILABLE'}
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare the ports."""
+        super().define(spec)
+        spec.input('frames', valid_type=orm.TrajectoryData, help='Structures of the same atoms.')
+        spec.input(
+            'supercell',
+            valid_type=orm.StructureData,
+            required=False,
+            help='The undisplaced supercell: its forces are evaluated as well; the Hessian needs it.',
+        )
+        spec.inputs.validator = cls.validate_inputs
+        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.forces'
+        spec.output(
+            'forces',
+            valid_type=orm.ArrayData,
+            required=False,
+            help='`forces` (F, N, 3) eV/Å, `energies` (F,) eV, `stress` (F, 3, 3) eV/Å³ (not of the Hessian), '
+            '`residual_forces` (N, 3) eV/Å of `supercell`. Of the Hessian, the forces are -Φ·u, without the residual.',
+        )
+        spec.exit_code(
+            324,
+            'ERROR_HESSIAN_UNAVAILABLE',
+            message='The family of `potential` has no analytic Hessian; set `method` of `settings` to '
+            '`finite-differences`: {message}',
+        )
+
+    @staticmethod
+    def validate_inputs(inputs: dict[str, Any], _: Any) -> str | None:
+        """Return a sentence if the frames do not fit the potential, the supercell or the method."""
+        problem = frames_problem(inputs)
+        if problem:
+            return problem
+        if 'supercell' in inputs:
+            problem = frames_problem(inputs, 'supercell')
+            if problem:
+                return problem
+            if structure_symbols(inputs['supercell']) != list(inputs['frames'].symbols):
+                return '`supercell` and `frames` must hold the same atoms in the same order.'
+        settings = inputs['settings'].get_dict() if 'settings' in inputs else {}
+        if settings.get('method') == ForceMethod.HESSIAN.value and 'supercell' not in inputs:
+            return 'the method `hessian` needs the undisplaced `supercell`.'
+        return None
+
+    def get_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of ``structures.npz``."""
+        arrays = trajectory_arrays(self.inputs.frames)
+        if 'supercell' in self.inputs:
+            supercell = structure_arrays(self.inputs.supercell)
+            arrays['supercell_positions'] = supercell['positions'][0]
+            arrays['supercell_cell'] = supercell['cells'][0]
+        return arrays

@@ -1,0 +1,107 @@
+"""Forces with a potential: sentences for wrong input, and real jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.plugins import CalculationFactory
+from ase.build import bulk
+
+DISPLACEMENT = 0.01
+
+
+@pytest.fixture
+def supercell(aiida_profile: Any) -> orm.StructureData:
+    """Return sixteen silicon atoms."""
+    return orm.StructureData(ase=bulk('Si', a=5.47).repeat(2))
+
+
+@pytest.fixture
+def frames(supercell: Any) -> orm.TrajectoryData:
+    """Return the supercell with one atom displaced, along and against x, and with all atoms displaced."""
+    atoms = supercell.get_ase()
+    positions = np.array([atoms.positions] * 3)
+    positions[0, 0, 0] += DISPLACEMENT
+    positions[1, 0, 0] -= DISPLACEMENT
+    positions[2] += np.random.default_rng(3).normal(scale=0.005, size=(16, 3))
+    trajectory = orm.TrajectoryData()
+    trajectory.set_trajectory(
+        symbols=list(atoms.symbols),
+        positions=positions,
+        cells=np.array([atoms.cell[:]] * 3),
+        pbc=(True, True, True),
+    )
+    return trajectory
+
+
+def builder_of(**inputs: Any) -> Any:
+    builder = CalculationFactory('equitrain.forces').get_builder()
+    for name, value in inputs.items():
+        setattr(builder, name, value)
+    return builder
+
+
+def test_wrong_input(starter: Any, python_code: Any, frames: Any, silicon: Any) -> None:
+    common = {'code': python_code, 'potential': starter, 'frames': frames}
+    with pytest.raises(ValueError, match='needs the undisplaced `supercell`'):
+        run_get_node(builder_of(**common, settings=orm.Dict({'method': 'hessian'})))
+    with pytest.raises(ValueError, match='the same atoms in the same order'):
+        run_get_node(builder_of(**common, supercell=silicon))
+    with pytest.raises(ValueError, match='finite-differences, hessian'):
+        builder_of(settings=orm.Dict({'method': 'dfpt'}))
+    with pytest.raises(ValueError, match='at least 1'):
+        builder_of(settings=orm.Dict({'batch_size': 0}))
+    with pytest.raises(ValueError, match='`batch_size`'):
+        builder_of(settings=orm.Dict({'batchsize': 2}))
+
+
+@pytest.mark.real
+def test_methods_agree(starter: Any, python_code: Any, frames: Any, supercell: Any) -> None:
+    """One batch gives the forces of single evaluations; the Hessian agrees to the displacement's accuracy."""
+    results = {}
+    for name, settings in (
+        ('single', {'threads': 1}),
+        ('batched', {'batch_size': 2, 'threads': 1}),
+        ('hessian', {'method': 'hessian', 'threads': 1}),
+    ):
+        outputs, node = run_get_node(
+            builder_of(
+                code=python_code, potential=starter, frames=frames, supercell=supercell, settings=orm.Dict(settings)
+            )
+        )
+        assert node.is_finished_ok, (node.exit_status, node.exit_message)
+        results[name] = outputs['forces']
+        assert outputs['summary']['n_frames'] == 3
+    single, batched, hessian = (
+        {key: results[name].get_array(key) for key in ('forces', 'energies', 'residual_forces')} for name in results
+    )
+    for key, values in single.items():
+        assert np.allclose(batched[key], values, atol=1e-9), key
+    assert np.allclose(results['batched'].get_array('stress'), results['single'].get_array('stress'), atol=1e-11)
+    assert single['forces'].shape == (3, 16, 3)
+
+    # The odd part of a displacement along and against x is free of the third order.
+    forces = single['forces'] - single['residual_forces']
+    odd = (forces[0] - forces[1]) / 2
+    scale = np.abs(odd).max()
+    assert np.abs(odd - hessian['forces'][0]).max() < 2e-3 * scale
+    assert np.allclose(hessian['forces'][0], -hessian['forces'][1], atol=1e-12)
+    assert np.abs(forces[2] - hessian['forces'][2]).max() < 0.1 * np.abs(forces[2]).max()
+    assert np.allclose(single['energies'], hessian['energies'], atol=2e-4)
+    assert np.allclose(single['residual_forces'], 0, atol=1e-8)
+
+
+@pytest.mark.real
+def test_no_cuda(starter: Any, python_code: Any, frames: Any) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip('this machine has a CUDA device')
+    builder = builder_of(code=python_code, potential=starter, frames=frames, settings=orm.Dict({'device': 'cuda'}))
+    _, node = run_get_node(builder)
+    assert node.exit_status == node.process_class.exit_codes.ERROR_DEVICE_MISSING.status
+    assert 'finds no CUDA device' in node.exit_message
