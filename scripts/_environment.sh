@@ -12,7 +12,7 @@ TORCH_VERSION=2.13.0
 
 # Nothing may be left behind in the home folder.
 export AIIDA_PATH="$ROOT/.aiida"
-export XDG_CACHE_HOME="$STATE/cache" XDG_CONFIG_HOME="$STATE/config" MPLCONFIGDIR="$STATE/matplotlib"
+export XDG_CACHE_HOME="$STATE/cache" MPLCONFIGDIR="$STATE/matplotlib"
 export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 # One thread per job; as many jobs at once as there are cores.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -101,18 +101,18 @@ install_torch() {
     esac
 }
 
-# PyPI's torch wants CUDA packages of gigabytes, which no CPU needs. Some mirrors have a CPU build under the plain name; else
-# torch is installed alone, then what it needs beside CUDA.
+# PyPI's torch for Linux wants CUDA packages of gigabytes, which no CPU needs. Where pip's own sources have no CPU build,
+# PyTorch's are asked for one; without an answer it is PyPI's after all, which works as well, only larger.
 install_cpu_torch() {
     local wanted
     wanted="$("$VENV/bin/pip" install --dry-run --quiet --report - "torch==$TORCH_VERSION" 2>/dev/null |
         grep -ciE '"name": "(nvidia|triton|cuda)' || true)"
-    if [ "${wanted:-0}" = 0 ]; then
-        "$VENV/bin/pip" install --progress-bar off "torch==$TORCH_VERSION"
-    else
-        "$VENV/bin/pip" install --progress-bar off --no-deps "torch==$TORCH_VERSION"
-        "$VENV/bin/pip" install --progress-bar off filelock typing-extensions sympy networkx jinja2 fsspec
+    if [ "${wanted:-0}" != 0 ]; then
+        "$VENV/bin/pip" install --progress-bar off --index-url https://download.pytorch.org/whl/cpu \
+            "torch==$TORCH_VERSION" && return
+        echo 'no CPU build of torch could be had: taking that of PyPI, with gigabytes of CUDA packages'
     fi
+    "$VENV/bin/pip" install --progress-bar off "torch==$TORCH_VERSION"
 }
 
 # AIIDA_PATH for those who activate the environment, so that `verdi` and `aiida-equitrain` find the profile.
