@@ -141,7 +141,8 @@ class CompareCalculation(CalcJob):
                 '`mesh` of q-points; `temperature_k` of the thermal properties; `stability_tolerance_thz` below zero '
                 'that is still stable; `acoustic_sum_rule`: impose it on finite-displacement force constants; '
                 '`subtract_residual_forces` of the pristine supercell, where they are known; `symfc_roles`: frames '
-                'that the fit uses; `band_points` per segment; `temperatures_k` of the curves: [lowest, highest, step]. '
+                'that the fit uses; `band_points` per segment; `temperatures_k` of the curves: [lowest, highest, '
+                'step]. '
                 f'Defaults: {DEFAULTS}.'
             ),
         )

@@ -70,9 +70,9 @@ def cmd_compare(
 ) -> None:
     """Compare the phonons of A (candidate) with those of B (reference, usually DFT).
 
-    Both are phonopy.yaml, phonopy_params.yaml or phonopy_disp.yaml (with FORCE_SETS beside it), also as .yaml.xz, of the
-    same crystal; cells and order of the atoms may differ. Errors are means over all bands, sorted at each q-point, and a
-    mesh; extrema are taken along the band path; thermal properties are per mole of primitive cells. In JSON, the
+    Both are phonopy.yaml, phonopy_params.yaml or phonopy_disp.yaml (with FORCE_SETS beside it), also as .yaml.xz, of
+    the same crystal; cells and order of the atoms may differ. Errors are means over all bands, sorted at each q-point,
+    and a mesh; extrema are taken along the band path; thermal properties are per mole of primitive cells. In JSON, the
     reference's columns have the prefix `benchmark_`. No non-analytical correction is applied.
     """
     from aiida_equitrain.science.phonon_metrics import compare_phonons

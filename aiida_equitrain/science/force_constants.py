@@ -1,7 +1,7 @@
-"""Harmonic force constants fitted to labelled frames without any potential: the baseline that every result stands beside.
+"""Harmonic force constants fitted to labelled frames without any potential: the baseline beside every result.
 
-Frames may be strained and scaled in volume, and their atoms may come in any order. Each is brought onto the supercell of
-a given unit cell; symfc then solves for the force constants that the symmetry of the crystal allows.
+Frames may be strained and scaled in volume, and their atoms may come in any order. Each is brought onto the supercell
+of a given unit cell; symfc then solves for the force constants that the symmetry of the crystal allows.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def fit_force_constants(
     except (np.linalg.LinAlgError, RuntimeError, ValueError) as error:
         fit.reason = f'symfc found no answer: {error}'
         return fit
-    if not np.isfinite(phonon.force_constants).all():
+    if not np.isfinite(np.array(phonon.force_constants)).all():
         fit.reason = 'symfc found no answer: the frames do not determine the force constants'
         return fit
     fit.phonon = phonon

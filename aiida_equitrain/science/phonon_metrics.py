@@ -1,8 +1,8 @@
 """Numbers that tell two phonon calculations of one crystal apart (THz, J/K/mol and kJ/mol of primitive cells).
 
 The conventions are those of the authors' evaluation (JaGeo/mace-mp-03b-phonon-benchmark), whose published columns are
-reproduced: errors, means and thermal properties on a 20x20x20 mesh, extrema on the path of Hinuma et al. (Comput. Mater.
-Sci. 128, 140 (2017)) with 101 points a segment, both with force constants as phonopy's solver leaves them.
+reproduced: errors, means and thermal properties on a 20x20x20 mesh, extrema on the path of Hinuma et al. (Comput.
+Mater. Sci. 128, 140 (2017)) with 101 points a segment, both with force constants as phonopy's solver leaves them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ MESH = (20, 20, 20)
 TEMPERATURE_K = 300.0
 #: Points of a segment of the path, as in the authors' evaluation.
 PATH_POINTS = 101
-#: 5 cm⁻¹: acoustic branches close to Γ are not known better from force constants of a 20 Å cell (DFT's stable SnSe of the
-#: reference set reaches -0.135 THz there); unstable crystals of that set lie below -0.5 THz.
+#: 5 cm⁻¹: acoustic branches close to Γ are not known better from force constants of a 20 Å cell (DFT's stable SnSe of
+#: the reference set reaches -0.135 THz there); unstable crystals of that set lie below -0.5 THz.
 STABILITY_TOLERANCE_THZ = 0.15
 
 _BOLTZMANN = 1.380649e-23
@@ -36,7 +36,7 @@ _BOLTZMANN = 1.380649e-23
 
 @dataclass
 class BandPath:
-    """Segments of a path through the Brillouin zone; ``qpoints`` are in the basis of the primitive cell it was made for.
+    """Segments of a path through the Brillouin zone, in the basis of the primitive cell that it was made for.
 
     :param qpoints: shape (Q, 3), segments one after another, each with both of its ends.
     :param distances: length along the path without gaps, 1/Å (without 2π), shape (Q,).
@@ -52,15 +52,19 @@ class BandPath:
 
 def band_path(primitive: PhonopyAtoms, points: int = PATH_POINTS, symprec: float = 1e-4) -> BandPath:
     """Return the path of Hinuma et al. (seekpath's ``hpkot``) in the basis of ``primitive`` as it is."""
-    cell = primitive.totuple()
+    cell: Any = primitive.totuple()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         path = seekpath.get_path(cell, True, 'hpkot', 1e-5, symprec, 5.0)
-        rotation = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=5.0).std_rotation_matrix
+        symmetry: Any = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=5.0)
     # seekpath's coordinates belong to its own, rotated primitive cell: go through Cartesian coordinates.
     lattice = np.array(primitive.cell)
-    to_basis = np.array(path['reciprocal_primitive_lattice']) @ rotation @ lattice.T / (2 * np.pi)
-    qpoints, distances, starts, labels, total = [], [], [], [], 0.0
+    to_basis = np.array(path['reciprocal_primitive_lattice']) @ symmetry.std_rotation_matrix @ lattice.T / (2 * np.pi)
+    qpoints: list[Array] = []
+    distances: list[Array] = []
+    starts: list[int] = []
+    labels: list[tuple[str, str]] = []
+    total = 0.0
     for first, last in path['path']:
         ends = np.array([path['point_coords'][first], path['point_coords'][last]]) @ to_basis
         length = float(np.linalg.norm((ends[1] - ends[0]) @ np.linalg.inv(lattice).T))
@@ -75,7 +79,8 @@ def band_path(primitive: PhonopyAtoms, points: int = PATH_POINTS, symprec: float
 def frequencies_at(phonon: Phonopy, qpoints: Array) -> Array:
     """Return frequencies in THz, ascending at each q-point, imaginary ones negative, shape (Q, bands)."""
     phonon.run_qpoints(qpoints)
-    return np.sort(np.array(phonon.qpoints.frequencies), axis=1)
+    result: Any = phonon.qpoints
+    return np.sort(np.array(result.frequencies), axis=1)
 
 
 @dataclass
@@ -100,12 +105,12 @@ def evaluate_side(
 
     - ``max_frequency_thz``, ``min_frequency_thz``: extrema along the crystal's own band path; imaginary is negative.
     - ``mean_frequency_thz``: :math:`\sum w f / \sum w` over real modes (f > 0) of the mesh.
-    - ``heat_capacity_j_per_k_mol``, ``entropy_j_per_k_mol``, ``free_energy_kj_per_mol``: harmonic, constant volume, real
-      modes only, for one mole of primitive cells (phonopy's formulas and units).
+    - ``heat_capacity_j_per_k_mol``, ``entropy_j_per_k_mol``, ``free_energy_kj_per_mol``: harmonic, constant volume,
+      real modes only, for one mole of primitive cells (phonopy's formulas and units).
     - ``k_diff_high_temp_limit_w_per_m_k``: diffusive minimum conductivity :math:`2 n^{1/3} k_B \bar f` with the density
       of atoms n and the mean frequency above; Agne, Hanus, Snyder, Energy Environ. Sci. 11, 609 (2018).
     - ``dynamically_stable``: no frequency below ``-tolerance`` on mesh and path once the acoustic sum rule is imposed,
-      so that the drift of the forces is not taken for an instability; ``lowest_frequency_thz`` is that lowest frequency,
+      so that the drift of the forces is not taken for an instability; ``lowest_frequency_thz`` is that frequency,
       ``lowest_qpoint`` where it lies.
 
     :param mesh_symmetry: reduce the mesh by the crystal's point group.
@@ -116,10 +121,11 @@ def evaluate_side(
         warnings.simplefilter('ignore')
         phonon.run_mesh(list(mesh), is_mesh_symmetry=mesh_symmetry)
         phonon.run_thermal_properties(temperatures=[temperature])
-    frequencies = np.sort(np.array(phonon.mesh.frequencies), axis=1)
-    weights = np.array(phonon.mesh.weights, dtype=float)
-    qpoints = np.array(phonon.mesh.qpoints)
-    thermal = phonon.thermal_properties
+    grid: Any = phonon.mesh
+    frequencies = np.sort(np.array(grid.frequencies), axis=1)
+    weights = np.array(grid.weights, dtype=float)
+    qpoints = np.array(grid.qpoints)
+    thermal: Any = phonon.thermal_properties
     real = frequencies > 0
     spread = np.broadcast_to(weights[:, None], frequencies.shape)
     mean = float(np.average(frequencies[real], weights=spread[real]))
@@ -139,7 +145,7 @@ def evaluate_side(
         'dynamically_stable': bool(lowest >= -tolerance),
         'volume_angstrom3': float(phonon.primitive.volume),
         'n_atoms': len(phonon.primitive),
-        'formula': phonon.primitive.formula if hasattr(phonon.primitive, 'formula') else '',
+        'mesh_max_frequency_thz': float(frequencies.max()),
         'space_group': _space_group(phonon),
     }
     return Side(metrics, frequencies, qpoints, weights)
@@ -148,8 +154,8 @@ def evaluate_side(
 def error_metrics(candidate: Array, reference: Array, weights: Array) -> dict[str, float]:
     r"""Return the errors of frequencies (Q, bands) at q-points of given weights.
 
-    :math:`\mathrm{MAE} = \sum_q w_q \frac1B \sum_b |f_{qb} - f^\mathrm{ref}_{qb}| / \sum_q w_q`, RMSE alike, bands sorted
-    at each q; imaginary frequencies enter as negative numbers.
+    :math:`\mathrm{MAE} = \sum_q w_q \frac1B \sum_b |f_{qb} - f^\mathrm{ref}_{qb}| / \sum_q w_q`, RMSE alike, bands
+    sorted at each q; imaginary frequencies enter as negative numbers.
     """
     difference = np.sort(candidate, axis=1) - np.sort(reference, axis=1)
     mae = float(np.average(np.abs(difference).mean(axis=1), weights=weights))
@@ -205,8 +211,9 @@ def _lowest(phonon: Phonopy, qpoints: Array) -> tuple[float, list[float]]:
 
 
 def _space_group(phonon: Phonopy) -> str:
-    dataset = phonon.primitive_symmetry.dataset
-    return f'{dataset.international} ({dataset.number})' if dataset is not None else ''
+    dataset: Any = phonon.primitive_symmetry.dataset
+    name = getattr(dataset, 'international', '')
+    return f'{name} ({dataset.number})' if name else ''
 
 
 def _pretty(label: str) -> str:

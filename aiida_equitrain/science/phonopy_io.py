@@ -35,8 +35,8 @@ def load_phonopy(
 ) -> Phonopy:
     """Load a phonopy file, compressed or not, and make its force constants.
 
-    Forces are taken from the file itself or from ``FORCE_SETS`` beside it, never from the working directory. Single-atom
-    displacements go through phonopy's own solver, many-atom ("random", type II) displacements through symfc.
+    Forces are taken from the file itself or from ``FORCE_SETS`` beside it, never from the working directory.
+    Single-atom displacements go through phonopy's own solver, those of many atoms ("random", type II) through symfc.
 
     :param path: ``phonopy.yaml``, ``phonopy_params.yaml`` or ``phonopy_disp.yaml``, or one of them with ``.xz``.
     :param symprec: tolerance of the symmetry search, Å.
@@ -69,7 +69,7 @@ def load_phonopy(
         if acoustic_sum_rule:
             phonon.symmetrize_force_constants()
         return phonon
-    dataset = content.dataset
+    dataset: Any = content.dataset
     force_sets = path.parent / 'FORCE_SETS'
     if not has_forces(dataset) and force_sets.is_file():
         dataset = parse_FORCE_SETS(natom=len(phonon.supercell), filename=str(force_sets))
@@ -82,9 +82,9 @@ def load_phonopy(
 def phonon_from_arrays(arrays: Mapping[str, NDArray[Any]], acoustic_sum_rule: bool = True) -> Phonopy:
     """Rebuild phonons from the arrays that a job was given.
 
-    :param arrays: :data:`ARRAY_KEYS` of the unit cell (``positions`` fractional, ``cell`` in rows, Å), ``displacements``
-        (Å) of shape (D, 3) with ``displaced_atoms`` (D,) for single-atom displacements, or (D, N, 3) without, and
-        ``forces`` (D, N, 3), eV/Å.
+    :param arrays: :data:`ARRAY_KEYS` of the unit cell (``positions`` fractional, ``cell`` in rows, Å),
+        ``displacements`` (Å) of shape (D, 3) with ``displaced_atoms`` (D,) for single-atom displacements, or (D, N, 3)
+        without, and ``forces`` (D, N, 3), eV/Å.
     :param acoustic_sum_rule: see :func:`load_phonopy`.
     """
     numbers = [int(number) for number in arrays['numbers']]
@@ -139,7 +139,8 @@ def make_force_constants(phonon: Phonopy, dataset: Mapping[str, Any], acoustic_s
         raise ValueError('the forces are not finite.')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        phonon.dataset = dict(dataset)
+        data: Any = dict(dataset)
+        phonon.dataset = data
         phonon.produce_force_constants(
             calculate_full_force_constants=False, fc_calculator='traditional' if single else 'symfc', show_drift=False
         )
