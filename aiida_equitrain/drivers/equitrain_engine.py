@@ -259,7 +259,7 @@ class Trainer:
 
     def save(self, path: str | Path) -> None:
         """Write all that training needs to go on as if it had not been interrupted."""
-        kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+        state: Any = np.random.get_state()  # noqa: NPY002
         content = {
             'fingerprint': self.fingerprint,
             'epoch': self.epoch,
@@ -273,7 +273,7 @@ class Trainer:
             'random': {
                 'torch': torch.get_rng_state(),
                 'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-                'numpy': [kind, keys.tolist(), *rest],
+                'numpy': [state[0], state[1].tolist(), *state[2:]],
                 'python': random.getstate(),
             },
         }

@@ -12,7 +12,7 @@ from typing import Any
 if __package__:  # imported by the package, for a person's own shell
     from .job_io import DriverFailure
 else:  # in a job's folder, where the helpers lie beside the driver
-    from job_io import DriverFailure
+    from job_io import DriverFailure  # type: ignore[no-redef,unused-ignore]
 
 DTYPES = ('float32', 'float64')
 

@@ -249,7 +249,8 @@ def write_metrics(rows: list[dict[str, float]]) -> None:
     """Write one array per column; row 0 is the foundation before training."""
     import numpy as np
 
-    np.savez(METRICS, **{name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]} if rows else {})
+    columns: dict[str, Any] = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
+    np.savez(METRICS, **columns)
 
 
 def write_predictions(frames: Any, before: Any, after: Any) -> None:

@@ -1,0 +1,178 @@
+"""Fine-tune a potential on labelled frames, in one job."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiida.common.datastructures import CalcInfo, CodeInfo
+from aiida.common.folders import Folder
+from aiida.engine import CalcJob
+from aiida.orm import AbstractCode, ArrayData, Dict, Int, SinglefileData, Str
+
+from aiida_equitrain.calculations.staging import stage_driver
+from aiida_equitrain.common.hyperparameters import MAY_CHANGE_ON_RESTART, check_hyperparameters, complete
+from aiida_equitrain.common.names import Family, Role, Strategy
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.data.potential import PotentialData
+
+DRIVER = 'train.py'
+#: Modules of the package, and files beside the driver, that the driver imports.
+MODULES = ('science.frames', 'science.energy_shift')
+HELPERS = ('job_io.py', 'potential_loader.py', 'equitrain_engine.py', 'train_errors.py')
+
+
+class TrainCalculation(CalcJob):
+    """Fine-tune ``foundation`` on ``dataset`` with Equitrain."""
+
+    # What the driver reads and writes; tests/calculations/test_train.py holds the driver to these.
+    JOB, FOUNDATION, FRAMES, FORGETTING = 'job.json', 'foundation.model', 'frames.npz', 'forgetting.npz'
+    CHECKPOINT_IN, CHECKPOINT = 'checkpoint_in.pt', 'checkpoint.pt'
+    POTENTIAL, METRICS, PREDICTIONS = 'potential.model', 'metrics.npz', 'predictions.npz'
+    SUMMARY, PROGRESS, FAILURE = 'summary.json', 'progress.json', 'failure.json'
+    STDOUT, STDERR = 'train.out', 'train.err'
+
+    #: Units of the arrays in ``metrics``.
+    METRIC_UNITS = {'energy': 'eV/atom', 'forces': 'eV/Å', 'stress': 'eV/Å³', 'seconds': 's'}
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare ports and exit codes."""
+        super().define(spec)
+        spec.input('code', valid_type=AbstractCode, help='A Python with Equitrain and MACE.')
+        spec.input('foundation', valid_type=PotentialData, help='Potential to start from.')
+        spec.input('dataset', valid_type=DatasetData, help='Labelled frames with `train` and `valid` roles.')
+        spec.input('strategy', valid_type=Str, default=lambda: Str(Strategy.L2_TSP.value), validator=validate_strategy,
+                   help='How the weights change: `l2-tsp` or `transfer`.')  # fmt: skip
+        spec.input('hyperparameters', valid_type=Dict, default=lambda: Dict({}),  # type: ignore[no-untyped-call]
+                   validator=validate_hyperparameters,
+                   help='Hyperparameters under the names of `common.hyperparameters`; what is absent has its default.',
+                   )  # fmt: skip
+        spec.input('seed', valid_type=Int, default=lambda: Int(1), help='Seed of the order of the frames.')
+        spec.input('forgetting_dataset', valid_type=DatasetData, required=False,
+                   help='Other crystals, on which the change of the force error is measured.')  # fmt: skip
+        spec.input('checkpoint', valid_type=SinglefileData, required=False,
+                   help='State of an interrupted training with the same inputs, to be continued.')  # fmt: skip
+        spec.inputs.validator = validate_inputs
+        options = spec.inputs['metadata']['options']
+        options['parser_name'].default = 'equitrain.train'
+        options['withmpi'].default = False
+        options['resources'].default = lambda: {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
+
+        spec.output('potential', valid_type=PotentialData, required=False,
+                    help='The fine-tuned potential of the best epoch.')  # fmt: skip
+        spec.output('metrics', valid_type=ArrayData, required=False,
+                    help='One entry per epoch, starting with the foundation: `epoch`, `learning_rate`, `seconds`, '
+                         '`{train,valid}_loss`, `{train,valid}_{energy,forces,stress}_mae`; see the attribute `units`.',
+                    )  # fmt: skip
+        spec.output('predictions', valid_type=ArrayData, required=False,
+                    help='Labels of the dataset and what foundation and result predict for them.')  # fmt: skip
+        spec.output('summary', valid_type=Dict, required=False,
+                    help='Errors before and after, best epoch, forgetting, energy shift, times, versions.')  # fmt: skip
+        spec.output('checkpoint', valid_type=SinglefileData, required=False,
+                    help='State of the training, when the time ran out.')  # fmt: skip
+        spec.default_output_node = 'summary'
+
+        spec.exit_code(310, 'ERROR_DRIVER_FAILED', message='The training script failed: {message}')
+        spec.exit_code(311, 'ERROR_OUTPUT_MISSING', message='The job ended without writing `{filename}`.')
+        spec.exit_code(312, 'ERROR_OUTPUT_UNREADABLE', message='`{filename}` cannot be read: {message}')
+        spec.exit_code(313, 'ERROR_NO_MODEL',
+                       message='The training wrote no model: {message}. Lower `lr` in `hyperparameters`, and look at '
+                               'the labels of `dataset`.')  # fmt: skip
+        spec.exit_code(320, 'ERROR_POTENTIAL_NOT_LOADED',
+                       message='The file of `foundation` cannot be loaded by the Python of `code`: {message}',
+                       )  # fmt: skip
+        spec.exit_code(321, 'ERROR_DEVICE_MISSING',
+                       message='The `device` of `hyperparameters` is not on the machine of `code`: {message}',
+                       )  # fmt: skip
+        spec.exit_code(322, 'ERROR_MODULE_MISSING',
+                       message='The Python of `code` lacks a module; install `aiida-equitrain[train]` there: {message}',
+                       )  # fmt: skip
+        spec.exit_code(324, 'ERROR_BAD_CHECKPOINT',
+                       message='Training cannot be continued from `checkpoint`: {message}')  # fmt: skip
+        spec.exit_code(325, 'ERROR_BAD_INPUT', message='The inputs do not fit together: {message}')
+        spec.exit_code(400, 'ERROR_OUT_OF_WALLTIME',
+                       message='The training ran out of walltime ({message}); continue it by giving its output '
+                               '`checkpoint` as the input `checkpoint`.')  # fmt: skip
+        spec.exit_code(401, 'ERROR_OUT_OF_MEMORY',
+                       message='The training ran out of memory: {message}. Lower `batch_size` in `hyperparameters`, or '
+                               'ask for more memory.')  # fmt: skip
+        spec.exit_code(410, 'ERROR_DIVERGED',
+                       message='The training diverged: {message}. Lower `lr` in `hyperparameters`; what was best '
+                               'before is kept in `potential`.')  # fmt: skip
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Write the driver and its job file; the large files are copied from the repository."""
+        stage_driver(folder, DRIVER, modules=MODULES, helpers=HELPERS)
+        with folder.open(self.JOB, 'w', encoding='utf-8') as handle:
+            json.dump(self.get_job(), handle, indent=1)
+
+        copies = [self.inputs.foundation.stage(self.FOUNDATION), self.inputs.dataset.stage(self.FRAMES)]
+        if 'forgetting_dataset' in self.inputs:
+            copies.append(self.inputs.forgetting_dataset.stage(self.FORGETTING))
+        if 'checkpoint' in self.inputs:
+            node = self.inputs.checkpoint
+            copies.append((node.uuid, node.filename, self.CHECKPOINT_IN))
+
+        code_info = CodeInfo()
+        code_info.code_uuid = self.inputs.code.uuid
+        code_info.cmdline_params = [DRIVER]
+        code_info.stdout_name, code_info.stderr_name = self.STDOUT, self.STDERR
+        calc_info = CalcInfo()
+        calc_info.codes_info = [code_info]
+        calc_info.local_copy_list = copies
+        calc_info.retrieve_list = [self.SUMMARY, self.PROGRESS, self.FAILURE, self.STDOUT, self.STDERR]
+        # These become nodes, and should not be stored twice.
+        calc_info.retrieve_temporary_list = [self.POTENTIAL, self.METRICS, self.PREDICTIONS, self.CHECKPOINT]
+        return calc_info
+
+    def get_job(self) -> dict[str, Any]:
+        """Return the content of the job file."""
+        foundation, strategy = self.inputs.foundation, self.inputs.strategy.value
+        limit = self.inputs.metadata.options.get('max_wallclock_seconds', None)
+        return {
+            'strategy': strategy,
+            'hyperparameters': complete(dict(self.inputs.hyperparameters), strategy),
+            'seed': self.inputs.seed.value,
+            'family': foundation.family,
+            'head': foundation.head,
+            'elements': foundation.elements,
+            'may_change': list(MAY_CHANGE_ON_RESTART),
+            # The reserve is for writing and copying files; the driver adds the time that its own evaluation takes.
+            'limits': {'max_seconds': limit, 'reserve_seconds': min(60.0, 0.05 * limit) if limit else 0.0},
+        }
+
+
+def validate_strategy(value: Str, _: Any) -> str | None:
+    """Return a sentence if the strategy is unknown."""
+    known = [strategy.value for strategy in Strategy]
+    return None if value.value in known else f'`strategy` is `{value.value}`; it must be one of {", ".join(known)}.'
+
+
+def validate_hyperparameters(value: Dict, _: Any) -> str | None:
+    """Return a sentence if a name is unknown or a value is out of range."""
+    return check_hyperparameters(dict(value))
+
+
+def validate_inputs(inputs: Any, _: Any = None) -> str | None:
+    """Return a sentence if the inputs do not fit together."""
+    if not {'dataset', 'foundation', 'hyperparameters'} <= set(inputs):
+        return None
+    return check_training(inputs['foundation'], inputs['dataset'], dict(inputs['hyperparameters']))
+
+
+def check_training(foundation: PotentialData, dataset: DatasetData, hyperparameters: dict[str, Any]) -> str | None:
+    """Return a sentence if ``dataset`` cannot train ``foundation``, or ``None``."""
+    for role in (Role.TRAIN, Role.VALID):
+        if role.value not in dataset.roles:
+            return f'`dataset` has no frame with the role `{role.value}`; give at least one frame that role.'
+    unknown = [symbol for symbol in dataset.elements if symbol not in foundation.elements]
+    if unknown:
+        return (
+            f'`foundation` does not know {", ".join(unknown)} of `dataset`; it knows {", ".join(foundation.elements)}.'
+        )
+    if foundation.family not in [family.value for family in Family]:
+        return f'`foundation` is of the family `{foundation.family}`, which cannot be trained.'
+    if complete(hyperparameters, '')['stress_weight'] and not dataset.has_stress:
+        return '`dataset` has frames without stress; set `stress_weight` to 0 in `hyperparameters`.'
+    return None
