@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-import sys
 import warnings
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any
 
 from aiida.common.exceptions import ValidationError
@@ -154,25 +151,15 @@ class PotentialData(SinglefileData):
         :param dtype: ``float64`` or ``float32``.
         :raises ImportError: if MACE is not installed in this Python.
         """
+        from aiida_equitrain.drivers.potential_loader import load_calculator
+
         if self.card.get('starter'):
             warnings.warn(
                 'this is the starter potential for trying things out, not MACE-MP: see its model card', stacklevel=2
             )
         with self.as_path() as path:
-            calculator: Calculator = _driver('potential_loader').load_calculator(
-                path, self.family, self.head, device=device, dtype=dtype
-            )
+            calculator: Calculator = load_calculator(path, self.family, self.head, device=device, dtype=dtype)
         return calculator
-
-
-def _driver(name: str) -> ModuleType:
-    """Import a driver as jobs do, from its own folder: drivers know neither this package nor AiiDA."""
-    folder = str(Path(__file__).parent.parent / 'drivers')
-    sys.path.insert(0, folder)
-    try:
-        return import_module(name)
-    finally:
-        sys.path.remove(folder)
 
 
 def _read(file: str | Path | IO[bytes] | bytes) -> bytes:

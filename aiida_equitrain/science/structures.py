@@ -1,0 +1,119 @@
+"""Checks of a crystal structure before anything is computed: one sentence for each way to be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
+
+#: Two atoms overlap when they are nearer than this fraction of the sum of their covalent radii.
+OVERLAP_FRACTION = 0.6
+
+
+def check_structure(
+    atoms: Atoms,
+    elements: Iterable[str] | None = None,
+    occupations: Mapping[str, float] | None = None,
+    max_atoms: int | None = None,
+    supercell_matrix: Sequence[Sequence[int]] | None = None,
+) -> str | None:
+    """Return a sentence about the first thing that is wrong with a structure, ``None`` if nothing is.
+
+    :param elements: chemical symbols that the potential knows; not checked if ``None``.
+    :param occupations: total occupation per kind of site, see :func:`check_occupations`.
+    :param max_atoms: largest supercell that is allowed; needs ``supercell_matrix``, otherwise the cell itself counts.
+    """
+    if len(atoms) == 0:
+        return 'the structure has no atoms'
+    return (
+        check_occupations(occupations or {})
+        or (check_elements(atoms.symbols, elements) if elements is not None else None)
+        or check_periodicity(atoms)
+        or check_overlap(atoms)
+        or (check_size(len(atoms), max_atoms, supercell_matrix) if max_atoms is not None else None)
+    )
+
+
+def check_occupations(occupations: Mapping[str, float]) -> str | None:
+    """Return a sentence if a kind of site is shared by several elements or partly empty.
+
+    :param occupations: per kind, the largest occupation by one element; 1 for an ordinary site.
+    """
+    for kind, occupation in occupations.items():
+        if abs(occupation - 1) > 1e-6:
+            return (
+                f'the site kind `{kind}` is occupied by one element to {occupation:g} only: partial occupancy cannot '
+                'be computed, order the `structure` first'
+            )
+    return None
+
+
+def check_elements(symbols: Iterable[str], known: Iterable[str], what: str = 'structure') -> str | None:
+    """Return a sentence if the potential does not know an element."""
+    unknown = unknown_elements(symbols, known)
+    if not unknown:
+        return None
+    return (
+        f'the potential does not know {", ".join(unknown)}, which the `{what}` contains: '
+        f'choose a potential for it (this one knows {", ".join(known)})'
+    )
+
+
+def unknown_elements(symbols: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return, sorted, the chemical symbols that are not known."""
+    return sorted(set(map(str, symbols)) - set(known))
+
+
+def check_periodicity(atoms: Atoms) -> str | None:
+    """Return a sentence if the structure is no crystal in three dimensions."""
+    if not all(atoms.pbc):
+        return (
+            f'the structure {atoms.symbols.formula} is not periodic in three dimensions: phonons of a molecule or '
+            'slab are not computed, give a crystal with `pbc` true along all three lattice vectors'
+        )
+    if abs(float(np.linalg.det(atoms.cell[:]))) < 1e-3:
+        return f'the cell of the structure {atoms.symbols.formula} has no volume: give three lattice vectors'
+    return None
+
+
+def check_overlap(atoms: Atoms, fraction: float = OVERLAP_FRACTION) -> str | None:
+    """Return a sentence if two atoms, periodic images included, lie on one another.
+
+    :param fraction: of the sum of the covalent radii below which a distance is too short.
+    """
+    radii = covalent_radii[atoms.numbers]
+    first, second, distances = neighbor_list('ijd', atoms, cutoff=list(fraction * radii))  # type: ignore[no-untyped-call]
+    if len(distances) == 0:
+        return None
+    index = int(np.argmin(distances))
+    i, j = int(first[index]), int(second[index])
+    limit = fraction * (radii[i] + radii[j])
+    return (
+        f'atoms overlap: {atoms.symbols[i]}{i + 1} and {atoms.symbols[j]}{j + 1} are {distances[index]:.2f} Å apart, '
+        f'less than {limit:.2f} Å'
+    )
+
+
+def check_size(n_atoms: int, max_atoms: int, supercell_matrix: Sequence[Sequence[int]] | None = None) -> str | None:
+    """Return a sentence if the supercell is larger than allowed, or the matrix is none of a supercell."""
+    size = n_atoms
+    if supercell_matrix is not None:
+        try:
+            matrix = np.asarray(supercell_matrix, dtype=float)
+        except (TypeError, ValueError):
+            matrix = np.empty(0)
+        if matrix.shape != (3, 3) or not np.allclose(matrix, np.round(matrix)):
+            return f'`supercell_matrix` has to be three rows of three integers, but is {supercell_matrix}'
+        multiple = abs(round(float(np.linalg.det(matrix))))
+        if multiple == 0:
+            return f'`supercell_matrix` {supercell_matrix} has no volume'
+        size *= multiple
+    if size > max_atoms:
+        return (
+            f'the supercell has {size} atoms, more than `max_atoms` ({max_atoms}): '
+            'choose a smaller one, or raise `max_atoms` if you mean it'
+        )
+    return None

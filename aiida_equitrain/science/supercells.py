@@ -1,0 +1,87 @@
+"""Nearly cubic supercells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.build import make_supercell as ase_make_supercell
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.int64]
+
+#: Cosines of angles up to which a cell counts as nearly cubic (84 to 96 degrees), and as tolerable (75 to 105 degrees).
+NEARLY_CUBIC, TOLERABLE = 0.1, 0.26
+
+
+def nearly_cubic_matrix(cell: Any, min_length: float, max_length: float | None = None) -> Matrix:
+    """Return the matrix of the smallest nearly cubic supercell with every edge at least ``min_length``.
+
+    For several edges of a target cube the matrix that fits it best is rounded to integers, and every entry is tried
+    one up and one down as well. Of the cells whose edges are long enough those come first that have all angles within
+    84 to 96 (or else 75 to 105) degrees, then those with no edge above ``max_length``; the choice is the smallest, and
+    the most cubic of these. The same cell always gives the same matrix.
+
+    :param cell: lattice vectors in rows, Å, shape (3, 3).
+    :param min_length: shortest edge, Å.
+    :param max_length: longest edge where possible, Å; 1.5 times ``min_length`` by default.
+    :returns: integers, shape (3, 3): lattice vectors of the supercell, in rows, in units of the cell's.
+    :raises ValueError: if the lengths are no lengths.
+    """
+    cell = np.asarray(cell, dtype=float)
+    if not 0 < min_length < np.inf:
+        raise ValueError(f'the shortest edge of a supercell has to be a length in Å, but is {min_length}')
+    longest = 1.5 * min_length if max_length is None else max_length
+    if longest < min_length:
+        raise ValueError(f'the longest edge of a supercell ({longest} Å) is below the shortest ({min_length} Å)')
+    candidates = _candidates(cell, min_length, longest)
+    vectors = candidates @ cell
+    edges = np.linalg.norm(vectors, axis=2)
+    volumes = np.abs(np.linalg.det(vectors))
+    units = vectors / edges[:, :, None]
+    cosines = np.abs(np.einsum('nik,njk->nij', units, units) - np.eye(3)).max(axis=(1, 2))
+    order = np.lexsort(
+        (
+            -np.trace(candidates, axis1=1, axis2=2),
+            np.abs(candidates).sum(axis=(1, 2)),
+            np.round(_anisotropy(vectors, volumes), 6),
+            np.round(volumes, 3),
+            edges.max(axis=1) > longest + 1e-6,
+            np.digitize(cosines, (NEARLY_CUBIC, TOLERABLE)),
+        )
+    )
+    best: Matrix = candidates[order[0]]
+    return best if np.linalg.det(best) > 0 else -best
+
+
+def _candidates(cell: NDArray[np.float64], min_length: float, longest: float) -> Matrix:
+    """Return integer matrices near cubes of several sizes, all edges long enough, shape (n, 3, 3)."""
+    offsets = np.array(list(product((-1, 0, 1), repeat=9))).reshape(-1, 3, 3)
+    found = [_diagonal(cell, min_length)[None]]
+    for edge in np.linspace(min_length, longest, 5):
+        matrices = np.round(edge * np.linalg.inv(cell)).astype(np.int64) + offsets
+        matrices = matrices[np.round(np.linalg.det(matrices)) != 0]
+        edges = np.linalg.norm(matrices @ cell, axis=2)
+        found.append(matrices[(edges >= min_length - 1e-6).all(axis=1)])
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _anisotropy(vectors: NDArray[np.float64], volumes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far the metric of each cell is from that of a cube of its volume, shape (n,)."""
+    metrics = vectors @ vectors.transpose(0, 2, 1) / np.cbrt(volumes)[:, None, None] ** 2
+    result: NDArray[np.float64] = np.linalg.norm(metrics - np.eye(3), axis=(1, 2))
+    return result
+
+
+def _diagonal(cell: NDArray[np.float64], min_length: float) -> Matrix:
+    """Return the diagonal matrix whose edges are long enough; there is always one."""
+    return np.diag(np.ceil(min_length / np.linalg.norm(cell, axis=1) - 1e-9)).astype(np.int64)
+
+
+def make_supercell(atoms: Atoms, matrix: Sequence[Sequence[int]] | Matrix) -> Atoms:
+    """Return a supercell without anything but atoms and cell, those of one primitive atom following one another."""
+    supercell = ase_make_supercell(atoms, np.asarray(matrix), order='atom-major')  # type: ignore[no-untyped-call]
+    return Atoms(numbers=supercell.numbers, positions=supercell.positions, cell=supercell.cell, pbc=atoms.pbc)
