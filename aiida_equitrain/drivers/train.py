@@ -88,19 +88,34 @@ class TrainJob:
         other = Predictions(self.others, calculator, lambda done: write_progress(stage, shift + done, total))
         return own, other
 
-    def shift_labels(self) -> dict[str, float]:
+    def shift_labels(self) -> dict[str, Any]:
         """Refer the energies of the dataset to the foundation, in place; return the shift per atom of each element.
 
         The electronic-structure code and the foundation count energies from different atoms. Without this the weights
         would be spent on a constant. Fitted on the training frames only.
         """
+        import numpy as np
+        from ase.data import chemical_symbols
         from equitrain_job.science.energy_shift import fit_energy_shift
 
         chosen = [index for index, frame in enumerate(self.frames) if frame.role == 'train']
-        shift: dict[str, float] = fit_energy_shift(
-            [self.frames[index] for index in chosen], [float(self.before.energies[index]) for index in chosen]
-        )
-        return shift
+        numbers = [self.frames[index].numbers for index in chosen]
+        labels = np.array([self.frames[index].energy for index in chosen])
+        try:
+            shift = fit_energy_shift(numbers, labels, self.before.energies[chosen])
+            for frame in self.frames:
+                frame.energy = shift.apply(frame.numbers, frame.energy)
+        except ValueError as error:
+            message = f'the energies of the dataset cannot be referred to the foundation: {error}'
+            raise DriverFailure('bad_input', message) from error
+        return {
+            'subtracted_ev_per_atom': {
+                chemical_symbols[number]: value for number, value in zip(shift.numbers, shift.shifts, strict=True)
+            },
+            'rank': shift.rank,
+            'rmse_mev_per_atom': 1e3 * shift.rmse_per_atom,
+            'fitted_to': 'energies of the foundation for the training frames',
+        }
 
     def run(self) -> None:
         """Train, and write whatever there is in the end, before saying how it ended."""
@@ -230,7 +245,7 @@ class TrainJob:
             'n_parameters': self.n_parameters,
             'n_trained_parameters': sum(item.numel() for item in trainer.trained().values()),
             'errors': {'before': errors_by_role(self.frames, self.before)},
-            'energy_shift_ev': self.shift,
+            'energy_shift': self.shift,
             'seconds': time.time() - START,
             'seconds_training': trainer.seconds,
             'seconds_per_epoch': trainer.seconds / max(trainer.epoch, 1),

@@ -1,0 +1,203 @@
+"""Fine-tune a foundation potential on labelled frames, and recover from what can go wrong."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from aiida.common import AttributeDict
+from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, process_handler, while_
+from aiida.orm import AbstractCode, CalcJobNode, Dict, Int, Str
+
+from aiida_equitrain.calculations.train import TrainCalculation, check_training
+from aiida_equitrain.common.hyperparameters import check_hyperparameters, complete
+from aiida_equitrain.common.names import Strategy
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
+
+CODES = TrainCalculation.exit_codes
+#: Failures of the job that would come again however often it is run.
+UNRECOVERABLE = [
+    CODES.ERROR_DRIVER_FAILED,
+    CODES.ERROR_NO_MODEL,
+    CODES.ERROR_POTENTIAL_NOT_LOADED,
+    CODES.ERROR_DEVICE_MISSING,
+    CODES.ERROR_MODULE_MISSING,
+    CODES.ERROR_BAD_CHECKPOINT,
+    CODES.ERROR_BAD_INPUT,
+]
+
+
+class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: ignore[misc,unused-ignore]
+    """Run :class:`TrainCalculation` until it succeeds, mending one cause of failure at a time."""
+
+    _process_class = TrainCalculation
+
+    #: A diverged training starts again with its learning rate multiplied by this, so often.
+    LR_FACTOR, MAX_LR_REDUCTIONS = 0.2, 2
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare ports, outline and exit codes."""
+        super().define(spec)
+        spec.expose_inputs(TrainCalculation, namespace='train')
+        spec.expose_outputs(TrainCalculation)
+        outline: Any = while_(cls.should_run_process)  # type: ignore[arg-type,unused-ignore]
+        spec.outline(cls.setup, outline(cls.run_process, cls.inspect_process), cls.results)
+        spec.exit_code(303, 'ERROR_TRAINING_FAILED', message='The training cannot be mended: {message}')
+        spec.exit_code(410, 'ERROR_DIVERGED',
+                       message='The training diverged with every learning rate tried, the last being {lr:g}; give a '
+                               'smaller `lr`, or look at the labels of `dataset`.')  # fmt: skip
+        spec.exit_code(411, 'ERROR_OUT_OF_MEMORY',
+                       message='The training ran out of memory with one frame per batch; ask for more memory in '
+                               '`metadata.options`, or give smaller frames.')  # fmt: skip
+        spec.exit_code(412, 'ERROR_NO_CHECKPOINT',
+                       message='The walltime ended before a first checkpoint was written; raise '
+                               '`max_wallclock_seconds` in `metadata.options`.')  # fmt: skip
+
+    @classmethod
+    def get_protocol_filepath(cls) -> Path:
+        """Return the file that defines the protocols."""
+        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('finetune.yaml')))
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        *,
+        foundation: PotentialData,
+        dataset: DatasetData | None,
+        python_code: AbstractCode,
+        strategy: str | Strategy = Strategy.L2_TSP,
+        forgetting_dataset: DatasetData | None = None,
+        seed: int = 1,
+        protocol: str | None = None,
+        overrides: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Any:
+        """Return a builder with the inputs of a protocol.
+
+        :param foundation: potential to start from; what its card recommends for the strategy is used, except by
+            the protocol ``paper``.
+        :param dataset: labelled frames; ``None`` where another WorkChain makes them.
+        :param python_code: a Python with Equitrain and MACE.
+        :param strategy: ``l2-tsp`` or ``transfer``.
+        :param forgetting_dataset: other crystals, on which forgetting is measured.
+        :param protocol: ``fast``, ``balanced``, ``stringent`` or ``paper``.
+        :param overrides: inputs in the nesting of the ports.
+        :param options: ``metadata.options`` of the job, such as ``max_wallclock_seconds``.
+        :raises ValueError: with a sentence, if a key or a value is wrong or the inputs do not fit together.
+        """
+        strategy = str(getattr(strategy, 'value', strategy))
+        if strategy not in [item.value for item in Strategy]:
+            raise ValueError(
+                f'`strategy` is `{strategy}`; it must be one of {", ".join(item.value for item in Strategy)}.'
+            )
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        hyperparameters = cls._hyperparameters(protocol, overrides or {}, foundation, strategy)
+        if dataset is not None and not dataset.has_stress and 'stress_weight' not in _given(overrides):
+            hyperparameters['stress_weight'] = 0.0
+        problem = check_hyperparameters(hyperparameters)
+        if dataset is not None:
+            problem = problem or check_training(foundation, dataset, hyperparameters)
+        if problem:
+            raise ValueError(problem)
+
+        metadata = inputs['train'].get('metadata', {})
+        metadata['options'] = {**metadata.get('options', {}), **(options or {})}
+        builder: Any = cls.get_builder()
+        builder.train['code'] = python_code
+        builder.train['foundation'] = foundation
+        builder.train['strategy'] = Str(strategy)
+        builder.train['hyperparameters'] = Dict(hyperparameters)
+        builder.train['seed'] = Int(inputs['train'].get('seed', seed))
+        builder.train['metadata'] = metadata
+        if dataset is not None:
+            builder.train['dataset'] = dataset
+        if forgetting_dataset is not None:
+            builder.train['forgetting_dataset'] = forgetting_dataset
+        builder.max_iterations = Int(inputs['max_iterations'])
+        builder.clean_workdir = inputs['clean_workdir']
+        return builder
+
+    @classmethod
+    def _hyperparameters(
+        cls, protocol: str | None, overrides: dict[str, Any], foundation: PotentialData, strategy: str
+    ) -> dict[str, Any]:
+        """Return the hyperparameters: protocol, then strategy, then the foundation's card, then the overrides."""
+        base = cls.get_protocol_inputs(protocol)
+        by_strategy = {**base['by_strategy'][strategy], **overrides.get('by_strategy', {}).get(strategy, {})}
+        card = {} if protocol == 'paper' else foundation.card.get('finetune', {}).get(strategy, {})
+        return {**base['train']['hyperparameters'], **by_strategy, **card, **_given(overrides)}
+
+    def setup(self) -> None:
+        """Take the inputs of the first attempt."""
+        super().setup()
+        self.ctx.inputs = AttributeDict(self.exposed_inputs(TrainCalculation, 'train'))
+        self.ctx.lr_reductions = 0
+
+    def hyperparameter(self, name: str) -> Any:
+        """Return a hyperparameter of the present attempt, its default included."""
+        return complete(dict(self.ctx.inputs.hyperparameters), self.ctx.inputs.strategy.value)[name]
+
+    def change(self, name: str, value: Any) -> None:
+        """Set a hyperparameter for the next attempt, which starts from the foundation again."""
+        self.ctx.inputs.hyperparameters = Dict({**dict(self.ctx.inputs.hyperparameters), name: value})
+        self.ctx.inputs.pop('checkpoint', None)
+
+    def give_up(self, calculation: CalcJobNode, exit_code: ExitCode) -> ProcessHandlerReport:
+        """Stop, with the outputs that the last attempt has."""
+        self.out_many(self.exposed_outputs(calculation, TrainCalculation))
+        return ProcessHandlerReport(True, exit_code)
+
+    @process_handler(priority=600, exit_codes=UNRECOVERABLE)  # type: ignore[untyped-decorator,unused-ignore]
+    def handle_unrecoverable(self, calculation: CalcJobNode) -> ProcessHandlerReport:
+        """Stop at a failure that no other attempt would change."""
+        self.report(f'{calculation.process_label}<{calculation.pk}> failed: {calculation.exit_message}')
+        exit_code = self.exit_codes.ERROR_TRAINING_FAILED.format(message=calculation.exit_message)
+        return self.give_up(calculation, exit_code)
+
+    @process_handler(priority=500, exit_codes=CODES.ERROR_OUT_OF_WALLTIME)  # type: ignore[untyped-decorator,unused-ignore]
+    def handle_out_of_walltime(self, calculation: CalcJobNode) -> ProcessHandlerReport:
+        """Continue from the checkpoint."""
+        if 'checkpoint' not in calculation.outputs:
+            return self.give_up(calculation, self.exit_codes.ERROR_NO_CHECKPOINT)
+        self.ctx.inputs.checkpoint = calculation.outputs.checkpoint
+        self.report(
+            f'{calculation.process_label}<{calculation.pk}> ran out of walltime: continuing from its checkpoint'
+        )
+        return ProcessHandlerReport(True)
+
+    @process_handler(priority=490, exit_codes=CODES.ERROR_DIVERGED)  # type: ignore[untyped-decorator,unused-ignore]
+    def handle_diverged(self, calculation: CalcJobNode) -> ProcessHandlerReport:
+        """Start again with a smaller learning rate, twice at most."""
+        lr = self.hyperparameter('lr')
+        if self.ctx.lr_reductions >= self.MAX_LR_REDUCTIONS:
+            return self.give_up(calculation, self.exit_codes.ERROR_DIVERGED.format(lr=lr))
+        self.ctx.lr_reductions += 1
+        self.change('lr', lr * self.LR_FACTOR)
+        self.report(
+            f'{calculation.process_label}<{calculation.pk}> diverged with lr={lr:g}: '
+            f'starting again with lr={lr * self.LR_FACTOR:g}'
+        )
+        return ProcessHandlerReport(True)
+
+    @process_handler(priority=480, exit_codes=CODES.ERROR_OUT_OF_MEMORY)  # type: ignore[untyped-decorator,unused-ignore]
+    def handle_out_of_memory(self, calculation: CalcJobNode) -> ProcessHandlerReport:
+        """Start again with half as many frames per batch, down to one."""
+        frames = self.ctx.inputs.dataset.counts['train']
+        batch_size = min(self.hyperparameter('batch_size'), frames)
+        if batch_size <= 1:
+            return self.give_up(calculation, self.exit_codes.ERROR_OUT_OF_MEMORY)
+        self.change('batch_size', batch_size // 2)
+        self.report(
+            f'{calculation.process_label}<{calculation.pk}> ran out of memory with batches of {batch_size} frames: '
+            f'starting again with {batch_size // 2}'
+        )
+        return ProcessHandlerReport(True)
+
+
+def _given(overrides: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the hyperparameters that the overrides give."""
+    return dict((overrides or {}).get('train', {}).get('hyperparameters', {}))
