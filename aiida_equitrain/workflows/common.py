@@ -1,0 +1,73 @@
+"""What several WorkChains check of their inputs, before anything is submitted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aiida.orm import AbstractCode, InstalledCode, StructureData, TrajectoryData
+from ase import Atoms
+
+from aiida_equitrain.science.structures import check_occupations, check_structure
+
+
+def code_problem(code: AbstractCode | None, port: str) -> str | None:
+    """Return a sentence if a code on a local computer cannot be executed, ``None`` if it can or is elsewhere.
+
+    :param port: name of the input that holds the code, for the sentence.
+    """
+    if not isinstance(code, InstalledCode) or code.computer.transport_type != 'core.local':
+        return None
+    path = Path(str(code.filepath_executable))
+    if not path.is_absolute():
+        return None
+    if not path.is_file():
+        return f'`{port}`: the file `{path}` of the code `{code.label}` does not exist; set the code up again'
+    if not os.access(path, os.X_OK):
+        return (
+            f'`{port}`: the file `{path}` of the code `{code.label}` is not executable; '
+            'make it so (`chmod +x`), or set the code up again'
+        )
+    return None
+
+
+def pseudo_problem(symbols: Iterable[str], pseudos: Mapping[str, Any] | None, port: str) -> str | None:
+    """Return a sentence if an element has no pseudopotential.
+
+    :param port: name of the namespace of pseudopotentials, for the sentence.
+    """
+    missing = sorted(set(symbols) - set(pseudos or {}))
+    if not missing:
+        return None
+    return (
+        f'no pseudopotential for {", ".join(missing)} in `{port}`: choose a `pseudo_family` that has '
+        f'{"it" if len(missing) == 1 else "them"}, or add the file to the family'
+    )
+
+
+def structure_problem(
+    structure: StructureData,
+    elements: Iterable[str] | None = None,
+    max_atoms: int | None = None,
+    supercell_matrix: Any = None,
+) -> str | None:
+    """Return a sentence if a structure cannot be computed, see ``check_structure`` of ``science.structures``.
+
+    :param elements: chemical symbols that the potential knows; not checked if ``None``.
+    """
+    problem = check_occupations({kind.name: max(kind.weights) for kind in structure.kinds})
+    return problem or check_structure(
+        structure.get_ase(), elements=elements, max_atoms=max_atoms, supercell_matrix=supercell_matrix
+    )
+
+
+def trajectory_atoms(frames: TrajectoryData) -> list[Atoms]:
+    """Return the steps of a trajectory as ASE atoms, periodic unless the node says otherwise."""
+    cells = frames.get_cells()
+    pbc = True if frames.pbc is None else frames.pbc
+    return [
+        Atoms(symbols=frames.symbols, positions=positions, cell=None if cells is None else cells[index], pbc=pbc)
+        for index, positions in enumerate(frames.get_positions())
+    ]
