@@ -12,21 +12,24 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / 'scripts'
 #: Everyday programs of the scripts; no apt-get, no sudo, no Python.
-TOOLS = tuple('bash cat cut date dirname env grep id mkdir mktemp rm sed sha256sum tail tee'.split())
-    'bash',
-    'cat',
-    'cut',
-    'date',
-    'dirname',
-    'env',
-    'grep',
-    'id',
-    'mkdir',
-    'mktemp',
-    'rm',
-    'sed',
-    'sha256sum',
-    'tail',
+TOOLS = tuple(
+    [
+        'bash',
+        'cat',
+        'cut',
+        'date',
+        'dirname',
+        'env',
+        'grep',
+        'id',
+        'mkdir',
+        'mktemp',
+        'rm',
+        'sed',
+        'sha256sum',
+        'tail',
+        'tee',
+    ]
 )
 
 
