@@ -12,25 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / 'scripts'
 #: Everyday programs of the scripts; no apt-get, no sudo, no Python.
-TOOLS = tuple(
-    [
-        'bash',
-        'cat',
-        'cut',
-        'date',
-        'dirname',
-        'env',
-        'grep',
-        'id',
-        'mkdir',
-        'mktemp',
-        'rm',
-        'sed',
-        'sha256sum',
-        'tail',
-        'tee',
-    ]
-)
+TOOLS = 'bash cat cut date dirname env grep id mkdir mktemp rm sed sha256sum tail tee'
 
 
 @pytest.fixture
@@ -38,7 +20,7 @@ def machine(tmp_path: Path) -> tuple[Path, Path]:
     """Return a copy of the scripts, and a folder that is all of its PATH."""
     programs = tmp_path / 'bin'
     programs.mkdir()
-    for tool in TOOLS:
+    for tool in TOOLS.split():
         (programs / tool).symlink_to(str(shutil.which(tool)))
     shutil.copytree(SCRIPTS, tmp_path / 'checkout' / 'scripts')
     shutil.copy(ROOT / 'pyproject.toml', tmp_path / 'checkout')
