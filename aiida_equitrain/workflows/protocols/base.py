@@ -15,7 +15,7 @@ class EquitrainProtocolMixin(ProtocolMixin):
     """Load the protocols of a WorkChain; a key of ``overrides`` that nothing reads is an error, not a warning.
 
     The YAML file holds ``default_inputs``, ``default_protocol``, ``protocols`` and, optionally, ``meta_inputs_schema``
-    (keys that are no ports and have no default).
+    (keys that are no ports and have no default; a key without a value takes anything below it).
     """
 
     @classmethod
@@ -51,12 +51,16 @@ class EquitrainProtocolMixin(ProtocolMixin):
 
 
 def schema_of(workchain: Any) -> dict[str, Any]:
-    """Return the override keys of a WorkChain with protocols: those of its YAML file and its ports."""
+    """Return the override keys of a WorkChain with protocols: those of its YAML file and its ports.
+
+    Below a port that holds a node or a dictionary anything may follow: the port validates itself.
+    """
     data = workchain._load_protocol_file()
-    schema = _keys(workchain.spec().inputs)
-    layers = [data['default_inputs'], *data['protocols'].values(), data.get('meta_inputs_schema') or {}]
-    for layer in layers:
+    schema: dict[str, Any] = {}
+    for layer in (data['default_inputs'], *data['protocols'].values()):
         schema = recursive_merge(schema, _open_ends(layer))
+    schema = recursive_merge(schema, _keys(workchain.spec().inputs))
+    schema = recursive_merge(schema, _open_ends(data.get('meta_inputs_schema') or {}))
     schema.pop('description', None)
     return schema
 
