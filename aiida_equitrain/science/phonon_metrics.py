@@ -128,7 +128,7 @@ def evaluate_side(
     thermal: Any = phonon.thermal_properties
     real = frequencies > 0
     spread = np.broadcast_to(weights[:, None], frequencies.shape)
-    mean = float(np.average(frequencies[real], weights=spread[real]))
+    mean = float(np.average(frequencies[real], weights=spread[real])) if real.any() else 0.0
     density = 1e30 * len(phonon.primitive) / float(phonon.primitive.volume)
     lowest, where = _lowest(phonon, np.concatenate([path.qpoints, qpoints]))
     metrics = {
