@@ -56,16 +56,16 @@ def run_checks(computer: str = defaults.COMPUTER) -> Iterator[Check]:
 
 
 def check_profile() -> str:
-    """Ask for a broker, without which nothing can be submitted to a daemon."""
+    """Tell the back ends; without a broker jobs run, but cannot be submitted to a daemon."""
     from aiida.manage import get_manager
 
     profile = get_manager().get_profile()
     if profile is None:
         raise CheckError('no AiiDA profile is loaded: name one with `-p`')
     if profile.process_control_backend is None:
-        raise CheckError(
-            f'the profile `{profile.name}` has no broker, so `--submit` and the daemon do not work: '
-            f'`verdi profile configure-broker core.zeromq {profile.name}`'
+        return (
+            f'`{profile.name}` with {profile.storage_backend}; it has no broker, so there is no daemon and no `--submit`: '
+            f'`verdi profile configure-broker core.zeromq {profile.name}` adds one'
         )
     return f'`{profile.name}` with {profile.storage_backend} and the broker {profile.process_control_backend}'
 

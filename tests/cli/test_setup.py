@@ -62,6 +62,7 @@ def test_check_of_empty_profile_fails_and_changes_nothing() -> None:
 def test_setup_offline(pw_code: Any) -> None:
     """Set up an empty profile without internet and report each part."""
     result = invoke('setup', '--offline')
+    assert result.exit_code == 0, result.output
     for text in (
         'created  python:',
         'found  pw:',
