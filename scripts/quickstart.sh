@@ -48,6 +48,14 @@ if ! verdi -p equitrain daemon status >/dev/null 2>&1; then
     daemon_started=true
 fi
 
+# A run that was interrupted goes on with the daemon; its jobs are then found again by caching.
+unfinished() { verdi -p equitrain process list -r -P pk -L MaterialWorkChain 2>>"$LOG" | tr '\n' ' '; }
+if [ -n "$(unfinished)" ]; then
+    say "  an earlier run is not finished (PK $(unfinished)): waiting for it; to give it up, press Ctrl-C and run"
+    say "  source .venv/bin/activate; verdi daemon start; verdi process kill $(unfinished)"
+    while [ -n "$(unfinished)" ]; do sleep 5; done
+fi
+
 report="$ROOT/quickstart-report"
 say
 say 'aiida-equitrain: silicon, from the crystal to a fine-tuned potential and its phonons'

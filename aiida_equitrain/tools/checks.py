@@ -64,7 +64,7 @@ def check_profile() -> str:
         raise CheckError('no AiiDA profile is loaded: name one with `-p`')
     if profile.process_control_backend is None:
         return (
-            f'`{profile.name}` with {profile.storage_backend}; it has no broker, so there is no daemon and no `--submit`: '
+            f'`{profile.name}` with {profile.storage_backend}; without a broker there is no daemon, no `--submit`: '
             f'`verdi profile configure-broker core.zeromq {profile.name}` adds one'
         )
     return f'`{profile.name}` with {profile.storage_backend} and the broker {profile.process_control_backend}'
