@@ -49,7 +49,7 @@ if ! verdi -p equitrain daemon status >/dev/null 2>&1; then
 fi
 
 # A run that was interrupted goes on with the daemon; its jobs are then found again by caching.
-unfinished() { verdi -p equitrain process list -r -P pk -L MaterialWorkChain 2>>"$LOG" | tr '\n' ' '; }
+unfinished() { verdi -p equitrain process list -r -P pk -L MaterialWorkChain 2>>"$LOG" | grep -oE '^[0-9]+' | xargs; }
 if [ -n "$(unfinished)" ]; then
     say "  an earlier run is not finished (PK $(unfinished)): waiting for it; to give it up, press Ctrl-C and run"
     say "  source .venv/bin/activate; verdi daemon start; verdi process kill $(unfinished)"
