@@ -13,6 +13,7 @@ from aiida import orm
 from aiida.common.datastructures import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJob
+from aiida.engine.processes.calcjobs.calcjob import validate_calc_job
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.staging import stage_driver
@@ -50,6 +51,20 @@ class Setting:
                 f'`settings.{key}` is {value}; it must be {"above" if self.exclusive else "at least"} {self.minimum:g}.'
             )
         return None
+
+
+def settings_problem(given: Mapping[str, Any], settings: Mapping[str, Setting]) -> str | None:
+    """Return a sentence about the first unknown key or wrong value, or ``None``."""
+    unknown = refuse_unknown(given, settings, 'the `settings` input')
+    if unknown:
+        return unknown
+    problems = (settings[key].problem(key, value) for key, value in given.items())
+    return next((problem for problem in problems if problem), None)
+
+
+def with_defaults(given: Mapping[str, Any], settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """Return all settings, those that were not given with their defaults."""
+    return {key: type(setting.default)(given.get(key, setting.default)) for key, setting in settings.items()}
 
 
 #: Settings of every job that evaluates a potential.
@@ -91,6 +106,7 @@ class EvaluationCalculation(CalcJob):
             validator=cls.validate_settings,
             help='Keys: ' + '; '.join(f'`{key}` ({s.default!r}): {s.help}' for key, s in cls.SETTINGS.items()) + '.',
         )
+        spec.inputs.validator = cls.validate_top
         options = spec.inputs['metadata']['options']
         options['resources'].default = lambda: {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
         options['withmpi'].default = False
@@ -130,21 +146,28 @@ class EvaluationCalculation(CalcJob):
         )
 
     @classmethod
+    def validate_top(cls, inputs: dict[str, Any], ctx: Any) -> str | None:
+        """Return a sentence about what only all inputs together tell; a WorkChain that hides ports is left alone."""
+        problem: str | None = validate_calc_job(inputs, ctx)
+        if problem or any(name not in ctx for name in ('potential', 'frames')):
+            return problem
+        return cls.validate_inputs(inputs)
+
+    @classmethod
+    def validate_inputs(cls, inputs: dict[str, Any]) -> str | None:
+        """Return a sentence if the structures are wrong, or do not fit the potential or the settings."""
+        raise NotImplementedError
+
+    @classmethod
     def validate_settings(cls, value: orm.Dict | None, _: Any) -> str | None:
         """Return a sentence if a key is unknown or its value is wrong."""
         if value is None:
             return None
-        given = dict(value)
-        unknown = refuse_unknown(given, cls.SETTINGS, 'the `settings` input')
-        if unknown:
-            return unknown
-        problems = (cls.SETTINGS[key].problem(key, item) for key, item in given.items())
-        return next((problem for problem in problems if problem), None)
+        return settings_problem(dict(value), cls.SETTINGS)
 
     def get_settings(self) -> dict[str, Any]:
         """Return all settings, with their defaults."""
-        given = dict(self.inputs.settings)
-        return {key: type(setting.default)(given.get(key, setting.default)) for key, setting in self.SETTINGS.items()}
+        return with_defaults(dict(self.inputs.settings), self.SETTINGS)
 
     def get_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of ``structures.npz``."""

@@ -45,7 +45,6 @@ class ForcesCalculation(EvaluationCalculation):
             required=False,
             help='The undisplaced supercell: its forces are evaluated as well; the Hessian needs it.',
         )
-        spec.inputs.validator = cls.validate_inputs
         spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.forces'
         spec.output(
             'forces',
@@ -61,8 +60,8 @@ class ForcesCalculation(EvaluationCalculation):
             '`finite-differences`: {message}',
         )
 
-    @staticmethod
-    def validate_inputs(inputs: dict[str, Any], _: Any) -> str | None:
+    @classmethod
+    def validate_inputs(cls, inputs: dict[str, Any]) -> str | None:
         """Return a sentence if the frames do not fit the potential, the supercell or the method."""
         problem = frames_problem(inputs)
         if problem:

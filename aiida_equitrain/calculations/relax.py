@@ -48,7 +48,6 @@ class RelaxCalculation(EvaluationCalculation):
             required=False,
             help='Structures of the same atoms, each the start of a trajectory; or give `structure`.',
         )
-        spec.inputs.validator = cls.validate_inputs
         spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.relax'
         spec.output(
             'trajectory',
@@ -76,8 +75,8 @@ class RelaxCalculation(EvaluationCalculation):
             message='A cell exploded or collapsed: `potential` is unfit for the structure: {message}',
         )
 
-    @staticmethod
-    def validate_inputs(inputs: dict[str, Any], _: Any) -> str | None:
+    @classmethod
+    def validate_inputs(cls, inputs: dict[str, Any]) -> str | None:
         """Return a sentence if not exactly one kind of structure is given, or if the potential cannot treat it."""
         given = [name for name in ('structure', 'frames') if name in inputs]
         if len(given) != 1:

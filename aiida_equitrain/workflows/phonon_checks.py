@@ -1,0 +1,114 @@
+"""What can be wrong with the input of a phonon WorkChain: one sentence each, before anything is submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+
+from aiida_equitrain.calculations.evaluation import settings_problem
+from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS, supercell_rows
+from aiida_equitrain.common.validation import refuse_unknown
+from aiida_equitrain.science.structures import check_size
+from aiida_equitrain.workflows.common import code_problem, pseudo_problem, structure_problem
+
+#: Arguments of phonopy that make sense before forces are known.
+DISPLACEMENT_KEYS = ('distance', 'is_plusminus', 'is_diagonal', 'is_trigonal', 'number_of_snapshots', 'random_seed')
+
+
+def validate_settings(value: orm.Dict | None, _: Any = None) -> str | None:
+    """Return a sentence if a key of ``settings`` is unknown or its value is wrong."""
+    if value is None:
+        return None
+    given = dict(value)
+    problem = settings_problem(given, PHONON_SETTINGS)
+    if problem:
+        return problem
+    mesh = given.get('mesh', [1, 1, 1])
+    if len(mesh) != 3 or any(type(number) is not int or number < 1 for number in mesh):
+        return f'`settings.mesh` must be three positive integers, not {mesh}.'
+    return None
+
+
+def validate_displacement(value: orm.Dict | None, _: Any = None) -> str | None:
+    """Return a sentence if ``displacement`` is not what phonopy can turn into reproducible displacements."""
+    if value is None:
+        return None
+    given = dict(value)
+    unknown = refuse_unknown(given, DISPLACEMENT_KEYS, 'the `displacement` input')
+    if unknown:
+        return unknown
+    distance = given.get('distance', 0.01)
+    if isinstance(distance, bool) or not isinstance(distance, int | float) or not 0 < distance < 1:
+        return f'`distance` of `displacement` must be a length in Å between 0 and 1, not {distance!r}.'
+    if given.get('number_of_snapshots') is not None and given.get('random_seed') is None:
+        return '`number_of_snapshots` of `displacement` needs a `random_seed`, or nobody can repeat the calculation.'
+    return None
+
+
+def validate_supercell_matrix(value: orm.List | None, _: Any = None) -> str | None:
+    """Return a sentence if ``supercell_matrix`` is not three rows of three integers with a volume."""
+    return None if value is None else check_size(0, 1, value.get_list())
+
+
+def validate_positive(value: orm.Int | orm.Float | None, _: Any = None) -> str | None:
+    """Return a sentence if a number is not above zero."""
+    return None if value is None or value.value > 0 else f'must be above zero, but is {value.value}.'
+
+
+def validate_inputs(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
+    """Return a sentence about what only all inputs together tell."""
+    if ctx is not None and any(name not in ctx for name in ('structure', 'potential', 'pw', 'phonopy_code')):
+        return None  # a WorkChain that provides these itself
+    return source_problem(inputs) or cell_problem(inputs) or pseudos_problem(inputs) or codes_problem(inputs)
+
+
+def source_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence unless the forces come either from a potential or from DFT."""
+    has_potential, has_dft = 'potential' in inputs, bool(inputs.get('pw'))
+    if has_potential == has_dft:
+        both = ', not both' if has_potential else ''
+        return f'forces come either from a `potential` (with its `python_code`) or from DFT (`pw`){both}.'
+    if has_potential and 'python_code' not in inputs:
+        return 'a `potential` needs a `python_code`: a Python that has MACE.'
+    if has_potential and inputs.get('relax'):
+        return '`relax` is for DFT (`pw`); a `potential` relaxes by `settings.relax` and `potential_relax`.'
+    if has_dft and 'kpoints_distance' not in inputs['pw']:
+        return '`pw` needs a `kpoints_distance`, from which the mesh of the supercells is made.'
+    return None
+
+
+def cell_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if the structure or its supercell cannot be computed."""
+    structure = inputs['structure']
+    elements = inputs['potential'].elements if 'potential' in inputs else None
+    problem = structure_problem(structure, elements)
+    if problem:
+        return problem
+    if 'supercell_matrix' in inputs:
+        matrix = inputs['supercell_matrix'].get_list()
+    else:
+        matrix = supercell_rows(structure, dict(inputs['settings']) if 'settings' in inputs else {})
+    max_atoms = inputs['max_atoms'].value if 'max_atoms' in inputs else None
+    return structure_problem(structure, elements, max_atoms, matrix)
+
+
+def pseudos_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if an element has no pseudopotential."""
+    kinds = [kind.name for kind in inputs['structure'].kinds]
+    namespaces = {'pw': inputs.get('pw'), 'relax.base_relax': (inputs.get('relax') or {}).get('base_relax')}
+    problems = (
+        pseudo_problem(kinds, namespace['pw'].get('pseudos'), f'{name}.pw.pseudos')
+        for name, namespace in namespaces.items()
+        if namespace
+    )
+    return next((problem for problem in problems if problem), None)
+
+
+def codes_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if a code on this machine cannot be run."""
+    codes = {'phonopy_code': inputs.get('phonopy_code'), 'python_code': inputs.get('python_code')}
+    codes['pw.pw.code'] = ((inputs.get('pw') or {}).get('pw') or {}).get('code')
+    problems = (code_problem(code, port) for port, code in codes.items() if code is not None)
+    return next((problem for problem in problems if problem), None)

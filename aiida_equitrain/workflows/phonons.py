@@ -1,0 +1,405 @@
+"""From a structure to its phonons, with a potential or with DFT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.common.exceptions import NotExistent
+from aiida.engine import ExitCode, ToContext, WorkChain, if_, while_
+from aiida_phonopy.calculations.phonopy import PhonopyCalculation
+from aiida_phonopy.data import PhonopyData
+from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
+from aiida_quantumespresso.utils.mapping import prepare_process_inputs
+from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
+from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
+
+from aiida_equitrain.calculations.evaluation import with_defaults
+from aiida_equitrain.calculations.forces import ForcesCalculation
+from aiida_equitrain.calculations.functions import phonons as functions
+from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows import phonon_checks as checks
+from aiida_equitrain.workflows.phonon_builder import fill_dft_builder, fill_potential_builder
+from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
+
+
+class PhononsWorkChain(EquitrainProtocolMixin, WorkChain):
+    """Relax a structure, displace its supercell, evaluate the forces, and post-process them with phonopy.
+
+    The forces come from a potential (one job for all displacements) or from DFT (one ``PwBaseWorkChain`` for each).
+    """
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare ports, outline and exit codes."""
+        super().define(spec)
+        spec.input('structure', valid_type=orm.StructureData, help='The crystal, primitive or not.')
+        spec.input('potential', valid_type=PotentialData, required=False, help='The potential; or give `pw`.')
+        spec.input('python_code', valid_type=orm.AbstractCode, required=False, help='A Python for the `potential`.')
+        spec.input('phonopy_code', valid_type=orm.AbstractCode, help='The `phonopy` command.')
+        spec.input(
+            'supercell_matrix',
+            valid_type=orm.List,
+            required=False,
+            validator=checks.validate_supercell_matrix,
+            help='Three rows of integers: the vectors of the supercell in units of those of `structure`. Without it, '
+            'the smallest nearly cubic supercell whose edges have `settings.min_length_angstrom`.',
+        )
+        spec.input(
+            'displacement',
+            valid_type=orm.Dict,
+            default=lambda: orm.Dict({'distance': 0.01}),  # type: ignore[no-untyped-call]
+            validator=checks.validate_displacement,
+            help='Arguments of phonopy: ' + ', '.join(f'`{key}`' for key in checks.DISPLACEMENT_KEYS) + '.',
+        )
+        spec.input(
+            'settings',
+            valid_type=orm.Dict,
+            default=lambda: orm.Dict({}),  # type: ignore[no-untyped-call]
+            validator=checks.validate_settings,
+            help='Keys: '
+            + '; '.join(f'`{k}` ({s.default!r}): {s.help}' for k, s in functions.PHONON_SETTINGS.items())
+            + '.',
+        )
+        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=checks.validate_positive)
+        spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=checks.validate_positive)
+        spec.input(
+            'max_concurrent',
+            valid_type=orm.Int,
+            default=lambda: orm.Int(4),
+            validator=checks.validate_positive,
+            help='Largest number of DFT calculations at a time.',
+        )
+        optional = {'required': False, 'populate_defaults': False}
+        for process, namespace, hidden in (
+            (RelaxCalculation, 'potential_relax', ('code', 'potential', 'structure', 'frames')),
+            (ForcesCalculation, 'potential_forces', ('code', 'potential', 'frames', 'supercell')),
+            (PhonopyCalculation, 'phonopy', ('code', 'parameters', 'phonopy_data', 'force_constants')),
+            (PwBaseWorkChain, 'pw', ('pw.structure', 'pw.parent_folder', 'kpoints')),
+            (PwRelaxWorkChain, 'relax', ('structure', 'base_init_relax')),
+        ):
+            spec.expose_inputs(process, namespace=namespace, exclude=hidden, namespace_options=dict(optional))
+        spec.inputs.validator = checks.validate_inputs
+
+        step: Any = cls
+        spec.outline(
+            step.setup,
+            if_(step.should_run_relax)(step.run_relax, step.inspect_relax),
+            step.run_displacements,
+            if_(step.should_run_dft)(
+                while_(step.should_run_dft_forces)(step.run_dft_forces, step.inspect_dft_forces),
+                step.collect_dft_forces,
+            ).else_(
+                step.run_forces,
+                step.inspect_forces,
+            ),
+            step.run_phonopy,
+            step.inspect_phonopy,
+            step.results,
+        )
+
+        spec.output('supercell_matrix', valid_type=orm.List, required=False, help='The rows of the supercell.')
+        spec.output('relaxed_structure', valid_type=orm.StructureData, required=False, help='Absent if not relaxed.')
+        spec.output('forces', valid_type=orm.ArrayData, required=False, help='Of a potential, see `equitrain.forces`.')
+        spec.output_namespace(
+            'supercells_forces', valid_type=orm.TrajectoryData, dynamic=True, required=False, help='Of DFT.'
+        )
+        spec.output('phonopy_data', valid_type=PhonopyData, required=False, help='Displacements and forces.')
+        spec.output('force_constants', valid_type=orm.ArrayData, required=False, help='eV/Å², compact.')
+        spec.output('bands', valid_type=orm.BandsData, required=False, help='THz, along the seekpath, with labels.')
+        spec.output('total_dos', valid_type=orm.XyData, required=False, help='States per THz.')
+        spec.output(
+            'thermal_properties',
+            valid_type=orm.XyData,
+            required=False,
+            help='Free energy (kJ/mol), entropy and heat capacity (J/K/mol), per mole of primitive cells.',
+        )
+        spec.output(
+            'stability',
+            valid_type=orm.Dict,
+            required=False,
+            help='`min_frequency_thz`, `min_qpoint`, `dynamically_stable`, `tolerance_thz`, `max_frequency_thz`, ...',
+        )
+        spec.exit_code(
+            401, 'ERROR_RELAXATION_FAILED', message='The relaxation of `structure` failed, see {process}: {message}'
+        )
+        spec.exit_code(402, 'ERROR_FORCES_FAILED', message='The evaluation of forces failed, see {process}: {message}')
+        spec.exit_code(
+            403,
+            'ERROR_DFT_FAILED',
+            message='DFT failed for {failed} of {total} displaced supercells, see {process}: {message}',
+        )
+        spec.exit_code(404, 'ERROR_PHONOPY_FAILED', message='The post-processing failed, see {process}: {message}')
+        spec.exit_code(
+            410,
+            'ERROR_FORCES_NOT_FINITE',
+            message='The forces on displaced supercells are not finite, see {process}: {message}',
+        )
+
+    @classmethod
+    def get_protocol_filepath(cls) -> Path:
+        """Return the path of the YAML file of the protocols."""
+        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('phonons.yaml')))
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        structure: orm.StructureData,
+        phonopy_code: orm.AbstractCode,
+        *,
+        potential: PotentialData | None = None,
+        python_code: orm.AbstractCode | None = None,
+        pw_code: orm.AbstractCode | None = None,
+        pseudo_family: str | None = None,
+        electronic_type: str = 'insulator',
+        relax: bool = True,
+        supercell_matrix: list[list[int]] | orm.List | None = None,
+        protocol: str | None = None,
+        overrides: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Any:
+        """Return a builder with all inputs of a protocol.
+
+        :param potential: the potential, with ``python_code``; or give ``pw_code`` with ``pseudo_family``.
+        :param pseudo_family: label of the pseudopotential family.
+        :param electronic_type: of DFT: ``insulator`` (fixed occupations) or ``metal``.
+        :param relax: whether cell and positions are relaxed first.
+        :param supercell_matrix: rows of the supercell; otherwise chosen by the shortest edge of the protocol.
+        :param protocol: ``fast``, ``balanced`` (default), ``stringent`` or ``paper``.
+        :param overrides: nested as the inputs; unknown keys are refused.
+        :param options: ``metadata.options`` of all jobs.
+        :raises ValueError: if an override is unknown, or a pseudopotential is missing.
+        """
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        builder: Any = cls.get_builder()
+        builder.structure, builder.phonopy_code = structure, phonopy_code
+        inputs['settings']['relax'] = bool(relax and inputs['settings'].get('relax', True))
+        builder.settings = orm.Dict(inputs['settings'])  # type: ignore[no-untyped-call]
+        builder.displacement = orm.Dict(inputs['displacement'])  # type: ignore[no-untyped-call]
+        builder.symprec = orm.Float(inputs['symprec'])
+        builder.max_atoms = orm.Int(inputs['max_atoms'])
+        builder.max_concurrent = orm.Int(inputs['max_concurrent'])
+        matrix = inputs.get('supercell_matrix') if supercell_matrix is None else supercell_matrix
+        if matrix is not None:
+            builder.supercell_matrix = matrix if isinstance(matrix, orm.List) else orm.List(np.array(matrix).tolist())
+        if options:
+            builder.phonopy.metadata.options = {**options, 'withmpi': False}
+        if potential is not None:
+            builder.potential, builder.python_code = potential, python_code
+            fill_potential_builder(builder, inputs, options)
+        if pw_code is not None:
+            fill_dft_builder(builder, inputs, pw_code, pseudo_family, electronic_type, protocol, options)
+        return builder
+
+    def setup(self) -> None:
+        """Choose the supercell, by the structure as it was given: all sources of forces then share it."""
+        self.ctx.structure = self.inputs.structure
+        if 'supercell_matrix' in self.inputs:
+            self.ctx.supercell_matrix = self.inputs.supercell_matrix
+        else:
+            self.ctx.supercell_matrix = functions.choose_supercell(self.inputs.structure, self.inputs.settings)
+        self.out('supercell_matrix', self.ctx.supercell_matrix)
+
+    def should_run_dft(self) -> bool:
+        """Return whether the forces come from DFT."""
+        return 'potential' not in self.inputs
+
+    def should_run_relax(self) -> bool:
+        """Return whether the structure is relaxed first."""
+        if self.should_run_dft():
+            return bool(self.inputs.get('relax'))
+        return bool(self.get_setting('relax'))
+
+    def run_relax(self) -> Any:
+        """Relax the structure with what the forces come from."""
+        if self.should_run_dft():
+            process: Any = PwRelaxWorkChain
+            inputs = self.get_exposed(process, 'relax')
+        else:
+            process = RelaxCalculation
+            inputs = self.get_exposed(process, 'potential_relax')
+            inputs.update(code=self.inputs.python_code, potential=self.inputs.potential)
+        inputs.structure = self.inputs.structure
+        return ToContext(relaxation=self.launch(process, inputs, 'relax'))
+
+    def inspect_relax(self) -> ExitCode | None:
+        """Take over the relaxed structure."""
+        node = self.ctx.relaxation
+        if not node.is_finished_ok:
+            return self.fail('ERROR_RELAXATION_FAILED', node)
+        name = 'output_structure' if self.should_run_dft() else 'relaxed_structure'
+        self.ctx.structure = node.outputs[name]
+        self.out('relaxed_structure', self.ctx.structure)
+        return None
+
+    def run_displacements(self) -> None:
+        """Make the displaced supercells."""
+        self.ctx.preprocess = functions.preprocess(
+            self.ctx.structure, self.ctx.supercell_matrix, self.inputs.displacement, self.inputs.symprec
+        )
+        if self.should_run_dft():
+            self.ctx.supercells = self.ctx.preprocess.calcfunctions.get_supercells_with_displacements()
+            self.ctx.waiting = sorted(self.ctx.supercells)
+            self.ctx.kpoints = create_kpoints_from_distance(
+                self.ctx.supercells[self.ctx.waiting[0]],
+                self.inputs.pw.kpoints_distance,
+                self.inputs.pw.get('kpoints_force_parity', orm.Bool(False)),
+            )
+        else:
+            self.ctx.displaced = functions.displaced_frames(self.ctx.preprocess)
+
+    def run_forces(self) -> Any:
+        """Evaluate all displaced supercells in one job."""
+        inputs = self.get_exposed(ForcesCalculation, 'potential_forces')
+        inputs.update(code=self.inputs.python_code, potential=self.inputs.potential, **self.ctx.displaced)
+        return ToContext(forces=self.launch(ForcesCalculation, inputs, 'forces'))
+
+    def inspect_forces(self) -> ExitCode | None:
+        """Collect the forces of the potential."""
+        node = self.ctx.forces
+        if 'forces' in node.outputs:
+            self.out('forces', node.outputs.forces)
+        if node.exit_status == ForcesCalculation.exit_codes.ERROR_FORCES_NOT_FINITE.status:
+            return self.fail('ERROR_FORCES_NOT_FINITE', node)
+        if not node.is_finished_ok:
+            return self.fail('ERROR_FORCES_FAILED', node)
+        self.ctx.phonopy_data = functions.collect_forces(self.ctx.preprocess, node.outputs.forces)
+        self.out('phonopy_data', self.ctx.phonopy_data)
+        return None
+
+    def should_run_dft_forces(self) -> bool:
+        """Return whether supercells are left."""
+        return bool(self.ctx.waiting)
+
+    def run_dft_forces(self) -> Any:
+        """Submit as many supercells as may run at a time."""
+        number = self.inputs.max_concurrent.value
+        now, self.ctx.waiting = self.ctx.waiting[:number], self.ctx.waiting[number:]
+        self.ctx.running = now
+        futures = {}
+        for label in now:
+            inputs = self.get_exposed(PwBaseWorkChain, 'pw')
+            for name in ('kpoints_distance', 'kpoints_force_parity'):
+                inputs.pop(name, None)
+            inputs.kpoints = self.ctx.kpoints
+            inputs.pw.structure = self.ctx.supercells[label]
+            if self.may_use_gamma_trick(inputs):
+                inputs.pw.settings = {**dict(inputs.pw.get('settings', {})), 'GAMMA_ONLY': True}
+            futures[f'dft_{label}'] = self.launch(
+                PwBaseWorkChain, prepare_process_inputs(PwBaseWorkChain, inputs), label
+            )
+        return ToContext(**futures)
+
+    def may_use_gamma_trick(self, inputs: Mapping[str, Any]) -> bool:
+        """Return whether real wave functions at Gamma do: a mesh of one point, and no noncollinear spins."""
+        mesh, offset = self.ctx.kpoints.get_kpoints_mesh()
+        noncollinear = dict(inputs['pw']['parameters']).get('SYSTEM', {}).get('noncolin', False)
+        return bool(mesh == [1, 1, 1] and not any(offset) and not noncollinear)
+
+    def inspect_dft_forces(self) -> ExitCode | None:
+        """Attach what has finished; stop if anything failed, as phonopy needs every displacement."""
+        failed = []
+        for label in self.ctx.running:
+            node = self.ctx[f'dft_{label}']
+            if not node.is_finished_ok:
+                failed.append(node)
+                continue
+            self.out(f'supercells_forces.{label}', node.outputs.output_trajectory)
+            if not np.isfinite(node.outputs.output_trajectory.get_array('forces')).all():
+                return self.fail('ERROR_FORCES_NOT_FINITE', node)
+        if failed:
+            return self.fail('ERROR_DFT_FAILED', failed[0], failed=len(failed), total=len(self.ctx.supercells))
+        return None
+
+    def collect_dft_forces(self) -> None:
+        """Collect the forces of DFT."""
+        forces = {
+            label.replace('supercell', 'forces'): self.ctx[f'dft_{label}'].outputs.output_trajectory
+            for label in self.ctx.supercells
+        }
+        self.ctx.phonopy_data = self.ctx.preprocess.calcfunctions.generate_phonopy_data(
+            forces_index=orm.Int(0), **forces
+        )
+        self.out('phonopy_data', self.ctx.phonopy_data)
+
+    def run_phonopy(self) -> Any:
+        """Post-process: phonopy does bands and density of states in one job, thermal properties in another."""
+        mesh = self.get_setting('mesh')
+        common = {'MESH': mesh, 'FC_SYMMETRY': True, 'SYMMETRY_TOLERANCE': self.inputs.symprec.value}
+        jobs = {
+            'phonopy_bands': {'BAND': 'auto', 'DOS': True, 'WRITE_MESH': True, 'WRITE_FORCE_CONSTANTS': True},
+            'phonopy_thermal': {
+                'TPROP': True,
+                'WRITE_MESH': False,
+                'TMIN': self.get_setting('temperature_min_k'),
+                'TMAX': self.get_setting('temperature_max_k'),
+                'TSTEP': self.get_setting('temperature_step_k'),
+            },
+        }
+        futures = {}
+        for label, tags in jobs.items():
+            inputs = self.get_exposed(PhonopyCalculation, 'phonopy')
+            inputs.update(code=self.inputs.phonopy_code, phonopy_data=self.ctx.phonopy_data)
+            inputs.parameters = orm.Dict({**tags, **common})  # type: ignore[no-untyped-call]
+            futures[label] = self.launch(PhonopyCalculation, inputs, label)
+        return ToContext(**futures)
+
+    def inspect_phonopy(self) -> ExitCode | None:
+        """Attach bands, densities and thermal properties."""
+        bands, thermal = self.ctx.phonopy_bands, self.ctx.phonopy_thermal
+        names = {'total_phonon_dos': 'total_dos', 'output_force_constants': 'force_constants'}
+        for node in (bands, thermal):
+            for name in (*names, 'thermal_properties'):
+                if name in node.outputs:
+                    self.out(names.get(name, name), node.outputs[name])
+        if 'phonon_bands' in bands.outputs:
+            self.ctx.bands = bands.outputs.phonon_bands
+            primitive = self.ctx.phonopy_data.get_primitive_cell()
+            if not np.allclose(primitive.cell, self.ctx.bands.cell, atol=1e-8):
+                self.ctx.bands = functions.primitive_bands(self.ctx.bands, self.ctx.phonopy_data)
+            self.out('bands', self.ctx.bands)
+        failed = [node for node in (bands, thermal) if not node.is_finished_ok]
+        return self.fail('ERROR_PHONOPY_FAILED', failed[0]) if failed else None
+
+    def results(self) -> None:
+        """Judge the stability."""
+        mesh = self.ctx.phonopy_bands.outputs.qpoints_mesh
+        verdict = functions.judge_stability(mesh, self.ctx.bands, self.ctx.phonopy_data, self.inputs.settings)
+        self.out('stability', verdict)
+        stable = 'dynamically stable' if verdict['dynamically_stable'] else 'dynamically unstable'
+        self.report(f'{stable}: lowest frequency {verdict["min_frequency_thz"]:.3f} THz')
+
+    def get_setting(self, key: str) -> Any:
+        """Return a value of ``settings``, or its default."""
+        return with_defaults(dict(self.inputs.settings), functions.PHONON_SETTINGS)[key]
+
+    def get_exposed(self, process: Any, namespace: str) -> AttributeDict:
+        """Return the inputs of a namespace, empty if it was not given."""
+        given = self.exposed_inputs(process, namespace=namespace, agglomerate=False) if namespace in self.inputs else {}
+        inputs = AttributeDict(given)
+        inputs.setdefault('metadata', AttributeDict())
+        return inputs
+
+    def launch(self, process: Any, inputs: AttributeDict, label: str) -> Any:
+        """Submit a process under a link label, and say so."""
+        inputs.metadata['call_link_label'] = label
+        node = self.submit(process, **inputs)
+        self.report(f'launched {process.__name__}<{node.pk}> `{label}`')
+        return node
+
+    def fail(self, label: str, node: orm.ProcessNode, **values: Any) -> ExitCode:
+        """Return the exit code of ``label`` with the failed process and its message."""
+        try:
+            message = node.exit_message or f'{node.process_state}'
+        except (AttributeError, NotExistent):
+            message = 'no message'
+        code: ExitCode = self.exit_codes[label].format(
+            process=f'{node.process_label}<{node.pk}>', message=message, **values
+        )
+        return code
