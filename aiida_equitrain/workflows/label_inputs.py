@@ -1,0 +1,304 @@
+"""Inputs of the labelling stage: ports, their validation, and the DFT part of the builder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from aiida.orm import (
+    AbstractCode,
+    Dict,
+    Group,
+    Int,
+    List,
+    QueryBuilder,
+    Str,
+    StructureData,
+    TrajectoryData,
+)
+from aiida_quantumespresso.common.types import ElectronicType
+from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
+from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
+
+from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.common.validation import nearest, refuse_unknown, refuse_values
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science.structures import check_elements, check_overlap, check_periodicity, check_size
+from aiida_equitrain.science.supercells import make_supercell, nearly_cubic_matrix
+from aiida_equitrain.workflows.common import code_problem, pseudo_problem, structure_problem, trajectory_atoms
+from aiida_equitrain.workflows.protocols.base import schema_of
+
+#: Keys of `rattle`, all required, with their types and meaning.
+RATTLE = {
+    'displacement_angstrom': (float, 'root mean square length of the displacements, Å'),
+    'strain': (float, 'largest relative change of lattice vectors and angles'),
+    'volume_changes': (list, 'relative volume change of each supercell; the one nearest to 0 validates'),
+    'min_length_angstrom': (float, 'shortest edge of the supercell, unless `supercell_matrix` is given'),
+    'max_length_angstrom': (float, 'longest edge where possible'),
+}
+#: Keys of `selection`.
+SELECTION = {
+    'frames_per_trajectory': (int, 'frames from each trajectory, equally spaced in energy'),
+    'energy_fraction': (float, 'where on the way to convergence the last of them lies'),
+    'n_train': ((int, type(None)), 'training frames, drawn at random; null: all but those that validate'),
+    'valid_fraction': (float, "part that validates, of a user's own frames only"),
+}
+#: Protocol of PwBaseWorkChain for each of ours.
+PW_PROTOCOL = {'fast': 'fast', 'balanced': 'balanced', 'stringent': 'stringent', 'paper': 'balanced'}
+FUNCTIONALS = ('PBEsol', 'PBE', 'LDA', 'PW', 'SCAN')
+
+
+def declare(spec: Any) -> None:
+    """Declare the ports that are the stage's own."""
+    spec.input('structure', valid_type=StructureData, required=False, help='The crystal; not needed with `frames`.')
+    spec.input('frames', valid_type=TrajectoryData, required=False, help='Your own frames, labelled as they are; an '
+               'array `trajectory_index` may say which belong together.')  # fmt: skip
+    spec.input('foundation', valid_type=PotentialData, help='Potential that relaxes the rattled supercells.')
+    spec.input('python_code', valid_type=AbstractCode, help='A Python with MACE.')
+    spec.input('functional', valid_type=Str, help='Exchange-correlation functional of the labels, such as `PBE`.')
+    spec.input('supercell_matrix', valid_type=List, required=False, help='Three rows of three integers.')
+    spec.input('rattle', valid_type=Dict, required=False, validator=validate_rattle, help=_help(RATTLE))
+    spec.input('selection', valid_type=Dict, validator=validate_selection, help=_help(SELECTION))
+    spec.input('relax', valid_type=Dict, required=False, validator=RelaxCalculation.validate_settings,
+               help='`settings` of the relaxations of the rattled supercells. By default their cells are fixed: '
+               'the publication does not say, and so the volumes stay.')  # fmt: skip
+    spec.input('relax_structure', valid_type=Dict, required=False, validator=RelaxCalculation.validate_settings,
+               help='`settings` of a first relaxation of `structure`; without it the structure is taken as it is.')  # fmt: skip
+    spec.input('options', valid_type=Dict, required=False, help='`metadata.options` of the Python jobs.')
+    spec.input('seed', valid_type=Int, default=lambda: Int(1), help='Of displacements and of the split.')
+    spec.input('max_concurrent', valid_type=Int, default=lambda: Int(2), validator=_positive,
+               help='pw.x calculations at a time.')  # fmt: skip
+    spec.input('min_frames', valid_type=Int, default=lambda: Int(2), validator=_positive,
+               help='Frames that have to remain when DFT of others fails.')  # fmt: skip
+    spec.input('max_atoms', valid_type=Int, default=lambda: Int(250), validator=_positive,
+               help='Largest supercell that is accepted.')  # fmt: skip
+    spec.inputs.validator = validate_inputs
+
+
+def _help(keys: Mapping[str, tuple[Any, str]]) -> str:
+    return 'Keys: ' + '; '.join(f'`{key}`: {text}' for key, (_, text) in keys.items()) + '.'
+
+
+def _positive(value: Int | None, _: Any) -> str | None:
+    """Return a sentence if a number is not positive."""
+    return f'must be at least 1, but is {value.value}' if value is not None and value.value < 1 else None
+
+
+def _check_keys(value: Dict, keys: Mapping[str, tuple[Any, str]], port: str) -> str | None:
+    """Return a sentence if a key is unknown, missing or of the wrong type."""
+    given, where = dict(value), f'the `{port}` input'
+    missing = [key for key in keys if key not in given]
+    return (
+        refuse_unknown(given, keys, where)
+        or (f'{where} lacks `{missing[0]}`: {keys[missing[0]][1]}' if missing else None)
+        or refuse_values(given, {key: kind for key, (kind, _) in keys.items()}, where)
+    )
+
+
+def validate_rattle(value: Dict | None, _: Any) -> str | None:
+    """Return a sentence if `rattle` is wrong."""
+    if value is None:
+        return None
+    problem = _check_keys(value, RATTLE, 'rattle')
+    if problem:
+        return problem
+    changes = value['volume_changes']
+    if len(changes) < 2 or not all(isinstance(item, (int, float)) and -0.5 < item < 1 for item in changes):
+        return '`volume_changes` of `rattle` has to list at least two relative changes: one trajectory validates'
+    for key, highest in (('displacement_angstrom', 1.0), ('strain', 0.2)):
+        if not 0 <= value[key] <= highest:
+            return f'`{key}` of `rattle` has to lie between 0 and {highest}, but is {value[key]}'
+    if not 0 < value['min_length_angstrom'] <= value['max_length_angstrom']:
+        return '`min_length_angstrom` of `rattle` has to be positive and at most `max_length_angstrom`'
+    return None
+
+
+def validate_selection(value: Dict | None, _: Any) -> str | None:
+    """Return a sentence if `selection` is wrong."""
+    if value is None:
+        return None
+    problem = _check_keys(value, SELECTION, 'selection')
+    if problem:
+        return problem
+    if value['frames_per_trajectory'] < 1 or (value['n_train'] is not None and value['n_train'] < 1):
+        return '`frames_per_trajectory` and `n_train` of `selection` have to be at least 1'
+    for key in ('energy_fraction', 'valid_fraction'):
+        if not 0 < value[key] <= 1:
+            return f'`{key}` of `selection` has to lie between 0 and 1, but is {value[key]}'
+    return None
+
+
+def validate_inputs(inputs: Mapping[str, Any], namespace: Any) -> str | None:
+    """Return a sentence about the first thing that is wrong, before anything is submitted."""
+    pw = inputs.get('pw', {})
+    problem = code_problem(inputs.get('python_code'), 'python_code')
+    problem = problem or code_problem(pw.get('pw', {}).get('code'), 'pw.pw.code')
+    if problem:
+        return problem
+    structure, frames = inputs.get('structure'), inputs.get('frames')
+    if frames is None and structure is None:
+        # a WorkChain around this one may give the structure later, and then has no such port here
+        return 'give a `structure` to rattle, or `frames` to label' if 'structure' in namespace else None
+    if 'kpoints_distance' in namespace.get('pw', {}) and 'kpoints_distance' not in pw:
+        return 'give `pw.kpoints_distance`, from which the mesh of all frames is made'
+    problem = _frames_problem(inputs) if frames is not None else _structure_problem(inputs)
+    if problem:
+        return problem
+    symbols = frames.symbols if frames is not None else [kind.name for kind in structure.kinds]
+    return pseudo_problem(symbols, pw.get('pw', {}).get('pseudos'), 'pw.pw.pseudos') if 'pw' in namespace else None
+
+
+def _structure_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with `structure` and its supercell."""
+    structure = inputs['structure']
+    foundation = inputs.get('foundation')
+    elements = foundation.elements if foundation is not None else None
+    problem = structure_problem(structure, elements)
+    if problem:
+        return problem
+    odd = [kind.name for kind in structure.kinds if kind.name != kind.symbol]
+    if odd:
+        return f'`structure` has the kind `{odd[0]}`: kinds other than elements (for magnetic order) are not supported'
+    if 'rattle' not in inputs:
+        return 'give `rattle`, which says how the supercells of `structure` are made'
+    for name in ('relax', 'foundation'):
+        if name not in inputs:
+            return f'give `{name}`, with which the rattled supercells are relaxed' if name == 'relax' else None
+    matrix = supercell_matrix(structure, inputs.get('supercell_matrix'), inputs['rattle'])
+    return check_size(len(structure.sites), inputs['max_atoms'].value, matrix) if 'max_atoms' in inputs else None
+
+
+def _frames_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with a user's frames."""
+    frames, foundation = inputs['frames'], inputs.get('foundation')
+    images = trajectory_atoms(frames)
+    if foundation is not None:
+        problem = check_elements(frames.symbols, foundation.elements, 'frames')
+        if problem:
+            return problem
+    if len(images) < inputs['min_frames'].value:
+        return f'there are {len(images)} `frames`, fewer than `min_frames` ({inputs["min_frames"].value})'
+    for index, image in enumerate(images):
+        problem = check_periodicity(image) or check_overlap(image)
+        problem = problem or check_size(len(image), inputs['max_atoms'].value)
+        if problem:
+            return f'`frames` {index}: {problem}'
+    return None
+
+
+def supercell_matrix(structure: StructureData, given: Any, rattle: Mapping[str, Any]) -> Any:
+    """Return the matrix that is given, or the nearly cubic one."""
+    if given is not None:
+        return given.get_list() if isinstance(given, List) else given
+    matrix = nearly_cubic_matrix(structure.cell, rattle['min_length_angstrom'], rattle['max_length_angstrom'])
+    return matrix.tolist()
+
+
+def sample_structure(
+    structure: StructureData | None, frames: TrajectoryData | None, inputs: Mapping[str, Any]
+) -> StructureData:
+    """Return a structure like those that DFT will get, from which its inputs follow.
+
+    :raises ValueError: if there is none, or it is wrong.
+    """
+    if frames is not None:
+        return StructureData(ase=trajectory_atoms(frames)[0])
+    if structure is None:
+        raise ValueError('give a `structure` to rattle, or `frames` to label')
+    problem = structure_problem(structure) or validate_rattle(Dict(inputs['rattle']), None)
+    if problem:
+        raise ValueError(problem)
+    matrix = supercell_matrix(structure, inputs.get('supercell_matrix'), inputs['rattle'])
+    problem = check_size(len(structure.sites), inputs['max_atoms'], matrix)
+    if problem:
+        raise ValueError(problem)
+    return StructureData(ase=make_supercell(structure.get_ase(), matrix))
+
+
+def pw_builder(
+    code: AbstractCode,
+    sample: StructureData,
+    family_label: str,
+    electronic_type: str,
+    protocol: str,
+    inputs: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    options: Mapping[str, Any] | None,
+) -> Any:
+    """Return the inputs of the `pw` namespace.
+
+    :param sample: a structure of the size of the frames: thresholds are per atom.
+    :raises ValueError: if the family or a pseudopotential is absent, or the electronic type is unknown.
+    """
+    kinds = [item.value for item in (ElectronicType.INSULATOR, ElectronicType.METAL)]
+    if electronic_type not in kinds:
+        raise ValueError(f'unknown `electronic_type` `{electronic_type}`: {nearest(electronic_type, kinds)}')
+    given = overrides.get('pw', {}).get('pw', {}).get('parameters', {}).get('SYSTEM', {})
+    cutoffs = recommended_cutoffs(family_label, sample, inputs.get('cutoff_stringency'), given.get('ecutwfc'))
+    base = recursive_merge(
+        {'pseudo_family': family_label, 'pw': {'parameters': {'SYSTEM': cutoffs}}}, dict(inputs['pw'])
+    )
+    builder = PwBaseWorkChain.get_builder_from_protocol(
+        code,
+        sample,
+        protocol=PW_PROTOCOL.get(protocol, protocol),
+        overrides=base,
+        electronic_type=ElectronicType(electronic_type),
+        options=dict(options or {}),
+    )
+    builder.pw.pop('structure', None)
+    return builder
+
+
+def recommended_cutoffs(
+    family_label: str, sample: StructureData, stringency: str | None, ecutwfc: float | None = None
+) -> dict[str, float]:
+    """Return ``ecutwfc`` and ``ecutrho`` (Ry) of a family; a given ``ecutwfc`` keeps the family's ratio.
+
+    :param stringency: of the family's cut-offs; its default where the family has no such stringency.
+    :raises ValueError: if the family is absent, lacks an element, or recommends no cut-offs.
+    """
+    family: Any = QueryBuilder().append(Group, filters={'label': family_label}).first(flat=True)
+    if family is None:
+        raise ValueError(
+            f'no pseudopotential family `{family_label}` in this profile: install it (`aiida-pseudo install`), or run '
+            '`aiida-equitrain setup`'
+        )
+    problem = pseudo_problem(sample.get_symbols_set(), dict.fromkeys(family.elements), family_label)
+    if problem:
+        raise ValueError(problem)
+    if not hasattr(family, 'get_recommended_cutoffs'):
+        return {}
+    try:
+        known = family.get_cutoff_stringencies()
+        chosen = stringency if stringency in known else None
+        wavefunction, density = family.get_recommended_cutoffs(structure=sample, stringency=chosen, unit='Ry')
+    except ValueError:
+        return {}  # PwBaseWorkChain says that cut-offs have to be given
+    if ecutwfc is not None:
+        return {'ecutwfc': float(ecutwfc), 'ecutrho': float(ecutwfc) * density / wavefunction}
+    return {'ecutwfc': float(np.round(wavefunction, 6)), 'ecutrho': float(np.round(density, 6))}
+
+
+def functional_of(family_label: str, pw: Mapping[str, Any]) -> str:
+    """Return the functional: `input_dft` of the parameters, or the one in the family's label.
+
+    :raises ValueError: if neither says it.
+    """
+    explicit = pw['pw']['parameters'].get_dict().get('SYSTEM', {}).get('input_dft')
+    if explicit:
+        return str(explicit)
+    words = re.split(r'[^A-Za-z]+', family_label)
+    found = [name for name in FUNCTIONALS if name.lower() in (word.lower() for word in words)]
+    if not found:
+        raise ValueError(f'the functional of the family `{family_label}` is not in its label: give `functional`')
+    return found[0]
+
+
+def override_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of overrides with the keys of PwBaseWorkChain below `pw`."""
+    pw = schema_of(PwBaseWorkChain)
+    pw.pop('pseudo_family')
+    return {**schema, 'pw': pw}
