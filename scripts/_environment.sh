@@ -94,10 +94,14 @@ stamp_of() {
 }
 
 install_torch() {
+    # The two builds have one version, so that pip would keep the wrong one.
+    if [ "$(cat "$STATE/torch-kind" 2>/dev/null || echo none)" != "${TORCH:-cpu}" ]; then
+        "$VENV/bin/pip" uninstall -y torch
+    fi
+    printf '%s\n' "${TORCH:-cpu}" >"$STATE/torch-kind"
     case "${TORCH:-cpu}" in
         cuda) "$VENV/bin/pip" install --progress-bar off "torch==$TORCH_VERSION" ;;
         cpu) install_cpu_torch ;;
-        *) fail "TORCH=${TORCH} is not known: use TORCH=cpu or TORCH=cuda." ;;
     esac
 }
 
@@ -148,6 +152,10 @@ ensure_venv() {
 
 # ensure_environment EXTRAS: all of it.
 ensure_environment() {
+    case "${TORCH:-cpu}" in
+        cpu | cuda) ;;
+        *) fail "TORCH=$TORCH is not known: use TORCH=cpu or TORCH=cuda." ;;
+    esac
     mkdir -p "$STATE" "$AIIDA_PATH"
     : >>"$LOG"
     ensure_pw
