@@ -11,7 +11,7 @@ from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, p
 from aiida.orm import AbstractCode, CalcJobNode, Dict, Int, Str
 
 from aiida_equitrain.calculations.train import TrainCalculation, check_training
-from aiida_equitrain.common.hyperparameters import check_hyperparameters, complete
+from aiida_equitrain.common.hyperparameters import OPTIONS, check_hyperparameters, complete
 from aiida_equitrain.common.names import Strategy
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
@@ -61,6 +61,15 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
     def get_protocol_filepath(cls) -> Path:
         """Return the file that defines the protocols."""
         return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('finetune.yaml')))
+
+    @classmethod
+    def get_override_schema(cls) -> dict[str, Any]:
+        """Return the keys that overrides may have; every hyperparameter is one, whether a protocol sets it or not."""
+        schema = super().get_override_schema()
+        names: dict[str, Any] = dict.fromkeys(OPTIONS)
+        schema['train']['hyperparameters'] = names
+        schema['by_strategy'] = {strategy.value: names for strategy in Strategy}
+        return schema
 
     @classmethod
     def get_builder_from_protocol(

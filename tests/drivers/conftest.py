@@ -1,0 +1,77 @@
+"""A folder with everything that the training driver needs, as the CalcJob would make it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiida.common.folders import Folder
+
+from aiida_equitrain.calculations.staging import stage_driver
+from aiida_equitrain.calculations.train import DRIVER, HELPERS, MODULES
+from aiida_equitrain.common.hyperparameters import MAY_CHANGE_ON_RESTART, complete
+
+TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
+
+
+class TrainFolder:
+    """One run of the driver in a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.result: Any = None
+
+    def run(self, script: str = DRIVER) -> int:
+        environment = {**os.environ, 'OPENBLAS_NUM_THREADS': '1'}
+        self.result = subprocess.run(
+            [sys.executable, '-W', 'ignore', script],
+            cwd=self.path,
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        return self.result.returncode
+
+    def json(self, name: str) -> Any:
+        path = self.path / name
+        assert path.exists(), self.result.stderr[-2000:]
+        return json.loads(path.read_text())
+
+
+@pytest.fixture
+def train_folder(tmp_path: Path, tiny_frames: Any) -> Any:
+    """Return a factory of :class:`TrainFolder`."""
+
+    def factory(name: str = 'job', *, strategy: str = 'l2-tsp', frames: Any = None, forgetting: Any = None,
+                seed: int = 1, max_seconds: float | None = None, checkpoint: Path | None = None, **values: Any
+                ) -> TrainFolder:  # fmt: skip
+        path = tmp_path / name
+        path.mkdir()
+        stage_driver(Folder(str(path)), DRIVER, modules=MODULES, helpers=HELPERS)
+        (tiny_frames if frames is None else frames).save(path / 'frames.npz')
+        shutil.copy(TINY_MODEL, path / 'foundation.model')
+        if forgetting is not None:
+            forgetting.save(path / 'forgetting.npz')
+        if checkpoint is not None:
+            shutil.copy(checkpoint, path / 'checkpoint_in.pt')
+        job = {
+            'strategy': strategy,
+            'hyperparameters': complete({'epochs': 3, 'batch_size': 2, 'weight_decay': 0.0, **values}, strategy),
+            'seed': seed,
+            'family': 'mace',
+            'head': None,
+            'elements': ['Na', 'Si', 'Cl'],
+            'may_change': list(MAY_CHANGE_ON_RESTART),
+            'limits': {'max_seconds': max_seconds, 'reserve_seconds': 0.0},
+        }
+        (path / 'job.json').write_text(json.dumps(job))
+        return TrainFolder(path)
+
+    return factory
