@@ -82,15 +82,13 @@ def load_phonopy(
 def phonon_from_arrays(arrays: Mapping[str, NDArray[Any]], acoustic_sum_rule: bool = True) -> Phonopy:
     """Rebuild phonons from the arrays that a job was given.
 
-    :param arrays: :data:`ARRAY_KEYS` of the unit cell (``positions`` fractional, ``cell`` in rows, Å),
+    :param arrays: :data:`ARRAY_KEYS` of the unit cell (``positions`` Cartesian, ``cell`` in rows, Å),
         ``displacements`` (Å) of shape (D, 3) with ``displaced_atoms`` (D,) for single-atom displacements, or (D, N, 3)
         without, and ``forces`` (D, N, 3), eV/Å.
     :param acoustic_sum_rule: see :func:`load_phonopy`.
     """
     numbers = [int(number) for number in arrays['numbers']]
-    cell = PhonopyAtoms(
-        cell=arrays['cell'], scaled_positions=arrays['positions'], numbers=numbers, masses=arrays['masses']
-    )
+    cell = PhonopyAtoms(cell=arrays['cell'], positions=arrays['positions'], numbers=numbers, masses=arrays['masses'])
     matrix = arrays['primitive_matrix']
     phonon = _make_phonon(
         cell,

@@ -89,6 +89,8 @@ def test_arrays_give_the_same_phonons(aiida_profile_clean: Any) -> None:
         own = phonon_from_arrays(phonopy_arrays(node), acoustic_sum_rule=False)
         other = node.get_phonopy_instance()
         other.produce_force_constants(calculate_full_force_constants=False)
+        assert own.primitive_symmetry.dataset.number == 225
+        assert np.allclose(own.supercell.positions, other.supercell.positions, rtol=0, atol=1e-12)
         assert np.allclose(own.force_constants, other.force_constants, rtol=0, atol=1e-12)
 
 

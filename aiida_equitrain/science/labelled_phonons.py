@@ -1,0 +1,252 @@
+"""Read displaced supercells with DFT forces, as labelled frames and as the phonons that all of them give together."""
+
+from __future__ import annotations
+
+import lzma
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import yaml
+from ase import Atoms
+from numpy.typing import NDArray
+from phonopy import Phonopy
+from phonopy.structure.atoms import PhonopyAtoms
+
+from .frames import Frame, Frames
+from .phonopy_io import SYMPREC, make_force_constants
+
+Array = NDArray[np.float64]
+
+
+@dataclass
+class LabelledPhonons:
+    """A crystal with labelled frames and its DFT phonons.
+
+    :param name: reduced formula.
+    :param reference: phonons whose force constants symfc fitted to all frames of the largest supercell.
+    :param frames: labelled frames, without roles.
+    :param n_reference: frames that the reference was fitted to.
+    """
+
+    name: str
+    reference: Phonopy
+    frames: Frames
+    n_reference: int
+
+
+def load_labelled(path: str | Path) -> LabelledPhonons:
+    """Load frames and reference phonons.
+
+    ``path`` is a phonopy or phono3py params file with displacements and forces (``.yaml`` or ``.yaml.xz``), or a folder,
+    or a ``.tar.xz`` of one, that holds a ``_disp.yaml`` and ``vasprun*.xml`` (also in a ``.tar.xz``). Where a phono3py
+    file has a supercell of its own for harmonic force constants, that one gives the reference and the smaller one the
+    frames.
+
+    :raises ValueError: one sentence, if the file does not hold random displacements with forces.
+    """
+    path = Path(path)
+    if path.name.endswith(('.tar.xz', '.tar')):
+        with tempfile.TemporaryDirectory() as folder:
+            with tarfile.open(path) as archive:
+                archive.extractall(folder, filter='data')
+            (inner,) = Path(folder).iterdir()
+            return _load_folder(inner)
+    if path.is_dir():
+        return _load_folder(path)
+    if not path.is_file():
+        raise ValueError(f'there is no file `{path}`.')
+    content = _read_yaml(path)
+    dataset = content.get('dataset', content)
+    main = _displacements_forces(dataset, '')
+    if main is None:
+        raise ValueError(f'`{path}` holds no supercells with displacements of all atoms and their forces.')
+    energies = dataset.get('supercell_energies')
+    harmonic = _displacements_forces(dataset, 'phonon_')
+    return _assemble(content, str(path.name), *main, energies, harmonic)
+
+
+def choose_frames(frames: Frames, n_frames: int, seed: int, valid_fraction: float = 0.2) -> Frames:
+    """Draw ``n_frames`` labelled frames at random, a fifth of them for validation; all others are for testing.
+
+    :raises ValueError: if there are fewer frames.
+    """
+    if n_frames > len(frames):
+        raise ValueError(f'{n_frames} frames are wanted, but there are only {len(frames)}.')
+    order = np.random.default_rng(seed).permutation(len(frames))
+    n_valid = max(1, round(valid_fraction * n_frames))
+    roles = ['test'] * len(frames)
+    for rank, index in enumerate(order[:n_frames]):
+        roles[index] = 'valid' if rank < n_valid else 'train'
+    return Frames([replace(frame, role=role) for frame, role in zip(frames, roles, strict=True)])
+
+
+def displaced_phonon(reference: Phonopy, distance: float = 0.01) -> Phonopy:
+    """Return phonons of the same cell and supercell with single-atom displacements (Å) and no forces yet."""
+    phonon = Phonopy(
+        reference.unitcell,
+        reference.supercell_matrix,
+        primitive_matrix=reference.primitive_matrix,
+        symprec=float(reference.symmetry.tolerance),
+        log_level=0,
+    )
+    phonon.generate_displacements(distance=distance)
+    return phonon
+
+
+def _load_folder(folder: Path) -> LabelledPhonons:
+    disp = sorted([*folder.glob('phono*py_disp.yaml'), *folder.glob('phono*py_params*.yaml*')])
+    if not disp:
+        raise ValueError(f'`{folder}` holds no phonopy or phono3py file.')
+    content = _read_yaml(disp[0])
+    with _vaspruns(folder) as files:
+        groups: dict[bool, list[Frame]] = {True: [], False: []}
+        for name in files:
+            atoms = ase.io.read(name, index=-1, format='vasp-xml')
+            if isinstance(atoms, list):
+                atoms = atoms[-1]
+            groups['fc2' in Path(name).name].append(Frame.from_atoms(atoms, source='/'.join(Path(name).parts[-2:])))
+    unitcell = _cell(content['unit_cell'])
+    matrix = np.array(content['supercell_matrix'])
+    main = _displaced(unitcell, matrix, groups[False])
+    if not main:
+        raise ValueError(f'`{folder}` holds no vasprun files of displaced supercells.')
+    harmonic = None
+    if groups[True]:
+        large = _displaced(unitcell, np.array(content['phonon_supercell_matrix']), groups[True])
+        harmonic = _stack(unitcell, np.array(content['phonon_supercell_matrix']), large)
+    stacked = _stack(unitcell, matrix, main)
+    reference, n_reference = _reference(content, unitcell, matrix, stacked, harmonic)
+    return LabelledPhonons(_name(main[0]), reference, Frames(main), n_reference)
+
+
+def _assemble(
+    content: dict[str, Any],
+    source: str,
+    displacements: Array,
+    forces: Array,
+    energies: Any,
+    harmonic: tuple[Array, Array] | None,
+) -> LabelledPhonons:
+    unitcell = _cell(content['unit_cell'])
+    matrix = np.array(content['supercell_matrix'])
+    reference, n_reference = _reference(content, unitcell, matrix, (displacements, forces), harmonic)
+    supercell = Phonopy(unitcell, matrix, log_level=0).supercell if harmonic else reference.supercell
+    values = np.zeros(len(forces)) if energies is None else np.array(energies, dtype=float)
+    frames = Frames(
+        [
+            Frame(
+                numbers=np.array(supercell.numbers, dtype=np.int64),
+                positions=supercell.positions + shift,
+                cell=np.array(supercell.cell),
+                energy=float(energy),
+                forces=force,
+                source=f'{source}#{index + 1}',
+            )
+            for index, (shift, force, energy) in enumerate(zip(displacements, forces, values, strict=True))
+        ]
+    )
+    return LabelledPhonons(_name(frames[0]), reference, frames, n_reference)
+
+
+def _reference(
+    content: dict[str, Any],
+    unitcell: PhonopyAtoms,
+    matrix: NDArray[np.int64],
+    main: tuple[Array, Array],
+    harmonic: tuple[Array, Array] | None,
+) -> tuple[Phonopy, int]:
+    """Return phonons fitted by symfc to all frames of the supercell for harmonic force constants."""
+    if harmonic is not None:
+        matrix = np.array(content['phonon_supercell_matrix'])
+    phonon = Phonopy(
+        unitcell, matrix, primitive_matrix=content.get('primitive_matrix', 'auto'), symprec=SYMPREC, log_level=0
+    )
+    displacements, forces = harmonic or main
+    make_force_constants(phonon, {'displacements': displacements, 'forces': forces})
+    return phonon, len(forces)
+
+
+def _displaced(unitcell: PhonopyAtoms, matrix: NDArray[np.int64], frames: list[Frame]) -> list[Frame]:
+    """Return the frames whose atoms are displaced: the pristine supercell teaches nothing about force constants."""
+    kept = []
+    for frame in frames:
+        displacements, _ = _stack(unitcell, matrix, [frame])
+        if np.abs(displacements).max() > 1e-4:
+            kept.append(frame)
+    return kept
+
+
+def _stack(unitcell: PhonopyAtoms, matrix: NDArray[np.int64], frames: Sequence[Frame]) -> tuple[Array, Array]:
+    """Return displacements and forces (F, N, 3) of frames that keep the atoms' order of the supercell."""
+    supercell = Phonopy(unitcell, matrix, log_level=0).supercell
+    displacements = []
+    for frame in frames:
+        if not np.array_equal(frame.numbers, supercell.numbers):
+            raise ValueError('the atoms of a vasprun file are not in the order of the supercell.')
+        fractional = (frame.positions - supercell.positions) @ np.linalg.inv(supercell.cell)
+        displacements.append((fractional - np.rint(fractional)) @ supercell.cell)
+    return np.array(displacements), np.array([frame.forces for frame in frames])
+
+
+def _displacements_forces(dataset: dict[str, Any], prefix: str) -> tuple[Array, Array] | None:
+    displacements, forces = dataset.get(f'{prefix}displacements'), dataset.get(f'{prefix}forces')
+    if not displacements:
+        return None
+    try:
+        if forces is None and isinstance(displacements[0][0], dict):
+            forces = [[atom['force'] for atom in cell] for cell in displacements]
+        if isinstance(displacements[0][0], dict):
+            displacements = [[atom['displacement'] for atom in cell] for cell in displacements]
+        if forces is None:
+            return None
+        return np.array(displacements, dtype=float), np.array(forces, dtype=float)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _name(frame: Frame) -> str:
+    """Return the reduced formula, metals first, such as NaCl."""
+    return str(Atoms(numbers=frame.numbers).symbols.formula.reduce()[0].format('metal'))
+
+
+def _cell(content: dict[str, Any]) -> PhonopyAtoms:
+    points = content['points']
+    return PhonopyAtoms(
+        cell=content['lattice'],
+        symbols=[point['symbol'] for point in points],
+        scaled_positions=[point['coordinates'] for point in points],
+        masses=[point['mass'] for point in points] if all('mass' in point for point in points) else None,
+    )
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    opener: Any = lzma.open if path.suffix == '.xz' else open
+    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+    try:
+        with opener(path, 'rt', encoding='utf-8') as handle:
+            content = yaml.load(handle, Loader=loader)
+    except (yaml.YAMLError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise ValueError(f'`{path}` cannot be read as YAML.') from error
+    if not isinstance(content, dict) or 'unit_cell' not in content or 'supercell_matrix' not in content:
+        raise ValueError(f'`{path}` is not a phonopy or phono3py file: it has no unit cell or supercell.')
+    return content
+
+
+@contextmanager
+def _vaspruns(folder: Path) -> Iterator[list[str]]:
+    """Give the vasprun files of a folder, or of a tar file in it, in the order of their numbers."""
+    archives = sorted(folder.glob('*.tar.xz'))
+    with tempfile.TemporaryDirectory() as scratch:
+        if archives:
+            with tarfile.open(archives[0]) as archive:
+                archive.extractall(scratch, filter='data')
+        found = [str(name) for root in (folder, Path(scratch)) for name in root.rglob('vasprun*.xml')]
+        yield sorted(found, key=lambda name: [int(number) for number in re.findall(r'\d+', name.split('/tmp')[-1])])

@@ -1,0 +1,298 @@
+"""Fine-tune a potential on a few rattled DFT frames and judge it by the DFT phonons of the same crystal.
+
+    python benchmarks/phonon_accuracy.py [--strategies l2-tsp transfer] [--seeds 1 2 3] [--frames 10] [--json]
+
+Every row is one run of the WorkChain ``equitrain.finetune`` in a temporary AiiDA profile of its own. How it is judged:
+
+- Reference: force constants that symfc fits to *all* DFT frames of the data set (Si: to its two 64-atom frames, while
+  the potential is trained on 8-atom ones). No Born charges.
+- Potential: finite displacements of 0.01 Å in the very same supercell, at DFT's lattice and positions (no relaxation),
+  its forces on the undisplaced supercell subtracted, float64; acoustic sum rule imposed.
+- ``*_mae_thz``: mean over bands and a 20x20x20 mesh. ``symfc_mae_thz``: force constants fitted by symfc, without any
+  potential, to the same frames that the potential saw. Where these are all frames there are (NaCl: ten), that is the
+  reference itself: ``symfc_is_reference`` says so.
+- ``n_frames`` frames are drawn at random by the seed; a fifth of them is for validation, also counted.
+- ``forgetting_mev_per_angstrom``: change of the force MAE on other crystals, of the shipped set.
+
+Rows are appended to ``--output`` as they come; rows that are there already are not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RATTLED = ROOT.parent / 'shared' / 'reference' / 'rattled'
+#: Data sets with the functional of their labels.
+DATASETS = {
+    'Si': ('Si-111-222-rd.tar.xz', 'PBE'),
+    'NaCl': ('NaCl-rd', 'PBE'),
+    'AlN': ('AlN-rd_phonopy_params_mp-661.yaml.xz', 'PBEsol'),
+}
+COLUMNS = ('material', 'strategy', 'seed', 'n_frames', 'foundation_mae_thz', 'finetuned_mae_thz', 'symfc_mae_thz')
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--materials', nargs='+', default=None, help=f'of {", ".join(DATASETS)}; default: all')
+    parser.add_argument('--data', type=Path, nargs='+', default=[], help='further phonopy or phono3py params files')
+    parser.add_argument('--functional', default='unknown', help='of the labels in --data')
+    parser.add_argument('--strategies', nargs='+', default=['l2-tsp', 'transfer'])
+    parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3])
+    parser.add_argument('--frames', type=int, default=10, help='labelled frames, of which a fifth is for validation')
+    parser.add_argument('--test-frames', type=int, default=20, help='at most so many of the others are for testing')
+    parser.add_argument('--protocol', default=None, help='of the WorkChain; default: its default')
+    parser.add_argument('--hyperparameters', type=json.loads, default={}, help='JSON that overrides the protocol')
+    parser.add_argument('--foundation', type=Path, default=None, help='a MACE model; default: the starter')
+    parser.add_argument('--jobs', type=int, default=1, help='rows computed at once')
+    parser.add_argument(
+        '--output', type=Path, default=Path('phonon_accuracy.jsonl'), help='rows, one JSON object a line'
+    )
+    parser.add_argument('--json', action='store_true', help='print the rows as a JSON list')
+    parser.add_argument('--one', type=json.loads, default=None, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def key_of(task: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what makes a row the same row."""
+    names = ('material', 'strategy', 'seed', 'n_frames', 'protocol', 'hyperparameters', 'foundation_sha256')
+    return tuple(json.dumps(task.get(name), sort_keys=True) for name in names)
+
+
+def list_tasks(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return one task per row."""
+    import hashlib
+
+    from aiida_equitrain.tools.resources import starter_files
+
+    known = {name: (str(RATTLED / file), functional) for name, (file, functional) in DATASETS.items()}
+    wanted = list(known) if args.materials is None and not args.data else (args.materials or [])
+    absent = [name for name in wanted if name not in known]
+    if absent:
+        raise SystemExit(f'--materials knows {", ".join(known)}, not {absent[0]}; give other files by --data')
+    data = {name: known[name] for name in wanted}
+    data.update({path.name.split('.')[0]: (str(path.resolve()), args.functional) for path in args.data})
+    foundation = (args.foundation or starter_files()[0]).resolve()
+    return [
+        {
+            'material': name,
+            'path': path,
+            'functional': functional,
+            'strategy': strategy,
+            'seed': seed,
+            'n_frames': args.frames,
+            'test_frames': args.test_frames,
+            'protocol': args.protocol,
+            'hyperparameters': args.hyperparameters,
+            'foundation': str(foundation),
+            'foundation_sha256': hashlib.sha256(foundation.read_bytes()).hexdigest(),
+        }
+        for name, (path, functional) in data.items()
+        for seed in args.seeds
+        for strategy in args.strategies
+    ]
+
+
+def phonons_of(calculator: Any, reference: Any) -> Any:
+    """Return the potential's phonons in the reference's cell and supercell."""
+    import numpy as np
+    from ase import Atoms
+
+    from aiida_equitrain.science.labelled_phonons import displaced_phonon
+    from aiida_equitrain.science.phonopy_io import make_force_constants
+
+    phonon = displaced_phonon(reference)
+
+    def forces(cell: Any) -> Any:
+        atoms = Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
+        atoms.calc = calculator
+        return np.array(atoms.get_forces(), dtype=float)
+
+    pristine = forces(phonon.supercell)
+    for entry, cell in zip(phonon.dataset['first_atoms'], phonon.supercells_with_displacements, strict=True):
+        entry['forces'] = forces(cell) - pristine
+    make_force_constants(phonon, phonon.dataset, acoustic_sum_rule=True)
+    return phonon
+
+
+def run_one(task: dict[str, Any], scratch: str) -> dict[str, Any]:
+    """Compute one row in a temporary profile below ``scratch``."""
+    os.environ['AIIDA_PATH'] = scratch
+    from aiida import load_profile, orm
+    from aiida.engine import run_get_node
+    from aiida.manage.configuration import get_config
+    from aiida.storage.sqlite_temp import SqliteTempBackend
+
+    get_config(create=True).set_option('runner.poll.interval', 1)
+    load_profile(SqliteTempBackend.create_profile('accuracy', filepath=str(Path(scratch) / 'repository')))
+
+    from aiida_equitrain.data.dataset import DatasetData
+    from aiida_equitrain.data.potential import PotentialData
+    from aiida_equitrain.science import phonon_metrics
+    from aiida_equitrain.science.force_constants import fit_force_constants
+    from aiida_equitrain.science.frames import Frames
+    from aiida_equitrain.science.labelled_phonons import choose_frames, load_labelled
+    from aiida_equitrain.tools.resources import forgetting_file
+    from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+
+    start = time.time()
+    data = load_labelled(task['path'])
+    side = phonon_metrics.evaluate_side(data.reference)
+
+    def error(phonon: Any) -> float:
+        return phonon_metrics.errors_between(phonon, data.reference, side)['phonon_mae_thz']
+
+    chosen = choose_frames(data.frames, task['n_frames'], task['seed'])
+    used = [frame for frame in chosen if frame.role != 'test']
+    tests = [frame for frame in chosen if frame.role == 'test'][: task['test_frames']]
+    fit = fit_force_constants(data.reference.unitcell, used, primitive_matrix=data.reference.primitive_matrix)
+
+    computer = orm.Computer(
+        label='localhost',
+        hostname='localhost',
+        transport_type='core.local',
+        scheduler_type='core.direct',
+        workdir=str(Path(scratch) / 'jobs'),
+    ).store()
+    computer.configure(safe_interval=0.0, use_login_shell=False)
+    computer.set_minimum_job_poll_interval(1)
+    threads = '\n'.join(f'export {name}=1' for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'))
+    code = orm.InstalledCode(
+        label='python', computer=computer, filepath_executable=sys.executable, prepend_text=threads
+    ).store()
+    card_file = Path(task['foundation']).with_suffix('.json')
+    card = json.loads(card_file.read_text()) if card_file.exists() else None
+    foundation = PotentialData(Path(task['foundation']), card=card).store()
+    before = error(phonons_of(foundation.get_calculator(dtype='float64'), data.reference))
+
+    overrides: dict[str, Any] = {}
+    hyperparameters = dict(task['hyperparameters'])
+    if not any(frame.energy for frame in used):
+        hyperparameters['energy_weight'] = 0.0
+    if hyperparameters:
+        overrides = {'train': {'hyperparameters': hyperparameters}}
+    builder = FinetuneWorkChain.get_builder_from_protocol(
+        foundation=foundation,
+        dataset=DatasetData(Frames([*used, *tests]), functional=task['functional']).store(),
+        python_code=code,
+        strategy=task['strategy'],
+        forgetting_dataset=DatasetData(Frames.load(forgetting_file()), functional='teacher').store(),
+        seed=task['seed'],
+        protocol=task['protocol'],
+        overrides=overrides,
+    )
+    results, node = run_get_node(builder)
+    if not node.is_finished_ok:
+        raise RuntimeError(f'equitrain.finetune ended with {node.exit_status}: {node.exit_message}')
+    summary = results['summary'].get_dict()
+    after = error(phonons_of(results['potential'].get_calculator(dtype='float64'), data.reference))
+    return {
+        **{name: task[name] for name in ('material', 'strategy', 'seed', 'n_frames', 'protocol', 'hyperparameters')},
+        'foundation_mae_thz': before,
+        'finetuned_mae_thz': after,
+        'symfc_mae_thz': None if fit.phonon is None else error(fit.phonon),
+        'forgetting_mev_per_angstrom': summary.get('forgetting', {}).get('change_mev_per_angstrom'),
+        'symfc_is_reference': len(used) == data.n_reference and len(used[0]) == len(data.reference.supercell),
+        'n_atoms': len(used[0]),
+        'n_reference_frames': data.n_reference,
+        'functional': task['functional'],
+        'foundation_sha256': task['foundation_sha256'],
+        'epochs': summary.get('epochs'),
+        'best_epoch': summary.get('best_epoch'),
+        'errors': summary.get('errors'),
+        'seconds_training': summary.get('seconds_training'),
+        'seconds': round(time.time() - start, 1),
+    }
+
+
+def run_in_process(task: dict[str, Any]) -> dict[str, Any]:
+    """Run one task in a process of its own, since a process has one profile."""
+    with tempfile.TemporaryDirectory(prefix='equitrain-accuracy-') as scratch:
+        command = [sys.executable, '-W', 'ignore', __file__, '--one', json.dumps({**task, 'scratch': scratch})]
+        environment = {**os.environ, 'AIIDA_PATH': scratch, 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        row = Path(scratch) / 'row.json'
+        if done.returncode or not row.exists():
+            return {
+                **task,
+                'error': (done.stderr.strip().splitlines() or ['no message'])[-1],
+                'log': done.stderr[-4000:],
+            }
+        return json.loads(row.read_text())
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the table of rows, then means over seeds."""
+    head = (
+        f'{"material":10s}{"strategy":10s}{"seed":>5s}{"frames":>8s}{"foundation":>12s}{"finetuned":>11s}{"symfc":>9s}'
+    )
+    lines = [f'{head}{"forgetting":>12s}', f'{"":33s}{"THz":>12s}{"THz":>11s}{"THz":>9s}{"meV/Å":>12s}']
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row['material'], row['strategy']), []).append(row)
+    for group in groups.values():
+        lines += [_line(row, str(row['seed'])) for row in group]
+        if len(group) > 1:
+            names = ('foundation_mae_thz', 'finetuned_mae_thz', 'symfc_mae_thz', 'forgetting_mev_per_angstrom')
+            values = {name: [row[name] for row in group if row[name] is not None] for name in names}
+            mean = {name: sum(found) / len(found) if found else None for name, found in values.items()}
+            lines.append(_line({**group[0], **mean}, 'mean'))
+    return '\n'.join(lines)
+
+
+def _line(row: dict[str, Any], seed: str) -> str:
+    symfc = '(all)' if row['symfc_is_reference'] else _number(row['symfc_mae_thz'], 3)
+    return (
+        f'{row["material"]:10s}{row["strategy"]:10s}{seed:>5s}{row["n_frames"]:8d}{row["foundation_mae_thz"]:12.3f}'
+        f'{row["finetuned_mae_thz"]:11.3f}{symfc:>9s}{_number(row["forgetting_mev_per_angstrom"], 1):>12s}'
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return '-' if value is None else f'{value:.{digits}f}'
+
+
+def main() -> None:
+    args = read_arguments()
+    if args.one:
+        row = run_one(args.one, args.one['scratch'])
+        (Path(args.one['scratch']) / 'row.json').write_text(json.dumps(row))
+        return
+    tasks = list_tasks(args)
+    wanted = {key_of(task) for task in tasks}
+    known = [json.loads(line) for line in args.output.read_text().splitlines()] if args.output.exists() else []
+    rows = {key_of(row): row for row in known if key_of(row) in wanted}
+    todo = [task for task in tasks if key_of(task) not in rows]
+    print(f'{len(rows)} rows are there, {len(todo)} to do', file=sys.stderr)
+    failed = 0
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for number, row in enumerate(pool.map(run_in_process, todo), 1):
+            name = f'[{number}/{len(todo)}] {row["material"]} {row["strategy"]} seed {row["seed"]}'
+            if 'error' in row:
+                failed += 1
+                print(f'{name}: FAILED: {row["error"]}\n{row["log"]}', file=sys.stderr)
+                continue
+            with args.output.open('a') as handle:
+                handle.write(json.dumps(row) + '\n')
+            rows[key_of(row)] = row
+            print(
+                f'{name}: {row["foundation_mae_thz"]:.3f} -> {row["finetuned_mae_thz"]:.3f} THz, {row["seconds"]} s',
+                file=sys.stderr,
+                flush=True,
+            )
+    ordered = [rows[key_of(task)] for task in tasks if key_of(task) in rows]
+    print(json.dumps(ordered) if args.json else table(ordered))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == '__main__':
+    main()
