@@ -1,0 +1,264 @@
+"""``aiida-equitrain launch``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aiida_equitrain.cli.profile import with_profile
+
+STRATEGIES = ['l2-tsp', 'transfer']
+PROTOCOLS = ['fast', 'balanced', 'stringent', 'paper']
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+#: Options by the name of their parameter.
+OPTIONS: dict[str, Callable[[Any], Any]] = {
+    'protocol': click.option('--protocol', type=click.Choice(PROTOCOLS), default='balanced', show_default=True),
+    'strategy': click.option('--strategy', type=click.Choice(STRATEGIES), default='l2-tsp', show_default=True),
+    'metal': click.option('--metal/--insulator', default=False, show_default=True, help='Occupations of DFT.'),
+    'seed': click.option('--seed', type=int, default=1, show_default=True, help='Of rattling and training.'),
+    'overrides': click.option('--overrides', type=FILE, help='YAML file of inputs in the nesting of the ports.'),
+    'report': click.option('--report', type=FOLDER, help='Write the report there at the end.'),
+    'submit': click.option('--submit', is_flag=True, help='Hand it to the daemon and return at once.'),
+    'foundation': click.option('--foundation', metavar='LABEL', help='Potential.  [default: that of the set-up]'),
+    'family': click.option('--family', metavar='LABEL', help='Pseudopotentials.  [default: those of the set-up]'),
+    'python': click.option('--python', default='python', show_default=True, help='Code: Python with MACE.'),
+    'pw': click.option('--pw', default='pw', show_default=True, help='Code: pw.x.'),
+    'phonopy': click.option('--phonopy', default='phonopy', show_default=True, help='Code: phonopy.'),
+}
+
+
+def options(*names: str) -> Callable[[Any], Any]:
+    """Return a decorator that adds options of :data:`OPTIONS` in the given order."""
+
+    def decorate(function: Any) -> Any:
+        for name in reversed(names):
+            function = OPTIONS[name](function)
+        return function
+
+    return decorate
+
+
+@click.group('launch')
+def cmd_launch() -> None:
+    """Run a job with the codes, pseudopotentials and foundation that `aiida-equitrain setup` made.
+
+    With a running daemon the job is submitted and its progress shown; Ctrl-C stops the showing, not the job. Without
+    one it runs in this process.
+    """
+
+
+@cmd_launch.command('material')
+@click.argument('structure')
+@click.option('--dft/--no-dft', default=True, show_default=True, help='Judge the result by DFT phonons.')
+@click.option('--dataset', metavar='PK', help='Labelled frames that exist already; nothing is labelled then.')
+@options(
+    'protocol', 'strategy', 'metal', 'seed', 'overrides', 'report', 'submit', 'foundation', 'family', 'python', 'pw',
+    'phonopy',
+)  # fmt: skip
+@with_profile
+def cmd_material(
+    structure: str, dft: bool, dataset: str | None, report: Path | None, submit: bool, **chosen: Any
+) -> None:
+    """Label, fine-tune, and compare the phonons: the main job.
+
+    STRUCTURE is a file (CIF, POSCAR, ...) or the PK of a StructureData.
+    """
+
+    def build() -> Any:
+        from aiida_equitrain.tools import launch
+        from aiida_equitrain.workflows.material import MaterialWorkChain
+
+        needs_dft = dft or dataset is None
+        return MaterialWorkChain.get_builder_from_protocol(
+            launch.load_structure(structure),
+            launch.load_potential(chosen['foundation']),
+            dft=dft,
+            dataset=None if dataset is None else launch.load_dataset(dataset),
+            strategy=chosen['strategy'],
+            seed=chosen['seed'],
+            forgetting_dataset=launch.forgetting_dataset(),
+            **codes(chosen, 'python', 'phonopy', *(['pw'] if needs_dft else [])),
+            **(dft_inputs(chosen) if needs_dft else {}),
+            **common(chosen),
+        )
+
+    go(build, submit, report)
+
+
+@cmd_launch.command('label')
+@click.argument('structure')
+@options('protocol', 'metal', 'seed', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw')
+@with_profile
+def cmd_label(structure: str, submit: bool, **chosen: Any) -> None:
+    """Make frames of a crystal and label them with DFT."""
+
+    def build() -> Any:
+        from aiida_equitrain.tools import launch
+        from aiida_equitrain.workflows.label import LabelWorkChain
+
+        inputs = common(chosen)
+        inputs['overrides'] = {'seed': chosen['seed'], **(inputs['overrides'] or {})}
+        return LabelWorkChain.get_builder_from_protocol(
+            structure=launch.load_structure(structure),
+            foundation=launch.load_potential(chosen['foundation']),
+            **codes(chosen, 'python', 'pw'),
+            **dft_inputs(chosen),
+            **inputs,
+        )
+
+    go(build, submit)
+
+
+@cmd_launch.command('finetune')
+@click.argument('dataset')
+@options('protocol', 'strategy', 'seed', 'overrides', 'report', 'submit', 'foundation', 'python')
+@with_profile
+def cmd_finetune(dataset: str, report: Path | None, submit: bool, **chosen: Any) -> None:
+    """Fine-tune the foundation on labelled frames (PK of a DatasetData)."""
+
+    def build() -> Any:
+        from aiida_equitrain.tools import launch
+        from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+
+        return FinetuneWorkChain.get_builder_from_protocol(
+            foundation=launch.load_potential(chosen['foundation']),
+            dataset=launch.load_dataset(dataset),
+            strategy=chosen['strategy'],
+            seed=chosen['seed'],
+            forgetting_dataset=launch.forgetting_dataset(),
+            **codes(chosen, 'python'),
+            **common(chosen),
+        )
+
+    go(build, submit, report)
+
+
+@cmd_launch.command('phonons')
+@click.argument('structure')
+@click.option('--dft/--potential', default=False, show_default=True, help='What the forces come from.')
+@options('protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy')
+@with_profile
+def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
+    """Compute phonons with a potential (`--foundation LABEL or PK`), or with DFT (`--dft`)."""
+
+    def build() -> Any:
+        from aiida_equitrain.tools import launch
+        from aiida_equitrain.workflows.phonons import PhononsWorkChain
+
+        source = (
+            {**codes(chosen, 'pw'), **dft_inputs(chosen)}
+            if dft
+            else {'potential': launch.load_potential(chosen['foundation']), **codes(chosen, 'python')}
+        )
+        return PhononsWorkChain.get_builder_from_protocol(
+            launch.load_structure(structure), **codes(chosen, 'phonopy'), **source, **common(chosen)
+        )
+
+    go(build, submit)
+
+
+@cmd_launch.command('follow')
+@click.argument('identifier', metavar='PK')
+@options('report')
+@with_profile
+def cmd_follow(identifier: str, report: Path | None) -> None:
+    """Show the progress of a job that was submitted."""
+    from aiida.common.exceptions import NotExistent
+    from aiida.orm import ProcessNode, load_node
+
+    try:
+        node = load_node(identifier)
+    except (NotExistent, ValueError) as exception:
+        raise click.ClickException(f'there is no job `{identifier}` in this profile') from exception
+    if not isinstance(node, ProcessNode):
+        raise click.ClickException(f'`{identifier}` is a {type(node).__name__}, not a job')
+    follow_to_the_end(node, report)
+
+
+def codes(chosen: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return the codes of the options ``names`` as ``<name>_code``."""
+    from aiida_equitrain.tools.defaults import find_code
+
+    return {f'{name}_code': find_code(chosen[name]) for name in names}
+
+
+def dft_inputs(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return family and occupations."""
+    from aiida_equitrain.tools.defaults import default_family
+
+    kind = 'metal' if chosen['metal'] else 'insulator'
+    return {'pseudo_family': chosen['family'] or default_family().label, 'electronic_type': kind}
+
+
+def common(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return protocol and overrides."""
+    from aiida_equitrain.tools.launch import load_overrides
+
+    return {'protocol': chosen['protocol'], 'overrides': load_overrides(chosen['overrides'])}
+
+
+def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> None:
+    """Build the inputs, start the job where it can run, show its progress, and write the report.
+
+    :raises click.ClickException: with a sentence, if the inputs are wrong or the job fails.
+    """
+    from aiida.common.exceptions import InputValidationError, NotExistent
+
+    from aiida_equitrain.cli.follow import Display
+    from aiida_equitrain.tools.launch import daemon_problem, run_here
+
+    problem = daemon_problem()
+    if submit and problem:
+        raise click.ClickException(f'nothing can be submitted: {problem}')
+    try:
+        builder = build()
+        if problem is None:
+            from aiida.engine import submit as submit_to_daemon
+
+            node = submit_to_daemon(builder)
+        else:
+            click.echo(f'Running in this process, as {problem}; Ctrl-C ends the job.')
+            with Display() as display:
+                node = run_here(builder, display, display.INTERVAL)
+    except (ValueError, NotExistent, InputValidationError) as exception:
+        raise click.ClickException(str(exception)) from exception
+    if problem is None:
+        click.echo(f'Submitted {node.process_label} {node.pk}.')
+        if submit:
+            click.echo(f'`aiida-equitrain launch follow {node.pk}` shows how far it is.')
+            return
+    follow_to_the_end(node, report)
+
+
+def follow_to_the_end(node: Any, report: Path | None) -> None:
+    """Show the progress of a job until it ends; then the report, or how it ended.
+
+    :raises click.ClickException: if the job failed.
+    """
+    from aiida_equitrain.cli.follow import Display
+    from aiida_equitrain.cli.report import show_report
+    from aiida_equitrain.tools.launch import follow
+
+    try:
+        if not node.is_terminated:
+            with Display() as display:
+                follow(node, display, display.INTERVAL)
+    except KeyboardInterrupt:
+        click.echo(f'\nThe job goes on. `aiida-equitrain launch follow {node.pk}` shows its progress again, '
+                   f'`verdi process kill {node.pk}` ends it.')  # fmt: skip
+        return
+    if report is not None:
+        show_report(node, report)
+    if not node.is_finished_ok:
+        reason = node.exit_message or node.process_status or 'no reason is known'
+        raise click.ClickException(
+            f'{node.process_label} {node.pk} ended as {node.process_state.value} [{node.exit_status}]: {reason} '
+            f'(`verdi process report {node.pk}`)'
+        )
+    if report is None:
+        click.echo(f'{node.process_label} {node.pk} is done: `verdi node show {node.pk}` lists its results.')

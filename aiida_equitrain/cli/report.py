@@ -1,0 +1,76 @@
+"""``aiida-equitrain report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aiida_equitrain.cli.profile import with_profile
+
+
+@click.command('report')
+@click.argument('identifier', metavar='PK')
+@click.option(
+    '-o',
+    '--output',
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path('equitrain-report'),
+    show_default=True,
+    help='Folder for report.html, the figures as PNG, and summary.json.',
+)
+@with_profile
+def cmd_report(identifier: str, output: Path) -> None:
+    """Write the page of results of a job: bands, learning curve, errors, cost, provenance.
+
+    PK is that of a MaterialWorkChain or a FinetuneWorkChain; one that failed or still runs is shown as far as it got.
+    """
+    from aiida.common.exceptions import NotExistent
+    from aiida.orm import load_node
+
+    try:
+        node = load_node(identifier)
+    except (NotExistent, ValueError) as exception:
+        message = f'there is no node `{identifier}` in this profile; `verdi process list -a` shows the jobs'
+        raise click.ClickException(message) from exception
+    show_report(node, output)
+
+
+def show_report(node: Any, folder: Path) -> None:
+    """Write the report, and print the table of results, where the files are, and how to look further."""
+    from aiida_equitrain.tools.report.formatting import duration, number
+    from aiida_equitrain.tools.report.write import PAGE, SUMMARY, write_report
+
+    try:
+        data = write_report(node, folder)
+    except ValueError as exception:
+        raise click.ClickException(str(exception)) from exception
+    summary = data['summary']
+    rows = [
+        ('phonons, foundation', number(summary['foundation_mae_thz']), 'THz', 'foundation_mae_thz'),
+        ('phonons, fine-tuned', number(summary['finetuned_mae_thz']), 'THz', 'finetuned_mae_thz'),
+        ('phonons, symfc fit without a potential', number(summary['symfc_mae_thz']), 'THz', 'symfc_mae_thz'),
+        (
+            'forgetting (forces of other crystals)',
+            number(summary['forgetting_mev_per_angstrom']),
+            'meV/Å',
+            'forgetting_mev_per_angstrom',
+        ),
+    ]
+    click.echo()
+    click.secho(f'{summary["material"]}, {summary["strategy"]}: error against DFT', bold=True)
+    for title, value, unit, key in rows:
+        if summary[key] is not None:
+            click.echo(f'  {title:<40}{value:>9} {unit}')
+    click.echo(f'  {"labelled frames":<40}{summary["n_frames"] or "–":>9} of up to {summary["n_atoms"]} atoms')
+    click.echo(f'  {"time":<40}{duration(summary["seconds"]):>9}, {duration(summary["core_seconds"])} of core time')
+    for note in data['notes']:
+        click.secho(f'  Note: {note}', fg='yellow')
+    click.echo()
+    click.echo(f'  page      {folder.absolute() / PAGE}')
+    click.echo(f'  summary   {folder.absolute() / SUMMARY}')
+    click.echo()
+    click.echo('  To look further:')
+    for command in data['commands']:
+        click.echo(f'    {command}')

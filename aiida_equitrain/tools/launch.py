@@ -1,0 +1,169 @@
+"""Start a job the way the profile allows, and gather the inputs that ``aiida-equitrain setup`` made."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.common.exceptions import NotExistent
+from aiida.manage import get_manager
+
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science.frames import Frames
+from aiida_equitrain.tools import defaults
+from aiida_equitrain.tools.resources import forgetting_file
+
+FORGETTING_LABEL = 'equitrain-forgetting'
+
+
+def daemon_problem() -> str | None:
+    """Return a sentence if nothing can be submitted in the loaded profile, ``None`` if something can."""
+    profile = get_manager().get_profile()
+    if profile is None or not profile.process_control_backend:
+        return 'the profile has no broker'
+    from aiida.engine.daemon.client import get_daemon_client
+
+    if not get_daemon_client().is_daemon_running:
+        return 'the daemon is not running (`verdi daemon start` starts it)'
+    return None
+
+
+def run_here(builder: Any, watch: Callable[[orm.ProcessNode], None], interval: float) -> orm.ProcessNode:
+    """Run a job in this process, and call ``watch`` with its node every ``interval`` seconds."""
+    runner = get_manager().get_runner()
+    last = orm.QueryBuilder().append(orm.ProcessNode, project='id', tag='n').order_by({'n': {'id': 'desc'}}).first()
+    after = last[0] if last else 0
+    process_type = builder.process_class.build_process_type()
+    timer: list[Any] = []
+
+    def tick() -> None:
+        filters = {'process_type': process_type, 'id': {'>': after}}
+        found = orm.QueryBuilder().append(orm.ProcessNode, filters=filters, tag='n').order_by({'n': {'id': 'asc'}})
+        first = found.first()
+        if first:
+            watch(first[0])
+        timer[:] = [runner.loop.call_later(interval, tick)]
+
+    timer.append(runner.loop.call_later(interval, tick))
+    try:
+        node: orm.ProcessNode = runner.run_get_node(builder).node
+    finally:
+        timer[0].cancel()
+    watch(node)
+    return node
+
+
+def follow(node: orm.ProcessNode, watch: Callable[[orm.ProcessNode], None], interval: float) -> None:
+    """Call ``watch`` every ``interval`` seconds until the job has ended, and once more."""
+    while not node.is_terminated:
+        watch(node)
+        time.sleep(interval)
+    watch(node)
+
+
+def load_structure(text: str) -> orm.StructureData:
+    """Return a structure by file name, PK or UUID.
+
+    :raises ValueError: with a sentence, if there is none or it has sites that are not fully occupied.
+    """
+    path = Path(text)
+    if not path.exists():
+        try:
+            node = orm.load_node(text)
+        except (NotExistent, ValueError) as exception:
+            raise ValueError(f'`{text}` is neither a file nor a structure of this profile') from exception
+        if not isinstance(node, orm.StructureData):
+            raise ValueError(f'`{text}` is a {type(node).__name__}, not a StructureData')
+        return node
+    import ase.io
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            atoms: Any = ase.io.read(path)
+    except Exception as exception:
+        raise ValueError(f'`{path}` cannot be read as a structure: {exception}') from exception
+    # ASE keeps one element of a shared site; the occupancies stand aside.
+    for kind, occupancy in (atoms.info.get('occupancy') or {}).items():
+        if len(occupancy) > 1 or any(abs(value - 1) > 1e-6 for value in occupancy.values()):
+            raise ValueError(
+                f'`{path}`: the site {kind} has partial occupancy ({occupancy}), which cannot be computed: order the '
+                'structure first'
+            )
+    structure = orm.StructureData(ase=atoms)
+    structure.label = path.stem
+    return structure
+
+
+def load_potential(text: str | None) -> PotentialData:
+    """Return a potential by label, PK or UUID; by default the foundation of the set-up.
+
+    :raises NotExistent: with the remedy.
+    """
+    if text is None:
+        node: PotentialData = defaults.default_foundation()
+        return node
+    found = defaults.find_foundation(text)
+    if found is None:
+        try:
+            found = orm.load_node(text)
+        except (NotExistent, ValueError) as exception:
+            raise NotExistent(f'there is no potential `{text}`; `aiida-equitrain setup` makes one') from exception
+    if not isinstance(found, PotentialData):
+        raise NotExistent(f'`{text}` is a {type(found).__name__}, not a PotentialData')
+    return found
+
+
+def load_dataset(text: str) -> DatasetData:
+    """Return labelled frames by PK or UUID.
+
+    :raises NotExistent: with the remedy.
+    """
+    try:
+        node = orm.load_node(text)
+    except (NotExistent, ValueError) as exception:
+        raise NotExistent(f'there is no dataset `{text}`; `aiida-equitrain launch label` makes one') from exception
+    if not isinstance(node, DatasetData):
+        raise NotExistent(f'`{text}` is a {type(node).__name__}, not a DatasetData')
+    return node
+
+
+def forgetting_dataset() -> DatasetData | None:
+    """Return the shipped crystals on which forgetting is measured, stored once; ``None`` if they are not shipped."""
+    try:
+        path = forgetting_file()
+    except FileNotFoundError:
+        return None
+    node = DatasetData(Frames.load(path), functional='PBE', code='SevenNet-0 (teacher of the starter potential)')
+    node.label = FORGETTING_LABEL
+    query = orm.QueryBuilder().append(DatasetData, filters={'label': FORGETTING_LABEL})
+    found: DatasetData
+    for found in query.all(flat=True):
+        if found.base.caching.compute_hash() == node.base.caching.compute_hash():
+            return found
+    return node.store()
+
+
+def load_overrides(path: Path | None) -> dict[str, Any] | None:
+    """Return overrides from a YAML or JSON file.
+
+    :raises ValueError: with a sentence, if it is no mapping.
+    """
+    if path is None:
+        return None
+    import yaml
+
+    text = path.read_text(encoding='utf-8')
+    try:
+        content = json.loads(text) if path.suffix == '.json' else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as exception:
+        raise ValueError(f'`{path}` is neither YAML nor JSON: {exception}') from exception
+    if not isinstance(content, dict):
+        raise ValueError(f'`{path}` must hold keys and values in the nesting of the inputs')
+    return content

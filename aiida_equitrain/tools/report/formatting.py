@@ -1,0 +1,36 @@
+"""Numbers as people read them, shared by the page, the terminal and the progress display."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Return ``value`` with ``digits`` significant digits and without an exponent, or a dash for ``None`` and NaN."""
+    if value is None or isinstance(value, str):
+        return value or '–'
+    value = float(value)
+    if not math.isfinite(value):
+        return '–'
+    if value == 0:
+        return '0'
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f'{value:.{min(decimals, 6)}f}'
+    if float(text) == 0:
+        return '0'
+    return text.replace('-', '−')
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as ``12 s``, ``3 min 05 s`` or ``2 h 10 min``."""
+    if seconds is None:
+        return '–'
+    if seconds < 10:
+        return f'{seconds:.1f} s'
+    whole = round(seconds)
+    if whole < 60:
+        return f'{whole} s'
+    if whole < 3600:
+        return f'{whole // 60} min {whole % 60:02d} s'
+    return f'{whole // 3600} h {whole % 3600 // 60:02d} min'

@@ -1,0 +1,234 @@
+"""Figures of the report, from the plain dictionaries of ``collect``.
+
+Every figure is drawn once and written twice: as PNG for other uses, and as SVG text inside the page. The SVG takes the
+colours of ink and grid from the page, so that it follows the reader's dark or light setting.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import matplotlib
+import matplotlib.ticker
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+#: Colours that the page replaces by its own (never used by a curve).
+INK, GRID, PAPER = '#1b1d22', '#d5d8de', '#fefefd'
+
+#: How each side is called, drawn and stacked; colours are those of Okabe and Ito, told apart by colour-blind readers.
+SIDES: dict[str, dict[str, Any]] = {
+    'symfc': {'label': 'symfc fit, no potential', 'color': '#7f8796', 'linestyle': (0, (1, 1.4)), 'zorder': 2},
+    'foundation': {'label': 'foundation', 'color': '#e69f00', 'linestyle': '-', 'zorder': 3},
+    'dft': {'label': 'DFT', 'color': INK, 'linestyle': '-', 'zorder': 4, 'linewidth': 2.0},
+    'finetuned': {'label': 'fine-tuned', 'color': '#0a85d1', 'linestyle': (0, (4, 1.6)), 'zorder': 5},
+}
+STYLE: dict[Any, Any] = {
+    'font.size': 9,
+    'font.family': 'sans-serif',
+    'svg.fonttype': 'none',
+    'svg.hashsalt': 'equitrain',
+    'axes.edgecolor': INK,
+    'axes.labelcolor': INK,
+    'axes.linewidth': 0.7,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.facecolor': 'none',
+    'text.color': INK,
+    'xtick.color': INK,
+    'ytick.color': INK,
+    'grid.color': GRID,
+    'grid.linewidth': 0.6,
+    'lines.linewidth': 1.4,
+    'legend.frameon': False,
+    'axes.unicode_minus': True,
+}
+
+
+def style_of(side: str) -> dict[str, Any]:
+    """Return how the curves of ``side`` are drawn."""
+    return dict(SIDES.get(side, {'label': side, 'color': '#009e73', 'linestyle': '-', 'zorder': 3}))
+
+
+def ordered(sides: Mapping[str, Any]) -> list[str]:
+    """Return the names of the sides in the order of the legend: DFT, foundation, fine-tuned, others, symfc."""
+    first = ['dft', 'foundation', 'finetuned']
+    return [side for side in first if side in sides] + sorted(set(sides) - set(first))
+
+
+def draw_all(data: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draw every figure for which ``data`` holds something, by name."""
+    drawers: dict[str, Callable[[Any], Figure]] = {
+        'bands': draw_bands,
+        'learning': draw_learning,
+        'parity': draw_parity,
+        'thermal': draw_thermal,
+    }
+    with matplotlib.rc_context(STYLE):
+        return {name: draw(data[name]) for name, draw in drawers.items() if data.get(name)}
+
+
+def draw_bands(bands: Mapping[str, Any]) -> Figure:
+    """Draw the bands of all sides over one another.
+
+    :param bands: ``segments`` (a list of ``distances`` (Q,) and ``sides`` {name: (Q, B) in THz}) and ``ticks``
+        (positions and labels).
+    """
+    figure = Figure(figsize=(4.6, 3.6), layout='constrained')
+    axes = figure.subplots()
+    names = ordered(bands['segments'][0]['sides'])
+    for segment in bands['segments']:
+        for name in names:
+            style = style_of(name)
+            style.pop('label')
+            axes.plot(segment['distances'], np.asarray(segment['sides'][name]), **style)
+    for name in names:
+        axes.plot([], [], **style_of(name))
+    positions = [position for position, _ in bands['ticks']]
+    axes.set_xticks(positions, [label for _, label in bands['ticks']])
+    axes.tick_params(axis='x', length=0)
+    for position in positions:
+        axes.axvline(position, color=GRID, linewidth=0.7, zorder=0)
+    axes.axhline(0, color=INK, linewidth=0.5, zorder=1)
+    axes.set_xlim(min(positions), max(positions))
+    lowest = min(float(np.min(segment['sides'][name])) for segment in bands['segments'] for name in names)
+    axes.set_ylim(bottom=0 if lowest > -0.05 else None)
+    axes.set_ylabel('frequency (THz)')
+    _legend_above(axes, len(names))
+    return figure
+
+
+def draw_learning(learning: Mapping[str, Any]) -> Figure:
+    """Draw force and energy errors of training and validation by epoch, and the learning rate.
+
+    :param learning: ``epoch`` (E,), ``train_forces_mae`` ... (E,) in eV/Å, ``best_epoch``.
+    """
+    panels = [
+        (key, title, factor)
+        for key, title, factor in (
+            ('forces_mae', 'force MAE (meV/Å)', 1e3),
+            ('energy_mae', 'energy MAE (meV/atom)', 1e3),
+        )
+        if f'train_{key}' in learning or f'valid_{key}' in learning
+    ]
+    figure = Figure(figsize=(4.6, 1.5 + 1.45 * len(panels)), layout='constrained')
+    rows = figure.subplots(len(panels) + 1, 1, sharex=True, height_ratios=[3] * len(panels) + [1.3], squeeze=False)
+    epoch = np.asarray(learning['epoch'])
+    for axes, (key, title, factor) in zip(rows[:, 0], panels, strict=False):
+        for split, color, dash in (('train', '#7f8796', '-'), ('valid', '#0a85d1', '-')):
+            values = learning.get(f'{split}_{key}')
+            if values is not None:
+                label = {'train': 'training', 'valid': 'validation'}[split]
+                axes.plot(epoch, np.asarray(values) * factor, color=color, linestyle=dash, label=label)
+        axes.set_yscale('log')
+        axes.set_ylabel(title)
+        axes.grid(True, axis='y', which='major')
+        axes.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f'{value:g}'))
+        axes.yaxis.set_minor_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f'{value:g}'))
+        axes.yaxis.set_minor_locator(matplotlib.ticker.LogLocator(subs=(2, 5)))
+        if learning.get('best_epoch') is not None:
+            axes.axvline(learning['best_epoch'], color='#0a85d1', linewidth=0.8, linestyle=':')
+    _legend_above(rows[0, 0], 2)
+    last = rows[-1, 0]
+    if learning.get('learning_rate') is not None:
+        rate = np.asarray(learning['learning_rate'], dtype=float)
+        last.plot(epoch, rate, color=INK, drawstyle='steps-mid')
+        last.set_ylim(0, 1.25 * float(np.nanmax(rate)) or None)
+        last.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(2))
+    last.set_ylabel('learning\nrate')
+    last.set_xlabel('epoch (dotted: the best one, which is kept)')
+    figure.align_ylabels(rows[:, 0])
+    return figure
+
+
+def draw_parity(parity: Mapping[str, Any]) -> Figure:
+    """Draw predicted against DFT forces before and after the fine-tuning.
+
+    :param parity: ``reference``, and ``foundation`` and/or ``finetuned``: flat lists in eV/Å; ``split``: which frames.
+    """
+    figure = Figure(figsize=(4.6, 3.9), layout='constrained')
+    axes = figure.subplots()
+    reference = np.asarray(parity['reference'])
+    limit = 1.08 * float(np.abs(reference).max() or 1.0)
+    axes.plot([-limit, limit], [-limit, limit], color=INK, linewidth=0.8, zorder=1)
+    for name in ('foundation', 'finetuned'):
+        if name in parity:
+            values = np.asarray(parity[name])
+            style = style_of(name)
+            error = 1e3 * float(np.abs(values - reference).mean())
+            label = f'{style["label"]}: MAE {error:.3g} meV/Å'
+            axes.scatter(reference, values, s=7, color=style['color'], alpha=0.55, linewidths=0, label=label, zorder=3)
+    axes.set_xlim(-limit, limit)
+    axes.set_ylim(-limit, limit)
+    axes.set_aspect('equal')
+    axes.grid(True)
+    axes.set_xlabel(f'DFT force component (eV/Å), {parity.get("split", "all frames")}')
+    axes.set_ylabel('predicted (eV/Å)')
+    axes.legend(loc='upper left', handletextpad=0.2, borderaxespad=0.2)
+    return figure
+
+
+def draw_thermal(thermal: Mapping[str, Any]) -> Figure:
+    """Draw heat capacity, entropy and free energy over temperature.
+
+    :param thermal: by side: ``temperature_k`` (T,), ``heat_capacity``, ``entropy`` (J/K/mol), ``free_energy`` (kJ/mol).
+    """
+    figure = Figure(figsize=(4.6, 5.2), layout='constrained')
+    rows = figure.subplots(3, 1, sharex=True)
+    titles = {
+        'heat_capacity': 'heat capacity\n(J/K/mol)',
+        'entropy': 'entropy\n(J/K/mol)',
+        'free_energy': 'free energy\n(kJ/mol)',
+    }
+    names = ordered(thermal)
+    for axes, (key, title) in zip(rows, titles.items(), strict=True):
+        for name in names:
+            if key in thermal[name]:
+                axes.plot(thermal[name]['temperature_k'], thermal[name][key], **style_of(name))
+        axes.set_ylabel(title)
+        axes.grid(True)
+    rows[-1].set_xlabel('temperature (K)')
+    figure.align_ylabels(rows)
+    _legend_above(rows[0], len(names))
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return ``figure`` as PNG on a white ground."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format='png', dpi=200, facecolor='white')
+    return buffer.getvalue()
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """Return ``figure`` as an SVG element for the page, see-through, with the page's ink and fonts.
+
+    :param name: makes the ids of this figure unlike those of the page's other figures.
+    """
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure)
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None, 'Creator': None})
+    text = buffer.getvalue()
+    text = text[text.index('<svg') :]
+    text = re.sub(r'<metadata>.*?</metadata>\s*', '', text, flags=re.DOTALL)
+    text = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{name}-', text)
+    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt" ', '', text, count=1)
+    text = re.sub(r'font: ([\d.]+)px [^;\"]*', r'font-size: \1px; font-family: inherit', text)
+    for color, variable in ((INK, 'ink'), (GRID, 'grid'), (PAPER, 'paper')):
+        text = text.replace(color, f'var(--{variable})')
+    return text.strip()
+
+
+def _legend_above(axes: Axes, entries: int) -> None:
+    """Put the legend above ``axes``, in two columns when one row would be too wide."""
+    columns = entries if entries <= 3 else 2
+    axes.legend(loc='lower left', bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0.2, columnspacing=1.2)

@@ -1,0 +1,67 @@
+"""What can be wrong with the input of the main job: one sentence each, before anything is submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+
+from aiida_equitrain.calculations.train import check_training
+from aiida_equitrain.workflows import label_inputs, phonon_checks
+from aiida_equitrain.workflows.common import code_problem, structure_problem
+from aiida_equitrain.workflows.label import LabelWorkChain
+
+
+def validate_max_concurrent(value: orm.Int, _: Any) -> str | None:
+    """Return a sentence if no calculation may run."""
+    return None if value.value > 0 else f'`max_concurrent` must be above zero, but is {value.value}.'
+
+
+def validate_inputs(inputs: Mapping[str, Any], _: Any = None) -> str | None:
+    """Return a sentence about the first thing that is wrong, each stage seen with all of its inputs."""
+    if not {'structure', 'foundation', 'python_code', 'phonopy_code'} <= set(inputs):
+        return None  # The ports themselves say what is missing.
+    return (
+        structure_problem(inputs['structure'], inputs['foundation'].elements)
+        or _codes_problem(inputs)
+        or _source_problem(inputs)
+        or _phonons_problem(inputs, 'phonons')
+        or _phonons_problem(inputs, 'dft_phonons')
+    )
+
+
+def _codes_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if a code of this machine cannot be executed."""
+    codes = {name: inputs[name] for name in ('python_code', 'phonopy_code')}
+    for namespace in ('label', 'dft_phonons'):
+        code = ((inputs.get(namespace) or {}).get('pw') or {}).get('pw', {}).get('code')
+        codes[f'{namespace}.pw.pw.code'] = code
+    problems = (code_problem(code, port) for port, code in codes.items() if code is not None)
+    return next((problem for problem in problems if problem), None)
+
+
+def _source_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if it is not clear where labelled frames come from, or if they cannot be trained on."""
+    if 'dataset' in inputs:
+        if inputs.get('label'):
+            return 'give either `dataset` (labelled frames that exist) or `label` (how to make them), not both'
+        train = (inputs.get('finetune') or {}).get('train') or {}
+        return check_training(inputs['foundation'], inputs['dataset'], dict(train.get('hyperparameters') or {}))
+    if not inputs.get('label'):
+        return 'give `label` (how frames are labelled with DFT), or a `dataset` that is labelled already'
+    shared = {key: inputs[key] for key in ('structure', 'foundation', 'python_code')}
+    problem = label_inputs.validate_inputs({**inputs['label'], **shared}, LabelWorkChain.spec().inputs)
+    return f'`label`: {problem}' if problem else None
+
+
+def _phonons_problem(inputs: Mapping[str, Any], namespace: str) -> str | None:
+    """Return what the checks of the phonon WorkChain say about one of its namespaces."""
+    given = inputs.get(namespace)
+    if not given:
+        return None
+    shared = {key: inputs[key] for key in ('structure', 'phonopy_code', 'supercell_matrix') if key in inputs}
+    if namespace == 'phonons':
+        shared.update(potential=inputs['foundation'], python_code=inputs['python_code'])
+    problem = phonon_checks.validate_inputs({**given, **shared})
+    return f'`{namespace}`: {problem}' if problem else None
