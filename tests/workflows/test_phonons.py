@@ -50,4 +50,252 @@ def test_potential(make_builder: Any) -> None:
     }  # fmt: skip
     assert set(outputs) == expected
     assert outputs['force_constants'].get_array('force_constants').shape[1:] == (16, 3, 3)
-    print(outputs['stability'].get_dict(), outputs['bands'].labels)
+    bands, stability_, thermal = outputs['bands'], outputs['stability'].get_dict(), outputs['thermal_properties']
+    assert [label for _, label in bands.labels] == [r'$\Gamma$', 'X', 'U', 'K', r'$\Gamma$', 'L', 'W', 'X']
+    assert bands.get_bands().shape[1] == 6
+    assert bands.units == 'THz'
+    assert 10 < stability_['max_frequency_thz'] < 20
+    assert stability_['dynamically_stable'] is True
+    assert np.abs(stability_['acoustic_gamma_thz']).max() < 1e-3
+    assert stability_['n_displacements'] == 1
+    # Dulong and Petit: two atoms, 3 R each.
+    assert thermal.get_x()[1][-1] == pytest.approx(1000)
+    assert thermal.get_y()[2][1][-1] == pytest.approx(6 * 8.314, rel=0.02)
+    frequencies, density = outputs['total_dos'].get_x()[1], outputs['total_dos'].get_y()[0][1]
+    assert np.trapezoid(density, frequencies) == pytest.approx(6, rel=0.02)
+    assert abs(outputs['relaxed_structure'].get_cell_volume() - 40.0) < 4
+
+
+@pytest.fixture
+def make_dft_builder(make_builder: Any, pw_code: Any, pseudo_family: Any) -> Any:
+    """Return a factory of builders with pw.x, far from convergence but quick."""
+
+    def factory(**changes: Any) -> Any:
+        quick = {'SYSTEM': {'ecutwfc': 16.0, 'ecutrho': 64.0}, 'ELECTRONS': {'conv_thr': 1e-8}}
+        overrides = CHEAP | {'pw': {'kpoints_distance': 1.2, 'pw': {'parameters': quick}}}
+        arguments = {
+            'potential': None,
+            'python_code': None,
+            'pw_code': pw_code,
+            'pseudo_family': pseudo_family.label,
+            'overrides': overrides,
+            'options': {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False},
+        }
+        return make_builder(**(arguments | changes))
+
+    return factory
+
+
+@pytest.mark.real
+def test_dft(make_dft_builder: Any) -> None:
+    """The unit cell is relaxed, each displacement is one pw.x at Gamma, and the same outputs come out."""
+    outputs, node = run_get_node(make_dft_builder())
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    children = sorted(child.process_label for child in node.called if isinstance(child, orm.WorkChainNode))
+    assert children == ['PwBaseWorkChain', 'PwRelaxWorkChain']
+    (base,) = (child for child in node.called if child.process_label == 'PwBaseWorkChain')
+    (pw,) = (child for child in base.called if isinstance(child, orm.CalcJobNode))
+    assert pw.inputs.settings['GAMMA_ONLY'] is True
+    assert pw.inputs.parameters['SYSTEM']['occupations'] == 'fixed'
+    assert set(outputs['supercells_forces']) == {'supercell_1'}
+    assert 10 < outputs['stability']['max_frequency_thz'] < 20
+    assert outputs['phonopy_data'].forces.shape == (1, 16, 3)
+    assert {'bands', 'total_dos', 'thermal_properties', 'relaxed_structure'} <= set(outputs)
+
+
+@pytest.mark.real
+def test_dft_fails(make_dft_builder: Any) -> None:
+    """What did not converge is named; the relaxed structure is kept."""
+    broken = {'SYSTEM': {'ecutwfc': 16.0, 'ecutrho': 64.0}, 'ELECTRONS': {'electron_maxstep': 1}}
+    overrides = CHEAP | {'pw': {'kpoints_distance': 1.2, 'max_iterations': 1, 'pw': {'parameters': broken}}}
+    outputs, node = run_get_node(make_dft_builder(overrides=overrides, relax=False))
+    assert node.exit_status == node.process_class.exit_codes.ERROR_DFT_FAILED.status
+    assert 'DFT failed for 1 of 1 displaced supercells' in node.exit_message
+    assert set(outputs) == {'supercell_matrix'}
+
+
+@pytest.mark.real
+def test_dft_concurrency(make_dft_builder: Any, silicon: Any) -> None:
+    """Never more than ``max_concurrent`` at a time; without relaxation there is no relaxed structure."""
+    builder = make_dft_builder(relax=False, supercell_matrix=np.eye(3, dtype=int).tolist())
+    builder.max_concurrent = orm.Int(2)
+    builder.displacement = orm.Dict({'distance': 0.02, 'number_of_snapshots': 3, 'random_seed': 1})
+    outputs, node = run_get_node(builder)
+    assert set(outputs['supercells_forces']) == {'supercell_1', 'supercell_2', 'supercell_3'}
+    assert outputs['phonopy_data'].forces.shape == (3, 2, 3)
+    assert 'relaxed_structure' not in outputs
+    bases = [child for child in node.called if child.process_label == 'PwBaseWorkChain']
+    first = sorted(bases, key=lambda child: child.ctime)
+    assert first[2].ctime > max(child.mtime for child in first[:2])
+
+
+def flatten(namespace: Any, prefix: str = '') -> dict[str, Any]:
+    """Return the values of a builder by dotted name; nodes that are not plain values by their class."""
+    result: dict[str, Any] = {}
+    for key, value in namespace.items():
+        name = f'{prefix}{key}'
+        if isinstance(value, orm.Dict | orm.List):
+            value = value.get_dict() if isinstance(value, orm.Dict) else value.get_list()
+        elif isinstance(value, orm.Data):
+            value = getattr(value, 'value', type(value).__name__)
+        elif hasattr(value, 'items'):
+            result |= flatten(value, f'{name}.')
+            continue
+        result[name] = value
+    return result
+
+
+def test_builder_of_potential(make_builder: Any) -> None:
+    values = flatten(make_builder(protocol='paper', overrides=None, supercell_matrix=None))
+    assert values['settings'] == {
+        'relax': True,
+        'min_length_angstrom': 20.0,
+        'mesh': [20, 20, 20],
+        'temperature_min_k': 0.0,
+        'temperature_max_k': 1000.0,
+        'temperature_step_k': 10.0,
+        'stability_tolerance_thz': 0.15,
+    }
+    assert values['potential_relax.settings'] == {
+        'fmax_ev_per_angstrom': 1e-5,
+        'max_steps': 500,
+        'relax_cell': True,
+        'fix_symmetry': True,
+        'dtype': 'float64',
+    }
+    assert values['potential_forces.settings'] == {
+        'method': 'finite-differences',
+        'batch_size': 1,
+        'dtype': 'float64',
+    }
+    assert (values['symprec'], values['max_atoms'], values['displacement']) == (1e-4, 2000, {'distance': 0.01})
+    assert not any(name.startswith(('pw.', 'relax.')) for name in values)
+
+
+def test_builder_of_dft(make_dft_builder: Any, make_builder: Any, pw_code: Any, pseudo_family: Any) -> None:
+    values = flatten(make_dft_builder(overrides=None))
+    supercells, unit_cell = values['pw.pw.parameters'], values['relax.base_relax.pw.parameters']
+    assert supercells['SYSTEM'] == unit_cell['SYSTEM']
+    assert supercells['SYSTEM']['occupations'] == 'fixed'
+    assert supercells['SYSTEM']['ecutwfc'] <= 30
+    assert supercells['CONTROL']['tprnfor'] is True
+    assert supercells['CONTROL']['tstress'] is False
+    assert unit_cell['CONTROL']['calculation'] == 'vc-relax'
+    assert values['pw.kpoints_distance'] == values['relax.base_relax.kpoints_distance'] == 0.6
+    assert supercells['ELECTRONS']['conv_thr'] == pytest.approx(2e-11)
+    assert not any('base_init_relax' in name for name in values)
+    assert values['settings']['min_length_angstrom'] == 10.0
+
+
+def test_overrides_are_refused(make_builder: Any) -> None:
+    with pytest.raises(ValueError, match='min_length_angstrom'):
+        make_builder(overrides={'settings': {'min_length_angstroms': 9.0}})
+    with pytest.raises(ValueError, match='kpoints_distance'):
+        make_builder(overrides={'pw': {'kpoint_distance': 0.1}})
+
+
+def test_missing_pseudopotential(make_dft_builder: Any) -> None:
+    from ase.build import bulk
+
+    with pytest.raises(ValueError, match='no pseudopotential for Au'):
+        make_dft_builder(structure=orm.StructureData(ase=bulk('Au')))
+    with pytest.raises(ValueError, match='`pseudo_family`'):
+        make_dft_builder(pseudo_family=None)
+
+
+def wrong(**changes: Any) -> Any:
+    """Return a function that changes a builder."""
+
+    def change(builder: Any) -> None:
+        for name, value in changes.items():
+            if value is None:
+                delattr(builder, name)
+            else:
+                setattr(builder, name, value)
+
+    return change
+
+
+def overlapping() -> orm.StructureData:
+    structure = orm.StructureData(cell=np.eye(3) * 5)
+    structure.append_atom(position=(0, 0, 0), symbols='Si')
+    structure.append_atom(position=(0.3, 0, 0), symbols='Si')
+    return structure
+
+
+def disordered() -> orm.StructureData:
+    structure = orm.StructureData(cell=np.eye(3) * 5)
+    structure.append_atom(position=(0, 0, 0), symbols=['Si', 'Ge'], weights=[0.5, 0.5], name='X')
+    return structure
+
+
+def molecule() -> orm.StructureData:
+    structure = orm.StructureData(cell=np.eye(3) * 9, pbc=(False, False, False))
+    structure.append_atom(position=(0, 0, 0), symbols='Si')
+    return structure
+
+
+def gold() -> orm.StructureData:
+    structure = orm.StructureData(cell=np.eye(3) * 3)
+    structure.append_atom(position=(0, 0, 0), symbols='Au')
+    return structure
+
+
+@pytest.mark.parametrize(
+    ('change', 'sentence'),
+    [
+        (lambda b: wrong(structure=overlapping())(b), 'atoms overlap'),
+        (lambda b: wrong(structure=disordered())(b), 'partial occupancy'),
+        (lambda b: wrong(structure=molecule())(b), 'not periodic'),
+        (lambda b: wrong(structure=gold())(b), 'does not know Au'),
+        (lambda b: wrong(max_atoms=orm.Int(15))(b), '16 atoms, more than `max_atoms`'),
+        (lambda b: wrong(max_atoms=orm.Int(0))(b), 'above zero'),
+        (lambda b: wrong(potential=None)(b), 'either from a `potential`'),
+        (lambda b: wrong(python_code=None)(b), '`python_code`'),
+        (lambda b: wrong(supercell_matrix=orm.List([[1, 0, 0], [0, 1, 0]]))(b), 'three rows of three integers'),
+        (lambda b: wrong(settings=orm.Dict({'mesh': [8, 8]}))(b), 'three positive integers'),
+        (lambda b: wrong(settings=orm.Dict({'meshes': [8, 8, 8]}))(b), 'did you mean `mesh`'),
+        (lambda b: wrong(displacement=orm.Dict({'distance': -0.01}))(b), 'between 0 and 1'),
+        (lambda b: wrong(displacement=orm.Dict({'number_of_snapshots': 2}))(b), '`random_seed`'),
+        (lambda b: wrong(displacement=orm.Dict({'temperature': 300}))(b), 'unknown key `temperature`'),
+        (lambda b: setattr(b.potential_forces, 'settings', orm.Dict({'method': 'dfpt'})), 'hessian'),
+    ],
+)
+def test_wrong_input(make_builder: Any, change: Any, sentence: str) -> None:
+    builder = make_builder()
+
+    def change_and_run() -> None:
+        change(builder)
+        run_get_node(builder)
+
+    with pytest.raises(ValueError, match=sentence):
+        change_and_run()
+    assert orm.QueryBuilder().append(orm.CalcJobNode).count() == 0
+
+
+def test_code_not_executable(make_builder: Any, make_code: Any, tmp_path: Any) -> None:
+    script = tmp_path / 'phonopy'
+    script.write_text('#!/bin/sh\n')
+    script.chmod(0o755)
+    code = make_code('phonopy-broken', str(script), 'phonopy.phonopy')
+    script.chmod(0o644)
+    with pytest.raises(ValueError, match='is not executable'):
+        run_get_node(make_builder(phonopy_code=code))
+
+
+def test_stability() -> None:
+    """Acoustic noise at Gamma is no instability; a soft optical mode there, or anything elsewhere, is."""
+    qpoints = np.array([[0.0, 0, 0], [0.5, 0, 0]])
+    stable = np.array([[-0.02, 0.01, -0.1, 8.0, 9.0, 9.0], [2.0, 2.0, 3.0, 8.0, 9.0, 9.0]])
+    verdict = stability(qpoints, stable, 0.15)
+    assert verdict['dynamically_stable'] is True
+    assert verdict['min_frequency_thz'] == 2.0
+    assert sorted(verdict['acoustic_gamma_thz']) == [-0.1, -0.02, 0.01]
+    soft_optical = stable.copy()
+    soft_optical[0] = [-3.0, 0.01, -0.1, 0.02, 9.0, 9.0]
+    verdict = stability(qpoints, soft_optical, 0.15)
+    assert (verdict['dynamically_stable'], verdict['min_frequency_thz']) == (False, -3.0)
+    zone_boundary = stable.copy()
+    zone_boundary[1, 0] = -0.5
+    verdict = stability(qpoints, zone_boundary, 0.15)
+    assert (verdict['dynamically_stable'], verdict['min_qpoint']) == (False, [0.5, 0, 0])
