@@ -24,15 +24,27 @@ for argument in "$@"; do
     esac
 done
 
-# A daemon that this script started is stopped at the end, however that comes.
+# The daemon that this script started is stopped at the end; after Ctrl-C it goes on with the job.
 daemon_started=false
+launched=false
 finish() {
     if $daemon_started; then
         verdi -p equitrain daemon stop >>"$LOG" 2>&1 || true
     fi
 }
+interrupted() {
+    say
+    if $launched; then
+        daemon_started=false
+        say 'Interrupted; the job goes on in the background, and the same command shows it again. To stop it all:'
+        say '  source .venv/bin/activate; verdi daemon stop'
+    else
+        say 'Interrupted. Run the same command again: what is done is used again.'
+    fi
+    exit 130
+}
 trap finish EXIT
-trap 'say; say "Interrupted. Run the same command again: what is done is used again."; exit 130' INT TERM
+trap interrupted INT TERM
 
 say 'aiida-equitrain: set-up'
 ensure_environment train
@@ -48,22 +60,19 @@ if ! verdi -p equitrain daemon status >/dev/null 2>&1; then
     daemon_started=true
 fi
 
-# A run that was interrupted goes on with the daemon; its jobs are then found again by caching.
-unfinished() { verdi -p equitrain process list -r -P pk -L MaterialWorkChain 2>>"$LOG" | grep -oE '^[0-9]+' | xargs; }
-if [ -n "$(unfinished)" ]; then
-    say "  an earlier run is not finished (PK $(unfinished)): waiting for it; to give it up, press Ctrl-C and run"
-    say "  source .venv/bin/activate; verdi daemon start; verdi process kill $(unfinished)"
-    while [ -n "$(unfinished)" ]; do sleep 5; done
-fi
-
 report="$ROOT/quickstart-report"
+launched=true
+# A run that was interrupted goes on with the daemon; its jobs are then found again by caching.
+for pk in $(verdi -p equitrain process list -r -P pk -L MaterialWorkChain 2>>"$LOG" | grep -oE '^[0-9]+'); do
+    say
+    say "aiida-equitrain: an earlier run (PK $pk) is not finished and goes on first"
+    aiida-equitrain -p equitrain launch follow "$pk" || true
+done
+
 say
 say 'aiida-equitrain: silicon, from the crystal to a fine-tuned potential and its phonons'
 aiida-equitrain -p equitrain launch material "$ROOT/aiida_equitrain/resources/structures/Si.cif" \
     --protocol fast --dft --report "$report"
 
 say
-say 'To look further:'
-say '  source .venv/bin/activate                        # finds the profile of this checkout'
-say '  verdi process list -a -p 1                       # every job and its result'
-say '  aiida-equitrain launch material FILE.cif --help  # a crystal of yours'
+say 'In a new shell, `source .venv/bin/activate` first: it finds the profile of this checkout.'
