@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -275,7 +275,8 @@ def main() -> None:
     print(f'{len(rows)} rows are there, {len(todo)} to do', file=sys.stderr)
     failed = 0
     with ThreadPoolExecutor(args.jobs) as pool:
-        for number, row in enumerate(pool.map(run_in_process, todo), 1):
+        running = [pool.submit(run_in_process, task) for task in todo]
+        for number, row in enumerate((done.result() for done in as_completed(running)), 1):
             name = f'[{number}/{len(todo)}] {row["material"]} {row["strategy"]} seed {row["seed"]}'
             if 'error' in row:
                 failed += 1

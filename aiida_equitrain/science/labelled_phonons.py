@@ -45,10 +45,10 @@ class LabelledPhonons:
 def load_labelled(path: str | Path) -> LabelledPhonons:
     """Load frames and reference phonons.
 
-    ``path`` is a phonopy or phono3py params file with displacements and forces (``.yaml`` or ``.yaml.xz``), or a folder,
-    or a ``.tar.xz`` of one, that holds a ``_disp.yaml`` and ``vasprun*.xml`` (also in a ``.tar.xz``). Where a phono3py
-    file has a supercell of its own for harmonic force constants, that one gives the reference and the smaller one the
-    frames.
+    ``path`` is a phonopy or phono3py params file with displacements and forces (``.yaml`` or ``.yaml.xz``), or a
+    folder, or a ``.tar.xz`` of one, that holds a ``_disp.yaml`` and ``vasprun*.xml`` (also in a ``.tar.xz``).
+    Where a phono3py file has a supercell of its own for harmonic force constants, that one gives the reference and the
+    smaller one the frames.
 
     :raises ValueError: one sentence, if the file does not hold random displacements with forces.
     """
