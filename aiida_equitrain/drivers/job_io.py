@@ -69,7 +69,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == 'OutOfMemoryError'
-        or any(part in text for part in ('out of memory', "can't allocate memory", 'cannot allocate memory'))
+        or any(
+            part in text for part in ('out of memory', "can't allocate memory", 'cannot allocate memory', 'bad_alloc')
+        )
     )
 
 

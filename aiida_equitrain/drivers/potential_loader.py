@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 if __package__:  # imported by the package, for a person's own shell
-    from .job_io import DriverFailure
+    from .job_io import DriverFailure, is_out_of_memory
 else:  # in a job's folder, where the helpers lie beside the driver
-    from job_io import DriverFailure  # type: ignore[no-redef,unused-ignore]
+    from job_io import DriverFailure, is_out_of_memory  # type: ignore[no-redef,unused-ignore]
 
 DTYPES = ('float32', 'float64')
 
@@ -52,6 +52,8 @@ def load_model(
     try:
         model = torch.load(path, map_location=device, weights_only=False)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         message = f'the model file could not be loaded: {type(error).__name__}: {error}'
         raise DriverFailure('bad_potential', message) from error
     if not hasattr(model, 'atomic_numbers') or not hasattr(model, 'r_max'):

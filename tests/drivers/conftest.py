@@ -45,33 +45,37 @@ class TrainFolder:
         return json.loads(path.read_text())
 
 
+def make_train_folder(path: Path, frames: Any, *, strategy: str = 'l2-tsp', forgetting: Any = None, seed: int = 1,
+                      max_seconds: float | None = None, checkpoint: Path | None = None, **values: Any
+                      ) -> TrainFolder:  # fmt: skip
+    """Write what the CalcJob would write; ``values`` are hyperparameters."""
+    path.mkdir(parents=True)
+    stage_driver(Folder(str(path)), DRIVER, modules=MODULES, helpers=HELPERS)
+    frames.save(path / 'frames.npz')
+    shutil.copy(TINY_MODEL, path / 'foundation.model')
+    if forgetting is not None:
+        forgetting.save(path / 'forgetting.npz')
+    if checkpoint is not None:
+        shutil.copy(checkpoint, path / 'checkpoint_in.pt')
+    job = {
+        'strategy': strategy,
+        'hyperparameters': complete({'epochs': 3, 'batch_size': 2, 'weight_decay': 0.0, **values}, strategy),
+        'seed': seed,
+        'family': 'mace',
+        'head': None,
+        'elements': ['Na', 'Si', 'Cl'],
+        'may_change': list(MAY_CHANGE_ON_RESTART),
+        'limits': {'max_seconds': max_seconds, 'reserve_seconds': 0.0},
+    }
+    (path / 'job.json').write_text(json.dumps(job))
+    return TrainFolder(path)
+
+
 @pytest.fixture
 def train_folder(tmp_path: Path, tiny_frames: Any) -> Any:
     """Return a factory of :class:`TrainFolder`."""
 
-    def factory(name: str = 'job', *, strategy: str = 'l2-tsp', frames: Any = None, forgetting: Any = None,
-                seed: int = 1, max_seconds: float | None = None, checkpoint: Path | None = None, **values: Any
-                ) -> TrainFolder:  # fmt: skip
-        path = tmp_path / name
-        path.mkdir()
-        stage_driver(Folder(str(path)), DRIVER, modules=MODULES, helpers=HELPERS)
-        (tiny_frames if frames is None else frames).save(path / 'frames.npz')
-        shutil.copy(TINY_MODEL, path / 'foundation.model')
-        if forgetting is not None:
-            forgetting.save(path / 'forgetting.npz')
-        if checkpoint is not None:
-            shutil.copy(checkpoint, path / 'checkpoint_in.pt')
-        job = {
-            'strategy': strategy,
-            'hyperparameters': complete({'epochs': 3, 'batch_size': 2, 'weight_decay': 0.0, **values}, strategy),
-            'seed': seed,
-            'family': 'mace',
-            'head': None,
-            'elements': ['Na', 'Si', 'Cl'],
-            'may_change': list(MAY_CHANGE_ON_RESTART),
-            'limits': {'max_seconds': max_seconds, 'reserve_seconds': 0.0},
-        }
-        (path / 'job.json').write_text(json.dumps(job))
-        return TrainFolder(path)
+    def factory(name: str = 'job', *, frames: Any = None, **values: Any) -> TrainFolder:
+        return make_train_folder(tmp_path / name, tiny_frames if frames is None else frames, **values)
 
     return factory

@@ -1,0 +1,119 @@
+"""Training as a CalcJob: the folder of the job, and what is refused before submission."""
+
+from __future__ import annotations
+
+import copy
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiida import orm
+from aiida.common.folders import SandboxFolder
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
+from aiida.plugins import CalculationFactory
+
+import aiida_equitrain
+from aiida_equitrain.calculations.train import TrainCalculation
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science.frames import Frames
+
+TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
+
+
+@pytest.fixture
+def tiny_potential(aiida_profile: Any) -> PotentialData:
+    return PotentialData(TINY_MODEL).store()
+
+
+@pytest.fixture
+def builder(tiny_potential: Any, tiny_dataset: Any, python_code: Any) -> Any:
+    builder = CalculationFactory('equitrain.train').get_builder()
+    builder.code, builder.foundation, builder.dataset = python_code, tiny_potential, tiny_dataset
+    return builder
+
+
+def prepare(builder: Any) -> Any:
+    process = instantiate_process(get_manager().get_runner(), builder)
+    folder = SandboxFolder()
+    return folder, process.prepare_for_submission(folder)
+
+
+def test_folder(builder: Any) -> None:
+    """The job's folder holds the driver, all that it imports, and a complete job file."""
+    builder.hyperparameters = orm.Dict({'lr': 0.003})
+    builder.forgetting_dataset = builder.dataset
+    builder.checkpoint = orm.SinglefileData.from_string('state', filename='checkpoint.pt').store()
+    builder.metadata.options.max_wallclock_seconds = 3600
+    folder, info = prepare(builder)
+    content = set(folder.get_content_list())
+    assert {'train.py', 'job.json', 'equitrain_job', *driver_helpers()} <= content
+    assert info.codes_info[0].cmdline_params == ['train.py']
+    assert {copied[2] for copied in info.local_copy_list} == {
+        'foundation.model', 'frames.npz', 'forgetting.npz', 'checkpoint_in.pt'
+    }  # fmt: skip
+    job = json.loads(Path(folder.get_abs_path('job.json')).read_text())
+    assert job['strategy'] == 'l2-tsp'
+    assert job['hyperparameters']['lr'] == 0.003
+    assert job['hyperparameters']['weight_decay'] == 10.0
+    assert job['limits'] == {'max_seconds': 3600, 'reserve_seconds': 60.0}
+    assert job['elements'] == ['Na', 'Si', 'Cl']
+
+
+def driver_helpers() -> tuple[str, ...]:
+    return 'job_io.py', 'potential_loader.py', 'equitrain_engine.py', 'train_errors.py'
+
+
+def test_driver_uses_the_names_of_the_calculation(builder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the driver writes is what is retrieved, and what the parser reads."""
+    folder = Path(aiida_equitrain.__file__).parent / 'drivers'
+    monkeypatch.syspath_prepend(str(folder))
+    driver = runpy.run_path(str(folder / 'train.py'))
+    for name in ('JOB', 'FOUNDATION', 'FRAMES', 'FORGETTING', 'CHECKPOINT_IN', 'CHECKPOINT', 'POTENTIAL', 'METRICS'):
+        assert driver[name] == getattr(TrainCalculation, name)
+    _, info = prepare(builder)
+    written = {driver[name] for name in ('POTENTIAL', 'METRICS', 'PREDICTIONS', 'CHECKPOINT', 'SUMMARY_FILE')}
+    assert written <= set(info.retrieve_list) | set(info.retrieve_temporary_list)
+
+
+@pytest.mark.parametrize(
+    ('values', 'sentence'),
+    [
+        ({'lrr': 0.1}, 'did you mean `lr`'),
+        ({'lr': 0}, 'greater than 0'),
+        ({'epochs': 1.5}, 'not of type int'),
+        ({'loss_type': 'l3'}, 'one of huber'),
+        ({'device': 'tpu'}, '`cpu` or `cuda`'),
+        ({'energy_weight': 0, 'forces_weight': 0, 'stress_weight': 0}, 'nothing to learn'),
+        ({'best_by': 'stress', 'stress_weight': 0}, 'that error is not computed'),
+    ],
+)
+def test_wrong_hyperparameters(builder: Any, values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        builder.hyperparameters = orm.Dict(values)
+
+
+def test_wrong_strategy(builder: Any) -> None:
+    with pytest.raises(ValueError, match='l2-tsp, transfer'):
+        builder.strategy = orm.Str('lora')
+
+
+@pytest.mark.parametrize(
+    ('what', 'sentence'),
+    [('valid', 'role `valid`'), ('stress', '`stress_weight` to 0'), ('element', 'does not know C')],
+)
+def test_wrong_dataset(builder: Any, tiny_frames: Any, what: str, sentence: str) -> None:
+    frames: Frames = copy.deepcopy(tiny_frames)
+    for frame in frames:
+        if what == 'valid':
+            frame.role = 'train'
+        elif what == 'stress':
+            frame.stress = None
+        else:
+            frame.numbers[0] = 6
+    builder.dataset = DatasetData(frames, functional='PBE').store()
+    with pytest.raises(ValueError, match=sentence):
+        prepare(builder)
