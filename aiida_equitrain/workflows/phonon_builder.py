@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
-from aiida.plugins import GroupFactory
 from aiida_quantumespresso.common.types import ElectronicType, RelaxType
 from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
-from aiida_equitrain.calculations.evaluation import structure_symbols
+from aiida_equitrain.workflows.label_inputs import recommended_cutoffs
 
 
 def fill_potential_builder(builder: Any, inputs: dict[str, Any], options: dict[str, Any] | None) -> None:
@@ -39,7 +38,10 @@ def fill_dft_builder(
     """
     structure = builder.structure
     pw, relax = inputs['pw'], inputs['relax']
-    cutoffs = family_cutoffs(structure, pseudo_family, pw.pop('pseudo_stringency', None))
+    if pseudo_family is None:
+        raise ValueError('DFT needs a `pseudo_family`: the label of an installed pseudopotential family')
+    given = pw.get('pw', {}).get('parameters', {}).get('SYSTEM', {})
+    cutoffs = recommended_cutoffs(pseudo_family, structure, inputs.get('cutoff_stringency'), given.get('ecutwfc'))
     common = {'pseudo_family': pseudo_family, 'pw': {'parameters': {'SYSTEM': cutoffs}}}
     # `paper` is ours; the other names are those of aiida-quantumespresso.
     qe_protocol = 'stringent' if protocol == 'paper' else protocol
@@ -64,25 +66,3 @@ def fill_dft_builder(
     full.pop('structure', None)
     full.pop('base_init_relax', None)
     builder.relax = full
-
-
-def family_cutoffs(structure: orm.StructureData, pseudo_family: str | None, stringency: str | None) -> dict[str, float]:
-    """Return ``ecutwfc`` and ``ecutrho`` (Ry) that a family recommends, at a level of it if it has that.
-
-    :raises ValueError: with a sentence.
-    """
-    if pseudo_family is None:
-        raise ValueError('DFT needs a `pseudo_family`: the label of an installed pseudopotential family')
-    found = orm.QueryBuilder().append(GroupFactory('pseudo.family'), filters={'label': pseudo_family}).first()
-    if found is None:
-        raise ValueError(f'the pseudopotential family `{pseudo_family}` is not installed: see `aiida-pseudo install`')
-    family: Any = found[0]
-    missing = sorted(set(structure_symbols(structure)) - set(family.elements))
-    if missing:
-        raise ValueError(f'no pseudopotential for {", ".join(missing)} in the family `{pseudo_family}`')
-    if not hasattr(family, 'get_recommended_cutoffs'):
-        return {}
-    if stringency not in family.get_cutoff_stringencies():
-        stringency = None
-    wave, density = family.get_recommended_cutoffs(structure=structure, stringency=stringency, unit='Ry')
-    return {'ecutwfc': wave, 'ecutrho': density}
