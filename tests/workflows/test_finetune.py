@@ -1,0 +1,203 @@
+"""Fine-tuning as a WorkChain: protocols, one handler per cause, and real runs of tiny size."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.engine import ProcessHandlerReport, run_get_node
+from aiida.engine.utils import instantiate_process
+from aiida.manage import get_manager
+from plumpy import ProcessState
+
+from aiida_equitrain.calculations.train import TrainCalculation
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+
+TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
+SNAPSHOTS = Path(__file__).parent / 'snapshots'
+CODES = TrainCalculation.exit_codes
+RECOMMENDED = {'l2-tsp': {'weight_decay': 0.5}, 'transfer': {'lr': 0.002}}
+
+
+@pytest.fixture
+def foundation(aiida_profile: Any) -> PotentialData:
+    return PotentialData(TINY_MODEL, card={'name': 'tiny', 'finetune': RECOMMENDED}).store()
+
+
+@pytest.fixture
+def build(foundation: Any, tiny_dataset: Any, python_code: Any) -> Any:
+    def function(**inputs: Any) -> Any:
+        inputs = {'foundation': foundation, 'dataset': tiny_dataset, 'python_code': python_code, **inputs}
+        return FinetuneWorkChain.get_builder_from_protocol(**inputs)
+
+    return function
+
+
+@pytest.mark.parametrize('protocol', ['fast', 'balanced', 'stringent', 'paper'])
+@pytest.mark.parametrize('strategy', ['l2-tsp', 'transfer'])
+def test_protocols(build: Any, protocol: str, strategy: str) -> None:
+    """The hyperparameters of every protocol, held by a file."""
+    builder = build(protocol=protocol, strategy=strategy)
+    found = builder.train.hyperparameters.get_dict()
+    path = SNAPSHOTS / 'finetune.json'
+    assert found == json.loads(path.read_text())[f'{protocol} {strategy}']
+    assert builder.train.strategy.value == strategy
+    assert builder.train.metadata['options']['withmpi'] is False
+
+
+def test_paper_is_what_was_published(build: Any) -> None:
+    """The foundation's own recommendation does not touch the published numbers."""
+    values = build(protocol='paper').train.hyperparameters.get_dict()
+    published = {'lr': 0.01, 'weight_decay': 10.0, 'epochs': 200, 'huber_delta': 0.01, 'loss_type': 'huber',
+                 'energy_weight': 10.0, 'forces_weight': 100.0, 'stress_weight': 1000.0, 'opt': 'adamw',
+                 'scheduler': 'plateau', 'dtype': 'float32', 'ema': False, 'freeze_layers': '2-'}  # fmt: skip
+    assert {name: values[name] for name in published} == published
+    assert build(protocol='paper', strategy='transfer').train.hyperparameters['weight_decay'] == 5e-3
+
+
+def test_precedence(build: Any) -> None:
+    """Overrides win over the foundation's card, and the card over the protocol."""
+    assert build().train.hyperparameters['weight_decay'] == 0.5
+    overrides = {'train': {'hyperparameters': {'weight_decay': 2.0, 'momentum': 0.8}}}
+    values = build(overrides=overrides).train.hyperparameters
+    assert (values['weight_decay'], values['momentum']) == (2.0, 0.8)
+    assert build(strategy='transfer').train.hyperparameters['lr'] == 0.002
+
+
+@pytest.mark.parametrize(
+    ('inputs', 'sentence'),
+    [
+        ({'overrides': {'train': {'hyperparameters': {'lrr': 1}}}}, 'did you mean `lr`'),
+        ({'overrides': {'trian': {}}}, 'did you mean `train`'),
+        ({'overrides': {'train': {'hyperparameters': {'lr': -1.0}}}}, 'greater than 0'),
+        ({'protocol': 'quick'}, 'fast, balanced, stringent, paper'),
+        ({'strategy': 'lora'}, 'l2-tsp, transfer'),
+    ],
+)
+def test_wrong_input(build: Any, inputs: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        build(**inputs)
+
+
+def test_dataset_without_stress(build: Any, tiny_frames: Any) -> None:
+    """The stress is left out of the loss, visibly, where the data have none; asked for, it is refused."""
+    frames = copy.deepcopy(tiny_frames)
+    for frame in frames:
+        frame.stress = None
+    dataset = DatasetData(frames, functional='PBE').store()
+    assert build(dataset=dataset).train.hyperparameters['stress_weight'] == 0.0
+    with pytest.raises(ValueError, match='without stress'):
+        build(dataset=dataset, overrides={'train': {'hyperparameters': {'stress_weight': 1.0}}})
+
+
+@pytest.fixture
+def failed(build: Any, aiida_localhost: Any) -> Any:
+    """Return a WorkChain of which the first calculation failed with an exit code."""
+
+    def function(exit_code: Any, checkpoint: bool = False, **hyperparameters: Any) -> Any:
+        builder = build(overrides={'train': {'hyperparameters': hyperparameters}})
+        process: Any = instantiate_process(get_manager().get_runner(), builder)
+        process.setup()
+        process.ctx.iteration = 1
+        node = orm.CalcJobNode(computer=aiida_localhost, process_type='aiida.calculations:equitrain.train')
+        node.set_option('resources', {'num_machines': 1})
+        node.set_process_state(ProcessState.FINISHED)
+        node.set_exit_status(exit_code.status)
+        node.set_exit_message(exit_code.message)
+        node.store()
+        if checkpoint:
+            data = orm.SinglefileData.from_string('state', filename='checkpoint.pt')
+            data.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label='checkpoint')
+            data.store()
+        process.ctx.children = [node]
+        return process, node
+
+    return function
+
+
+def test_walltime_continues_from_checkpoint(failed: Any) -> None:
+    process, node = failed(CODES.ERROR_OUT_OF_WALLTIME, checkpoint=True)
+    assert process.inspect_process().status == 0
+    assert process.ctx.inputs.checkpoint.uuid == node.outputs.checkpoint.uuid
+
+
+def test_walltime_without_checkpoint_stops(failed: Any) -> None:
+    process, _ = failed(CODES.ERROR_OUT_OF_WALLTIME)
+    assert process.inspect_process() == process.exit_codes.ERROR_NO_CHECKPOINT
+
+
+def test_diverged_lowers_the_learning_rate(failed: Any) -> None:
+    process, node = failed(CODES.ERROR_DIVERGED, lr=0.01)
+    assert process.inspect_process().status == 0
+    assert process.ctx.inputs.hyperparameters['lr'] == pytest.approx(0.002)
+    assert process.inspect_process().status == 0
+    assert process.ctx.inputs.hyperparameters['lr'] == pytest.approx(0.0004)
+    report = process.handle_diverged(node)
+    assert isinstance(report, ProcessHandlerReport)
+    assert report.exit_code.status == process.exit_codes.ERROR_DIVERGED.status
+    assert '0.0004' in report.exit_code.message
+
+
+def test_out_of_memory_halves_the_batch(failed: Any) -> None:
+    process, node = failed(CODES.ERROR_OUT_OF_MEMORY, batch_size=16)
+    # The dataset has five training frames, so that a batch has no more than five.
+    for size in (2, 1):
+        assert process.inspect_process().status == 0
+        assert process.ctx.inputs.hyperparameters['batch_size'] == size
+    assert process.handle_out_of_memory(node).exit_code == process.exit_codes.ERROR_OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(
+    'label', ['ERROR_DRIVER_FAILED', 'ERROR_NO_MODEL', 'ERROR_DEVICE_MISSING', 'ERROR_BAD_CHECKPOINT']
+)
+def test_unrecoverable_stops(failed: Any, label: str) -> None:
+    process, _ = failed(CODES[label])
+    assert process.inspect_process().status == process.exit_codes.ERROR_TRAINING_FAILED.status
+
+
+@pytest.mark.real
+@pytest.mark.parametrize('strategy', ['l2-tsp', 'transfer'])
+def test_real_run(build: Any, strategy: str) -> None:
+    overrides = {'train': {'hyperparameters': {'epochs': 3}}}
+    outputs, node = run_get_node(build(strategy=strategy, protocol='fast', overrides=overrides))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert outputs['potential'].is_stored
+    assert outputs['metrics'].get_array('epoch').tolist() == [0, 1, 2, 3]
+    summary = outputs['summary'].get_dict()
+    assert summary['strategy'] == strategy
+    assert summary['errors']['after']['valid']['forces_mae_mev_per_angstrom'] > 0
+    assert {'predictions'} <= set(outputs)
+
+
+@pytest.mark.real
+def test_real_walltime_restart(build: Any) -> None:
+    """A walltime of a second ends every job after one epoch; the WorkChain goes on until all epochs are done."""
+    overrides = {'train': {'hyperparameters': {'epochs': 3}}}
+    whole, _ = run_get_node(build(protocol='fast', overrides=overrides))
+    parts, node = run_get_node(build(protocol='fast', overrides=overrides, options={'max_wallclock_seconds': 1}))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    calculations = sorted(node.called, key=lambda item: item.pk)
+    assert [item.exit_status for item in calculations[:-1]] == [CODES.ERROR_OUT_OF_WALLTIME.status] * 3
+    assert calculations[-1].is_finished_ok
+    assert parts['summary']['weights_sha256'] == whole['summary']['weights_sha256']
+    for name in ('epoch', 'learning_rate', 'train_forces_mae', 'valid_forces_mae'):
+        np.testing.assert_array_equal(parts['metrics'].get_array(name), whole['metrics'].get_array(name))
+
+
+@pytest.mark.real
+def test_real_divergence(build: Any) -> None:
+    """A learning rate beyond reason is lowered twice, and then the WorkChain stops with a sentence."""
+    hyperparameters = {'epochs': 3, 'lr': 1e30, 'weight_decay': 0.0}
+    _, node = run_get_node(build(protocol='fast', overrides={'train': {'hyperparameters': hyperparameters}}))
+    assert node.exit_status == node.process_class.exit_codes.ERROR_DIVERGED.status, node.exit_message
+    assert len(node.called) == 3
+    rates = [item.inputs.hyperparameters['lr'] for item in sorted(node.called, key=lambda item: item.pk)]
+    np.testing.assert_allclose(rates, [1e30, 2e29, 4e28])
