@@ -148,10 +148,12 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
 
     def build() -> Any:
         from aiida_equitrain.tools import launch
+        from aiida_equitrain.workflows.common import mpi_options
         from aiida_equitrain.workflows.phonons import PhononsWorkChain
 
+        dft_codes = codes(chosen, 'pw') if dft else {}
         source = (
-            {**codes(chosen, 'pw'), **dft_inputs(chosen)}
+            {**dft_codes, **dft_inputs(chosen), 'options': mpi_options(dft_codes['pw_code'])}
             if dft
             else {'potential': launch.load_potential(chosen['foundation']), **codes(chosen, 'python')}
         )

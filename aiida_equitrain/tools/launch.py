@@ -36,7 +36,10 @@ def daemon_problem() -> str | None:
 
 def run_here(builder: Any, watch: Callable[[orm.ProcessNode], None], interval: float) -> orm.ProcessNode:
     """Run a job in this process, and call ``watch`` with its node every ``interval`` seconds."""
-    runner = get_manager().get_runner()
+    manager = get_manager()
+    # The broker of the embedded kind runs only with the daemon, and nothing here needs one.
+    manager.set_runner(manager.create_runner(communicator=None))
+    runner = manager.get_runner()
     last = orm.QueryBuilder().append(orm.ProcessNode, project='id', tag='n').order_by({'n': {'id': 'desc'}}).first()
     after = last[0] if last else 0
     process_type = builder.process_class.build_process_type()
@@ -145,9 +148,14 @@ def forgetting_dataset() -> DatasetData | None:
     query = orm.QueryBuilder().append(DatasetData, filters={'label': FORGETTING_LABEL})
     found: DatasetData
     for found in query.all(flat=True):
-        if found.base.caching.compute_hash() == node.base.caching.compute_hash():
+        if _content(found) == _content(node):
             return found
     return node.store()
+
+
+def _content(node: DatasetData) -> bytes:
+    content: bytes = node.base.repository.get_object_content(node.FILENAME, 'rb')
+    return content
 
 
 def load_overrides(path: Path | None) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from aiida import orm
 
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows.common import mpi_options
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.label import LabelWorkChain
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
@@ -57,6 +58,8 @@ def build(
         raise ValueError(f'{what} `pw_code` and `pseudo_family`; or give a `dataset` and `dft=False`')
     common: dict[str, Any] = {'protocol': protocol, 'options': options}
     quantum: dict[str, Any] = {'pw_code': pw_code, 'pseudo_family': pseudo_family, 'electronic_type': electronic_type}
+    # A code may say that it runs without MPI, against the protocols of aiida-quantumespresso.
+    common_dft = {**common, 'options': {**(mpi_options(pw_code) if pw_code else {}), **(options or {})}}
     builder = process.get_builder()
     builder.structure, builder.foundation = structure, foundation
     builder.python_code, builder.phonopy_code = python_code, phonopy_code
@@ -94,7 +97,7 @@ def build(
     _fill(builder, process, 'phonons', stage)
     if dft:
         stage = PhononsWorkChain.get_builder_from_protocol(
-            structure, phonopy_code, overrides=inputs['dft_phonons'], **quantum, **common
+            structure, phonopy_code, overrides=inputs['dft_phonons'], **quantum, **common_dft
         )
         _fill(builder, process, 'dft_phonons', stage)
     else:
