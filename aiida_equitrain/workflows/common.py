@@ -33,6 +33,14 @@ def code_problem(code: AbstractCode | None, port: str) -> str | None:
     return None
 
 
+def mpi_options(code: AbstractCode) -> dict[str, Any]:
+    """Return ``metadata.options`` that agree with whether a code says that it runs with or without MPI.
+
+    The protocols of aiida-quantumespresso ask for MPI, and a job of a code that says the contrary would except.
+    """
+    return {} if code.with_mpi is None else {'withmpi': bool(code.with_mpi)}
+
+
 def pseudo_problem(symbols: Iterable[str], pseudos: Mapping[str, Any] | None, port: str) -> str | None:
     """Return a sentence if an element has no pseudopotential.
 

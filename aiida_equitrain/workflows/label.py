@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, ToContext, WorkChain, if_, while_
+from aiida.engine import ToContext, WorkChain, if_, while_
 from aiida.orm import AbstractCode, Dict, Int, List, Str, StructureData, TrajectoryData, load_node
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
@@ -34,12 +34,14 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
             namespace_options={'help': 'DFT of one frame. `kpoints_distance` is turned into one mesh for all frames.'},
         )
         label_inputs.declare(spec)
+        branch: Any = if_
+        loop: Any = while_
         spec.outline(
             cls.setup,
-            if_(cls.should_relax_structure)(cls.run_relax_structure, cls.inspect_relax_structure),
-            if_(cls.should_rattle)(cls.rattle, cls.run_relax, cls.inspect_relax),
+            branch(cls.should_relax_structure)(cls.run_relax_structure, cls.inspect_relax_structure),
+            branch(cls.should_rattle)(cls.rattle, cls.run_relax, cls.inspect_relax),
             cls.select_frames,
-            while_(cls.should_run_frames)(cls.run_frames, cls.inspect_frames),
+            loop(cls.should_run_frames)(cls.run_frames, cls.inspect_frames),
             cls.collect,
             cls.results,
         )
@@ -110,7 +112,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
         """
         protocol = protocol or cls.get_default_protocol()
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        sample = label_inputs.sample_structure(structure, frames, inputs)
+        sample = label_inputs.sample_structure(structure, frames, foundation, inputs)
         builder: Any = cls.get_builder()
         builder.pw = label_inputs.pw_builder(
             pw_code, sample, pseudo_family, electronic_type, protocol, inputs, overrides or {}, options
@@ -150,7 +152,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
         inputs = self._relax_inputs('relax_structure')
         return ToContext(relax_structure=self.submit(RelaxCalculation, structure=self.ctx.structure, **inputs))
 
-    def inspect_relax_structure(self) -> ExitCode | None:
+    def inspect_relax_structure(self) -> Any:
         """Take the relaxed structure."""
         job = self.ctx.relax_structure
         if not job.is_finished_ok:
@@ -175,7 +177,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
         """Relax all rattled supercells with the foundation, in one job."""
         return ToContext(relax=self.submit(RelaxCalculation, frames=self.ctx.rattled, **self._relax_inputs('relax')))
 
-    def inspect_relax(self) -> ExitCode | None:
+    def inspect_relax(self) -> Any:
         """Take the trajectories; one that did not converge is still a trajectory."""
         job = self.ctx.relax
         codes = RelaxCalculation.exit_codes
@@ -267,7 +269,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
         for name, node in collected.items():
             self.out(name, node)
 
-    def results(self) -> ExitCode | None:
+    def results(self) -> Any:
         """End well if enough frames remain."""
         remain = self.outputs['dropped']['n_labelled']
         if remain < self.inputs.min_frames.value:

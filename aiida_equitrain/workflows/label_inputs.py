@@ -27,7 +27,13 @@ from aiida_equitrain.common.validation import nearest, refuse_unknown, refuse_va
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.structures import check_elements, check_overlap, check_periodicity, check_size
 from aiida_equitrain.science.supercells import make_supercell, nearly_cubic_matrix
-from aiida_equitrain.workflows.common import code_problem, pseudo_problem, structure_problem, trajectory_atoms
+from aiida_equitrain.workflows.common import (
+    code_problem,
+    mpi_options,
+    pseudo_problem,
+    structure_problem,
+    trajectory_atoms,
+)
 from aiida_equitrain.workflows.protocols.base import schema_of
 
 #: Keys of `rattle`, all required, with their types and meaning.
@@ -65,7 +71,7 @@ def declare(spec: Any) -> None:
                help='`settings` of the relaxations of the rattled supercells. By default their cells are fixed: '
                'the publication does not say, and so the volumes stay.')  # fmt: skip
     spec.input('relax_structure', valid_type=Dict, required=False, validator=RelaxCalculation.validate_settings,
-               help='`settings` of a first relaxation of `structure`; without it the structure is taken as it is.')  # fmt: skip
+               help='`settings` of a first relaxation of `structure`, which is left out without it.')  # fmt: skip
     spec.input('options', valid_type=Dict, required=False, help='`metadata.options` of the Python jobs.')
     spec.input('seed', valid_type=Int, default=lambda: Int(1), help='Of displacements and of the split.')
     spec.input('max_concurrent', valid_type=Int, default=lambda: Int(2), validator=_positive,
@@ -146,7 +152,7 @@ def validate_inputs(inputs: Mapping[str, Any], namespace: Any) -> str | None:
     problem = _frames_problem(inputs) if frames is not None else _structure_problem(inputs)
     if problem:
         return problem
-    symbols = frames.symbols if frames is not None else [kind.name for kind in structure.kinds]
+    symbols = frames.symbols if frames is not None else inputs['structure'].get_kind_names()
     return pseudo_problem(symbols, pw.get('pw', {}).get('pseudos'), 'pw.pw.pseudos') if 'pw' in namespace else None
 
 
@@ -197,7 +203,10 @@ def supercell_matrix(structure: StructureData, given: Any, rattle: Mapping[str, 
 
 
 def sample_structure(
-    structure: StructureData | None, frames: TrajectoryData | None, inputs: Mapping[str, Any]
+    structure: StructureData | None,
+    frames: TrajectoryData | None,
+    foundation: PotentialData,
+    inputs: Mapping[str, Any],
 ) -> StructureData:
     """Return a structure like those that DFT will get, from which its inputs follow.
 
@@ -207,7 +216,7 @@ def sample_structure(
         return StructureData(ase=trajectory_atoms(frames)[0])
     if structure is None:
         raise ValueError('give a `structure` to rattle, or `frames` to label')
-    problem = structure_problem(structure) or validate_rattle(Dict(inputs['rattle']), None)
+    problem = structure_problem(structure, foundation.elements) or validate_rattle(Dict(inputs['rattle']), None)
     if problem:
         raise ValueError(problem)
     matrix = supercell_matrix(structure, inputs.get('supercell_matrix'), inputs['rattle'])
@@ -246,7 +255,7 @@ def pw_builder(
         protocol=PW_PROTOCOL.get(protocol, protocol),
         overrides=base,
         electronic_type=ElectronicType(electronic_type),
-        options=dict(options or {}),
+        options={**mpi_options(code), **(options or {})},
     )
     builder.pw.pop('structure', None)
     return builder

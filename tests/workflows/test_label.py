@@ -1,0 +1,282 @@
+"""The labelling stage: its builder, its refusals, and real runs with pw.x."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from aiida.engine import run_get_node
+from aiida.orm import Dict, InstalledCode, Int, StructureData, TrajectoryData
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from aiida_equitrain.calculations.functions.label import trajectory_of
+from aiida_equitrain.workflows.label import LabelWorkChain
+
+SMALL_PW = {'pw': {'parameters': {'SYSTEM': {'ecutwfc': 12.0}, 'ELECTRONS': {'mixing_beta': 0.7}}}}
+
+
+@pytest.fixture
+def build(silicon, starter, python_code, pw_code, pseudo_family):
+    """Return a function that builds, with silicon and the fast protocol unless told."""
+
+    def factory(**kwargs):
+        defaults = {
+            'structure': silicon,
+            'foundation': starter,
+            'python_code': python_code,
+            'pw_code': pw_code,
+            'pseudo_family': pseudo_family.label,
+            'protocol': 'fast',
+        }
+        return LabelWorkChain.get_builder_from_protocol(**{**defaults, **kwargs})
+
+    return factory
+
+
+def plain(value):
+    """Return a builder's inputs as plain data: dictionaries, values, and labels of codes."""
+    if isinstance(value, dict) or (hasattr(value, 'items') and not hasattr(value, 'uuid')):
+        return {key: plain(item) for key, item in value.items()}
+    for name in ('get_dict', 'get_list'):
+        if hasattr(value, name):
+            return getattr(value, name)()
+    if isinstance(value, InstalledCode):
+        return value.label
+    return getattr(value, 'value', type(value).__name__ if hasattr(value, 'uuid') else value)
+
+
+def test_builder_snapshot(build, data_regression_free):
+    inputs = plain(build()._inputs(prune=True))
+    inputs['pw']['pw'].pop('metadata')
+    assert inputs == data_regression_free('label_fast', inputs)
+    assert json.dumps(inputs)
+
+
+@pytest.fixture
+def data_regression_free(request):
+    """Return a function that compares with, or on the first run writes, a JSON file beside the test."""
+
+    def load(name, inputs):
+        path = request.path.parent / 'snapshots' / f'{name}.json'
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(inputs, indent=1, sort_keys=True) + '\n')
+        return json.loads(path.read_text())
+
+    return load
+
+
+@pytest.mark.parametrize('protocol', ['fast', 'balanced', 'stringent', 'paper'])
+def test_all_protocols_build(build, protocol):
+    builder = build(protocol=protocol)
+    assert builder.functional.value == 'PBE'
+    assert builder.pw.pw.parameters['SYSTEM']['occupations'] == 'fixed'
+    if protocol == 'paper':
+        assert builder.selection['n_train'] == 10
+        assert builder.relax['fmax_ev_per_angstrom'] == 1e-4
+        assert builder.relax_structure['fmax_ev_per_angstrom'] == 1e-5
+        assert builder.rattle['volume_changes'] == [-0.05, -0.025, 0.0, 0.025, 0.05]
+
+
+def test_cutoffs(build):
+    system = build().pw.pw.parameters['SYSTEM']
+    assert (system['ecutwfc'], system['ecutrho']) == pytest.approx((28, 112))
+    system = build(overrides={'cutoff_stringency': 'high'}).pw.pw.parameters['SYSTEM']
+    assert system['ecutwfc'] == pytest.approx(48)
+    system = build(overrides={'pw': SMALL_PW}).pw.pw.parameters['SYSTEM']
+    assert (system['ecutwfc'], system['ecutrho']) == pytest.approx((12, 48))
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'sentence'),
+    [
+        ({'ratle': {}}, '`ratle`.*did you mean `rattle`'),
+        ({'pw': {'kpoint_distance': 1}}, r'`pw\.kpoint_distance`.*`kpoints_distance`'),
+        ({'pw': {'pw': {'parameter': {}}}}, r'`pw\.pw\.parameter`'),
+        ({'rattle': {'displacement': 0.1}}, '`displacement`.*`displacement_angstrom`'),
+        ({'selection': {'n_trian': 3}}, '`n_trian`.*`n_train`'),
+        ({'relax': {'fmax': 3}}, '`fmax`'),
+        ({'rattle': {'volume_changes': [0.0]}}, 'at least two'),
+    ],
+)
+def test_unknown_override_keys_are_refused(build, overrides, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        build(overrides=overrides)
+
+
+def test_wrong_names_are_refused(build):
+    with pytest.raises(ValueError, match='unknown protocol `quick`'):
+        build(protocol='quick')
+    with pytest.raises(ValueError, match='no pseudopotential family `nope`'):
+        build(pseudo_family='nope')
+    with pytest.raises(ValueError, match='did you mean `metal`'):
+        build(electronic_type='metall')
+
+
+def partly_occupied() -> StructureData:
+    structure = StructureData(cell=np.eye(3) * 4)
+    structure.append_atom(position=(0, 0, 0), symbols=['Si', 'Ge'], weights=[0.5, 0.5])
+    return structure
+
+
+def vacant() -> StructureData:
+    structure = StructureData(cell=np.eye(3) * 4)
+    structure.append_atom(position=(0, 0, 0), symbols='Si', weights=0.7)
+    return structure
+
+
+@pytest.mark.parametrize(
+    ('structure', 'sentence'),
+    [
+        (lambda: StructureData(ase=bulk('W')), 'does not know W'),
+        (partly_occupied, 'partial occupancy'),
+        (vacant, 'partial occupancy'),
+        (lambda: StructureData(ase=molecule('Si2', vacuum=4)), 'not periodic in three dimensions'),
+        (lambda: StructureData(ase=Atoms('Si2', [[0, 0, 0], [0.5, 0, 0]], cell=[4] * 3, pbc=True)), 'atoms overlap'),
+    ],
+)
+def test_wrong_structures_are_refused_by_builder_and_submission(build, structure, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        build(structure=structure())
+    builder = build()
+    builder.structure = structure()
+    with pytest.raises(ValueError, match=sentence):
+        run_get_node(builder)
+
+
+def test_large_supercell_is_refused(build):
+    with pytest.raises(ValueError, match='the supercell has 64 atoms, more than `max_atoms` \\(10\\)'):
+        build(overrides={'max_atoms': 10})
+    builder = build()
+    builder.max_atoms = Int(10)
+    with pytest.raises(ValueError, match='more than `max_atoms`'):
+        run_get_node(builder)
+
+
+def test_missing_pseudopotential_is_refused(build, pseudo_family):
+    builder = build()
+    builder.structure = StructureData(ase=bulk('NaCl', 'rocksalt', a=5.64))
+    with pytest.raises(ValueError, match=r'no pseudopotential for Cl, Na in `pw\.pw\.pseudos`'):
+        run_get_node(builder)
+
+
+@pytest.mark.parametrize(('name', 'sentence'), [('absent', 'does not exist'), ('plain', 'is not executable')])
+def test_code_that_cannot_run_is_refused(build, aiida_localhost, tmp_path, name, sentence):
+    (tmp_path / 'plain').write_text('no program')
+    (tmp_path / 'plain').chmod(0o644)
+    builder = build()
+    builder.python_code = InstalledCode(
+        label=name, computer=aiida_localhost, filepath_executable=str(tmp_path / name)
+    ).store()
+    with pytest.raises(ValueError, match=f'`python_code`: .*{sentence}'):
+        run_get_node(builder)
+
+
+def test_frames_are_checked(build):
+    images = [bulk('Si', a=5.47, cubic=True) for _ in range(2)]
+    with pytest.raises(ValueError, match='fewer than `min_frames`'):
+        run_get_node(build(frames=trajectory_of(images)))
+    images[1].positions[0] = images[1].positions[1] + 0.1
+    with pytest.raises(ValueError, match='`frames` 1: atoms overlap'):
+        run_get_node(build(frames=trajectory_of(images), overrides={'min_frames': 2}))
+
+
+@pytest.mark.real
+def test_rattled_silicon_is_labelled(build):
+    """Relax the structure, rattle it, relax, choose and label: eight atoms, four frames, one mesh."""
+    overrides = {
+        'rattle': {'min_length_angstrom': 5.0, 'max_length_angstrom': 10.0, 'volume_changes': [-0.02, 0.0]},
+        'selection': {'frames_per_trajectory': 2},
+        'min_frames': 4,
+        'pw': SMALL_PW,
+    }
+    results, node = run_get_node(build(overrides=overrides))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    dataset = results['dataset']
+    assert dataset.counts == {'train': 2, 'valid': 2, 'test': 0}
+    assert dataset.trajectories == [0, 0, 1, 1]
+    assert dataset.functional == 'PBE'
+    assert dataset.code.startswith('Quantum ESPRESSO')
+    assert dataset.has_stress
+    assert dataset.max_atoms == 8
+    frames = dataset.get_frames()
+    volumes = [abs(np.linalg.det(frame.cell)) for frame in frames]
+    assert volumes[0] / volumes[2] == pytest.approx(0.98)
+    chosen = results['frames'].get_positions()
+    assert all(np.array_equal(frame.positions, chosen[row]) for row, frame in enumerate(frames))
+    assert all(np.abs(frame.forces.sum(axis=0)).max() < 0.05 for frame in frames)
+    assert frames[0].energy > frames[1].energy
+    assert results['dropped']['n_dropped'] == 0
+    assert np.abs(np.linalg.det(results['supercell_matrix'].get_list())) == pytest.approx(4)
+    relaxations = [item for item in node.called if item.process_label == 'RelaxCalculation']
+    assert len(relaxations) == 2
+    sources = {item.uuid for item in node.called_descendants if item.process_label == 'PwCalculation'}
+    assert set(dataset.sources) == sources
+
+
+@pytest.fixture
+def frames_one_bad() -> TrajectoryData:
+    """Return three frames of silicon; pw.x refuses the second, whose cell has two atoms at nearly one place."""
+    rng = np.random.default_rng(0)
+    images = [bulk('Si', a=5.47) for _ in range(3)]
+    for image in images:
+        image.positions += rng.normal(scale=0.05, size=(2, 3))
+    return trajectory_of(images)
+
+
+@pytest.mark.real
+def test_failed_frame_is_dropped_and_the_rest_is_kept(build, frames_one_bad, monkeypatch):
+    """One frame makes pw.x fail for real: its second atom sits on the first, which is let through for the test."""
+    positions = frames_one_bad.get_positions().copy()
+    positions[1, 1] = positions[1, 0]
+    bad = trajectory_of([Atoms('Si2', item, cell=frames_one_bad.get_cells()[0], pbc=True) for item in positions])
+    monkeypatch.setattr('aiida_equitrain.workflows.label_inputs.check_overlap', lambda image: None)
+    results, node = run_get_node(build(structure=None, frames=bad, overrides={'min_frames': 2, 'pw': SMALL_PW}))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert list(results['dropped']['frames']) == ['frame_001']
+    assert results['dataset'].n_frames == 2
+    assert np.array_equal(results['dataset'].get_frames()[1].positions, positions[2])
+    assert results['dataset'].counts['valid'] == 1
+
+    results, node = run_get_node(build(structure=None, frames=bad, overrides={'min_frames': 3, 'pw': SMALL_PW}))
+    assert node.exit_status == LabelWorkChain.exit_codes.ERROR_TOO_FEW_FRAMES.status
+    assert '2 of 3 remain' in node.exit_message
+    assert results['dataset'].n_frames == 2
+
+
+@pytest.mark.real
+def test_stress_and_forces_are_derivatives_of_the_energy(build):
+    """Units and signs of what pw.x wrote, against finite differences of its energies."""
+    start = bulk('Si', a=5.3)
+    start.positions[1] += [0.1, 0.05, 0.02]
+    step = 0.005
+    images = [start]
+    for sign in (1, -1):
+        strained = start.copy()
+        strained.set_cell(start.cell[:] @ (np.eye(3) + sign * step * np.diag([1, 0, 0])), scale_atoms=True)
+        moved = start.copy()
+        moved.positions[1, 0] += sign * 0.01
+        images += [strained, moved]
+    system = {'ecutwfc': 30.0, 'qcutz': 30.0, 'ecfixed': 24.0, 'q2sigma': 2.0, 'nosym': True}
+    overrides = {'pw': {'kpoints_distance': 0.5, 'pw': {'parameters': {'SYSTEM': system}}}}
+    results, node = run_get_node(
+        build(structure=None, frames=trajectory_of(images), overrides={**overrides, 'min_frames': 5})
+    )
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    frames = results['dataset'].get_frames()
+    volume = abs(np.linalg.det(frames[0].cell))
+    assert frames[0].stress[0, 0] == pytest.approx(
+        (frames[1].energy - frames[3].energy) / (2 * step * volume), rel=0.03
+    )
+    assert frames[0].forces[1, 0] == pytest.approx(-(frames[2].energy - frames[4].energy) / 0.02, rel=0.02)
+    assert frames[0].stress[0, 0] < 0, 'compressed silicon pushes outwards: negative in the sign of ASE'
+
+
+def test_functional_has_to_be_known(build, monkeypatch):
+    from aiida_equitrain.workflows import label_inputs
+
+    assert label_inputs.functional_of('SSSP/1.3/PBEsol/efficiency', {'pw': {'parameters': Dict({})}}) == 'PBEsol'
+    with pytest.raises(ValueError, match='give `functional`'):
+        label_inputs.functional_of('mine', {'pw': {'parameters': Dict({})}})
