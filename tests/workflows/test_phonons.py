@@ -299,3 +299,14 @@ def test_stability() -> None:
     zone_boundary[1, 0] = -0.5
     verdict = stability(qpoints, zone_boundary, 0.15)
     assert (verdict['dynamically_stable'], verdict['min_qpoint']) == (False, [0.5, 0, 0])
+
+
+@pytest.mark.real
+def test_hessian(make_builder: Any) -> None:
+    """The analytic Hessian goes the same way through the WorkChain, and gives silicon's phonons."""
+    overrides = CHEAP | {'potential_forces': {'settings': {'method': 'hessian'}}}
+    outputs, node = run_get_node(make_builder(overrides=overrides, relax=False))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert len([child for child in node.called if isinstance(child, orm.CalcJobNode)]) == 3
+    assert 'relaxed_structure' not in outputs
+    assert 10 < outputs['stability']['max_frequency_thz'] < 20
