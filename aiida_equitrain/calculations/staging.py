@@ -1,7 +1,7 @@
 """Put a driver script, and the pure modules that it needs, into the folder of a job.
 
 The compute machine has no aiida-equitrain. A driver is therefore copied beside the inputs, and the modules of
-``common`` and ``science`` that it uses are copied into the package ``equitrain_job``, with their relative imports intact.
+``common`` and ``science`` that it uses are copied into the package ``equitrain_job``, relative imports intact.
 """
 
 from __future__ import annotations

@@ -1,0 +1,112 @@
+"""Turn a trained starter into the files that ship: the model, its card, and the set that measures forgetting.
+
+Usage, where mace-torch is installed: ``python finish.py LABELS_FOLDER starter.model ../aiida_equitrain/resources``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+
+import mace.modules
+import numpy as np
+import torch
+from ase import Atoms
+from ase.io import read
+from mace.calculators import MACECalculator
+
+from aiida_equitrain.science.frames import Frames
+
+#: What fine-tuning a model of this size takes, found with ``benchmarks/phonon_accuracy.py --hyperparameters``.
+FINETUNE = Path(__file__).with_name('finetune.json')
+
+
+def errors(frames: list[Atoms], calculator: MACECalculator) -> dict[str, float]:
+    """Mean absolute errors against the teacher."""
+    energy, forces, stress = [], [], []
+    for frame in frames:
+        atoms = frame.copy()
+        atoms.calc = calculator
+        energy.append(abs(atoms.get_potential_energy() - frame.info['REF_energy']) / len(frame))
+        forces.append(np.abs(atoms.get_forces() - frame.arrays['REF_forces']).ravel())
+        stress.append(np.abs(atoms.get_stress(voigt=False) - np.reshape(frame.info['REF_stress'], (3, 3))).ravel())
+    return {
+        'n_frames': len(frames),
+        'energy_mae_mev_per_atom': round(1e3 * float(np.mean(energy)), 2),
+        'force_mae_mev_per_angstrom': round(1e3 * float(np.mean(np.concatenate(forces))), 2),
+        'stress_mae_gpa': round(160.21766 * float(np.mean(np.concatenate(stress))), 3),
+    }
+
+
+def by_crystal(frames: list[Atoms]) -> dict[str, list[Atoms]]:
+    """Group frames by the crystal that they were drawn from."""
+    groups: dict[str, list[Atoms]] = defaultdict(list)
+    for frame in frames:
+        groups[frame.info['crystal']].append(frame)
+    return groups
+
+
+def deflate(path: Path) -> None:
+    """Compress the pickled part of a torch file, losslessly; torch reads deflated members as it reads stored ones."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(info.filename, archive.read(info)) for info in archive.infolist()]
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, content in members:
+            info = zipfile.ZipInfo(name)  # a fixed date, so that equal weights give equal bytes
+            info.compress_type = zipfile.ZIP_DEFLATED if name.endswith('data.pkl') else zipfile.ZIP_STORED
+            archive.writestr(info, content)
+
+
+def forgetting_set(test: list[Atoms], held_out: list[Atoms]) -> Frames:
+    """One test frame of every trained crystal and two of every held-out one."""
+    chosen = [group[0] for group in by_crystal(test).values()]
+    chosen += [frame for group in by_crystal(held_out).values() for frame in group[:2]]
+    return Frames.from_atoms(chosen, role='test', source='SevenNet-0 (sevenn 0.13.0)')
+
+
+def main() -> None:
+    """Write ``potentials/starter.model``, ``potentials/starter.json`` and ``forgetting.npz``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('labels', type=Path)
+    parser.add_argument('model', type=Path)
+    parser.add_argument('resources', type=Path)
+    args = parser.parse_args()
+    folder = args.resources / 'potentials'
+    folder.mkdir(parents=True, exist_ok=True)
+    model = torch.load(args.model, map_location='cpu', weights_only=False)
+    assert isinstance(model, mace.modules.ScaleShiftMACE)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    torch.save(model, folder / 'starter.model')
+    deflate(folder / 'starter.model')
+    calculator = MACECalculator(model_paths=folder / 'starter.model', device='cpu', default_dtype='float64')
+    test, held_out = read(args.labels / 'test.xyz', ':'), read(args.labels / 'held_out.xyz', ':')
+    card = {
+        'name': 'starter',
+        'starter': True,
+        'description': 'Small MACE distilled from SevenNet-0, so that aiida-equitrain runs without a download. '
+        'It is not MACE-MP and no foundation for science: see MODEL_CARD.md.',
+        'functional': 'PBE',
+        'teacher': 'SevenNet-0 (11 July 2024), as shipped in the PyPI wheel sevenn 0.13.0',
+        'licence': 'MIT',
+        'finetune': json.loads(FINETUNE.read_text()) if FINETUNE.exists() else {},
+        'errors': {
+            'test': errors(test, calculator),
+            'held_out': errors(held_out, calculator),
+            'by_held_out_crystal': {name: errors(group, calculator) for name, group in by_crystal(held_out).items()},
+            'force_mae_by_test_crystal': {
+                name: errors(group, calculator)['force_mae_mev_per_angstrom']
+                for name, group in by_crystal(test).items()
+            },
+        },
+    }
+    (folder / 'starter.json').write_text(json.dumps(card, indent=2) + '\n')
+    forgetting_set(test, held_out).save(args.resources / 'forgetting.npz')
+    print(json.dumps(card['errors'], indent=2))
+
+
+if __name__ == '__main__':
+    main()
