@@ -148,18 +148,21 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
 
     def build() -> Any:
         from aiida_equitrain.tools import launch
-        from aiida_equitrain.workflows.common import mpi_options
+        from aiida_equitrain.workflows.material_builder import agree_about_mpi
         from aiida_equitrain.workflows.phonons import PhononsWorkChain
 
         dft_codes = codes(chosen, 'pw') if dft else {}
         source = (
-            {**dft_codes, **dft_inputs(chosen), 'options': mpi_options(dft_codes['pw_code'])}
+            {**dft_codes, **dft_inputs(chosen)}
             if dft
             else {'potential': launch.load_potential(chosen['foundation']), **codes(chosen, 'python')}
         )
-        return PhononsWorkChain.get_builder_from_protocol(
+        builder = PhononsWorkChain.get_builder_from_protocol(
             launch.load_structure(structure), **codes(chosen, 'phonopy'), **source, **common(chosen)
         )
+        if dft:
+            agree_about_mpi(builder, dft_codes['pw_code'])
+        return builder
 
     go(build, submit)
 

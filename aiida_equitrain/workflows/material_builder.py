@@ -58,8 +58,6 @@ def build(
         raise ValueError(f'{what} `pw_code` and `pseudo_family`; or give a `dataset` and `dft=False`')
     common: dict[str, Any] = {'protocol': protocol, 'options': options}
     quantum: dict[str, Any] = {'pw_code': pw_code, 'pseudo_family': pseudo_family, 'electronic_type': electronic_type}
-    # A code may say that it runs without MPI, against the protocols of aiida-quantumespresso.
-    common_dft = {**common, 'options': {**(mpi_options(pw_code) if pw_code else {}), **(options or {})}}
     builder = process.get_builder()
     builder.structure, builder.foundation = structure, foundation
     builder.python_code, builder.phonopy_code = python_code, phonopy_code
@@ -97,8 +95,9 @@ def build(
     _fill(builder, process, 'phonons', stage)
     if dft:
         stage = PhononsWorkChain.get_builder_from_protocol(
-            structure, phonopy_code, overrides=inputs['dft_phonons'], **quantum, **common_dft
+            structure, phonopy_code, overrides=inputs['dft_phonons'], **quantum, **common
         )
+        agree_about_mpi(stage, pw_code)
         _fill(builder, process, 'dft_phonons', stage)
     else:
         _unset(builder, 'dft_phonons')
@@ -107,6 +106,13 @@ def build(
     if chosen:
         builder.compare.metadata.options = {**chosen, 'withmpi': False}
     return builder
+
+
+def agree_about_mpi(stage: Any, pw_code: Any) -> None:
+    """Let the DFT of a builder of phonons run with or without MPI as the code says, where the code says it."""
+    for pw in (stage.pw.pw, stage.relax.base_relax.pw):
+        if 'code' in pw:
+            pw.metadata.options = {**dict(pw.metadata.options), **mpi_options(pw_code)}
 
 
 def _fill(builder: Any, process: Any, namespace: str, stage: Any) -> None:

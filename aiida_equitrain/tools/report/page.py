@@ -11,7 +11,7 @@ from .formatting import duration, number
 
 #: Heading and caption of every figure, in the order of the page.
 FIGURES = {
-    'bands': ('Phonon bands', 'The dashed curves should lie on DFT’s.'),
+    'bands': ('Phonon bands', 'Where there is DFT, the fine-tuned curves (dashed) should lie on its own.'),
     'flow': ('What led to what', 'Provenance, condensed: boxes of results are round, of work square.'),
     'learning': ('Learning curve', 'Errors on the labelled frames while training.'),
     'parity': ('Forces', 'Every point is one force component of one atom.'),

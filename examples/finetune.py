@@ -1,0 +1,36 @@
+"""Fine-tune the foundation on labelled frames: `verdi -p equitrain run examples/finetune.py PK [--submit]`.
+
+PK is that of a `DatasetData`, such as the output `dataset` of `examples/label.py`; without it the newest one is taken.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from _start import start
+from aiida.orm import QueryBuilder
+
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.tools import defaults, launch
+from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+
+given = [argument for argument in sys.argv[1:] if not argument.startswith('-')]
+if given:
+    dataset = launch.load_dataset(given[0])
+else:
+    others = {'label': {'!==': launch.FORGETTING_LABEL}}
+    newest = QueryBuilder().append(DatasetData, filters=others, tag='d').order_by({'d': {'id': 'desc'}}).first()
+    if newest is None:
+        sys.exit('there are no labelled frames yet: run examples/label.py first')
+    dataset = newest[0]
+
+builder = FinetuneWorkChain.get_builder_from_protocol(
+    foundation=defaults.default_foundation(),
+    dataset=dataset,
+    python_code=defaults.find_code('python'),
+    strategy='l2-tsp',
+    forgetting_dataset=launch.forgetting_dataset(),
+    protocol='fast',
+)
+start(builder)

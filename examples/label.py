@@ -1,0 +1,21 @@
+"""Label rattled frames of silicon with DFT: `verdi -p equitrain run examples/label.py [--submit]`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from _start import start
+
+from aiida_equitrain.tools import defaults, launch, resources
+from aiida_equitrain.workflows.label import LabelWorkChain
+
+builder = LabelWorkChain.get_builder_from_protocol(
+    structure=launch.load_structure(str(resources.structure_file('Si'))),
+    foundation=defaults.default_foundation(),
+    python_code=defaults.find_code('python'),
+    pw_code=defaults.find_code('pw'),
+    pseudo_family=defaults.default_family().label,
+    protocol='fast',
+)
+start(builder)

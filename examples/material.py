@@ -1,0 +1,32 @@
+"""The main job on silicon: `verdi -p equitrain run examples/material.py [--submit]`.
+
+Ends with the page of results in `silicon-report/`.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from _start import start
+
+from aiida_equitrain.tools import defaults, launch, resources
+from aiida_equitrain.tools.report.write import write_report
+from aiida_equitrain.workflows.material import MaterialWorkChain
+
+builder = MaterialWorkChain.get_builder_from_protocol(
+    launch.load_structure(str(resources.structure_file('Si'))),
+    defaults.default_foundation(),
+    python_code=defaults.find_code('python'),
+    phonopy_code=defaults.find_code('phonopy'),
+    pw_code=defaults.find_code('pw'),
+    pseudo_family=defaults.default_family().label,
+    forgetting_dataset=launch.forgetting_dataset(),
+    strategy='l2-tsp',
+    dft=True,
+    protocol='fast',
+)
+node = start(builder)
+if node.is_terminated:
+    write_report(node, Path('silicon-report'))
+    print('The page of results: silicon-report/report.html')

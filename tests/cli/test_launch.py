@@ -1,0 +1,123 @@
+"""`aiida-equitrain launch` and `report`: wrong input ends in a sentence; a job runs here without a daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiida import orm
+from click.testing import CliRunner
+
+from aiida_equitrain.cli.root import cmd_root
+from aiida_equitrain.tools import defaults, launch
+
+
+@pytest.fixture
+def invoke(aiida_profile: Any) -> Any:
+    """Return a function that runs a command line in the test profile."""
+
+    def run(*arguments: Any) -> Any:
+        return CliRunner().invoke(cmd_root, [str(argument) for argument in arguments])
+
+    return run
+
+
+def test_help(invoke: Any) -> None:
+    """Every job has its help."""
+    for job in ('material', 'label', 'finetune', 'phonons', 'follow'):
+        result = invoke('launch', job, '--help')
+        assert result.exit_code == 0, result.output
+    assert '--dft' in invoke('launch', 'material', '--help').output
+
+
+def test_load_structure(aiida_profile: Any, silicon: Any, tmp_path: Path) -> None:
+    """A structure is a file or a PK; partial occupancy, which ASE drops silently, is refused."""
+    path = tmp_path / 'Si.cif'
+    silicon.get_ase().write(path)
+    assert launch.load_structure(str(path)).get_formula() == 'Si2'
+    stored = silicon.store()
+    assert launch.load_structure(str(stored.pk)).uuid == stored.uuid
+    with pytest.raises(ValueError, match='neither a file nor a structure'):
+        launch.load_structure('nothing.cif')
+    with pytest.raises(ValueError, match='not a StructureData'):
+        launch.load_structure(str(orm.Int(1).store().pk))
+    (tmp_path / 'broken.cif').write_text('this is no structure')
+    with pytest.raises(ValueError, match='cannot be read'):
+        launch.load_structure(str(tmp_path / 'broken.cif'))
+    mixed = """data_mixed
+_cell_length_a 5.4
+_cell_length_b 5.4
+_cell_length_c 5.4
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_space_group_name_H-M_alt 'P 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+Si1 Si 0 0 0 0.5
+Ge1 Ge 0 0 0 0.5
+"""
+    (tmp_path / 'mixed.cif').write_text(mixed)
+    with pytest.raises(ValueError, match='partial occupancy'):
+        launch.load_structure(str(tmp_path / 'mixed.cif'))
+
+
+def test_overrides(tmp_path: Path) -> None:
+    """Overrides are a mapping in YAML or JSON."""
+    path = tmp_path / 'a.yaml'
+    path.write_text('finetune: {train: {seed: 3}}')
+    assert launch.load_overrides(path) == {'finetune': {'train': {'seed': 3}}}
+    path.write_text('- 1')
+    with pytest.raises(ValueError, match='keys and values'):
+        launch.load_overrides(path)
+    assert launch.load_overrides(None) is None
+
+
+def test_forgetting_dataset_is_stored_once(aiida_profile: Any) -> None:
+    """The same node serves every launch."""
+    first = launch.forgetting_dataset()
+    assert first is None or launch.forgetting_dataset().uuid == first.uuid
+
+
+def test_sentences(invoke: Any, silicon: Any, tmp_path: Path) -> None:
+    """What is missing is said in one sentence, without a traceback."""
+    path = tmp_path / 'Si.cif'
+    silicon.get_ase().write(path)
+    result = invoke('launch', 'material', path, '--submit')
+    assert result.exit_code == 1
+    assert 'nothing can be submitted: the profile has no broker' in result.output
+    result = invoke('launch', 'phonons', path, '--python', 'nosuch')
+    assert result.exit_code == 1
+    assert 'there is no' in result.output
+    assert 'aiida-equitrain setup' in result.output
+    result = invoke('report', '999999')
+    assert result.exit_code == 1
+    assert 'there is no node `999999`' in result.output
+    result = invoke('report', orm.Int(1).store().pk)
+    assert result.exit_code == 1
+    assert 'a report is made of' in result.output
+    assert not isinstance(result.exception, ValueError)
+
+
+@pytest.mark.real
+def test_finetune_here(invoke: Any, starter: Any, tiny_dataset: Any, python_code: Any, tmp_path: Path) -> None:
+    """Without a daemon the job runs in this process, shows its stages, and the report is written."""
+    overrides = tmp_path / 'tiny.yaml'
+    overrides.write_text('train: {hyperparameters: {epochs: 2}}')
+    report = tmp_path / 'report'
+    result = invoke(
+        'launch', 'finetune', tiny_dataset.pk, '--protocol', 'fast', '--foundation', starter.pk, '--overrides',
+        overrides, '--python', python_code.full_label, '--report', report,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert 'Running in this process, as the profile has no broker' in result.output
+    assert 'FinetuneWorkChain: done, 1/1 jobs' in result.output
+    assert (report / 'report.html').exists()
+    assert (report / 'summary.json').exists()
+    assert defaults.PYTHON_CODE == 'python'

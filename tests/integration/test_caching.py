@@ -1,0 +1,102 @@
+"""The main job for real, at tiny size; run again from the cache; and its report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.manage.caching import enable_caching
+
+OVERRIDES = {
+    'label': {
+        'min_frames': 2,
+        'max_atoms': 20,
+        'rattle': {'volume_changes': [-0.02, 0.0, 0.02], 'min_length_angstrom': 5.0, 'max_length_angstrom': 8.0},
+        'selection': {'frames_per_trajectory': 1},
+    },
+    'finetune': {'train': {'hyperparameters': {'epochs': 2}}},
+    'phonons': {'settings': {'min_length_angstrom': 5.0, 'mesh': [6, 6, 6]}},
+    'dft_phonons': {'settings': {'min_length_angstrom': 5.0, 'mesh': [6, 6, 6]}},
+    'compare': {'settings': {'mesh': [6, 6, 6], 'temperature_k': 300.0}},
+}
+
+
+def jobs(node: Any) -> list[Any]:
+    """Return the jobs below a process."""
+    return [child for child in node.called_descendants if isinstance(child, orm.CalcJobNode)]
+
+
+def fresh(node: Any) -> list[str]:
+    """Return the kinds of the jobs that really ran."""
+    return sorted(job.process_label for job in jobs(node) if not job.base.caching.is_created_from_cache)
+
+
+@pytest.mark.real
+def test_material_twice(
+    silicon: Any,
+    starter: Any,
+    python_code: Any,
+    pw_code: Any,
+    phonopy_code: Any,
+    pseudo_family: Any,
+    tiny_dataset: Any,
+    tmp_path: Path,
+) -> None:
+    """A second identical run makes no new job; another strategy reuses everything before the training."""
+    from aiida_equitrain.tools.report.write import write_report
+    from aiida_equitrain.workflows.material import MaterialWorkChain
+
+    def run(strategy: str) -> Any:
+        builder = MaterialWorkChain.get_builder_from_protocol(
+            silicon,
+            starter,
+            python_code=python_code,
+            phonopy_code=phonopy_code,
+            pw_code=pw_code,
+            pseudo_family=pseudo_family.label,
+            forgetting_dataset=tiny_dataset,
+            strategy=strategy,
+            protocol='fast',
+            overrides=OVERRIDES,
+        )
+        with enable_caching():
+            node = run_get_node(builder).node
+        assert node.is_finished_ok, (node.exit_status, node.exit_message)
+        return node
+
+    first = run('l2-tsp')
+    outputs = first.outputs
+    assert {'foundation', 'finetuned', 'dft'} == set(outputs.phonons)
+    assert outputs.dataset.n_frames == 3
+    comparison = outputs.comparison.get_dict()
+    assert set(comparison['candidates']) == {'foundation', 'finetuned'}
+    assert comparison['candidates']['foundation']['phonon_mae_thz'] > 0
+    matrices = {outputs.phonons[side].supercell_matrix.uuid for side in outputs.phonons}
+    assert len(matrices) == 1
+
+    second = run('l2-tsp')
+    assert fresh(second) == []
+    assert len(jobs(second)) == len(jobs(first))
+
+    third = run('transfer')
+    assert 'PwCalculation' not in fresh(third)
+    assert fresh(third).count('TrainCalculation') == 1
+
+    data = write_report(first, tmp_path)
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    assert summary['material'] == 'Si2'
+    assert summary['strategy'] == 'l2-tsp'
+    assert summary['n_frames'] == 3
+    assert summary['foundation_mae_thz'] == pytest.approx(comparison['candidates']['foundation']['phonon_mae_thz'])
+    assert {path.name for path in tmp_path.iterdir()} == {
+        'report.html', 'summary.json', 'bands.png', 'flow.png', 'learning.png', 'parity.png', 'thermal.png',
+    }  # fmt: skip
+    assert [stage['name'] for stage in data['stages']] == [
+        'label', 'finetune', 'phonons_foundation', 'phonons_finetuned', 'phonons_dft', 'compare', 'all',
+    ]  # fmt: skip
+    assert data['stages'][-1]['jobs'] == len(jobs(first))
+    assert write_report(second, tmp_path)['stages'][-1]['reused'] == len(jobs(second))

@@ -1,0 +1,120 @@
+"""Parts of the report: numbers, ticks, figures, and a page without outside requests."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from aiida import orm
+
+from aiida_equitrain.tools.progress import describe_progress
+from aiida_equitrain.tools.report.collect import collect, phonon_rows, training_rows
+from aiida_equitrain.tools.report.figures import path_ticks
+from aiida_equitrain.tools.report.flow import draw_flow
+from aiida_equitrain.tools.report.formatting import duration, number
+from aiida_equitrain.tools.report.page import render
+from aiida_equitrain.tools.report.plots import draw_all, to_png, to_svg
+
+
+@pytest.mark.parametrize(
+    ('value', 'text'),
+    [(None, '–'), (float('nan'), '–'), (0.0, '0'), (0.05234, '0.0523'), (-12.345, '−12.3'), (1234.5, '1234')],
+)
+def test_number(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'text'), [(None, '–'), (1.25, '1.2 s'), (59.6, '1 min 00 s'), (125, '2 min 05 s'), (7300, '2 h 01 min')]
+)
+def test_duration(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_ticks() -> None:
+    """Where the path jumps both names stand at one place."""
+    distances = np.array([0, 1, 1, 2, 2, 3.0])
+    labels = [['Γ', 'X'], ['U', 'L'], ['L', 'Γ']]
+    assert path_ticks(distances, [0, 2, 4], labels) == [(0, 'Γ'), (1, 'X|U'), (2, 'L'), (3, 'Γ')]
+
+
+def test_rows() -> None:
+    """Tables hold every side, and leave out what nobody knows."""
+    comparison = {
+        'reference': {'max_frequency_thz': 15.0, 'dynamically_stable': True},
+        'candidates': {'foundation': {'phonon_mae_thz': 0.4, 'max_frequency_thz': 12.0}},
+        'symfc': None,
+    }
+    rows = phonon_rows(comparison)
+    assert rows[0]['foundation'] == 0.4
+    assert [row['quantity'] for row in rows][-1] == 'dynamically stable'
+    errors = {'train': {'forces_mae_mev_per_angstrom': 5.0}}
+    forgetting = {'forces_mae_before_mev_per_angstrom': 70.0, 'forces_mae_after_mev_per_angstrom': 90.0}
+    rows = training_rows({'errors': {'before': errors, 'after': errors}, 'forgetting': forgetting})
+    assert rows[-1] == {'quantity': 'force MAE, other crystals (meV/Å)', 'before': 70.0, 'after': 90.0}
+
+
+def test_progress_words() -> None:
+    """What a training job writes becomes a few words."""
+    content = {'stage': 'train', 'done': 3, 'total': 60, 'valid_forces_mae': 0.0312, 'seconds_left': 65.0}
+    assert describe_progress(content) == 'train 3/60, validation forces 31.2 meV/Å, 1 min 05 s left at most'
+    assert describe_progress({}) == ''
+
+
+@pytest.fixture
+def data() -> dict[str, Any]:
+    """Return a small report with every figure."""
+    line = np.linspace(0, 1, 5)
+    sides = {name: np.stack([line, 2 * line], 1) for name in ('dft', 'foundation', 'finetuned', 'symfc')}
+    curves = {'temperature_k': line, 'heat_capacity': line, 'entropy': line, 'free_energy': line}
+    learning = {'epoch': np.arange(5), 'learning_rate': 0.01 * np.ones(5), 'best_epoch': 3}
+    learning |= {f'{split}_{key}_mae': 0.1 + line for split in ('train', 'valid') for key in ('forces', 'energy')}
+    stage = {'title': 'label <frames>', 'state': 'failed', 'jobs': 3, 'reused': 1}
+    return {
+        'material': 'Si<2>',
+        'title': 'title',
+        'subtitle': 'sub',
+        'notes': ['a note'],
+        'headline': [{'value': '0.1 THz', 'label': 'error'}],
+        'errors': [{'quantity': 'stable', 'dft': True, 'foundation': False, 'symfc': 0.1}],
+        'training_table': [{'quantity': 'forces', 'before': 1.0, 'after': None}],
+        'stages': [{**stage, 'wall_seconds': 3.0, 'core_seconds': 4.0}],
+        'facts': [('seed', '1')],
+        'commands': ['verdi process status 1'],
+        'bands': {'segments': [{'distances': line, 'sides': sides}], 'ticks': [(0.0, 'Γ'), (1.0, 'X')]},
+        'thermal': {'dft': curves, 'finetuned': curves},
+        'learning': learning,
+        'parity': {'reference': line, 'foundation': line, 'finetuned': line},
+    }
+
+
+def test_page(data: dict[str, Any]) -> None:
+    """The page stands alone: no script, nothing from elsewhere, ids unique, names escaped."""
+    figures = draw_all(data)
+    flow = {
+        'nodes': {
+            'structure': {'title': 'structure', 'lines': ['Si'], 'state': 'data'},
+            'label': {'title': 'label', 'lines': [], 'state': 'done'},
+        },
+        'edges': [('structure', 'label')],
+    }
+    figures['flow'] = draw_flow(flow)
+    assert set(figures) == {'bands', 'learning', 'parity', 'thermal', 'flow'}
+    assert to_png(figures['bands']).startswith(b'\x89PNG')
+    page = render(data, {name: to_svg(figure, name) for name, figure in figures.items()})
+    assert 'Si&lt;2&gt;' in page
+    assert '<script' not in page
+    links = re.findall(r'(?:src|href|url)[=(]["\']?([^"\')\s>]+)', page)
+    assert [link for link in links if not link.startswith(('#', 'data:'))] == []
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert page.count('<svg ') == 5
+    assert 'var(--ink)' in page
+
+
+def test_refuses_other_nodes(aiida_profile: Any) -> None:
+    """A node that is no such job has its sentence."""
+    with pytest.raises(ValueError, match='a report is made of a MaterialWorkChain'):
+        collect(orm.Int(1).store())
