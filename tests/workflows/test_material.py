@@ -86,7 +86,7 @@ def test_builder_choices(make_builder: Any, tiny_dataset: Any) -> None:
     assert inputs['finetune']['train']['seed'] == 7
     assert inputs['finetune']['train']['hyperparameters']['epochs'] == 3
     assert inputs['max_concurrent'] == 5
-    assert inputs['supercell_matrix'] == 'List'
+    assert inputs['supercell_matrix'] == [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
     get_manager().get_runner().instantiate_process(builder)
 
 
@@ -125,9 +125,8 @@ def test_wrong_inputs(make_builder: Any, silicon: Any, tiny_dataset: Any) -> Non
     with pytest.raises(ValueError, match='`max_atoms` \\(10\\)'):
         runner.instantiate_process(builder)
     builder = make_builder()
-    builder.max_concurrent = orm.Int(0)
     with pytest.raises(ValueError, match='above zero'):
-        runner.instantiate_process(builder)
+        builder.max_concurrent = orm.Int(0)
 
 
 def test_shares(make_builder: Any) -> None:
