@@ -199,5 +199,5 @@ def test_real_divergence(build: Any) -> None:
     _, node = run_get_node(build(protocol='fast', overrides={'train': {'hyperparameters': hyperparameters}}))
     assert node.exit_status == node.process_class.exit_codes.ERROR_DIVERGED.status, node.exit_message
     assert len(node.called) == 3
-    rates = [item.inputs.hyperparameters['lr'] for item in sorted(node.called, key=lambda item: item.pk)]
+    rates = [float(item.inputs.hyperparameters['lr']) for item in sorted(node.called, key=lambda item: item.pk)]
     np.testing.assert_allclose(rates, [1e30, 2e29, 4e28])
