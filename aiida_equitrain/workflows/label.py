@@ -8,7 +8,7 @@ from typing import Any
 
 from aiida.common import AttributeDict
 from aiida.engine import ToContext, WorkChain, if_, while_
-from aiida.orm import AbstractCode, Dict, Int, List, Str, StructureData, TrajectoryData, load_node
+from aiida.orm import AbstractCode, CalcJobNode, Dict, Int, List, Str, StructureData, TrajectoryData, load_node
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
@@ -18,6 +18,13 @@ from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows import label_inputs
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
+
+
+def failure_of(job: Any) -> str:
+    """Return why a process failed, in the words of the last calculation that it ran, if there was one."""
+    calculations: list[Any] = [node for node in job.called if isinstance(node, CalcJobNode)]
+    last = max(calculations, key=lambda node: node.pk, default=job)
+    return f'{last.process_label}<{last.pk}>: {last.exit_message or last.process_state.value}'
 
 
 class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,unused-ignore]
@@ -156,8 +163,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
         """Take the relaxed structure."""
         job = self.ctx.relax_structure
         if not job.is_finished_ok:
-            message = job.exit_message or f'{job.process_label}<{job.pk}> {job.process_state.value}'
-            return self.exit_codes.ERROR_RELAX_STRUCTURE_FAILED.format(message=message)
+            return self.exit_codes.ERROR_RELAX_STRUCTURE_FAILED.format(message=failure_of(job))
         self.ctx.structure = job.outputs.relaxed_structure
         self.out('relaxed_structure', self.ctx.structure)
         return None
@@ -183,8 +189,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
         codes = RelaxCalculation.exit_codes
         unconverged = job.exit_status == codes.ERROR_NOT_CONVERGED.status
         if not (job.is_finished_ok or unconverged) or 'trajectory' not in job.outputs:
-            message = job.exit_message or f'{job.process_label}<{job.pk}> {job.process_state.value}'
-            return self.exit_codes.ERROR_RELAX_FAILED.format(message=message)
+            return self.exit_codes.ERROR_RELAX_FAILED.format(message=failure_of(job))
         if unconverged:
             self.report(f'WARNING: {job.exit_message} Frames are taken from what there is.')
         self.ctx.trajectory = job.outputs.trajectory
@@ -245,8 +250,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
             if job.is_finished_ok and 'output_trajectory' in job.outputs:
                 self.ctx.labelled[name] = pk
             else:
-                reason = job.exit_message or str(job.process_state.value)
-                self.ctx.failures[name] = f'PwBaseWorkChain<{pk}>: {reason}'
+                self.ctx.failures[name] = failure_of(job)
                 self.report(f'WARNING: {name} is dropped, its DFT failed: {self.ctx.failures[name]}')
         done = len(self.ctx.labelled) + len(self.ctx.failures)
         self.report(f'{done} of {self.ctx.n_frames} frames done')

@@ -14,7 +14,11 @@ from ase.build import bulk, molecule
 from aiida_equitrain.calculations.functions.label import trajectory_of
 from aiida_equitrain.workflows.label import LabelWorkChain
 
-SMALL_PW = {'pw': {'parameters': {'SYSTEM': {'ecutwfc': 12.0}, 'ELECTRONS': {'mixing_beta': 0.7}}}}
+#: Only the zone centre, and a cut-off far from convergence: what is tested is the plumbing.
+SMALL_PW = {
+    'kpoints_distance': 2.0,
+    'pw': {'parameters': {'SYSTEM': {'ecutwfc': 12.0}, 'ELECTRONS': {'mixing_beta': 0.7}}},
+}
 
 
 @pytest.fixture

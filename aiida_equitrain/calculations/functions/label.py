@@ -104,9 +104,7 @@ def collect_dataset(
             roles = choose.split_random(len(items), selection['valid_fraction'], n_train, seed.value)
         for item, role in zip(items, roles, strict=True):
             item.role = role
-        code = (
-            '' if parameters is None else f'{parameters.get("creator_name", "pwscf")} {parameters["creator_version"]}'
-        )
+        code = f'Quantum ESPRESSO {parameters["creator_version"]}' if parameters is not None else ''
         results['dataset'] = DatasetData(Frames(items), functional=functional.value, code=code)
     return results
 
