@@ -72,7 +72,7 @@ done
 say
 say 'aiida-equitrain: silicon, from the crystal to a fine-tuned potential and its phonons'
 aiida-equitrain -p equitrain launch material "$ROOT/aiida_equitrain/resources/structures/Si.cif" \
-    --protocol fast --dft --report "$report"
+    --protocol fast --overrides "$ROOT/examples/quickstart.yaml" --dft --report "$report"
 
 say
 say 'In a new shell, `source .venv/bin/activate` first: it finds the profile of this checkout.'

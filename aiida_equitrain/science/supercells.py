@@ -7,6 +7,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import spglib
 from ase import Atoms
 from ase.build import make_supercell as ase_make_supercell
 from numpy.typing import NDArray
@@ -15,19 +16,37 @@ Matrix = NDArray[np.int64]
 
 #: Cosines of angles up to which a cell counts as nearly cubic (84 to 96 degrees), and as tolerable (75 to 105 degrees).
 NEARLY_CUBIC, TOLERABLE = 0.1, 0.26
+#: A supercell with the crystal's point group may be this much larger than the smallest: it needs fewer displacements.
+SYMMETRY_BONUS = 1.5
 
 
-def nearly_cubic_matrix(cell: Any, min_length: float, max_length: float | None = None) -> Matrix:
+def point_group(atoms: Atoms, symprec: float = 1e-4) -> Matrix:
+    """Return the rotations of the crystal in units of its lattice vectors, shape (n, 3, 3)."""
+    found = spglib.get_symmetry((atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers), symprec=symprec)
+    return np.unique(found['rotations'], axis=0).astype(np.int64) if found else np.eye(3, dtype=np.int64)[None]
+
+
+def nearly_cubic_matrix(
+    cell: Any,
+    min_length: float,
+    max_length: float | None = None,
+    rotations: Matrix | None = None,
+    any_shape: bool = False,
+) -> Matrix:
     """Return the matrix of the smallest nearly cubic supercell with every edge at least ``min_length``.
 
     For several edges of a target cube the matrix that fits it best is rounded to integers, and every entry is tried
     one up and one down as well. Of the cells whose edges are long enough those come first that have all angles within
     84 to 96 (or else 75 to 105) degrees, then those with no edge above ``max_length``; the choice is the smallest, and
-    the most cubic of these. The same cell always gives the same matrix.
+    the most cubic of these. With ``rotations``, a supercell lattice that all of them map onto itself goes first while
+    it is at most half as large again: it keeps the crystal's symmetry. The same cell always gives the same matrix.
 
     :param cell: lattice vectors in rows, Å, shape (3, 3).
     :param min_length: shortest edge, Å.
     :param max_length: longest edge where possible, Å; 1.5 times ``min_length`` by default.
+    :param rotations: of the crystal, see :func:`point_group`.
+    :param any_shape: whether a supercell that keeps the symmetry need not be nearly cubic, if it is at least
+        ``min_length`` thick in every direction; phonons want this (few displacements), training frames do not.
     :returns: integers, shape (3, 3): lattice vectors of the supercell, in rows, in units of the cell's.
     :raises ValueError: if the lengths are no lengths.
     """
@@ -43,14 +62,23 @@ def nearly_cubic_matrix(cell: Any, min_length: float, max_length: float | None =
     volumes = np.abs(np.linalg.det(vectors))
     units = vectors / edges[:, :, None]
     cosines = np.abs(np.einsum('nik,njk->nij', units, units) - np.eye(3)).max(axis=(1, 2))
+    shape = np.digitize(cosines, (NEARLY_CUBIC, TOLERABLE))
+    too_long = edges.max(axis=1) > longest + 1e-6
+    smallest = volumes[np.lexsort((volumes, too_long, shape))[0]]
+    symmetric = (volumes < SYMMETRY_BONUS * smallest + 1e-6) & _keeps_symmetry(candidates, rotations)
+    if any_shape:
+        thick = 1 / np.linalg.norm(np.linalg.inv(vectors), axis=1).max(axis=1) >= min_length - 1e-6
+        shape[symmetric & thick] = 0
+        too_long[symmetric & thick] = False
     order = np.lexsort(
         (
             -np.trace(candidates, axis1=1, axis2=2),
             np.abs(candidates).sum(axis=(1, 2)),
             np.round(_anisotropy(vectors, volumes), 6),
             np.round(volumes, 3),
-            edges.max(axis=1) > longest + 1e-6,
-            np.digitize(cosines, (NEARLY_CUBIC, TOLERABLE)),
+            ~symmetric,
+            too_long,
+            shape,
         )
     )
     best: Matrix = candidates[order[0]]
@@ -60,13 +88,26 @@ def nearly_cubic_matrix(cell: Any, min_length: float, max_length: float | None =
 def _candidates(cell: NDArray[np.float64], min_length: float, longest: float) -> Matrix:
     """Return integer matrices near cubes of several sizes, all edges long enough, shape (n, 3, 3)."""
     offsets = np.array(list(product((-1, 0, 1), repeat=9))).reshape(-1, 3, 3)
-    found = [_diagonal(cell, min_length)[None]]
+    smallest = np.diag(_diagonal(cell, min_length))
+    found = [np.array([np.diag(smallest + extra) for extra in product((0, 1, 2), repeat=3)])]
     for edge in np.linspace(min_length, longest, 5):
         matrices = np.round(edge * np.linalg.inv(cell)).astype(np.int64) + offsets
         matrices = matrices[np.round(np.linalg.det(matrices)) != 0]
         edges = np.linalg.norm(matrices @ cell, axis=2)
         found.append(matrices[(edges >= min_length - 1e-6).all(axis=1)])
     return np.unique(np.concatenate(found), axis=0)
+
+
+def _keeps_symmetry(matrices: Matrix, rotations: Matrix | None) -> NDArray[np.bool_]:
+    """Return for each supercell lattice whether every rotation maps it onto itself, shape (n,)."""
+    if rotations is None:
+        return np.zeros(len(matrices), dtype=bool)
+    inverses = np.linalg.inv(matrices)
+    result = np.ones(len(matrices), dtype=bool)
+    for rotation in rotations:
+        images = matrices @ rotation.T @ inverses
+        result &= np.abs(images - np.round(images)).max(axis=(1, 2)) < 1e-6
+    return result
 
 
 def _anisotropy(vectors: NDArray[np.float64], volumes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,11 +22,12 @@ from aiida_quantumespresso.common.types import ElectronicType
 from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
+from aiida_equitrain.calculations.functions.label import label_supercell_rows
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.common.validation import nearest, refuse_unknown, refuse_values
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.structures import check_elements, check_overlap, check_periodicity, check_size
-from aiida_equitrain.science.supercells import make_supercell, nearly_cubic_matrix
+from aiida_equitrain.science.supercells import make_supercell
 from aiida_equitrain.workflows.common import (
     code_problem,
     mpi_options,
@@ -198,8 +199,7 @@ def supercell_matrix(structure: StructureData, given: Any, rattle: Mapping[str, 
     """Return the matrix that is given, or the nearly cubic one."""
     if given is not None:
         return given.get_list() if isinstance(given, List) else given
-    matrix = nearly_cubic_matrix(structure.cell, rattle['min_length_angstrom'], rattle['max_length_angstrom'])
-    return matrix.tolist()
+    return label_supercell_rows(structure, rattle)
 
 
 def sample_structure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science import selection as choose
 from aiida_equitrain.science.frames import Frame, Frames
 from aiida_equitrain.science.rattle import rattled_structures
-from aiida_equitrain.science.supercells import make_supercell, nearly_cubic_matrix
+from aiida_equitrain.science.supercells import make_supercell, nearly_cubic_matrix, point_group
 
 #: Name of the link to the structure, or to the outputs, of the frame of that row.
 FRAME_LABEL = 'frame_{:03d}'
@@ -35,11 +36,17 @@ def trajectory_of(images: list[Atoms], **arrays: Any) -> TrajectoryData:
     return node
 
 
+def label_supercell_rows(structure: StructureData, rattle: Mapping[str, Any]) -> list[list[int]]:
+    """Return what :func:`find_supercell_matrix` stores."""
+    lengths = rattle['min_length_angstrom'], rattle['max_length_angstrom']
+    rows: list[list[int]] = nearly_cubic_matrix(structure.cell, *lengths, point_group(structure.get_ase())).tolist()
+    return rows
+
+
 @calcfunction
 def find_supercell_matrix(structure: StructureData, rattle: Dict) -> List:
     """Return the matrix of the nearly cubic supercell."""
-    matrix = nearly_cubic_matrix(structure.cell, rattle['min_length_angstrom'], rattle['max_length_angstrom'])
-    return List(matrix.tolist())
+    return List(label_supercell_rows(structure, rattle.get_dict()))
 
 
 @calcfunction
