@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -20,17 +21,32 @@ NEARLY_CUBIC, TOLERABLE = 0.1, 0.26
 SYMMETRY_BONUS = 1.5
 
 
-def point_group(atoms: Atoms, symprec: float = 1e-4) -> Matrix:
-    """Return the rotations of the crystal in units of its lattice vectors, shape (n, 3, 3)."""
-    found = spglib.get_symmetry((atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers), symprec=symprec)
-    return np.unique(found['rotations'], axis=0).astype(np.int64) if found else np.eye(3, dtype=np.int64)[None]
+@dataclass(frozen=True)
+class Symmetry:
+    """What the choice of a supercell has to know of a crystal.
+
+    :param rotations: of the point group, in units of the lattice vectors, shape (n, 3, 3).
+    :param orientation: turns the crystal so that its conventional axes lie as is the convention, shape (3, 3).
+    """
+
+    rotations: Matrix
+    orientation: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, atoms: Atoms, symprec: float = 1e-4) -> Symmetry:
+        """Find the symmetry of a crystal; only the identity where there is none to be found."""
+        cell = (atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers)
+        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
+        if found is None:
+            return cls(np.eye(3, dtype=np.int64)[None], np.eye(3))
+        return cls(np.unique(found.rotations, axis=0).astype(np.int64), np.array(found.std_rotation_matrix))
 
 
 def nearly_cubic_matrix(
     cell: Any,
     min_length: float,
     max_length: float | None = None,
-    rotations: Matrix | None = None,
+    symmetry: Symmetry | None = None,
     any_shape: bool = False,
 ) -> Matrix:
     """Return the matrix of the smallest nearly cubic supercell with every edge at least ``min_length``.
@@ -38,13 +54,13 @@ def nearly_cubic_matrix(
     For several edges of a target cube the matrix that fits it best is rounded to integers, and every entry is tried
     one up and one down as well. Of the cells whose edges are long enough those come first that have all angles within
     84 to 96 (or else 75 to 105) degrees, then those with no edge above ``max_length``; the choice is the smallest, and
-    the most cubic of these. With ``rotations``, a supercell lattice that all of them map onto itself goes first while
-    it is at most half as large again: it keeps the crystal's symmetry. The same cell always gives the same matrix.
+    the most cubic of these. With ``symmetry``, a supercell lattice that all rotations map onto itself goes first
+    while it is at most half as large again. The same cell always gives the same matrix.
 
     :param cell: lattice vectors in rows, Å, shape (3, 3).
     :param min_length: shortest edge, Å.
     :param max_length: longest edge where possible, Å; 1.5 times ``min_length`` by default.
-    :param rotations: of the crystal, see :func:`point_group`.
+    :param symmetry: of the crystal; also makes the choice independent of how the crystal is turned.
     :param any_shape: whether a supercell that keeps the symmetry need not be nearly cubic, if it is at least
         ``min_length`` thick in every direction; phonons want this (few displacements), training frames do not.
     :returns: integers, shape (3, 3): lattice vectors of the supercell, in rows, in units of the cell's.
@@ -56,6 +72,8 @@ def nearly_cubic_matrix(
     longest = 1.5 * min_length if max_length is None else max_length
     if longest < min_length:
         raise ValueError(f'the longest edge of a supercell ({longest} Å) is below the shortest ({min_length} Å)')
+    if symmetry is not None:
+        cell = cell @ symmetry.orientation.T
     candidates = _candidates(cell, min_length, longest)
     vectors = candidates @ cell
     edges = np.linalg.norm(vectors, axis=2)
@@ -65,7 +83,7 @@ def nearly_cubic_matrix(
     shape = np.digitize(cosines, (NEARLY_CUBIC, TOLERABLE))
     too_long = edges.max(axis=1) > longest + 1e-6
     smallest = volumes[np.lexsort((volumes, too_long, shape))[0]]
-    symmetric = (volumes < SYMMETRY_BONUS * smallest + 1e-6) & _keeps_symmetry(candidates, rotations)
+    symmetric = (volumes < SYMMETRY_BONUS * smallest + 1e-6) & _keeps_symmetry(candidates, symmetry)
     if any_shape:
         thick = 1 / np.linalg.norm(np.linalg.inv(vectors), axis=1).max(axis=1) >= min_length - 1e-6
         shape[symmetric & thick] = 0
@@ -98,13 +116,13 @@ def _candidates(cell: NDArray[np.float64], min_length: float, longest: float) ->
     return np.unique(np.concatenate(found), axis=0)
 
 
-def _keeps_symmetry(matrices: Matrix, rotations: Matrix | None) -> NDArray[np.bool_]:
+def _keeps_symmetry(matrices: Matrix, symmetry: Symmetry | None) -> NDArray[np.bool_]:
     """Return for each supercell lattice whether every rotation maps it onto itself, shape (n,)."""
-    if rotations is None:
+    if symmetry is None:
         return np.zeros(len(matrices), dtype=bool)
     inverses = np.linalg.inv(matrices)
     result = np.ones(len(matrices), dtype=bool)
-    for rotation in rotations:
+    for rotation in symmetry.rotations:
         images = matrices @ rotation.T @ inverses
         result &= np.abs(images - np.round(images)).max(axis=(1, 2)) < 1e-6
     return result

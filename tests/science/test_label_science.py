@@ -11,7 +11,7 @@ from aiida_equitrain.science.energy_shift import fit_energy_shift
 from aiida_equitrain.science.rattle import rattled_structures, strained_cell
 from aiida_equitrain.science.selection import select_frames, select_steps, split_random, split_roles
 from aiida_equitrain.science.structures import check_structure
-from aiida_equitrain.science.supercells import make_supercell, nearly_cubic_matrix, point_group
+from aiida_equitrain.science.supercells import Symmetry, make_supercell, nearly_cubic_matrix
 
 CELLS = {
     'fcc': bulk('Si').cell[:],
@@ -170,12 +170,19 @@ def test_good_structures_pass(atoms):
 def test_supercell_of_phonons_keeps_the_symmetry():
     """Wurtzite in a hexagonal supercell: thick enough, and mapped onto itself by every rotation of the crystal."""
     wurtzite = bulk('AlN', 'wurtzite', a=3.11, c=4.98)
-    rotations = point_group(wurtzite)
-    matrix = nearly_cubic_matrix(wurtzite.cell[:], 9.0, rotations=rotations, any_shape=True)
-    for rotation in rotations:
+    symmetry = Symmetry.of(wurtzite)
+    matrix = nearly_cubic_matrix(wurtzite.cell[:], 9.0, symmetry=symmetry, any_shape=True)
+    for rotation in symmetry.rotations:
         image = matrix @ rotation.T @ np.linalg.inv(matrix)
         assert np.allclose(image, np.round(image), atol=1e-8)
     assert (1 / np.linalg.norm(np.linalg.inv(matrix @ wurtzite.cell[:]), axis=0)).min() >= 9.0
     cubic = nearly_cubic_matrix(wurtzite.cell[:], 9.0)
     assert abs(np.linalg.det(matrix)) <= 1.5 * abs(np.linalg.det(cubic)) + 1e-6
     assert not np.array_equal(matrix, cubic)
+
+
+def test_supercell_does_not_depend_on_the_orientation():
+    turned = bulk('Si', a=5.474)
+    turned.rotate(37, (1, 2, 3), rotate_cell=True)
+    matrix = nearly_cubic_matrix(turned.cell[:], 10, 15, Symmetry.of(turned))
+    assert len(make_supercell(turned, matrix)) == 64

@@ -263,6 +263,7 @@ def gold() -> orm.StructureData:
 )
 def test_wrong_input(make_builder: Any, change: Any, sentence: str) -> None:
     builder = make_builder()
+    before = orm.QueryBuilder().append(orm.CalcJobNode).count()
 
     def change_and_run() -> None:
         change(builder)
@@ -270,7 +271,7 @@ def test_wrong_input(make_builder: Any, change: Any, sentence: str) -> None:
 
     with pytest.raises(ValueError, match=sentence):
         change_and_run()
-    assert orm.QueryBuilder().append(orm.CalcJobNode).count() == 0
+    assert orm.QueryBuilder().append(orm.CalcJobNode).count() == before
 
 
 def test_code_not_executable(make_builder: Any, make_code: Any, tmp_path: Any) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.evaluation import Setting, structure_symbols, with_defaults
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
-from aiida_equitrain.science.supercells import nearly_cubic_matrix, point_group
+from aiida_equitrain.science.supercells import Symmetry, nearly_cubic_matrix
 
 #: A q-point whose components are all this near to integers is Gamma.
 GAMMA_TOLERANCE = 1e-6
@@ -43,10 +43,8 @@ def choose_supercell(structure: orm.StructureData, settings: orm.Dict) -> orm.Li
 def supercell_rows(structure: orm.StructureData, settings: dict[str, Any]) -> list[list[int]]:
     """Return what :func:`choose_supercell` stores, for settings that may lack keys."""
     min_length = with_defaults(settings, PHONON_SETTINGS)['min_length_angstrom']
-    rotations = point_group(structure.get_ase())
-    rows: list[list[int]] = nearly_cubic_matrix(
-        structure.cell, min_length, rotations=rotations, any_shape=True
-    ).tolist()
+    symmetry = Symmetry.of(structure.get_ase())
+    rows: list[list[int]] = nearly_cubic_matrix(structure.cell, min_length, symmetry=symmetry, any_shape=True).tolist()
     return rows
 
 
