@@ -26,7 +26,7 @@ class Display:
         self.earlier: Progress | None = None
 
     #: Seconds between two looks: the database is shared with the work.
-    INTERVAL = 2.0
+    INTERVAL = 4.0
 
     @staticmethod
     def is_terminal(live: bool | None) -> bool:

@@ -26,6 +26,9 @@ from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
 SHARED = ('structure', 'foundation', 'potential', 'python_code', 'phonopy_code', 'supercell_matrix', 'max_concurrent')
 #: Outputs of the fine-tuning that are outputs of the whole.
 FINETUNE_OUTPUTS = ('potential', 'metrics', 'predictions', 'summary')
+#: With fewer DFT calculations at a time than this, the labels have them all and the phonons of DFT follow, beside the
+#: training: a share kept for phonons would lie idle for most of the labelling.
+SHARED_FROM = 4
 COMPARE_OUTPUTS = ('comparison', 'bands', 'thermal')
 
 
@@ -130,10 +133,10 @@ class MaterialWorkChain(EquitrainProtocolMixin, WorkChain):
         self.launch_phonons('foundation', self.inputs.foundation)
 
     def should_run_phonons_dft(self) -> bool:
-        """Return whether DFT phonons are wanted and may start: after the labels if only one job may run at a time."""
+        """Return whether DFT phonons are wanted and may start: after the labels if few jobs may run at a time."""
         if 'dft_phonons' not in self.inputs or 'phonons_dft' in self.ctx:
             return False
-        return self.inputs.max_concurrent.value > 1 or self.ctx.dataset is not None or 'label' in self.ctx
+        return self.inputs.max_concurrent.value >= SHARED_FROM or self.ctx.dataset is not None or 'label' in self.ctx
 
     def run_phonons_dft(self) -> None:
         """Start the phonons of DFT; nobody waits for them yet."""
@@ -244,7 +247,7 @@ class MaterialWorkChain(EquitrainProtocolMixin, WorkChain):
     def get_share(self, stage: str) -> int:
         """Return how many of the DFT calculations in flight are for ``label``, and how many for ``phonons``."""
         total: int = self.inputs.max_concurrent.value
-        if total == 1 or 'dft_phonons' not in self.inputs or 'dataset' in self.inputs:
+        if total < SHARED_FROM or 'dft_phonons' not in self.inputs or 'dataset' in self.inputs:
             return total
         return total // 2 if stage == 'phonons' else total - total // 2
 

@@ -88,7 +88,7 @@ def test_material_twice(
 
     data = write_report(first, tmp_path)
     summary = json.loads((tmp_path / 'summary.json').read_text())
-    assert summary['material'] == 'Si2'
+    assert summary['material'] == 'Si'
     assert summary['strategy'] == 'l2-tsp'
     assert summary['n_frames'] == 3
     assert summary['foundation_mae_thz'] == pytest.approx(comparison['candidates']['foundation']['phonon_mae_thz'])
