@@ -86,17 +86,18 @@ def test_material_twice(
     assert 'PwCalculation' not in fresh(third)
     assert fresh(third).count('TrainCalculation') == 1
 
-    data = write_report(first, tmp_path)
-    summary = json.loads((tmp_path / 'summary.json').read_text())
+    folder = tmp_path / 'report'  # the jobs run in `tmp_path`
+    data = write_report(first, folder)
+    summary = json.loads((folder / 'summary.json').read_text())
     assert summary['material'] == 'Si'
     assert summary['strategy'] == 'l2-tsp'
     assert summary['n_frames'] == 3
     assert summary['foundation_mae_thz'] == pytest.approx(comparison['candidates']['foundation']['phonon_mae_thz'])
-    assert {path.name for path in tmp_path.iterdir()} == {
+    assert {path.name for path in folder.iterdir()} == {
         'report.html', 'summary.json', 'bands.png', 'flow.png', 'learning.png', 'parity.png', 'thermal.png',
     }  # fmt: skip
     assert [stage['name'] for stage in data['stages']] == [
         'label', 'finetune', 'phonons_foundation', 'phonons_finetuned', 'phonons_dft', 'compare', 'all',
     ]  # fmt: skip
     assert data['stages'][-1]['jobs'] == len(jobs(first))
-    assert write_report(second, tmp_path)['stages'][-1]['reused'] == len(jobs(second))
+    assert write_report(second, folder)['stages'][-1]['reused'] == len(jobs(second))
