@@ -22,7 +22,7 @@ from sevenn.calculator import SevenNetCalculator
 
 TARGETS = [
     'dia-Si', 'dia-Ge', 'dia-C', 'zb-SiC', 'zb-GaAs', 'wz-AlN', 'rs-NaCl', 'rs-KCl', 'rs-MgO', 'rs-PbTe', 'rs-SnTe',
-    'rs-GeTe', 'rs-CaTe', 'rs-BaTe', 'pnma-SnSe', 'r3m-GeTe',
+    'rs-GeTe', 'rs-CaTe', 'rs-BaTe', 'pnma-SnSe', 'r3m-GeTe', 'r3m-SnTe',
 ]  # fmt: skip
 STIFF = {'C', 'Si', 'N', 'Mg', 'O', 'Al'}
 
@@ -54,14 +54,16 @@ def random_supercell(cell: Atoms, rng: np.random.Generator, max_atoms: int) -> A
     return cell.repeat(repeats)
 
 
-def disturb(cell: Atoms, rng: np.random.Generator) -> Atoms:
-    """Strain (volume within 7 %, shear within 2.5 %) and rattle; most amplitudes are small, as phonons need."""
-    strain = np.eye(3) * (1 + rng.uniform(-0.07, 0.07)) ** (1 / 3) if rng.random() < 0.7 else np.eye(3)
-    shear = rng.uniform(-0.025, 0.025, (3, 3)) if rng.random() < 0.6 else np.zeros((3, 3))
+def disturb(cell: Atoms, rng: np.random.Generator, *, near: bool) -> Atoms:
+    """Strain and rattle; ``near`` the minimum (as displaced supercells for phonons are) or further away from it."""
+    volume, shear, smallest, largest = (0.02, 0.005, 0.005, 0.04) if near else (0.06, 0.025, 0.02, 0.22)
+    if set(cell.get_chemical_symbols()) <= STIFF:
+        largest = min(largest, 0.12)
+    strain = np.eye(3) * (1 + rng.uniform(-volume, volume)) ** (1 / 3)
+    skew = rng.uniform(-shear, shear, (3, 3)) if rng.random() < 0.6 else np.zeros((3, 3))
     frame = cell.copy()
-    frame.set_cell(frame.cell @ (strain + (shear + shear.T) / 2), scale_atoms=True)
-    largest = 0.12 if set(frame.get_chemical_symbols()) <= STIFF else 0.22
-    amplitude = np.exp(rng.uniform(np.log(0.01), np.log(largest)))
+    frame.set_cell(frame.cell @ (strain + (skew + skew.T) / 2), scale_atoms=True)
+    amplitude = np.exp(rng.uniform(np.log(smallest), np.log(largest)))
     frame.positions += rng.normal(scale=amplitude, size=frame.positions.shape)
     return frame
 
@@ -75,7 +77,10 @@ def label(frame: Atoms, calculator: SevenNetCalculator, name: str) -> Atoms:
         'REF_stress': frame.get_stress(voigt=False),
         'crystal': name,
     }
-    labelled.arrays['REF_forces'] = frame.get_forces()
+    forces = frame.get_forces()
+    labelled.arrays['REF_forces'] = forces
+    # Phonons live on small forces: without a weight the large ones decide what is learnt.
+    labelled.info['config_forces_weight'] = 0.6 / (0.2 + float(np.sqrt((forces**2).mean())))
     return labelled
 
 
@@ -83,7 +88,8 @@ def draw(name: str, cell: Atoms, number: int, max_atoms: int, calculator, rng) -
     """Draw and label frames; those with forces beyond 12 eV/Angstrom teach nothing about phonons and are redrawn."""
     frames: list[Atoms] = []
     while len(frames) < number:
-        frame = label(disturb(random_supercell(cell, rng, max_atoms), rng), calculator, name)
+        near = rng.random() < 0.5
+        frame = label(disturb(random_supercell(cell, rng, max_atoms), rng, near=near), calculator, name)
         if np.abs(frame.arrays['REF_forces']).max() < 12.0:
             frames.append(frame)
     return frames
@@ -93,8 +99,8 @@ def main() -> None:
     """Write the four files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', type=Path)
-    parser.add_argument('--frames', type=int, default=28, help='training frames of a crystal')
-    parser.add_argument('--target-frames', type=int, default=64, help='training frames of the named crystals')
+    parser.add_argument('--frames', type=int, default=20, help='training frames of a crystal')
+    parser.add_argument('--target-frames', type=int, default=96, help='training frames of the named crystals')
     parser.add_argument('--max-atoms', type=int, default=20)
     parser.add_argument('--seed', type=int, default=20261123)
     args = parser.parse_args()

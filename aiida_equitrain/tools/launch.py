@@ -37,6 +37,8 @@ def daemon_problem() -> str | None:
 def run_here(builder: Any, watch: Callable[[orm.ProcessNode], None], interval: float) -> orm.ProcessNode:
     """Run a job in this process, and call ``watch`` with its node every ``interval`` seconds."""
     manager = get_manager()
+    # The earlier runner is closed before another is made: two would share one event loop, closed with the first.
+    manager.reset_runner()
     # The broker of the embedded kind runs only with the daemon, and nothing here needs one.
     manager.set_runner(manager.create_runner(communicator=None))
     runner = manager.get_runner()

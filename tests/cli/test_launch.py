@@ -105,6 +105,21 @@ def test_sentences(invoke: Any, silicon: Any, tmp_path: Path) -> None:
     assert not isinstance(result.exception, ValueError)
 
 
+def test_run_here_twice(aiida_profile: Any, aiida_code_installed: Any) -> None:
+    """A job runs in this process whatever ran in it before, and is watched to its end."""
+    bash = aiida_code_installed(
+        label='bash', filepath_executable='/bin/bash', default_calc_job_plugin='core.arithmetic.add'
+    )
+    for total in (3, 4):
+        builder = bash.get_builder()
+        builder.x, builder.y = orm.Int(total - 1), orm.Int(1)
+        seen: list[Any] = []
+        node = launch.run_here(builder, seen.append, 0.1)
+        assert node.is_finished_ok
+        assert node.outputs.sum.value == total
+        assert {each.pk for each in seen} == {node.pk}
+
+
 @pytest.mark.real
 def test_finetune_here(invoke: Any, starter: Any, tiny_dataset: Any, python_code: Any, tmp_path: Path) -> None:
     """Without a daemon the job runs in this process, shows its stages, and the report is written."""
