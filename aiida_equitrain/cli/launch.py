@@ -148,21 +148,16 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
 
     def build() -> Any:
         from aiida_equitrain.tools import launch
-        from aiida_equitrain.workflows.material_builder import agree_about_mpi
         from aiida_equitrain.workflows.phonons import PhononsWorkChain
 
-        dft_codes = codes(chosen, 'pw') if dft else {}
         source = (
-            {**dft_codes, **dft_inputs(chosen)}
+            {**codes(chosen, 'pw'), **dft_inputs(chosen)}
             if dft
             else {'potential': launch.load_potential(chosen['foundation']), **codes(chosen, 'python')}
         )
-        builder = PhononsWorkChain.get_builder_from_protocol(
+        return PhononsWorkChain.get_builder_from_protocol(
             launch.load_structure(structure), **codes(chosen, 'phonopy'), **source, **common(chosen)
         )
-        if dft:
-            agree_about_mpi(builder, dft_codes['pw_code'])
-        return builder
 
     go(build, submit)
 

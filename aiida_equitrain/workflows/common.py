@@ -33,12 +33,22 @@ def code_problem(code: AbstractCode | None, port: str) -> str | None:
     return None
 
 
-def mpi_options(code: AbstractCode) -> dict[str, Any]:
+def mpi_options(code: AbstractCode, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return ``metadata.options`` that agree with whether a code says that it runs with or without MPI.
 
     The protocols of aiida-quantumespresso ask for MPI, and a job of a code that says the contrary would except.
+
+    :param options: what else is asked for; where it contradicts the code, the code is believed.
     """
-    return {} if code.with_mpi is None else {'withmpi': bool(code.with_mpi)}
+    return {**(options or {}), **({} if code.with_mpi is None else {'withmpi': bool(code.with_mpi)})}
+
+
+def serial_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``metadata.options`` of a job that is one process, whatever is asked for jobs of pw.x beside it.
+
+    A builder does not fill in the ``resources`` that a port has by default once other options are given.
+    """
+    return {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, **options, 'withmpi': False}
 
 
 def pseudo_problem(symbols: Iterable[str], pseudos: Mapping[str, Any] | None, port: str) -> str | None:

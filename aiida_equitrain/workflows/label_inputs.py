@@ -255,7 +255,7 @@ def pw_builder(
         protocol=PW_PROTOCOL.get(protocol, protocol),
         overrides=base,
         electronic_type=ElectronicType(electronic_type),
-        options={**mpi_options(code), **(options or {})},
+        options=mpi_options(code, options),
     )
     builder.pw.pop('structure', None)
     return builder

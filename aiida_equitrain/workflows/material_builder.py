@@ -8,7 +8,7 @@ from aiida import orm
 
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.common import mpi_options
+from aiida_equitrain.workflows.common import serial_options
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.label import LabelWorkChain
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
@@ -97,22 +97,14 @@ def build(
         stage = PhononsWorkChain.get_builder_from_protocol(
             structure, phonopy_code, overrides=inputs['dft_phonons'], **quantum, **common
         )
-        agree_about_mpi(stage, pw_code)
         _fill(builder, process, 'dft_phonons', stage)
     else:
         _unset(builder, 'dft_phonons')
     builder.compare.settings = orm.Dict(inputs['compare']['settings'])  # type: ignore[no-untyped-call]
     chosen = {**inputs['compare'].get('metadata', {}).get('options', {}), **(options or {})}
     if chosen:
-        builder.compare.metadata.options = {**chosen, 'withmpi': False}
+        builder.compare.metadata.options = serial_options(chosen)
     return builder
-
-
-def agree_about_mpi(stage: Any, pw_code: Any) -> None:
-    """Let the DFT of a builder of phonons run with or without MPI as the code says, where the code says it."""
-    for pw in (stage.pw.pw, stage.relax.base_relax.pw):
-        if 'code' in pw:
-            pw.metadata.options = {**dict(pw.metadata.options), **mpi_options(pw_code)}
 
 
 def _fill(builder: Any, process: Any, namespace: str, stage: Any) -> None:

@@ -10,6 +10,7 @@ from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
+from aiida_equitrain.workflows.common import mpi_options, serial_options
 from aiida_equitrain.workflows.label_inputs import recommended_cutoffs
 
 
@@ -20,7 +21,7 @@ def fill_potential_builder(builder: Any, inputs: dict[str, Any], options: dict[s
         namespace.settings = orm.Dict(inputs.get(name, {}).get('settings', {}))  # type: ignore[no-untyped-call]
         chosen = recursive_merge(inputs.get(name, {}).get('metadata', {}).get('options', {}), options or {})
         if chosen:
-            namespace.metadata.options = {**chosen, 'withmpi': False}
+            namespace.metadata.options = serial_options(chosen)
 
 
 def fill_dft_builder(
@@ -45,7 +46,7 @@ def fill_dft_builder(
     common = {'pseudo_family': pseudo_family, 'pw': {'parameters': {'SYSTEM': cutoffs}}}
     # `paper` is ours; the other names are those of aiida-quantumespresso.
     qe_protocol = 'stringent' if protocol == 'paper' else protocol
-    kinds = {'electronic_type': ElectronicType(electronic_type), 'options': options}
+    kinds = {'electronic_type': ElectronicType(electronic_type), 'options': mpi_options(pw_code, options)}
 
     supercells = recursive_merge(common, pw)
     base = PwBaseWorkChain.get_builder_from_protocol(pw_code, structure, qe_protocol, overrides=supercells, **kinds)

@@ -25,6 +25,7 @@ from aiida_equitrain.calculations.functions import phonons as functions
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows import phonon_checks as checks
+from aiida_equitrain.workflows.common import serial_options
 from aiida_equitrain.workflows.phonon_builder import fill_dft_builder, fill_potential_builder
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
 
@@ -189,7 +190,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, WorkChain):
         if matrix is not None:
             builder.supercell_matrix = matrix if isinstance(matrix, orm.List) else orm.List(np.array(matrix).tolist())
         if options:
-            builder.phonopy.metadata.options = {**options, 'withmpi': False}
+            builder.phonopy.metadata.options = serial_options(options)
         if potential is not None:
             builder.potential, builder.python_code = potential, python_code
             fill_potential_builder(builder, inputs, options)

@@ -65,6 +65,18 @@ def test_builder(make_builder: Any) -> None:
     assert settings[0] == settings[1]
 
 
+def test_builder_options(make_builder: Any) -> None:
+    """Options without resources reach every job; none asks for MPI of a code that is serial."""
+    inputs = plain(make_builder(options={'max_wallclock_seconds': 600})._inputs(prune=True))
+    phonons, dft = inputs['phonons'], inputs['dft_phonons']
+    serial = [phonons['potential_relax'], phonons['potential_forces'], phonons['phonopy'], inputs['compare']]
+    quantum = [inputs['label']['pw']['pw'], dft['pw']['pw'], dft['relax']['base_relax']['pw']]
+    for job in (*serial, *quantum, inputs['finetune']['train'], dft['phonopy']):
+        options = job['metadata']['options']
+        assert (options['max_wallclock_seconds'], options['withmpi']) == (600, False)
+        assert options['resources']['num_machines'] == 1
+
+
 def test_builder_choices(make_builder: Any, tiny_dataset: Any) -> None:
     """Given frames replace the labelling; without DFT no pw.x is needed; seed, strategy, overrides arrive."""
     builder = make_builder(

@@ -187,6 +187,17 @@ def test_builder_of_dft(make_dft_builder: Any, make_builder: Any, pw_code: Any, 
     assert values['settings']['min_length_angstrom'] == 10.0
 
 
+@pytest.mark.parametrize('options', [None, {'max_wallclock_seconds': 600}, {'withmpi': True}])
+def test_serial_dft(make_dft_builder: Any, options: dict[str, Any] | None) -> None:
+    """A code that says that it is serial is believed, for the unit cell and the supercells, whatever else is asked."""
+    values = flatten(make_dft_builder(options=options))
+    for name in ('pw.pw', 'relax.base_relax.pw'):
+        assert values[f'{name}.metadata.options.withmpi'] is False
+        assert values[f'{name}.metadata.options.resources.num_machines'] == 1
+        if options and 'max_wallclock_seconds' in options:
+            assert values[f'{name}.metadata.options.max_wallclock_seconds'] == 600
+
+
 def test_overrides_are_refused(make_builder: Any) -> None:
     with pytest.raises(ValueError, match='min_length_angstrom'):
         make_builder(overrides={'settings': {'min_length_angstroms': 9.0}})
