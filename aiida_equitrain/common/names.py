@@ -35,3 +35,7 @@ class Family(str, Enum):
 
 #: Name of the package under which modules of ours are staged in a job's folder (see ``calculations.staging``).
 JOB_PACKAGE = 'equitrain_job'
+
+#: Strategies whose result is stored as an adapter to the foundation: the changed entries and nothing else. The others
+#: change every weight, or the architecture, and their result is stored as a full model.
+ADAPTER_STRATEGIES = ('l2-tsp', 'l2-sp', 'lora', 'freeze')

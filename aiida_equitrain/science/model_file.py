@@ -73,6 +73,27 @@ def read_model_file(file: str | Path | IO[bytes]) -> ModelInfo:
         raise ValueError(f'the model file cannot be read: {exception}') from exception
 
 
+def read_tensor_shapes(file: str | Path | IO[bytes]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a model's parameters and buffers by their names in its state; nothing of the file is run.
+
+    Buffers of compiled parts, which the file holds as code, are not among them.
+
+    :raises ValueError: with a sentence, if the file is no PyTorch model.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            root, _ = _load(archive)
+    except (zipfile.BadZipFile, OSError) as exception:
+        raise ValueError(f'the file is no PyTorch model: {_REMEDY}') from exception
+    return {
+        f'{prefix}{name}': value.shape
+        for prefix, module in _modules(root)
+        for kind in ('_parameters', '_buffers')
+        for name, value in _attribute(module, kind).items()
+        if isinstance(value, _Tensor)
+    }
+
+
 @dataclass(frozen=True)
 class _Tensor:
     """A tensor that has not been read: where it lies in the archive."""
@@ -246,11 +267,17 @@ def _attribute(module: Any, name: str) -> dict[str, Any]:
 
 def _parameters(root: Any) -> Iterator[_Tensor]:
     """Yield the parameters of a module and of all modules in it."""
-    seen, todo = set(), [root]
+    for _, module in _modules(root):
+        yield from (value for value in _attribute(module, '_parameters').values() if isinstance(value, _Tensor))
+
+
+def _modules(root: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a module and all modules in it, each once, with the prefix of the names of its tensors."""
+    seen, todo = set(), [('', root)]
     while todo:
-        module = todo.pop()
+        prefix, module = todo.pop()
         if id(module) in seen:
             continue
         seen.add(id(module))
-        yield from (value for value in _attribute(module, '_parameters').values() if isinstance(value, _Tensor))
-        todo.extend(_attribute(module, '_modules').values())
+        yield prefix, module
+        todo.extend((f'{prefix}{name}.', child) for name, child in _attribute(module, '_modules').items())

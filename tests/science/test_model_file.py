@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aiida_equitrain.science.model_file import read_model_file
+from aiida_equitrain.science.model_file import read_model_file, read_tensor_shapes
 
 
 class Hostile:
@@ -159,3 +159,13 @@ def test_truncated_model(mace, tmp_path):
     (tmp_path / 'cut.model').write_bytes(mace[1].read_bytes()[:-2000])
     with pytest.raises(ValueError, match='model'):
         read_model_file(tmp_path / 'cut.model')
+
+
+def test_tensor_shapes_agree_with_torch(mace):
+    model, path = mace
+    shapes = read_tensor_shapes(path)
+    expected = {name: tuple(values.shape) for name, values in model.named_parameters()}
+    assert expected.items() <= shapes.items()
+    assert shapes['atomic_numbers'] == (3,)
+    with pytest.raises(ValueError, match='no PyTorch model'):
+        read_tensor_shapes(io.BytesIO(b'no zip'))
