@@ -13,12 +13,16 @@ from pathlib import Path
 
 import mace.modules
 import numpy as np
+import phonopy
 import torch
 from ase import Atoms
 from ase.io import read
 from mace.calculators import MACECalculator
+from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_equitrain.science.frames import Frames
+from aiida_equitrain.science.phonon_metrics import compare_phonons
+from aiida_equitrain.science.phonopy_io import make_force_constants
 
 #: What fine-tuning a model of this size takes, found with ``benchmarks/phonon_accuracy.py --hyperparameters``.
 FINETUNE = Path(__file__).with_name('finetune.json')
@@ -39,6 +43,27 @@ def errors(frames: list[Atoms], calculator: MACECalculator) -> dict[str, float]:
         'force_mae_mev_per_angstrom': round(1e3 * float(np.mean(np.concatenate(forces))), 2),
         'stress_mae_gpa': round(160.21766 * float(np.mean(np.concatenate(stress))), 3),
     }
+
+
+def phonon_errors(folder: Path, calculator: MACECalculator) -> dict[str, float]:
+    """Mean over the Brillouin zone of the error against the teacher's phonons (THz), by crystal."""
+    rows = {}
+    for path in sorted(folder.glob('*.yaml')):
+        reference = phonopy.load(path, produce_fc=False, log_level=0)
+        make_force_constants(reference, reference.dataset, acoustic_sum_rule=True)
+        candidate = phonopy.load(path, produce_fc=False, log_level=0)
+        pristine = forces_of(calculator, candidate.supercell)
+        candidate.forces = [forces_of(calculator, cell) - pristine for cell in candidate.supercells_with_displacements]
+        make_force_constants(candidate, candidate.dataset, acoustic_sum_rule=True)
+        compared = compare_phonons(candidate, reference, mesh=(12, 12, 12))
+        rows[path.stem] = round(compared['candidate']['phonon_mae_thz'], 3)
+    return rows
+
+
+def forces_of(calculator: MACECalculator, cell: PhonopyAtoms) -> np.ndarray:
+    """Return the forces of the potential on a supercell of phonopy, eV/Angstrom."""
+    atoms = Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
+    return np.array(calculator.get_forces(atoms), dtype=float)
 
 
 def by_crystal(frames: list[Atoms]) -> dict[str, list[Atoms]]:
@@ -101,6 +126,7 @@ def main() -> None:
                 name: errors(group, calculator)['force_mae_mev_per_angstrom']
                 for name, group in by_crystal(test).items()
             },
+            'phonon_mae_thz_against_teacher': phonon_errors(args.labels / 'phonons', calculator),
         },
     }
     (folder / 'starter.json').write_text(json.dumps(card, indent=2) + '\n')
