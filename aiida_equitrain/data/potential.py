@@ -1,34 +1,40 @@
-"""A machine-learning potential: one model file, and what it says about itself."""
+"""A machine-learning potential: one model file, or what training changed in one, and what it says about itself."""
 
 from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from aiida.common.exceptions import ValidationError
-from aiida.orm import SinglefileData
+from aiida.common.exceptions import NotExistent, ValidationError
+from aiida.orm import QueryBuilder, SinglefileData
 
-from aiida_equitrain.common.validation import enumerate_names
-from aiida_equitrain.science.model_file import ModelInfo, read_model_file
+from aiida_equitrain.data.potential_file import ADAPTER, FULL, describe_adapter, describe_model, read_bytes
+from aiida_equitrain.drivers.potential_loader import load_calculator, load_model
+from aiida_equitrain.science.adapter import read_adapter
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
 
 class PotentialData(SinglefileData):
-    """One model file with its SHA-256, architecture, elements, cutoff, number type and heads.
+    """A potential with its SHA-256, architecture, elements, cutoff, number type and heads.
+
+    Of the kind ``full`` it is a model file. Of the kind ``adapter`` it is the entries that training changed, and a
+    reference to the potential that they belong to, :attr:`foundation`: the same potential in fewer bytes
+    (:mod:`aiida_equitrain.science.adapter`). Whoever uses a potential sees no difference.
 
     The model is a pickle, and loading a pickle runs code. This node never does so: the metadata are read by
     :func:`~aiida_equitrain.science.model_file.read_model_file`, and only the jobs that need the model load it. Only
-    :meth:`get_calculator`, meant for a person's own shell, loads it here.
+    :meth:`get_calculator` and :meth:`write_model`, meant for a person's own shell, load it here.
     """
 
-    FILENAME = 'potential.model'
+    FILENAME, ADAPTER_FILENAME = 'potential.model', 'adapter.safetensors'
     #: Where the file came from and what is said about it change no result: nodes with the same file are equal.
-    _hash_ignored_attributes = ('origin', 'card')
+    _hash_ignored_attributes = ('origin', 'card', 'foundation_uuid')
 
     def __init__(
         self,
@@ -39,7 +45,7 @@ class PotentialData(SinglefileData):
         origin: str = '',
         **kwargs: Any,
     ) -> None:
-        """Store a model file and read its metadata.
+        """Store a model file and read its metadata; :meth:`from_adapter` stores an adapter.
 
         :param file: the model: path (absolute or relative), stream of bytes, or bytes.
         :param card: what is to be known about the model, see the documentation (``name``, ``description``,
@@ -51,37 +57,90 @@ class PotentialData(SinglefileData):
         super().__init__(**kwargs)
         if file is None:
             return
-        content = _read(file)
-        info = read_model_file(io.BytesIO(content))
-        head = _choose_head(info, head)
-        self.set_file(io.BytesIO(content), filename=self.FILENAME)
-        attributes = {**vars(info), 'head': head, 'n_bytes': len(content), 'sha256': sha256(content).hexdigest()}
-        self.base.attributes.set_many({**attributes, 'origin': origin, 'card': dict(card or {})})
+        content = read_bytes(file)
+        self._fill(content, self.FILENAME, {**describe_model(content, head), 'origin': origin, 'card': card or {}})
+
+    @classmethod
+    def from_adapter(
+        cls,
+        file: str | Path | IO[bytes] | bytes,
+        *,
+        foundation: PotentialData,
+        card: dict[str, Any] | None = None,
+        origin: str = '',
+    ) -> PotentialData:
+        """Return a potential of the kind ``adapter``.
+
+        :param file: what :func:`~aiida_equitrain.science.adapter.make_adapter` wrote: path, stream of bytes, or bytes.
+        :param foundation: the potential that it was trained from. If that is an adapter itself, the file has to be
+            relative to the full model below it.
+        :raises ValueError: with a sentence, if the file is no adapter, or belongs to another model.
+        :raises NotExistent: if ``foundation`` is an adapter whose own foundation is not in the profile.
+        """
+        content, root = read_bytes(file), foundation.foundation or foundation
+        origins = {'foundation_uuid': root.uuid, 'origin': origin, 'card': card or {}}
+        node = cls()
+        node._fill(content, cls.ADAPTER_FILENAME, {**describe_adapter(content, root), **origins})
+        return node
+
+    def _fill(self, content: bytes, filename: str, attributes: dict[str, Any]) -> None:
+        self.set_file(io.BytesIO(content), filename=filename)
+        self.base.attributes.set_many(attributes)
 
     def _validate(self) -> bool:
-        """Check that the stored file is the model that the attributes describe.
+        """Check that the stored file is the potential that the attributes describe.
 
         :raises ValidationError: with a sentence.
         """
-        if self.FILENAME not in self.base.repository.list_object_names():
+        if self.kind not in (FULL, ADAPTER):
+            raise ValidationError(f'`kind` of the potential is `{self.kind}`; it must be {FULL} or {ADAPTER}')
+        filename = self.FILENAME if self.kind == FULL else self.ADAPTER_FILENAME
+        if filename not in self.base.repository.list_object_names():
             raise ValidationError('the potential has no model file: give it as `file`')
         super()._validate()  # type: ignore[no-untyped-call]
-        content = self.base.repository.get_object_content(self.FILENAME, mode='rb')
+        content = self.base.repository.get_object_content(filename, mode='rb')
         if sha256(content).hexdigest() != self.base.attributes.get('sha256', None):
             raise ValidationError('the SHA-256 of the potential is not that of its file: create the node anew')
         try:
-            info = read_model_file(io.BytesIO(content))
-            _choose_head(info, self.head)
-        except ValueError as exception:
+            root = self.foundation
+            expected = describe_model(content, self.head) if root is None else describe_adapter(content, root)
+        except (ValueError, NotExistent) as exception:
             raise ValidationError(str(exception)) from exception
-        for name, value in vars(info).items():
+        for name, value in expected.items():
             if self.base.attributes.get(name, None) != value:
                 raise ValidationError(f'`{name}` of the potential differs from its file, which says {value!r}')
         return True
 
     @property
+    def kind(self) -> str:
+        """Whether the file is the ``full`` model or an ``adapter`` to one."""
+        return str(self.base.attributes.get('kind', FULL))
+
+    @property
+    def foundation(self) -> PotentialData | None:
+        """The full model that an adapter belongs to; ``None`` for a full model.
+
+        :raises NotExistent: if it is not in the profile, with the remedy.
+        """
+        if self.kind == FULL:
+            return None
+        digest = self.base.attributes.get('foundation_sha256', None)
+        filters = {'attributes.sha256': digest}
+        query = (
+            QueryBuilder(backend=self.backend).append(PotentialData, filters=filters).order_by({PotentialData: 'id'})
+        )
+        found: list[PotentialData] = query.all(flat=True)
+        uuid = self.base.attributes.get('foundation_uuid', None)
+        for node in sorted(found, key=lambda node: node.uuid != uuid):
+            return node
+        raise NotExistent(
+            f'the potential is an adapter to the model with the SHA-256 {digest}, which is not in this profile: store '
+            'that model file as a `PotentialData` (or import the archive that holds it)'
+        )
+
+    @property
     def sha256(self) -> str:
-        """SHA-256 of the model file."""
+        """SHA-256 of the file."""
         return str(self.base.attributes.get('sha256'))
 
     @property
@@ -127,7 +186,7 @@ class PotentialData(SinglefileData):
 
     @property
     def n_bytes(self) -> int:
-        """Size of the model file."""
+        """Size of the file."""
         return int(self.base.attributes.get('n_bytes'))
 
     @property
@@ -151,40 +210,35 @@ class PotentialData(SinglefileData):
         :param dtype: ``float64`` or ``float32``.
         :raises ImportError: if MACE is not installed in this Python.
         """
-        from aiida_equitrain.drivers.potential_loader import load_calculator
-
         if self.card.get('starter'):
             warnings.warn(
                 'this is the starter potential for trying things out, not MACE-MP: see its model card', stacklevel=2
             )
-        with self.as_path() as path:
-            calculator: Calculator = load_calculator(path, self.family, self.head, device=device, dtype=dtype)
+        calculator: Calculator = self._load(load_calculator, device, dtype)
         return calculator
 
+    def write_model(self, path: str | Path) -> None:
+        """Write the full model as a file that MACE loads; for an adapter **this runs the code in its foundation**.
 
-def _read(file: str | Path | IO[bytes] | bytes) -> bytes:
-    """Return the bytes of a path, stream or bytes.
+        :param path: the new file.
+        :raises FileExistsError: if there is such a file.
+        :raises ImportError: if the potential is an adapter, and torch or MACE is not installed in this Python.
+        """
+        if self.kind == FULL:
+            with Path(path).open('xb') as file:
+                file.write(self.base.repository.get_object_content(self.FILENAME, mode='rb'))
+            return
+        model = self._load(load_model, 'cpu', self.dtype)
+        import torch
 
-    :raises ValueError: if they cannot be read.
-    """
-    if isinstance(file, bytes):
-        return file
-    try:
-        content = Path(file).read_bytes() if isinstance(file, str | Path) else file.read()
-    except OSError as exception:
-        raise ValueError(f'the model file cannot be read: {exception}') from exception
-    if not isinstance(content, bytes):
-        raise ValueError('the model file has to be opened in binary mode')
-    return content
+        with Path(path).open('xb') as file:
+            torch.save(model, file)
 
-
-def _choose_head(info: ModelInfo, head: str | None) -> str | None:
-    """Return the head to use: the one asked for, or else the only one.
-
-    :raises ValueError: if there is no such head, or none was named and there are several.
-    """
-    if head is None and len(info.heads) > 1:
-        raise ValueError(f'the model has the heads {enumerate_names(info.heads)}: choose one as `head`')
-    if head is not None and head not in info.heads:
-        raise ValueError(f'the model has no head `{head}`; it has {enumerate_names(info.heads) or "none"}')
-    return head or (info.heads[0] if info.heads else None)
+    def _load(self, loader: Callable[..., Any], device: str, dtype: str) -> Any:
+        """Call a function of the potential loader with the files of this potential."""
+        root = self.foundation
+        adapter: Any = False
+        if root is not None:
+            adapter = read_adapter(self.base.repository.get_object_content(self.ADAPTER_FILENAME, mode='rb'))
+        with (root or self).as_path() as path:
+            return loader(path, self.family, self.head, device=device, dtype=dtype, adapter=adapter)

@@ -2,10 +2,14 @@
 
 A model file is a pickle, so loading it runs what is in it. That happens here, in the job that needs the model, and
 nowhere else. Families differ only in this file.
+
+A fine-tuned potential may come as an adapter (``science.adapter``) to its foundation: the file beside the model, with
+the same name and the suffix ``.safetensors``. It is applied here.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,17 @@ else:  # in a job's folder, where the helpers lie beside the driver
     from job_io import DriverFailure, is_out_of_memory  # type: ignore[no-redef,unused-ignore]
 
 DTYPES = ('float32', 'float64')
+#: Suffix of an adapter beside the model that it belongs to.
+ADAPTER_SUFFIX = '.safetensors'
 
 
 def load_calculator(
-    path: str | Path, family: str = 'mace', head: str | None = None, device: str = 'cpu', dtype: str = 'float64'
+    path: str | Path,
+    family: str = 'mace',
+    head: str | None = None,
+    device: str = 'cpu',
+    dtype: str = 'float64',
+    adapter: Any = None,
 ) -> Any:
     """Return an ASE calculator for a model file.
 
@@ -27,16 +38,22 @@ def load_calculator(
     :param head: head of a multi-head model; ``None`` for a model with one head.
     :param device: ``cpu`` or ``cuda`` (or ``cuda:1``, ...).
     :param dtype: ``float32`` or ``float64``; the model is converted.
+    :param adapter: the ``Adapter`` to apply; ``None`` for one that lies beside the model, ``False`` for none.
     :raises DriverFailure: ``cuda_missing``, ``bad_potential`` or ``bad_input``.
     """
-    model = load_model(path, family, head, device, dtype)
+    model = load_model(path, family, head, device, dtype, adapter)
     from mace.calculators import MACECalculator
 
     return MACECalculator(models=model, device=device, default_dtype=dtype, head=_heads(model)[0])
 
 
 def load_model(
-    path: str | Path, family: str = 'mace', head: str | None = None, device: str = 'cpu', dtype: str = 'float64'
+    path: str | Path,
+    family: str = 'mace',
+    head: str | None = None,
+    device: str = 'cpu',
+    dtype: str = 'float64',
+    adapter: Any = None,
 ) -> Any:
     """Return the torch module of a model file, with one head, on ``device`` and in ``dtype``; parameters as above."""
     if family != 'mace':
@@ -44,11 +61,14 @@ def load_model(
     if dtype not in DTYPES:
         raise DriverFailure('bad_input', f'`dtype` is `{dtype}`; it must be one of {", ".join(DTYPES)}')
     check_device(device)
+    adapter = find_adapter(path) if adapter is None else adapter
     # mace before e3nn: mace patches torch's loading of e3nn's constants.
     import mace  # noqa: F401
     import torch
 
-    torch.set_default_dtype(getattr(torch, dtype))
+    # An adapter holds numbers in the precision of its training: the foundation is brought there first, as it was then.
+    first = getattr(torch, adapter.dtype if adapter else dtype)
+    torch.set_default_dtype(first)
     try:
         model = torch.load(path, map_location=device, weights_only=False)
     except Exception as error:
@@ -58,7 +78,47 @@ def load_model(
         raise DriverFailure('bad_potential', message) from error
     if not hasattr(model, 'atomic_numbers') or not hasattr(model, 'r_max'):
         raise DriverFailure('bad_potential', f'the file holds a {type(model).__name__}, which is no MACE model')
-    return _one_head(model, head).to(device=device, dtype=getattr(torch, dtype))
+    model = _one_head(model, adapter.head if adapter else head).to(device=device, dtype=first)
+    if adapter:
+        _apply(adapter, model, path)
+    torch.set_default_dtype(getattr(torch, dtype))
+    return model.to(dtype=getattr(torch, dtype))
+
+
+def find_adapter(path: str | Path) -> Any:
+    """Return the adapter that lies beside a model in a job's folder, or ``None``.
+
+    :raises DriverFailure: ``bad_potential`` if it is damaged.
+    """
+    file = Path(path).with_suffix(ADAPTER_SUFFIX)
+    if not file.is_file():
+        return None
+    from equitrain_job.science.adapter import read_adapter
+
+    try:
+        return read_adapter(file.read_bytes())
+    except ValueError as error:
+        raise DriverFailure('bad_potential', str(error)) from error
+
+
+def _apply(adapter: Any, model: Any, path: str | Path) -> None:
+    """Give the model the trained values, in place.
+
+    :raises DriverFailure: ``bad_potential`` if the adapter belongs to another model.
+    """
+    import torch
+
+    found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    if found != adapter.foundation_sha256:
+        message = f'the adapter belongs to the model with the SHA-256 {adapter.foundation_sha256}, this one has {found}'
+        raise DriverFailure('bad_potential', message)
+    state = model.state_dict()
+    try:
+        changed = adapter.apply({name: state[name].cpu().numpy() for name in adapter.changes if name in state})
+    except ValueError as error:
+        raise DriverFailure('bad_potential', str(error)) from error
+    for name, values in changed.items():
+        state[name].copy_(torch.from_numpy(values))
 
 
 def check_device(device: str) -> None:
@@ -84,10 +144,11 @@ def check_device(device: str) -> None:
 
 
 def set_threads(threads: int) -> None:
-    """Let torch use ``threads`` threads."""
+    """Let torch use ``threads`` threads; 0: as many as it likes."""
     import torch
 
-    torch.set_num_threads(int(threads))
+    if threads:
+        torch.set_num_threads(int(threads))
 
 
 def _heads(model: Any) -> list[str]:
