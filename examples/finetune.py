@@ -4,11 +4,7 @@ PK is that of a `DatasetData`, such as the output `dataset` of `examples/label.p
 """
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from _start import start
 from aiida.orm import QueryBuilder
 
 from aiida_equitrain.data.dataset import DatasetData
@@ -33,4 +29,4 @@ builder = FinetuneWorkChain.get_builder_from_protocol(
     forgetting_dataset=launch.forgetting_dataset(),
     protocol='fast',
 )
-start(builder)
+launch.start(builder, submit='--submit' in sys.argv)

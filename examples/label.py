@@ -1,11 +1,6 @@
 """Label rattled frames of silicon with DFT: `verdi -p equitrain run examples/label.py [--submit]`."""
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from _start import start
 
 from aiida_equitrain.tools import defaults, launch, resources
 from aiida_equitrain.workflows.label import LabelWorkChain
@@ -18,4 +13,4 @@ builder = LabelWorkChain.get_builder_from_protocol(
     pseudo_family=defaults.default_family().label,
     protocol='fast',
 )
-start(builder)
+launch.start(builder, submit='--submit' in sys.argv)

@@ -6,10 +6,6 @@ Ends with the page of results in `silicon-report/`.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from _start import start
-
 from aiida_equitrain.tools import defaults, launch, resources
 from aiida_equitrain.tools.report.write import write_report
 from aiida_equitrain.workflows.material import MaterialWorkChain
@@ -26,7 +22,7 @@ builder = MaterialWorkChain.get_builder_from_protocol(
     dft=True,
     protocol='fast',
 )
-node = start(builder)
+node = launch.start(builder, submit='--submit' in sys.argv)
 if node.is_terminated:
     write_report(node, Path('silicon-report'))
     print('The page of results: silicon-report/report.html')

@@ -1,11 +1,6 @@
 """Phonons of silicon with the foundation potential: `verdi -p equitrain run examples/phonons.py [--submit]`."""
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from _start import start
 
 from aiida_equitrain.tools import defaults, launch, resources
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
@@ -17,4 +12,4 @@ builder = PhononsWorkChain.get_builder_from_protocol(
     python_code=defaults.find_code('python'),
     protocol='fast',
 )
-start(builder)
+launch.start(builder, submit='--submit' in sys.argv)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from aiida_equitrain.tools.progress import Progress, plain_lines, read_progress
+from aiida_equitrain.tools.progress import Progress, ProgressReader, plain_lines
 from aiida_equitrain.tools.report.formatting import duration
 
 MARKS = {'running': '[cyan]●', 'done': '[green]✓', 'failed': '[red]✗'}
@@ -20,13 +20,15 @@ MARKS = {'running': '[cyan]●', 'done': '[green]✓', 'failed': '[red]✗'}
 class Display:
     """Called with a node from time to time, it shows what has changed; use it as a context."""
 
+    #: Seconds between two looks at first. They grow with the time that the job has taken, up to the longest: what takes
+    #: hours need not be looked at every few seconds, and the cores are for the work.
+    SHORTEST, LONGEST, SHARE = 2.0, 15.0, 0.03
+
     def __init__(self, live: bool | None = None) -> None:
         self.console = Console()
         self.live = Live(console=self.console, auto_refresh=False) if self.is_terminal(live) else None
+        self.reader: ProgressReader | None = None
         self.earlier: Progress | None = None
-
-    #: Seconds between two looks: the database is shared with the work.
-    INTERVAL = 4.0
 
     @staticmethod
     def is_terminal(live: bool | None) -> bool:
@@ -46,15 +48,20 @@ class Display:
         if self.live:
             self.live.stop()
 
-    def __call__(self, node: Any) -> None:
-        """Show how far ``node`` is."""
-        progress = read_progress(node)
+    def __call__(self, node: Any) -> float:
+        """Show how far ``node`` is.
+
+        :returns: after how many seconds to look again.
+        """
+        self.reader = self.reader or ProgressReader(node)
+        progress = self.reader.read()
         if self.live:
             self.live.update(table(node, progress), refresh=True)
         else:
             for line in plain_lines(progress, self.earlier):
                 click.echo(line)
         self.earlier = progress
+        return min(self.LONGEST, max(self.SHORTEST, self.SHARE * progress.seconds))
 
 
 def table(node: Any, progress: Progress) -> Table:

@@ -210,7 +210,8 @@ def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> No
     from aiida.common.exceptions import InputValidationError, NotExistent
 
     from aiida_equitrain.cli.follow import Display
-    from aiida_equitrain.tools.launch import daemon_problem, run_here
+    from aiida_equitrain.tools.here import run_here
+    from aiida_equitrain.tools.launch import daemon_problem
 
     problem = daemon_problem()
     if submit and problem:
@@ -224,7 +225,7 @@ def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> No
         else:
             click.echo(f'Running in this process, as {problem}; Ctrl-C ends the job.')
             with Display() as display:
-                node = run_here(builder, display, display.INTERVAL)
+                node = run_here(builder, display)
     except (ValueError, NotExistent, InputValidationError) as exception:
         raise click.ClickException(str(exception)) from exception
     if problem is None:
@@ -247,7 +248,7 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
     try:
         if not node.is_terminated:
             with Display() as display:
-                follow(node, display, display.INTERVAL)
+                follow(node, display)
     except KeyboardInterrupt:
         click.echo(f'\nThe job goes on. `aiida-equitrain launch follow {node.pk}` shows its progress again, '
                    f'`verdi process kill {node.pk}` ends it.')  # fmt: skip

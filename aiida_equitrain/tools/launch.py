@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.frames import Frames
 from aiida_equitrain.tools import defaults
+from aiida_equitrain.tools.here import Watch, run_here
 from aiida_equitrain.tools.resources import forgetting_file
 
 FORGETTING_LABEL = 'equitrain-forgetting'
@@ -34,41 +34,41 @@ def daemon_problem() -> str | None:
     return None
 
 
-def run_here(builder: Any, watch: Callable[[orm.ProcessNode], None], interval: float) -> orm.ProcessNode:
-    """Run a job in this process, and call ``watch`` with its node every ``interval`` seconds."""
-    manager = get_manager()
-    # The earlier runner is closed before another is made: two would share one event loop, closed with the first.
-    manager.reset_runner()
-    # The broker of the embedded kind runs only with the daemon, and nothing here needs one.
-    manager.set_runner(manager.create_runner(communicator=None))
-    runner = manager.get_runner()
-    last = orm.QueryBuilder().append(orm.ProcessNode, project='id', tag='n').order_by({'n': {'id': 'desc'}}).first()
-    after = last[0] if last else 0
-    process_type = builder.process_class.build_process_type()
-    timer: list[Any] = []
+def start(builder: Any, submit: bool = False) -> orm.ProcessNode:
+    """Run a job in this process, or hand it to the daemon, and print where its results are; for scripts.
 
-    def tick() -> None:
-        filters = {'process_type': process_type, 'id': {'>': after}}
-        found = orm.QueryBuilder().append(orm.ProcessNode, filters=filters, tag='n').order_by({'n': {'id': 'asc'}})
-        first = found.first()
-        if first:
-            watch(first[0])
-        timer[:] = [runner.loop.call_later(interval, tick)]
+    :returns: the node, terminated unless ``submit``.
+    :raises SystemExit: with a sentence, if ``submit`` and there is nothing to submit to.
+    """
+    if submit:
+        problem = daemon_problem()
+        if problem:
+            raise SystemExit(f'nothing can be submitted: {problem}')
+        from aiida.engine import submit as submit_to_daemon
 
-    timer.append(runner.loop.call_later(interval, tick))
-    try:
-        node: orm.ProcessNode = runner.run_get_node(builder).node
-    finally:
-        timer[0].cancel()
-    watch(node)
+        node: orm.ProcessNode = submit_to_daemon(builder)
+        print(f'Submitted {node.process_label} {node.pk}: aiida-equitrain launch follow {node.pk}')
+        return node
+    node = run_here(builder)
+    print(f'{node.process_label} {node.pk} {describe_end(node)}: verdi process show {node.pk}')
     return node
 
 
-def follow(node: orm.ProcessNode, watch: Callable[[orm.ProcessNode], None], interval: float) -> None:
-    """Call ``watch`` every ``interval`` seconds until the job has ended, and once more."""
+def describe_end(node: orm.ProcessNode) -> str:
+    """Return how a job ended, in a few words with the reason."""
+    if node.is_finished_ok:
+        return 'is done'
+    state = node.process_state.value if node.process_state else 'created'
+    reason = node.exit_message or node.process_status or (node.exception or '').strip().splitlines()[-1:]
+    status = '' if node.exit_status is None else f' [{node.exit_status}]'
+    text = reason[0] if isinstance(reason, list) and reason else reason or 'no reason is known'
+    return f'ended as {state}{status}: {text}'
+
+
+def follow(node: orm.ProcessNode, watch: Watch) -> None:
+    """Call ``watch`` until the job has ended, and once more."""
     while not node.is_terminated:
-        watch(node)
-        time.sleep(interval)
+        time.sleep(watch(node))
     watch(node)
 
 

@@ -6,17 +6,22 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from aiida import orm
+from aiida.common.links import LinkType
 
-from aiida_equitrain.tools.report.cost import describe, jobs_of, stages_of, state_of
+from aiida_equitrain.tools.report.cost import STAGES
 from aiida_equitrain.tools.report.formatting import duration, number
 
 #: What every driver of ours writes while it works.
 PROGRESS_FILE = 'progress.json'
+TERMINATED = ('finished', 'excepted', 'killed')
+JOB_TYPE = 'process.calculation.calcjob.'
+OURS = 'aiida.calculations:equitrain.'
+CACHED_FROM = '_aiida_cached_from'
 
 
 @dataclass(frozen=True)
@@ -62,46 +67,135 @@ class Progress:
         return lines
 
 
+@dataclass
+class Row:
+    """What a look needs to know of a process."""
+
+    pk: int
+    label: str
+    job: bool
+    ours: bool
+    reused: bool
+    state: str | None
+    status: int | None
+    start: datetime
+    end: datetime
+    folder: str | None
+    computer: int | None
+
+    @property
+    def terminated(self) -> bool:
+        """Whether it has ended; nothing of it changes then."""
+        return self.state in TERMINATED
+
+    @property
+    def outcome(self) -> str:
+        """``running``, ``done`` or ``failed``."""
+        if not self.terminated:
+            return 'running'
+        return 'done' if self.state == 'finished' and self.status == 0 else 'failed'
+
+
+class ProgressReader:
+    """Looks at a job again and again, and asks the database only for what may have changed.
+
+    The database and the cores are shared with the work: a look costs a query for the processes that had not ended, and
+    one for each level of new ones, whatever the number of jobs.
+    """
+
+    def __init__(self, node: orm.ProcessNode) -> None:
+        self.top = int(node.pk or 0)
+        self.rows: dict[int, Row] = {}
+        self.called: dict[int, list[int]] = {}
+        self.stages: dict[str, int] = {}
+
+    def read(self) -> Progress:
+        """Return how far the job is, from the database and from the folders of its running jobs on this machine."""
+        self._refresh()
+        now = datetime.now(UTC)
+        top = self.rows[self.top]
+        chosen = [(title, self.stages[name]) for name, title in STAGES.items() if name in self.stages]
+        stages = [self._stage(title, pk, now) for title, pk in chosen or [(top.label, self.top)]]
+        return Progress(top.outcome, ((top.end if top.terminated else now) - top.start).total_seconds(), stages)
+
+    def _refresh(self) -> None:
+        """Update the processes that had not ended, and find what they have called meanwhile."""
+        active = [row.pk for row in self.rows.values() if not row.terminated] if self.rows else [self.top]
+        self.rows.update(_rows({'id': {'in': active}}) if active else {})
+        parents = active
+        while parents:
+            found = _called(parents)
+            new = sorted({child for _, child, _ in found} - set(self.rows))
+            self.rows.update(_rows({'id': {'in': new}}) if new else {})
+            for parent, child, label in found:
+                if child in new:
+                    self.called.setdefault(parent, []).append(child)
+                    if parent == self.top:
+                        self.stages[label] = child
+            parents = new
+
+    def _jobs(self, pk: int) -> list[Row]:
+        """Return the jobs below a process, or itself."""
+        row = self.rows[pk]
+        below = [job for child in self.called.get(pk, []) for job in self._jobs(child)]
+        return [row, *below] if row.job else below
+
+    def _stage(self, title: str, pk: int, now: datetime) -> Stage:
+        """Return a process as a stage."""
+        row, jobs = self.rows[pk], self._jobs(pk)
+        done, reused = sum(job.terminated for job in jobs), sum(job.reused for job in jobs)
+        seconds = ((row.end if row.terminated else now) - row.start).total_seconds()
+        notes = (describe_progress(read_job_progress(job)) for job in jobs if job.ours and not job.terminated)
+        return Stage(title, row.outcome, done, len(jobs), reused, seconds, next((note for note in notes if note), ''))
+
+
 def read_progress(node: orm.ProcessNode) -> Progress:
-    """Return how far ``node`` is, from the database and from the folders of its running jobs on this machine."""
-    now = datetime.now(UTC)
-    parts = [part for part in stages_of(node) if part['name'] != 'all'] or [
-        describe(node, 'all', str(node.process_label))
-    ]
-    stages = []
-    for part in parts:
-        running = part['state'] == 'running'
-        seconds = (now - part['start']).total_seconds() if running else part['wall_seconds']
-        note = _note(orm.load_node(part['pk'])) if running else ''
-        done = part['jobs'] - part['running']
-        stages.append(Stage(part['title'], part['state'], done, part['jobs'], part['reused'], seconds, note))
-    end = now if not node.is_terminated else node.mtime
-    return Progress(state_of(node), (end - node.ctime).total_seconds(), stages)
+    """Return how far ``node`` is; who looks again keeps a :class:`ProgressReader`."""
+    return ProgressReader(node).read()
 
 
-def _note(process: Any) -> str:
-    """Return what the running jobs of a stage say of themselves."""
-    jobs = [process] if isinstance(process, orm.CalcJobNode) else jobs_of(process)
-    notes = (describe_progress(read_job_progress(job)) for job in jobs if not job.is_terminated)
-    return next((note for note in notes if note), '')
+def _rows(filters: dict[str, Any]) -> dict[int, Row]:
+    """Return processes by PK, without loading a node."""
+    project = [
+        'id', 'attributes.process_label', 'node_type', 'process_type', f'extras.{CACHED_FROM}',
+        'attributes.process_state', 'attributes.exit_status', 'ctime', 'mtime', 'attributes.remote_workdir',
+        'dbcomputer_id',
+    ]  # fmt: skip
+    rows = orm.QueryBuilder().append(orm.ProcessNode, filters=filters, project=project).all()
+    return {
+        pk: Row(pk, str(label), kind.startswith(JOB_TYPE), (process or '').startswith(OURS), bool(cached), *others)
+        for pk, label, kind, process, cached, *others in rows
+    }
 
 
-def read_job_progress(job: orm.CalcJobNode) -> dict[str, Any]:
+def _called(parents: list[int]) -> list[list[Any]]:
+    """Return the PKs of callers, those of the processes that they have called, and the labels of the links."""
+    query = orm.QueryBuilder().append(orm.ProcessNode, filters={'id': {'in': parents}}, project='id', tag='caller')
+    types = {'type': {'in': [LinkType.CALL_CALC.value, LinkType.CALL_WORK.value]}}
+    query.append(orm.ProcessNode, with_incoming='caller', edge_filters=types, project='id', edge_project='label')
+    found: list[list[Any]] = query.all()
+    return found
+
+
+def read_job_progress(job: Row) -> dict[str, Any]:
     """Return the content of ``progress.json`` of a running job; nothing unless it is on this machine.
 
     Elsewhere every look would cost a connection.
     """
-    folder = job.get_remote_workdir()
-    if folder is None or job.computer is None or job.computer.transport_type != 'core.local':
+    if job.folder is None or not _is_here(job.computer):
         return {}
     try:
-        with TemporaryDirectory() as here, job.get_transport() as transport:
-            target = Path(here, PROGRESS_FILE)
-            transport.getfile(f'{folder}/{PROGRESS_FILE}', str(target))
-            content = json.loads(target.read_text(encoding='utf-8'))
+        content = json.loads(Path(job.folder, PROGRESS_FILE).read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+@cache
+def _is_here(computer: int | None) -> bool:
+    """Return whether the folders of a computer are on this machine."""
+    filters = {'id': computer, 'transport_type': 'core.local'}
+    return computer is not None and bool(orm.QueryBuilder().append(orm.Computer, filters=filters).count())
 
 
 def describe_progress(content: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`aiida-equitrain launch` and `report`: wrong input ends in a sentence; a job runs here without a daemon."""
+"""`aiida-equitrain launch`: wrong input ends in a sentence; a job runs here without a daemon."""
 
 from __future__ import annotations
 
@@ -96,28 +96,6 @@ def test_sentences(invoke: Any, silicon: Any, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert 'there is no' in result.output
     assert 'aiida-equitrain setup' in result.output
-    result = invoke('report', '999999')
-    assert result.exit_code == 1
-    assert 'there is no node `999999`' in result.output
-    result = invoke('report', orm.Int(1).store().pk)
-    assert result.exit_code == 1
-    assert 'a report is made of' in result.output
-    assert not isinstance(result.exception, ValueError)
-
-
-def test_run_here_twice(aiida_profile: Any, aiida_code_installed: Any) -> None:
-    """A job runs in this process whatever ran in it before, and is watched to its end."""
-    bash = aiida_code_installed(
-        label='bash', filepath_executable='/bin/bash', default_calc_job_plugin='core.arithmetic.add'
-    )
-    for total in (3, 4):
-        builder = bash.get_builder()
-        builder.x, builder.y = orm.Int(total - 1), orm.Int(1)
-        seen: list[Any] = []
-        node = launch.run_here(builder, seen.append, 0.1)
-        assert node.is_finished_ok
-        assert node.outputs.sum.value == total
-        assert {each.pk for each in seen} == {node.pk}
 
 
 @pytest.mark.real
