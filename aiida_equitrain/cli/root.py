@@ -13,6 +13,7 @@ COMMANDS = {
     'setup': 'Create what a profile lacks: computer, codes, pseudopotentials, foundation potential.',
     'launch': 'Run a job, such as the main job on a crystal structure.',
     'report': 'Write the page of results of a finished job.',
+    'potential': 'Show a potential, or write it as a model file.',
     'compare': 'Compare the phonons of two phonopy.yaml files; needs no profile.',
 }
 

@@ -225,14 +225,16 @@ class PotentialData(SinglefileData):
         :raises ImportError: if the potential is an adapter, and torch or MACE is not installed in this Python.
         """
         if self.kind == FULL:
-            with Path(path).open('xb') as file:
-                file.write(self.base.repository.get_object_content(self.FILENAME, mode='rb'))
-            return
-        model = self._load(load_model, 'cpu', self.dtype)
-        import torch
+            content = self.base.repository.get_object_content(self.FILENAME, mode='rb')
+        else:
+            model = self._load(load_model, 'cpu', self.dtype)
+            import torch
 
+            buffer = io.BytesIO()
+            torch.save(model, buffer)
+            content = buffer.getvalue()
         with Path(path).open('xb') as file:
-            torch.save(model, file)
+            file.write(content)
 
     def _load(self, loader: Callable[..., Any], device: str, dtype: str) -> Any:
         """Call a function of the potential loader with the files of this potential."""

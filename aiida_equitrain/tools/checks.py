@@ -129,7 +129,7 @@ def check_family(family: Any) -> str:
 
 def check_foundation(node: Any) -> str:
     """Compare the stored model file with its recorded SHA-256; nothing of the model is executed."""
-    with node.base.repository.open(node.FILENAME, 'rb') as handle:
+    with node.base.repository.open(node.filename, 'rb') as handle:
         found = hashlib.file_digest(handle, 'sha256').hexdigest()
     if found != node.sha256:
         raise CheckError(f'the file of the potential `{node.label}` ({node.uuid}) is damaged: its SHA-256 is {found}')

@@ -1,0 +1,99 @@
+"""``aiida-equitrain potential``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aiida_equitrain.cli.profile import with_profile
+
+if TYPE_CHECKING:
+    from aiida_equitrain.data.potential import PotentialData
+
+
+@click.group('potential')
+def cmd_potential() -> None:
+    """Show potentials, and write them as model files for other programs."""
+
+
+@cmd_potential.command('show')
+@click.argument('identifier', metavar='PK')
+@with_profile
+def cmd_show(identifier: str) -> None:
+    """Show what a potential is; nothing in its file is run.
+
+    PK is that of a PotentialData, or its label or UUID.
+    """
+    node = _load(identifier)
+    rows = {
+        'name': node.card.get('name') or node.label or '–',
+        'kind': node.kind,
+        'architecture': f'{node.architecture} ({node.family}), {node.n_parameters} parameters, {node.dtype}',
+        'elements': f'{len(node.elements)}: {" ".join(node.elements)}',
+        'cut-off': f'{node.cutoff:g} Å',
+        'head': node.head or '–',
+        'file': f'{node.filename}, {node.n_bytes} bytes, SHA-256 {node.sha256}',
+        'origin': node.origin or '–',
+    }
+    if (foundation := _foundation(node)) is not None:
+        rows['foundation'] = f'PK {foundation.pk}, {foundation.n_bytes} bytes, SHA-256 {foundation.sha256}'
+    for name, value in rows.items():
+        click.echo(f'{name:<14}{value}')
+
+
+@cmd_potential.command('export')
+@click.argument('identifier', metavar='PK')
+@click.argument('file', type=click.Path(dir_okay=False, path_type=Path))
+@click.option('-y', '--yes', is_flag=True, help='Do not ask: I trust the model file of the foundation.')
+@with_profile
+def cmd_export(identifier: str, file: Path, yes: bool) -> None:
+    """Write a potential as one model file that MACE's own calculator loads.
+
+    PK is that of a PotentialData, or its label or UUID. An adapter is put together with its foundation, which means to
+    load the foundation's file here: that runs whatever is in it, and needs torch and MACE in this Python.
+    """
+    from aiida_equitrain.drivers.job_io import DriverFailure
+
+    node = _load(identifier)
+    foundation = _foundation(node)
+    if file.exists():
+        raise click.ClickException(f'`{file}` exists, and is not overwritten: give another name')
+    if not file.absolute().parent.is_dir():
+        raise click.ClickException(f'there is no folder `{file.absolute().parent}`')
+    if foundation is not None and not yes:
+        click.echo(f'The file of the foundation (PK {foundation.pk}, from {foundation.origin or "an unknown place"})')
+        click.confirm('is a program, and is run here to put the model together. Do you trust it?', abort=True)
+    try:
+        node.write_model(file)
+    except ImportError as exception:
+        raise click.ClickException(
+            f'the potential is an adapter, and putting it together needs torch and MACE here ({exception}): install '
+            '`aiida-equitrain[train]`, or run this command in the Python of the jobs'
+        ) from exception
+    except (DriverFailure, OSError) as exception:
+        raise click.ClickException(f'the model file cannot be made: {exception}') from exception
+    click.echo(f'Wrote {file} ({file.stat().st_size} bytes).')
+
+
+def _load(identifier: str) -> PotentialData:
+    """Return a potential, or end with a sentence."""
+    from aiida.common.exceptions import NotExistent
+
+    from aiida_equitrain.tools.launch import load_potential
+
+    try:
+        return load_potential(identifier)
+    except NotExistent as exception:
+        raise click.ClickException(str(exception)) from exception
+
+
+def _foundation(node: PotentialData) -> PotentialData | None:
+    """Return the foundation of an adapter, or end with a sentence."""
+    from aiida.common.exceptions import NotExistent
+
+    try:
+        return node.foundation
+    except NotExistent as exception:
+        raise click.ClickException(str(exception)) from exception

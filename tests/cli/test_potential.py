@@ -1,0 +1,83 @@
+"""`aiida-equitrain potential`: what is shown, what is written, and what is refused with a sentence."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from aiida_equitrain.cli.root import cmd_root
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science.adapter import make_adapter
+
+TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
+TENSOR = 'readouts.0.linear.weight'
+
+
+@pytest.fixture
+def invoke(aiida_profile: Any) -> Any:
+    def run(*arguments: Any, answer: str = '') -> Any:
+        return CliRunner().invoke(cmd_root, ['potential', *map(str, arguments)], input=answer)
+
+    return run
+
+
+@pytest.fixture
+def tiny(aiida_profile: Any) -> PotentialData:
+    return PotentialData(TINY_MODEL, origin='the tests').store()
+
+
+@pytest.fixture
+def tuned(tiny: PotentialData) -> PotentialData:
+    before, after = ({TENSOR: np.full(8, value, dtype=np.float32)} for value in (0.0, 0.25))
+    about = {'foundation_sha256': tiny.sha256, 'strategy': 'l2-tsp', 'dtype': 'float32', 'head': tiny.head}
+    return PotentialData.from_adapter(make_adapter(before, after, **about), foundation=tiny).store()
+
+
+def test_show(invoke: Any, tuned: PotentialData) -> None:
+    result = invoke('show', tuned.pk)
+    assert result.exit_code == 0, result.output
+    for text in ('adapter', 'ScaleShiftMACE', 'Na Si Cl', tuned.sha256, tuned.foundation.sha256):
+        assert text in result.output
+
+
+def test_export(invoke: Any, tuned: PotentialData, tmp_path: Path) -> None:
+    """A full model is written with the user's leave, and nothing is ever overwritten."""
+    import torch
+
+    file = tmp_path / 'tuned.model'
+    result = invoke('export', tuned.pk, file, answer='n\n')
+    assert result.exit_code == 1
+    assert 'PK' in result.output
+    assert 'from the tests' in result.output
+    assert not file.exists()
+    result = invoke('export', tuned.pk, file, answer='y\n')
+    assert result.exit_code == 0, result.output
+    state = torch.load(file, weights_only=False).state_dict()
+    assert torch.equal(state[TENSOR], torch.full((8,), 0.25))
+    written = file.read_bytes()
+    result = invoke('export', tuned.pk, file, '--yes')
+    assert result.exit_code == 1
+    assert 'is not overwritten' in result.output
+    assert file.read_bytes() == written
+
+
+def test_export_of_a_full_model(invoke: Any, tiny: PotentialData, tmp_path: Path) -> None:
+    """The stored file is copied: nothing runs, so nothing is asked."""
+    result = invoke('export', tiny.pk, tmp_path / 'full.model')
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / 'full.model').read_bytes() == TINY_MODEL.read_bytes()
+
+
+def test_sentences(invoke: Any, tuned: PotentialData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 'there is no potential `nothing`' in invoke('export', 'nothing', tmp_path / 'a.model').output
+    assert 'there is no folder' in invoke('export', tuned.pk, tmp_path / 'none' / 'a.model', '-y').output
+    monkeypatch.setitem(sys.modules, 'mace', None)
+    result = invoke('export', tuned.pk, tmp_path / 'a.model', '-y')
+    assert result.exit_code == 1
+    assert 'needs torch and MACE here' in result.output
+    assert list(tmp_path.iterdir()) == []
