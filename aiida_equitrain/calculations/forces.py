@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from aiida_equitrain.calculations.evaluation import (
     COMMON_SETTINGS,
     EvaluationCalculation,
-    Setting,
     frames_problem,
     structure_arrays,
     structure_symbols,
     trajectory_arrays,
 )
 from aiida_equitrain.common.names import ForceMethod
+from aiida_equitrain.common.settings import Setting
 
 
 class ForcesCalculation(EvaluationCalculation):
     """Evaluate energies, forces and stresses of many frames of the same atoms in one process."""
 
     DRIVER = 'forces.py'
-    RESULT = 'forces.npz'
+    RESULTS = ('forces.npz',)
     SETTINGS = COMMON_SETTINGS | {
         'method': Setting(
             ForceMethod.FINITE_DIFFERENCES.value,
@@ -77,7 +77,7 @@ class ForcesCalculation(EvaluationCalculation):
             return 'the method `hessian` needs the undisplaced `supercell`.'
         return None
 
-    def get_arrays(self) -> dict[str, NDArray[Any]]:
+    def get_structures(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of ``structures.npz``."""
         arrays = trajectory_arrays(self.inputs.frames)
         if 'supercell' in self.inputs:

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from aiida_equitrain.calculations.evaluation import (
     COMMON_SETTINGS,
     EvaluationCalculation,
-    Setting,
     frames_problem,
     structure_arrays,
     trajectory_arrays,
 )
+from aiida_equitrain.common.settings import Setting
 
 
 class RelaxCalculation(EvaluationCalculation):
     """Relax one structure, or many frames of the same atoms, and keep every step of every trajectory."""
 
     DRIVER = 'relax.py'
-    RESULT = 'trajectory.npz'
+    RESULTS = ('trajectory.npz',)
     SETTINGS = COMMON_SETTINGS | {
         'fmax_ev_per_angstrom': Setting(
             1e-4, 'largest force (and virial per atom, in eV) when converged', minimum=0.0, exclusive=True
@@ -83,7 +83,7 @@ class RelaxCalculation(EvaluationCalculation):
             return 'give either `structure` or `frames`' + (', not both.' if given else '.')
         return frames_problem(inputs, given[0])
 
-    def get_arrays(self) -> dict[str, NDArray[Any]]:
+    def get_structures(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of ``structures.npz``."""
         if 'structure' in self.inputs:
             return structure_arrays(self.inputs.structure)

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from aiida.common.datastructures import CalcInfo, CodeInfo
-from aiida.common.folders import Folder
-from aiida.engine import CalcJob
-from aiida.orm import AbstractCode, ArrayData, Dict, Int, SinglefileData, Str
+from aiida.orm import ArrayData, Dict, Int, SinglefileData, Str
 
-from aiida_equitrain.calculations.staging import stage_driver
+from aiida_equitrain.calculations.script_job import PotentialScriptCalculation
 from aiida_equitrain.common.hyperparameters import MAY_CHANGE_ON_RESTART, check_hyperparameters, complete
 from aiida_equitrain.common.names import Family, Role, Strategy
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 
-DRIVER = 'train.py'
-#: Modules of the package, and files beside the driver, that the driver imports.
-MODULES = ('science.frames', 'science.energy_shift')
-HELPERS = ('job_io.py', 'potential_loader.py', 'equitrain_engine.py', 'train_errors.py')
 
-
-class TrainCalculation(CalcJob):
+class TrainCalculation(PotentialScriptCalculation):
     """Fine-tune ``foundation`` on ``dataset`` with Equitrain."""
 
+    DRIVER = 'train.py'
+    HELPERS = (*PotentialScriptCalculation.HELPERS, 'equitrain_engine.py', 'train_errors.py')
+    MODULES = ('science.frames', 'science.energy_shift')
+    NEEDS = 'Equitrain and MACE'
+    POTENTIAL_PORT, DEVICE_PORT = 'foundation', 'hyperparameters'
     # What the driver reads and writes; tests/calculations/test_train.py holds the driver to these.
-    JOB, FOUNDATION, FRAMES, FORGETTING = 'job.json', 'foundation.model', 'frames.npz', 'forgetting.npz'
+    FOUNDATION, FRAMES, FORGETTING = 'foundation.model', 'frames.npz', 'forgetting.npz'
     CHECKPOINT_IN, CHECKPOINT = 'checkpoint_in.pt', 'checkpoint.pt'
     POTENTIAL, METRICS, PREDICTIONS = 'potential.model', 'metrics.npz', 'predictions.npz'
-    SUMMARY, PROGRESS, FAILURE = 'summary.json', 'progress.json', 'failure.json'
-    STDOUT, STDERR = 'train.out', 'train.err'
-
+    RESULTS = (POTENTIAL, METRICS, PREDICTIONS, CHECKPOINT)
+    FAILURES = PotentialScriptCalculation.FAILURES | {
+        'diverged': 'ERROR_DIVERGED',
+        'walltime': 'ERROR_OUT_OF_WALLTIME',
+        'no_model': 'ERROR_NO_MODEL',
+        'bad_checkpoint': 'ERROR_BAD_CHECKPOINT',
+        'bad_input': 'ERROR_BAD_INPUT',
+    }
     #: Units of the arrays in ``metrics``.
     METRIC_UNITS = {'energy': 'eV/atom', 'forces': 'eV/Å', 'stress': 'eV/Å³', 'seconds': 's'}
 
@@ -39,7 +40,6 @@ class TrainCalculation(CalcJob):
     def define(cls, spec: Any) -> None:
         """Declare ports and exit codes."""
         super().define(spec)
-        spec.input('code', valid_type=AbstractCode, help='A Python with Equitrain and MACE.')
         spec.input('foundation', valid_type=PotentialData, help='Potential to start from.')
         spec.input('dataset', valid_type=DatasetData, help='Labelled frames with `train` and `valid` roles.')
         spec.input('strategy', valid_type=Str, default=lambda: Str(Strategy.L2_TSP.value), validator=validate_strategy,
@@ -53,11 +53,7 @@ class TrainCalculation(CalcJob):
                    help='Other crystals, on which the change of the force error is measured.')  # fmt: skip
         spec.input('checkpoint', valid_type=SinglefileData, required=False,
                    help='State of an interrupted training with the same inputs, to be continued.')  # fmt: skip
-        spec.inputs.validator = validate_inputs
-        options = spec.inputs['metadata']['options']
-        options['parser_name'].default = 'equitrain.train'
-        options['withmpi'].default = False
-        options['resources'].default = lambda: {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
+        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.train'
 
         spec.output('potential', valid_type=PotentialData, required=False,
                     help='The fine-tuned potential of the best epoch.')  # fmt: skip
@@ -67,27 +63,13 @@ class TrainCalculation(CalcJob):
                     )  # fmt: skip
         spec.output('predictions', valid_type=ArrayData, required=False,
                     help='Labels of the dataset and what foundation and result predict for them.')  # fmt: skip
-        spec.output('summary', valid_type=Dict, required=False,
-                    help='Errors before and after, best epoch, forgetting, energy shift, times, versions.')  # fmt: skip
         spec.output('checkpoint', valid_type=SinglefileData, required=False,
                     help='State of the training, when the time ran out.')  # fmt: skip
         spec.default_output_node = 'summary'
 
-        spec.exit_code(310, 'ERROR_DRIVER_FAILED', message='The training script failed: {message}')
-        spec.exit_code(311, 'ERROR_OUTPUT_MISSING', message='The job ended without writing `{filename}`.')
-        spec.exit_code(312, 'ERROR_OUTPUT_UNREADABLE', message='`{filename}` cannot be read: {message}')
         spec.exit_code(313, 'ERROR_NO_MODEL',
                        message='The training wrote no model: {message}. Lower `lr` in `hyperparameters`, and look at '
                                'the labels of `dataset`.')  # fmt: skip
-        spec.exit_code(320, 'ERROR_POTENTIAL_NOT_LOADED',
-                       message='The file of `foundation` cannot be loaded by the Python of `code`: {message}',
-                       )  # fmt: skip
-        spec.exit_code(321, 'ERROR_DEVICE_MISSING',
-                       message='The `device` of `hyperparameters` is not on the machine of `code`: {message}',
-                       )  # fmt: skip
-        spec.exit_code(322, 'ERROR_MODULE_MISSING',
-                       message='The Python of `code` lacks a module; install `aiida-equitrain[train]` there: {message}',
-                       )  # fmt: skip
         spec.exit_code(324, 'ERROR_BAD_CHECKPOINT',
                        message='Training cannot be continued from `checkpoint`: {message}')  # fmt: skip
         spec.exit_code(325, 'ERROR_BAD_INPUT', message='The inputs do not fit together: {message}')
@@ -101,33 +83,25 @@ class TrainCalculation(CalcJob):
                        message='The training diverged: {message}. Lower `lr` in `hyperparameters`; what was best '
                                'before is kept in `potential`.')  # fmt: skip
 
-    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        """Write the driver and its job file; the large files are copied from the repository."""
-        stage_driver(folder, DRIVER, modules=MODULES, helpers=HELPERS)
-        with folder.open(self.JOB, 'w', encoding='utf-8') as handle:
-            json.dump(self.get_job(), handle, indent=1)
+    @classmethod
+    def validate_inputs(cls, inputs: dict[str, Any]) -> str | None:
+        """Return a sentence if the inputs do not fit together."""
+        if not {'dataset', 'foundation', 'hyperparameters'} <= set(inputs):
+            return None
+        return check_training(inputs['foundation'], inputs['dataset'], dict(inputs['hyperparameters']))
 
+    def get_copies(self) -> list[tuple[str, str, str]]:
+        """Return the files of potential and datasets, and of the checkpoint."""
         copies = [self.inputs.foundation.stage(self.FOUNDATION), self.inputs.dataset.stage(self.FRAMES)]
         if 'forgetting_dataset' in self.inputs:
             copies.append(self.inputs.forgetting_dataset.stage(self.FORGETTING))
         if 'checkpoint' in self.inputs:
             node = self.inputs.checkpoint
             copies.append((node.uuid, node.filename, self.CHECKPOINT_IN))
-
-        code_info = CodeInfo()
-        code_info.code_uuid = self.inputs.code.uuid
-        code_info.cmdline_params = [DRIVER]
-        code_info.stdout_name, code_info.stderr_name = self.STDOUT, self.STDERR
-        calc_info = CalcInfo()
-        calc_info.codes_info = [code_info]
-        calc_info.local_copy_list = copies
-        calc_info.retrieve_list = [self.SUMMARY, self.PROGRESS, self.FAILURE, self.STDOUT, self.STDERR]
-        # These become nodes, and should not be stored twice.
-        calc_info.retrieve_temporary_list = [self.POTENTIAL, self.METRICS, self.PREDICTIONS, self.CHECKPOINT]
-        return calc_info
+        return copies
 
     def get_job(self) -> dict[str, Any]:
-        """Return the content of the job file."""
+        """Return the content of ``job.json``."""
         foundation, strategy = self.inputs.foundation, self.inputs.strategy.value
         limit = self.inputs.metadata.options.get('max_wallclock_seconds', None)
         return {
@@ -152,13 +126,6 @@ def validate_strategy(value: Str, _: Any) -> str | None:
 def validate_hyperparameters(value: Dict, _: Any) -> str | None:
     """Return a sentence if a name is unknown or a value is out of range."""
     return check_hyperparameters(dict(value))
-
-
-def validate_inputs(inputs: Any, _: Any = None) -> str | None:
-    """Return a sentence if the inputs do not fit together."""
-    if not {'dataset', 'foundation', 'hyperparameters'} <= set(inputs):
-        return None
-    return check_training(inputs['foundation'], inputs['dataset'], dict(inputs['hyperparameters']))
 
 
 def check_training(foundation: PotentialData, dataset: DatasetData, hyperparameters: dict[str, Any]) -> str | None:

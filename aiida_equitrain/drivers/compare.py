@@ -1,25 +1,18 @@
 """Compare phonons: errors on a mesh, frequencies along one path, thermal properties, and the fit without a potential.
 
-Reads ``settings.json``, ``reference.npz`` (optional), ``candidate_<name>.npz`` and ``frames.npz`` (optional); writes
+Reads ``job.json``, ``reference.npz`` (optional), ``candidate_<name>.npz`` and ``frames.npz`` (optional); writes
 ``comparison.json``, ``bands.npz``, ``thermal.npz``, ``progress.json`` and ``summary.json``.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from job_io import SUMMARY_FILE, DriverFailure, run_driver, write_json, write_progress  # type: ignore[import-not-found]
+from job_io import SUMMARY_FILE, DriverFailure, read_job, run_driver, versions, write_json, write_progress
 
-SETTINGS_FILE, COMPARISON_FILE, BANDS_FILE, THERMAL_FILE = (
-    'settings.json',
-    'comparison.json',
-    'bands.npz',
-    'thermal.npz',
-)
+COMPARISON, BANDS, THERMAL = 'comparison.json', 'bands.npz', 'thermal.npz'
+PACKAGES = ('numpy', 'phonopy', 'symfc', 'spglib', 'seekpath')
 REFERENCE, SYMFC = 'reference', 'symfc'
 
 
@@ -82,22 +75,14 @@ def write_curves(settings: dict[str, Any], first: Any, sides: dict[str, Any]) ->
         bands[f'frequencies_{name}'] = phonon_metrics.frequencies_at(phonon, path.qpoints @ transform.T)
         for key, values in phonon_metrics.thermal_curves(phonon, temperatures, settings['mesh']).items():
             thermal[f'{key}_{name}'] = values
-    np.savez(BANDS_FILE, **bands)
-    np.savez(THERMAL_FILE, **thermal)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what the numbers depend on."""
-    from importlib.metadata import version
-
-    found = {name: version(name) for name in ('numpy', 'phonopy', 'symfc', 'spglib', 'seekpath')}
-    return {'python': sys.version.split()[0], **found}
+    np.savez(BANDS, **bands)
+    np.savez(THERMAL, **thermal)
 
 
 def main() -> None:
     """Compare all sides."""
     start = time.time()
-    settings = json.loads(Path(SETTINGS_FILE).read_text(encoding='utf-8'))
+    settings = read_job()
 
     from equitrain_job.science import phonon_metrics
 
@@ -136,13 +121,14 @@ def main() -> None:
         comparison['n_qpoints'] = len(side.mesh_qpoints)
     for key in ('mesh', 'temperature_k', 'stability_tolerance_thz', 'acoustic_sum_rule'):
         comparison[key] = settings[key]
-    write_json(COMPARISON_FILE, comparison)
+    write_json(COMPARISON, comparison)
     try:
         write_curves(settings, first, sides)
     except ValueError as error:
         raise DriverFailure('different_crystals', str(error)) from error
     write_progress('done', len(sides), len(sides))
-    write_json(SUMMARY_FILE, {'seconds': round(time.time() - start, 3), 'versions': versions(), 'settings': settings})
+    facts = {'seconds': round(time.time() - start, 3), 'versions': versions(*PACKAGES), 'settings': settings}
+    write_json(SUMMARY_FILE, facts)
 
 
 if __name__ == '__main__':

@@ -1,61 +1,45 @@
-"""What the drivers that evaluate a potential share: input, progress, results, and the reason of a failure.
+"""What the drivers that evaluate a potential share: how they start, their progress, and their summary.
 
 A helper, staged beside them. It imports nothing heavy by itself, so that the number of threads can be set first.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import sys
 import time
-import traceback
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from job_io import DriverFailure  # type: ignore[import-not-found]
+from job_io import SUMMARY_FILE, limit_threads, read_job, versions, write_json, write_progress
 
-INPUT, PROGRESS, SUMMARY, FAILURE = 'input.json', 'progress.json', 'summary.json', 'failure.json'
-
-
-def write_json(path: str, data: dict[str, Any]) -> None:
-    """Write a JSON file that is never seen half written; numbers that are not finite become ``null``."""
-    partial = Path(f'{path}.part')
-    partial.write_text(json.dumps(_finite(data), indent=1, allow_nan=False), encoding='utf-8')
-    partial.replace(path)
+STRUCTURES = 'structures.npz'
+#: Seconds between two saves of unfinished results.
+SAVE_INTERVAL = 60.0
+PACKAGES = ('numpy', 'ase', 'torch', 'mace-torch', 'e3nn', 'equitrain')
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+class Evaluation:
+    """The job as it was staged: ``settings``, ``structures`` (the arrays) and ``calculator``.
 
-
-def write_arrays(path: str, **arrays: Any) -> None:
-    """Write an ``.npz`` file that is never seen half written."""
-    import numpy as np
-
-    partial = Path(f'{path}.part')
-    with partial.open('wb') as handle:
-        np.savez(handle, **arrays)
-    partial.replace(path)
-
-
-def read_input() -> dict[str, Any]:
-    """Return ``input.json``, after fixing the number of threads that its settings ask for (0: as the machine likes).
-
-    Call it before NumPy or torch are imported: they read the number once.
+    :raises DriverFailure: if the device is missing or the file is no model that can be loaded.
     """
-    data: dict[str, Any] = json.loads(Path(INPUT).read_text(encoding='utf-8'))
-    threads = int(data['settings'].get('threads') or 0)
-    if threads:
-        for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
-            os.environ[name] = str(threads)
-    return data
+
+    def __init__(self) -> None:
+        self.start = time.time()
+        job = read_job()
+        self.settings: dict[str, Any] = job['settings']
+        limit_threads(self.settings['threads'])
+        self.structures = read_structures()
+        self.calculator = load_potential(job['potential'], self.settings)
+        self.seconds_loading = time.time() - self.start
+
+    def write_summary(self, facts: dict[str, Any]) -> None:
+        """Write ``summary.json``: the facts, and what every evaluation says of itself."""
+        common = {
+            'settings': self.settings,
+            'seconds': round(time.time() - self.start, 3),
+            'seconds_loading': round(self.seconds_loading, 3),
+            'versions': versions(*PACKAGES),
+        }
+        write_json(SUMMARY_FILE, {**facts, **common})
 
 
 class Progress:
@@ -68,14 +52,22 @@ class Progress:
     def __init__(self, stage: str, total: int) -> None:
         self.stage, self.total = stage, total
         self.start, self.written = time.time(), 0.0
+        self(0)
 
-    def __call__(self, done: int, **extra: Any) -> None:
+    def __call__(self, done: int) -> None:
         """Tell that ``done`` of the total are finished."""
         if time.time() - self.written < 0.5 and done < self.total:
             return
         self.written = time.time()
-        seconds = round(self.written - self.start, 2)
-        write_json(PROGRESS, {'stage': self.stage, 'done': done, 'total': self.total, 'seconds': seconds, **extra})
+        write_progress(self.stage, done, self.total, seconds=round(self.written - self.start, 2))
+
+
+def read_structures() -> dict[str, Any]:
+    """Return the arrays of ``structures.npz``: ``numbers`` (N,), ``positions`` (F, N, 3), ``cells`` (F, 3, 3), ..."""
+    import numpy as np
+
+    with np.load(STRUCTURES, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def load_potential(potential: dict[str, Any], settings: dict[str, Any]) -> Any:
@@ -83,43 +75,24 @@ def load_potential(potential: dict[str, Any], settings: dict[str, Any]) -> Any:
 
     :param potential: ``filename``, ``family`` and ``head`` of the model.
     :param settings: ``device``, ``dtype`` and ``threads`` are used.
-    :raises DriverFailure: if the device is missing or the file is no model that can be loaded.
     """
-    import torch
-    from potential_loader import load_calculator  # type: ignore[import-not-found]
+    from potential_loader import load_calculator, set_threads  # type: ignore[import-not-found]
 
-    if settings.get('threads'):
-        torch.set_num_threads(int(settings['threads']))
+    set_threads(settings['threads'])
     return load_calculator(
-        potential['filename'], potential['family'], potential.get('head'), settings['device'], settings['dtype']
+        potential['filename'], potential['family'], potential['head'], settings['device'], settings['dtype']
     )
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what the numbers depend on."""
-    from importlib.metadata import PackageNotFoundError, version
+def make_atoms(numbers: Any, positions: Any, cell: Any) -> Any:
+    """Return periodic ASE atoms."""
+    from ase import Atoms
 
-    found = {'python': sys.version.split()[0]}
-    for name in ('numpy', 'ase', 'torch', 'mace-torch', 'e3nn', 'equitrain'):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run ``main``; when it fails, write ``failure.json`` and exit with 1."""
-    try:
-        main()
-    except Exception as error:
-        traceback.print_exc()
-        reason, message = 'unexpected', f'{type(error).__name__}: {error}'
-        if isinstance(error, DriverFailure):
-            reason, message = error.reason, str(error)
-        elif isinstance(error, ModuleNotFoundError):
-            reason, message = 'module_missing', f'{error} (Python: {sys.executable})'
-        elif isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError':
-            reason = 'out_of_memory'
-        write_json(FAILURE, {'reason': reason, 'message': message[:2000]})
-        sys.exit(1)
+def stress_tensor(results: dict[str, Any]) -> Any:
+    """Return the stress (3, 3) of a calculator's results, eV/Å³."""
+    from ase.stress import voigt_6_to_full_3x3_stress
+
+    return voigt_6_to_full_3x3_stress(results['stress'])

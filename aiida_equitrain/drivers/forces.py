@@ -1,6 +1,6 @@
 """Evaluate forces on many structures of the same atoms with a potential, in one process.
 
-Reads ``input.json`` and ``structures.npz``; writes ``forces.npz``, ``progress.json`` and ``summary.json``.
+Reads ``job.json`` and ``structures.npz``; writes ``forces.npz``, ``progress.json`` and ``summary.json``.
 
 Finite differences evaluate every structure; several at once (``batch_size``) pay on a GPU only. The analytic Hessian
 evaluates the undisplaced supercell once and differentiates its forces: what is needed are the responses -Φ·u to the
@@ -13,30 +13,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from evaluation_io import (  # type: ignore[import-not-found]
-    SUMMARY,
-    Progress,
-    load_potential,
-    read_input,
-    run,
-    versions,
-    write_arrays,
-    write_json,
-)
-from job_io import DriverFailure  # type: ignore[import-not-found]
+from evaluation_io import SAVE_INTERVAL, Evaluation, Progress, make_atoms, stress_tensor
+from job_io import DriverFailure, run_driver, write_arrays
 
-STRUCTURES, FORCES = 'structures.npz', 'forces.npz'
+FORCES = 'forces.npz'
 #: Displacements below this length (Å) are taken for rounding.
 NO_DISPLACEMENT = 1e-10
-#: Seconds between two saves of unfinished results.
-SAVE_INTERVAL = 60.0
-
-
-def make_atoms(numbers: Any, positions: Any, cell: Any) -> Any:
-    """Return periodic ASE atoms."""
-    from ase import Atoms
-
-    return Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
 
 
 def evaluate(calculator: Any, frames: list[Any], batch_size: int) -> Iterator[tuple[Any, Any, Any]]:
@@ -50,9 +32,8 @@ def evaluate(calculator: Any, frames: list[Any], batch_size: int) -> Iterator[tu
     for atoms in frames:
         calculator.calculate(atoms)
         results = calculator.results
-        xx, yy, zz, yz, xz, xy = np.array(results['stress'], dtype=float)
-        stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-        yield np.array([results['energy']], dtype=float), np.array([results['forces']], dtype=float), stress[None]
+        stress = np.array([stress_tensor(results)], dtype=float)
+        yield np.array([results['energy']], dtype=float), np.array([results['forces']], dtype=float), stress
 
 
 def evaluate_batch(calculator: Any, frames: list[Any]) -> tuple[Any, Any, Any]:
@@ -147,7 +128,6 @@ def run_hessian(calculator: Any, file: dict[str, Any]) -> tuple[dict[str, Any], 
     import numpy as np
 
     progress = Progress('forces', len(file['positions']))
-    progress(0)
     displacements = displacements_of(file['positions'], file['supercell_positions'], file['supercell_cell'])
     atoms = make_atoms(file['numbers'], file['supercell_positions'], file['supercell_cell'])
     forces, residual, energy, passes = response(calculator, atoms, displacements, progress)
@@ -169,7 +149,6 @@ def run_finite_differences(
         ((_, residual, _),) = evaluate(calculator, [pristine], 1)
         arrays['residual_forces'] = residual[0]
     progress, saved = Progress('forces', len(frames)), time.time()
-    progress(0)
     parts: list[tuple[Any, Any, Any]] = []
     done = 0
     for part in evaluate(calculator, frames, batch_size):
@@ -186,36 +165,21 @@ def run_finite_differences(
 
 def main() -> None:
     """Evaluate all structures."""
-    start = time.time()
-    data = read_input()
-    settings = data['settings']
-
+    job = Evaluation()
     import numpy as np
 
-    with np.load(STRUCTURES, allow_pickle=False) as handle:
-        file = {name: handle[name] for name in handle.files}
-    calculator = load_potential(data['potential'], settings)
-    loaded = time.time() - start
-    if settings['method'] == 'hessian':
-        if not hasattr(calculator, 'models') or not hasattr(calculator, 'z_table'):
+    if job.settings['method'] == 'hessian':
+        if not hasattr(job.calculator, 'models') or not hasattr(job.calculator, 'z_table'):
             raise DriverFailure('hessian_unavailable', 'this family of potentials offers no analytic Hessian')
-        arrays, facts = run_hessian(calculator, file)
+        arrays, facts = run_hessian(job.calculator, job.structures)
     else:
-        arrays, facts = run_finite_differences(calculator, file, settings['batch_size'])
+        arrays, facts = run_finite_differences(job.calculator, job.structures, job.settings['batch_size'])
     write_arrays(FORCES, **arrays)
+    n_frames, n_atoms = arrays['forces'].shape[:2]
     residual = arrays.get('residual_forces')
-    write_json(
-        SUMMARY,
-        {
-            'n_frames': len(file['positions']),
-            'n_atoms': len(file['numbers']),
-            'settings': settings,
-            'residual_force_max_ev_per_angstrom': None if residual is None else float(np.abs(residual).max()),
-            'seconds': round(time.time() - start, 3),
-            'seconds_loading': round(loaded, 3),
-            'versions': versions(),
-            **facts,
-        },
+    largest = None if residual is None else float(np.abs(residual).max())
+    job.write_summary(
+        {'n_frames': n_frames, 'n_atoms': n_atoms, 'residual_force_max_ev_per_angstrom': largest, **facts}
     )
     wrong = [str(index) for index, forces in enumerate(arrays['forces']) if not np.isfinite(forces).all()]
     if wrong:
@@ -223,4 +187,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run_driver(main)

@@ -1,4 +1,6 @@
-"""What drivers write: progress, results, and a failure with its reason. Standard library only.
+"""What all drivers read and write: the job, progress, results, and a failure with its reason.
+
+It imports nothing heavy by itself, so that the number of threads can be set first.
 
 The parser reads ``failure.json`` before anything else, so a driver that knows why it stops raises
 :class:`DriverFailure` and does not just print a traceback.
@@ -7,13 +9,15 @@ The parser reads ``failure.json`` before anything else, so a driver that knows w
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PROGRESS_FILE, SUMMARY_FILE, FAILURE_FILE = 'progress.json', 'summary.json', 'failure.json'
+JOB_FILE, SUMMARY_FILE = 'job.json', 'summary.json'
+PROGRESS_FILE, FAILURE_FILE = 'progress.json', 'failure.json'
 
 
 class DriverFailure(Exception):  # noqa: N818
@@ -27,6 +31,19 @@ class DriverFailure(Exception):  # noqa: N818
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+
+def read_job() -> dict[str, Any]:
+    """Return the content of ``job.json``."""
+    job: dict[str, Any] = json.loads(Path(JOB_FILE).read_text(encoding='utf-8'))
+    return job
+
+
+def limit_threads(number: int) -> None:
+    """Fix the number of threads (0: as the machine likes). NumPy and torch read it once, when they are imported."""
+    if number:
+        for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
+            os.environ[name] = str(number)
 
 
 def write_json(name: str | Path, content: Any) -> None:
@@ -43,6 +60,29 @@ def write_json(name: str | Path, content: Any) -> None:
 def write_progress(stage: str, done: int, total: int, **more: Any) -> None:
     """Write ``progress.json``: the stage, how many of its steps are done, and whatever else is of interest."""
     write_json(PROGRESS_FILE, {'stage': stage, 'done': done, 'total': total, **more})
+
+
+def write_arrays(name: str | Path, **arrays: Any) -> None:
+    """Write an ``.npz`` file atomically."""
+    import numpy as np
+
+    partial = Path(f'{name}.part')
+    with partial.open('wb') as handle:
+        np.savez(handle, **arrays)
+    partial.replace(name)
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of what the numbers depend on; packages that are not there are left out."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {'python': sys.version.split()[0]}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def run_driver(main: Callable[[], None]) -> None:

@@ -1,6 +1,6 @@
 """Relax structures with a potential, one after another in one process, and keep every step.
 
-Reads ``input.json`` and ``structures.npz``; writes ``trajectory.npz``, ``progress.json`` and ``summary.json``.
+Reads ``job.json`` and ``structures.npz``; writes ``trajectory.npz``, ``progress.json`` and ``summary.json``.
 """
 
 from __future__ import annotations
@@ -8,23 +8,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from evaluation_io import (  # type: ignore[import-not-found]
-    SUMMARY,
-    Progress,
-    load_potential,
-    read_input,
-    run,
-    versions,
-    write_arrays,
-    write_json,
-)
-from job_io import DriverFailure  # type: ignore[import-not-found]
+from evaluation_io import SAVE_INTERVAL, Evaluation, Progress, make_atoms, stress_tensor
+from job_io import DriverFailure, run_driver, write_arrays
 
-STRUCTURES, TRAJECTORY = 'structures.npz', 'trajectory.npz'
+TRAJECTORY = 'trajectory.npz'
 #: A cell whose volume changes by more than this factor has left the region that the potential knows.
 MAX_VOLUME_RATIO = 3.0
-#: Seconds between two saves of an unfinished trajectory.
-SAVE_INTERVAL = 60.0
 
 
 class Recorder:
@@ -38,14 +27,13 @@ class Recorder:
         """Append the present step; energy, forces and stress are the calculator's, free of constraints."""
         import numpy as np
 
-        xx, yy, zz, yz, xz, xy = np.array(atoms.calc.results['stress'], dtype=float)
         self.steps.append(
             {
                 'positions': atoms.positions.copy(),
                 'cells': np.array(atoms.cell[:]),
                 'energies': float(atoms.calc.results['energy']),
                 'forces': np.array(atoms.calc.results['forces'], dtype=float),
-                'stress': np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]),
+                'stress': np.array(stress_tensor(atoms.calc.results), dtype=float),
                 'trajectory_index': index,
                 'trajectory_step': step,
             }
@@ -113,50 +101,34 @@ def relax(atoms: Any, index: int, settings: dict[str, Any], recorder: Recorder) 
 
 def main() -> None:
     """Relax all structures."""
-    start = time.time()
-    data = read_input()
-    settings = data['settings']
-
-    import numpy as np
-    from ase import Atoms
-
-    with np.load(STRUCTURES, allow_pickle=False) as file:
-        numbers, positions, cells = file['numbers'], file['positions'], file['cells']
-    calculator = load_potential(data['potential'], settings)
-    loaded = time.time() - start
+    job = Evaluation()
+    numbers, positions, cells = (job.structures[name] for name in ('numbers', 'positions', 'cells'))
     recorder, progress = Recorder(), Progress('relax', len(positions))
     results: list[dict[str, Any]] = []
-    progress(0)
     try:
         for index in range(len(positions)):
-            atoms = Atoms(
-                numbers=numbers, positions=positions[index], cell=cells[index], pbc=True, calculator=calculator
-            )
-            results.append(relax(atoms, index, settings, recorder))
+            atoms = make_atoms(numbers, positions[index], cells[index])
+            atoms.calc = job.calculator
+            results.append(relax(atoms, index, job.settings, recorder))
             progress(index + 1)
     finally:
         recorder.save()
-        write_json(
-            SUMMARY,
+        job.write_summary(
             {
                 'converged': len(results) == len(positions) and all(result['converged'] for result in results),
                 'n_trajectories': len(positions),
                 'n_steps_total': len(recorder.steps),
                 'trajectories': results,
-                'settings': settings,
-                'seconds': round(time.time() - start, 3),
-                'seconds_loading': round(loaded, 3),
-                'versions': versions(),
-            },
+            }
         )
     failed = [str(index) for index, result in enumerate(results) if not result['converged']]
     if failed:
         raise DriverFailure(
             'not_converged',
-            f'structure(s) {", ".join(failed)} did not reach {settings["fmax_ev_per_angstrom"]} eV/Å '
-            f'within {settings["max_steps"]} steps',
+            f'structure(s) {", ".join(failed)} did not reach {job.settings["fmax_ev_per_angstrom"]} eV/Å '
+            f'within {job.settings["max_steps"]} steps',
         )
 
 
 if __name__ == '__main__':
-    run(main)
+    run_driver(main)

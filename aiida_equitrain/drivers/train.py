@@ -10,27 +10,34 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-from job_io import SUMMARY_FILE, DriverFailure, is_out_of_memory, run_driver, write_json, write_progress
+from job_io import (
+    SUMMARY_FILE,
+    DriverFailure,
+    is_out_of_memory,
+    limit_threads,
+    read_job,
+    run_driver,
+    versions,
+    write_json,
+    write_progress,
+)
 
-JOB, FOUNDATION, FRAMES, FORGETTING = 'job.json', 'foundation.model', 'frames.npz', 'forgetting.npz'
+FOUNDATION, FRAMES, FORGETTING = 'foundation.model', 'frames.npz', 'forgetting.npz'
 CHECKPOINT_IN, CHECKPOINT = 'checkpoint_in.pt', 'checkpoint.pt'
 POTENTIAL, METRICS, PREDICTIONS = 'potential.model', 'metrics.npz', 'predictions.npz'
+PACKAGES = ('equitrain', 'mace-torch', 'torch', 'e3nn', 'numpy', 'ase')
 
 START = time.time()
 
 
 def main() -> None:
     """Run the stages of the job."""
-    job = json.loads(Path(JOB).read_text(encoding='utf-8'))
-    threads = str(job['hyperparameters']['threads'])
-    # NumPy and torch read these once, when they are imported.
-    for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
-        os.environ[name] = threads
+    job = read_job()
+    limit_threads(job['hyperparameters']['threads'])
     write_progress('start', 0, 1)
     TrainJob(job).run()
 
@@ -256,7 +263,7 @@ class TrainJob:
             'reproducible': 'same weights on the same machine with the same versions'
             if device == 'cpu'
             else 'no: sums on a GPU have no fixed order',
-            'versions': versions(),
+            'versions': versions(*PACKAGES),
         }
 
 
@@ -294,17 +301,6 @@ def weights_sha256(model: Any, trained: dict[str, Any]) -> str:
             digest.update(name.encode())
             digest.update(items[name].detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what the result depends on."""
-    import platform
-    from importlib.metadata import version
-
-    found = {'python': platform.python_version()}
-    for name in ('equitrain', 'mace-torch', 'torch', 'e3nn', 'numpy', 'ase'):
-        found[name] = version(name)
-    return found
 
 
 if __name__ == '__main__':

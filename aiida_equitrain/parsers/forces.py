@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
-from aiida import orm
-from numpy.typing import NDArray
+from aiida.engine import ExitCode
 
 from aiida_equitrain.calculations.forces import ForcesCalculation
-from aiida_equitrain.parsers.evaluation import EvaluationParser
+from aiida_equitrain.parsers.script_job import ScriptParser
 
 
-class ForcesParser(EvaluationParser):
+class ForcesParser(ScriptParser):
     """Parse the output of a ``ForcesCalculation``."""
 
     PROCESS = ForcesCalculation
 
-    def attach(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def attach_results(self, folder: Path) -> list[ExitCode | None]:
         """Attach ``forces``."""
-        node = orm.ArrayData()
-        for name in sorted(arrays):
-            node.set_array(name, arrays[name])
-        self.out('forces', node)
+        return [self.attach_file(folder / self.PROCESS.RESULTS[0], self.attach_arrays('forces'))]

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from aiida import orm
-from numpy.typing import NDArray
+from aiida.engine import ExitCode
 
 from aiida_equitrain.calculations.evaluation import structure_symbols
 from aiida_equitrain.calculations.relax import RelaxCalculation
-from aiida_equitrain.parsers.evaluation import EvaluationParser
+from aiida_equitrain.parsers.script_job import ScriptParser, read_arrays
 
 
-class RelaxParser(EvaluationParser):
+class RelaxParser(ScriptParser):
     """Parse the output of a ``RelaxCalculation``."""
 
     PROCESS = RelaxCalculation
 
-    def attach(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Attach ``trajectory``, and ``relaxed_structure`` if it converged."""
+    def attach_results(self, folder: Path) -> list[ExitCode | None]:
+        """Attach ``trajectory`` and ``relaxed_structure``."""
+        return [self.attach_file(folder / self.PROCESS.RESULTS[0], self.attach_steps)]
+
+    def attach_steps(self, path: Path) -> None:
+        """Attach every step, and the last one if it converged."""
+        arrays = read_arrays(path)
         structure = self.node.inputs.structure if 'structure' in self.node.inputs else None
         symbols = self.node.inputs.frames.symbols if structure is None else structure_symbols(structure)
         trajectory = orm.TrajectoryData()
@@ -33,7 +38,7 @@ class RelaxParser(EvaluationParser):
         for name in ('energies', 'forces', 'stress', 'trajectory_index', 'trajectory_step'):
             trajectory.set_array(name, arrays[name])
         self.out('trajectory', trajectory)
-        summary = self._read_json(self.PROCESS.SUMMARY)
+        summary = self.read_json(self.PROCESS.SUMMARY)
         if structure is not None and summary is not None and summary['converged']:
             relaxed = structure.clone()  # type: ignore[no-untyped-call]
             relaxed.label = structure.label

@@ -10,6 +10,7 @@ from typing import Any
 from aiida.orm import AbstractCode, InstalledCode, StructureData, TrajectoryData
 from ase import Atoms
 
+from aiida_equitrain.calculations.script_job import SERIAL_RESOURCES
 from aiida_equitrain.science.structures import check_occupations, check_structure
 
 
@@ -48,7 +49,7 @@ def serial_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
     A builder does not fill in the ``resources`` that a port has by default once other options are given.
     """
-    return {'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, **options, 'withmpi': False}
+    return {'resources': dict(SERIAL_RESOURCES), **options, 'withmpi': False}
 
 
 def pseudo_problem(symbols: Iterable[str], pseudos: Mapping[str, Any] | None, port: str) -> str | None:

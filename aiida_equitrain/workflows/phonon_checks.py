@@ -7,8 +7,8 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_equitrain.calculations.evaluation import settings_problem
 from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS, supercell_rows
+from aiida_equitrain.common.settings import settings_problem
 from aiida_equitrain.common.validation import refuse_unknown
 from aiida_equitrain.science.structures import check_size
 from aiida_equitrain.workflows.common import code_problem, pseudo_problem, structure_problem

@@ -19,10 +19,10 @@ from aiida_quantumespresso.utils.mapping import prepare_process_inputs
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
-from aiida_equitrain.calculations.evaluation import with_defaults
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions import phonons as functions
 from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.common.settings import settings_help, with_defaults
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows import phonon_checks as checks
 from aiida_equitrain.workflows.common import serial_options
@@ -64,9 +64,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, WorkChain):
             valid_type=orm.Dict,
             default=lambda: orm.Dict({}),  # type: ignore[no-untyped-call]
             validator=checks.validate_settings,
-            help='Keys: '
-            + '; '.join(f'`{k}` ({s.default!r}): {s.help}' for k, s in functions.PHONON_SETTINGS.items())
-            + '.',
+            help=settings_help(functions.PHONON_SETTINGS),
         )
         spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=checks.validate_positive)
         spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=checks.validate_positive)

@@ -99,7 +99,7 @@ def test_staging(inputs: dict[str, Any]) -> None:
     with SandboxFolder() as folder:
         info = process.prepare_for_submission(folder)
         files = set(folder.get_content_list())
-        settings = json.loads(Path(folder.get_abs_path('settings.json')).read_text())
+        settings = json.loads(Path(folder.get_abs_path('job.json')).read_text())
         arrays = np.load(folder.get_abs_path('candidate_finetuned.npz'))
         assert arrays['forces'].shape[1:] == (8, 3)
     assert {'compare.py', 'job_io.py', 'equitrain_job', 'reference.npz', 'candidate_foundation.npz'} <= files
@@ -115,14 +115,14 @@ def test_staging(inputs: dict[str, Any]) -> None:
     [
         ({'meshes': [2, 2, 2]}, 'did you mean `mesh`'),
         ({'mesh': [2, 2]}, 'three positive integers'),
-        ({'mesh': 3}, 'type list'),
-        ({'temperature_k': -1.0}, 'cannot be negative'),
+        ({'mesh': 3}, 'type `list`'),
+        ({'temperature_k': -1.0}, 'at least 0'),
         ({'temperatures_k': [0, 10, 0]}, 'lowest, highest, step'),
         ({'symfc_roles': ['training']}, 'did you mean `train`'),
     ],
 )
 def test_wrong_settings(settings: dict[str, Any], sentence: str) -> None:
-    assert sentence in str(compare.validate_settings(orm.Dict(settings), None))
+    assert sentence in str(CompareCalculation.validate_settings(orm.Dict(settings), None))
 
 
 def test_wrong_candidates(aiida_profile_clean: Any) -> None:

@@ -46,7 +46,7 @@ def test_input_files(starter: Any, silicon: Any, python_code: Any) -> None:
     with SandboxFolder() as folder:
         info = process.prepare_for_submission(folder)
         names = set(folder.get_content_list())
-        with folder.open('input.json') as handle:
+        with folder.open('job.json') as handle:
             data = json.load(handle)
         with np.load(folder.get_abs_path('structures.npz'), allow_pickle=False) as file:
             positions = file['positions']

@@ -72,10 +72,11 @@ def test_driver_uses_the_names_of_the_calculation(builder: Any, monkeypatch: pyt
     folder = Path(aiida_equitrain.__file__).parent / 'drivers'
     monkeypatch.syspath_prepend(str(folder))
     driver = runpy.run_path(str(folder / 'train.py'))
-    for name in ('JOB', 'FOUNDATION', 'FRAMES', 'FORGETTING', 'CHECKPOINT_IN', 'CHECKPOINT', 'POTENTIAL', 'METRICS'):
+    for name in ('FOUNDATION', 'FRAMES', 'FORGETTING', 'CHECKPOINT_IN', 'CHECKPOINT', 'POTENTIAL', 'METRICS'):
         assert driver[name] == getattr(TrainCalculation, name)
     _, info = prepare(builder)
     written = {driver[name] for name in ('POTENTIAL', 'METRICS', 'PREDICTIONS', 'CHECKPOINT', 'SUMMARY_FILE')}
+    assert driver['read_job'].__globals__['JOB_FILE'] == TrainCalculation.JOB
     assert written <= set(info.retrieve_list) | set(info.retrieve_temporary_list)
 
 

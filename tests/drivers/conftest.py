@@ -14,7 +14,7 @@ import pytest
 from aiida.common.folders import Folder
 
 from aiida_equitrain.calculations.staging import stage_driver
-from aiida_equitrain.calculations.train import DRIVER, HELPERS, MODULES
+from aiida_equitrain.calculations.train import TrainCalculation
 from aiida_equitrain.common.hyperparameters import MAY_CHANGE_ON_RESTART, complete
 
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
@@ -27,7 +27,7 @@ class TrainFolder:
         self.path = path
         self.result: Any = None
 
-    def run(self, script: str = DRIVER) -> int:
+    def run(self, script: str = TrainCalculation.DRIVER) -> int:
         environment = {**os.environ, 'OPENBLAS_NUM_THREADS': '1'}
         self.result = subprocess.run(
             [sys.executable, '-W', 'ignore', script],
@@ -50,7 +50,12 @@ def make_train_folder(path: Path, frames: Any, *, strategy: str = 'l2-tsp', forg
                       ) -> TrainFolder:  # fmt: skip
     """Write what the CalcJob would write; ``values`` are hyperparameters."""
     path.mkdir(parents=True)
-    stage_driver(Folder(str(path)), DRIVER, modules=MODULES, helpers=HELPERS)
+    stage_driver(
+        Folder(str(path)),
+        TrainCalculation.DRIVER,
+        modules=TrainCalculation.MODULES,
+        helpers=TrainCalculation.HELPERS,
+    )
     frames.save(path / 'frames.npz')
     shutil.copy(TINY_MODEL, path / 'foundation.model')
     if forgetting is not None:
@@ -67,7 +72,7 @@ def make_train_folder(path: Path, frames: Any, *, strategy: str = 'l2-tsp', forg
         'may_change': list(MAY_CHANGE_ON_RESTART),
         'limits': {'max_seconds': max_seconds, 'reserve_seconds': 0.0},
     }
-    (path / 'job.json').write_text(json.dumps(job))
+    (path / TrainCalculation.JOB).write_text(json.dumps(job))
     return TrainFolder(path)
 
 

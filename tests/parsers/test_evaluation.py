@@ -58,7 +58,7 @@ def run_driver(tmp_path_factory: Any) -> Callable[..., Path]:
             positions[1, 0, 0] = np.nan
         np.savez(folder / 'structures.npz', numbers=atoms.numbers, positions=positions, cells=[atoms.cell[:]] * 2)
         potential = {'filename': 'potential.model', 'family': 'mace', 'head': None}
-        (folder / 'input.json').write_text(json.dumps({'potential': potential, 'settings': settings}))
+        (folder / 'job.json').write_text(json.dumps({'potential': potential, 'settings': settings}))
         environment = os.environ | {'OMP_NUM_THREADS': '1'}
         result = subprocess.run(
             [sys.executable, driver], cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -96,11 +96,11 @@ def parse(aiida_profile: Any, aiida_localhost: Any) -> Callable[..., tuple[dict[
         node.store()
         retrieved = orm.FolderData()
         for path in sorted(folder.iterdir()):
-            if path.suffix in ('.json', '.out', '.txt') and path.name not in (leave_out, 'input.json'):
+            if path.suffix in ('.json', '.out', '.txt') and path.name not in (leave_out, 'job.json'):
                 retrieved.base.repository.put_object_from_file(str(path), path.name)
         retrieved.base.links.add_incoming(node, LinkType.CREATE, 'retrieved')
         retrieved.store()
-        temporary = folder if leave_out != process.RESULT else DRIVERS
+        temporary = folder if leave_out != process.RESULTS[0] else DRIVERS
         outputs, calcfunction = ParserFactory(f'equitrain.{name}').parse_from_node(
             node, store_provenance=False, retrieved_temporary_folder=str(temporary)
         )
@@ -152,10 +152,10 @@ def test_known_failures(run_driver: Any, parse: Any, settings: Any, broken: str,
 def test_not_finite(run_driver: Any, parse: Any, tmp_path: Any) -> None:
     """Forces that are not finite are attached, and have their exit code; the folder is a real one, spoilt."""
     shutil.copytree(run_driver('forces.py', FORCES), tmp_path / 'job')
-    script = 'import sys; sys.path.insert(0, "."); import forces, evaluation_io, numpy as np\n'
+    script = 'import sys; sys.path.insert(0, "."); import forces, job_io, numpy as np\n'
     script += 'evaluate = forces.evaluate\n'
     script += 'forces.evaluate = lambda *a: ((e, f * np.nan, s) for e, f, s in evaluate(*a))\n'
-    script += 'evaluation_io.run(forces.main)\n'
+    script += 'job_io.run_driver(forces.main)\n'
     subprocess.run([sys.executable, '-c', script], cwd=tmp_path / 'job', check=False, capture_output=True)
     outputs, node = parse('forces', tmp_path / 'job')
     assert node.exit_status == codes_of('forces').ERROR_FORCES_NOT_FINITE.status
@@ -191,8 +191,9 @@ def test_same_names(name: str) -> None:
     """The driver writes what the job retrieves and the parser reads."""
     process, parser = CalculationFactory(f'equitrain.{name}'), ParserFactory(f'equitrain.{name}')
     source = (DRIVERS / process.DRIVER).read_text() + (DRIVERS / 'evaluation_io.py').read_text()
+    source += (DRIVERS / 'job_io.py').read_text()
     assert parser.PROCESS is process
-    for file in (process.RESULT, process.SUMMARY, process.FAILURE, process.PROGRESS, process.INPUT, process.STRUCTURES):
+    for file in (*process.RESULTS, process.SUMMARY, process.FAILURE, process.PROGRESS, process.JOB, process.STRUCTURES):
         assert f"'{file}'" in source
     for reason, label in process.FAILURES.items():
         assert label in process.exit_codes, reason

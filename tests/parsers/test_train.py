@@ -13,7 +13,7 @@ from aiida.common.links import LinkType
 
 from aiida_equitrain.calculations.train import TrainCalculation
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.parsers.train import REASONS, TrainParser
+from aiida_equitrain.parsers.train import TrainParser
 
 FOLDERS = Path(__file__).parent / 'fixtures' / 'train'
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
@@ -134,7 +134,7 @@ def test_scheduler(parse: Any, status: int, label: str) -> None:
 
 
 def test_every_reason_has_an_exit_code() -> None:
-    assert set(REASONS.values()) <= set(TrainCalculation.exit_codes)
+    assert set(TrainCalculation.FAILURES.values()) <= set(TrainCalculation.exit_codes)
 
 
 def test_no_torch() -> None:

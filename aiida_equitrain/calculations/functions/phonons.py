@@ -10,7 +10,8 @@ from aiida.engine import calcfunction
 from aiida_phonopy.data import PhonopyData, PreProcessData
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.evaluation import Setting, structure_symbols, with_defaults
+from aiida_equitrain.calculations.evaluation import structure_symbols
+from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
 from aiida_equitrain.science.supercells import Symmetry, nearly_cubic_matrix
 

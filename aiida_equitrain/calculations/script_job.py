@@ -1,0 +1,167 @@
+"""What all jobs share that run one Python script: ports, names of files, failures, staging."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+import numpy as np
+from aiida import orm
+from aiida.common.datastructures import CalcInfo, CodeInfo
+from aiida.common.folders import Folder
+from aiida.engine import CalcJob
+from aiida.engine.processes.calcjobs.calcjob import validate_calc_job
+from numpy.typing import NDArray
+
+from aiida_equitrain.calculations.staging import stage_driver
+from aiida_equitrain.common.settings import Setting, settings_help, settings_problem, with_defaults
+
+#: Resources of one process. Copied where it is used: AiiDA changes what it is given.
+SERIAL_RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
+
+
+class ScriptCalculation(CalcJob):
+    """Base of the jobs that run a driver of ours; a subclass names its files and fills in what the driver reads."""
+
+    #: The script, and what is staged beside it, see ``stage_driver``.
+    DRIVER: ClassVar[str]
+    HELPERS: ClassVar[tuple[str, ...]] = ('job_io.py',)
+    MODULES: ClassVar[tuple[str, ...]] = ()
+    #: Modules that the Python of ``code`` has to have, and what to install for them; for the sentences.
+    NEEDS: ClassVar[str]
+    INSTALL: ClassVar[str]
+    #: Keys of the ``settings`` input; without any there is no such port.
+    SETTINGS: ClassVar[dict[str, Setting]] = {}
+    #: Ports without which the inputs are not checked together: a WorkChain that hides one fills it in later.
+    CHECKED: ClassVar[tuple[str, ...]] = ()
+    JOB, STDOUT, STDERR = 'job.json', 'driver.out', 'driver.err'
+    SUMMARY, PROGRESS, FAILURE = 'summary.json', 'progress.json', 'failure.json'
+    #: Further files that are kept in ``retrieved``.
+    RETRIEVED: ClassVar[tuple[str, ...]] = ()
+    #: Files that become nodes, and should not be stored twice.
+    RESULTS: ClassVar[tuple[str, ...]]
+    #: ``reason`` in ``failure.json`` -> label of the exit code.
+    FAILURES: ClassVar[dict[str, str]] = {
+        'module_missing': 'ERROR_MODULE_MISSING',
+        'out_of_memory': 'ERROR_OUT_OF_MEMORY',
+    }
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare what all scripts share; how to get more memory is for the subclass to say."""
+        super().define(spec)
+        spec.input('code', valid_type=orm.AbstractCode, help=f'A Python with {cls.NEEDS}.')
+        if cls.SETTINGS:
+            spec.input(
+                'settings',
+                valid_type=orm.Dict,
+                default=lambda: orm.Dict({}),  # type: ignore[no-untyped-call]
+                validator=cls.validate_settings,
+                help=settings_help(cls.SETTINGS),
+            )
+        spec.inputs.validator = cls.validate_top
+        options = spec.inputs['metadata']['options']
+        options['resources'].default = SERIAL_RESOURCES.copy
+        options['withmpi'].default = False
+        options['output_filename'].default = cls.STDOUT
+        spec.output('summary', valid_type=orm.Dict, required=False, help='Settings, timings, versions, key results.')
+        spec.exit_code(
+            310,
+            'ERROR_DRIVER_FAILED',
+            message='The Python script of the job stopped for an unforeseen reason: {message}',
+        )
+        spec.exit_code(311, 'ERROR_OUTPUT_MISSING', message='The job did not write `{filename}`.')
+        spec.exit_code(312, 'ERROR_OUTPUT_UNREADABLE', message='`{filename}` cannot be read: {message}')
+        spec.exit_code(
+            322,
+            'ERROR_MODULE_MISSING',
+            message=f'The Python of `code` lacks a module; install {cls.INSTALL} for it: {{message}}',
+        )
+
+    @classmethod
+    def validate_top(cls, inputs: dict[str, Any], ctx: Any) -> str | None:
+        """Return a sentence about what only all inputs together tell; a WorkChain that hides ports is left alone."""
+        problem: str | None = validate_calc_job(inputs, ctx)
+        if problem or any(name not in ctx for name in cls.CHECKED):
+            return problem
+        return cls.validate_inputs(inputs)
+
+    @classmethod
+    def validate_inputs(cls, inputs: dict[str, Any]) -> str | None:
+        """Return a sentence if the inputs do not fit together."""
+        return None
+
+    @classmethod
+    def validate_settings(cls, value: orm.Dict | None, _: Any) -> str | None:
+        """Return a sentence if a key is unknown or its value is wrong."""
+        if value is None:
+            return None
+        return settings_problem(dict(value), cls.SETTINGS)
+
+    def get_settings(self) -> dict[str, Any]:
+        """Return all settings, with their defaults."""
+        return with_defaults(dict(self.inputs.settings), self.SETTINGS)
+
+    def get_job(self) -> dict[str, Any]:
+        """Return the content of ``job.json``."""
+        raise NotImplementedError
+
+    def get_arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """Return the arrays that the driver reads, by the name of their ``.npz`` file."""
+        return {}
+
+    def get_copies(self) -> list[tuple[str, str, str]]:
+        """Return the files that are copied from the repository: node, name there, name in the job."""
+        return []
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Write the driver and what it reads; large files are copied from the repository."""
+        stage_driver(folder, self.DRIVER, modules=self.MODULES, helpers=self.HELPERS)
+        with folder.open(self.JOB, 'w', encoding='utf-8') as handle:
+            handle.write(json.dumps(self.get_job(), indent=1, sort_keys=True))
+        for filename, arrays in self.get_arrays().items():
+            with folder.open(filename, 'wb') as handle:
+                np.savez(handle, **arrays)  # type: ignore[arg-type]
+
+        code_info = CodeInfo()
+        code_info.code_uuid = self.inputs.code.uuid
+        code_info.cmdline_params = [self.DRIVER]
+        code_info.stdout_name, code_info.stderr_name = self.options.output_filename, self.STDERR
+        calc_info = CalcInfo()
+        calc_info.codes_info = [code_info]
+        calc_info.local_copy_list = self.get_copies()
+        names = (self.SUMMARY, self.PROGRESS, self.FAILURE, *self.RETRIEVED)
+        calc_info.retrieve_list = [*names, self.options.output_filename, self.STDERR]
+        calc_info.retrieve_temporary_list = list(self.RESULTS)
+        return calc_info
+
+
+class PotentialScriptCalculation(ScriptCalculation):
+    """Base of the jobs whose driver loads a potential."""
+
+    HELPERS = (*ScriptCalculation.HELPERS, 'potential_loader.py')
+    NEEDS = 'MACE (or whatever the potential needs)'
+    INSTALL = '`aiida-equitrain[train]`'
+    #: Ports that hold the potential, and the ``device``; for the sentences.
+    POTENTIAL_PORT: ClassVar[str]
+    DEVICE_PORT: ClassVar[str]
+    FAILURES = ScriptCalculation.FAILURES | {
+        'cuda_missing': 'ERROR_DEVICE_MISSING',
+        'bad_potential': 'ERROR_POTENTIAL_NOT_LOADED',
+    }
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare how a potential can fail to load."""
+        super().define(spec)
+        spec.exit_code(
+            320,
+            'ERROR_POTENTIAL_NOT_LOADED',
+            message=f'The file of `{cls.POTENTIAL_PORT}` cannot be loaded by the Python of `code`: {{message}}',
+        )
+        spec.exit_code(
+            321,
+            'ERROR_DEVICE_MISSING',
+            message=f'The `device` of `{cls.DEVICE_PORT}` is not on the machine of `code`; use `cpu`, or a CUDA torch: '
+            '{message}',
+        )

@@ -1,0 +1,135 @@
+"""What all parsers share: attach what exists, then choose the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from aiida import orm
+from aiida.engine import ExitCode
+from aiida.parsers import Parser
+from numpy.typing import NDArray
+
+from aiida_equitrain.calculations.script_job import ScriptCalculation
+
+#: What the operating system or the shell writes when it ends a process that takes too much memory.
+KILLED = ('Killed', 'oom-kill', 'out of memory', 'MemoryError')
+
+
+class ScriptParser(Parser):
+    """Base of the parsers of jobs derived from :class:`ScriptCalculation`."""
+
+    PROCESS: ClassVar[type[ScriptCalculation]]
+    #: Exit codes of AiiDA for what the scheduler said, and ours that say more; the others survive.
+    SCHEDULER_FAILURES: ClassVar[dict[str, str]] = {}
+
+    def parse(self, **kwargs: Any) -> ExitCode | None:
+        """Attach what exists, then return the exit code."""
+        problems = [
+            self.attach_json(self.PROCESS.SUMMARY, 'summary'),
+            *self.attach_results(Path(kwargs['retrieved_temporary_folder'])),
+        ]
+        problem = next((item for item in problems if item is not None), None)
+        return self._known_failure() or self._scheduler_failure() or self._kill() or problem
+
+    def attach_results(self, folder: Path) -> list[ExitCode | None]:
+        """Attach the outputs other than the summary, and return the problem with each.
+
+        :param folder: where the files are that become nodes.
+        """
+        raise NotImplementedError
+
+    def attach_json(self, name: str, output: str) -> ExitCode | None:
+        """Attach a retrieved JSON file as a ``Dict``."""
+        text = self.read_text(name)
+        if not text:
+            return self.exit('ERROR_OUTPUT_MISSING', filename=name)
+        try:
+            self.out(output, orm.Dict(json.loads(text)))  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            return self.exit('ERROR_OUTPUT_UNREADABLE', filename=name, message=str(error))
+        return None
+
+    def attach_file(
+        self, path: Path, attach: Callable[[Path], None], missing: str | None = 'ERROR_OUTPUT_MISSING'
+    ) -> ExitCode | None:
+        """Attach what ``attach`` makes of a file.
+
+        :param missing: label of the exit code if there is no such file; ``None`` where that is no problem.
+        """
+        if not path.is_file():
+            return self.exit(missing, filename=path.name, message='the file does not exist') if missing else None
+        try:
+            attach(path)
+        except Exception as error:
+            return self.exit('ERROR_OUTPUT_UNREADABLE', filename=path.name, message=str(error))
+        return None
+
+    def attach_arrays(self, output: str, units: dict[str, str] | None = None) -> Callable[[Path], None]:
+        """Return a function for :meth:`attach_file` that attaches an ``.npz`` file as ``ArrayData``."""
+
+        def attach(path: Path) -> None:
+            node = orm.ArrayData()
+            for name, array in read_arrays(path).items():
+                node.set_array(name, array)
+            if units:
+                node.base.attributes.set('units', units)
+            self.out(output, node)
+
+        return attach
+
+    def read_text(self, name: str) -> str:
+        """Return a retrieved file, empty where there is none."""
+        try:
+            return str(self.retrieved.base.repository.get_object_content(name, 'r'))
+        except OSError:
+            return ''
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """Return a retrieved JSON file, or ``None`` where there is none that can be read."""
+        try:
+            content = json.loads(self.read_text(name))
+        except ValueError:
+            return None
+        return content if isinstance(content, dict) else None
+
+    def exit(self, label: str, **values: str) -> ExitCode:
+        """Return the exit code of ``label`` with its message filled in."""
+        code: ExitCode = self.exit_codes[label]
+        return code.format(**values)
+
+    def _known_failure(self) -> ExitCode | None:
+        """Return the exit code of ``failure.json``, if there is one."""
+        failure = self.read_json(self.PROCESS.FAILURE)
+        if failure is None:
+            return None
+        label = self.PROCESS.FAILURES.get(failure.get('reason', ''), 'ERROR_DRIVER_FAILED')
+        return self.exit(label, message=str(failure.get('message', 'no message')).rstrip('.'))
+
+    def _scheduler_failure(self) -> ExitCode | None:
+        """Return what the scheduler said, such as that walltime or memory ran out."""
+        if not self.node.exit_status:
+            return None
+        for theirs, ours in self.SCHEDULER_FAILURES.items():
+            if self.node.exit_status == self.exit_codes[theirs].status:
+                return self.exit(ours, message='the scheduler ended the job')
+        return ExitCode(self.node.exit_status, self.node.exit_message)
+
+    def _kill(self) -> ExitCode | None:
+        """Return the exit code for a process that the system ended: the driver could write nothing."""
+        if self.read_json(self.PROCESS.SUMMARY) is not None:
+            return None
+        text = (self.node.get_scheduler_stderr() or '') + self.read_text(self.PROCESS.STDERR)
+        word = next((word for word in KILLED if word in text), None)
+        return (
+            self.exit('ERROR_OUT_OF_MEMORY', message=f'the process was ended by the system ({word})') if word else None
+        )
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an ``.npz`` file; nothing in it is run."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in sorted(file.files)}
