@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aiida.orm import AbstractCode, InstalledCode, StructureData, TrajectoryData
+from aiida.orm import AbstractCode, Dict, InstalledCode, KpointsData, StructureData, TrajectoryData
 from ase import Atoms
 
 from aiida_equitrain.calculations.script_job import SERIAL_RESOURCES
@@ -42,6 +42,13 @@ def mpi_options(code: AbstractCode, options: Mapping[str, Any] | None = None) ->
     :param options: what else is asked for; where it contradicts the code, the code is believed.
     """
     return {**(options or {}), **({} if code.with_mpi is None else {'withmpi': bool(code.with_mpi)})}
+
+
+def may_use_gamma_trick(kpoints: KpointsData, parameters: Dict) -> bool:
+    """Return whether real wave functions at Gamma do: a mesh of one point, and no noncollinear spins."""
+    mesh, offset = kpoints.get_kpoints_mesh()  # type: ignore[no-untyped-call]
+    noncollinear = parameters.get_dict().get('SYSTEM', {}).get('noncolin', False)
+    return list(mesh) == [1, 1, 1] and not any(offset) and not noncollinear
 
 
 def serial_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from aiida_equitrain.calculations.functions import label as functions
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows import label_inputs
+from aiida_equitrain.workflows import dft_inputs, label_inputs
+from aiida_equitrain.workflows.common import may_use_gamma_trick
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
 
 
@@ -121,7 +122,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
         inputs = cls.get_protocol_inputs(protocol, overrides)
         sample = label_inputs.sample_structure(structure, frames, foundation, inputs)
         builder: Any = cls.get_builder()
-        builder.pw = label_inputs.pw_builder(
+        builder.pw = dft_inputs.pw_builder(
             pw_code, sample, pseudo_family, electronic_type, protocol, inputs, overrides or {}, options
         )
         for name, node in (('structure', structure), ('frames', frames)):
@@ -129,7 +130,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
                 builder[name] = node
         builder.foundation = foundation
         builder.python_code = python_code
-        builder.functional = Str(functional or label_inputs.functional_of(pseudo_family, builder.pw))
+        builder.functional = Str(functional or dft_inputs.functional_of(pseudo_family, builder.pw))
         if inputs.get('supercell_matrix') is not None:
             builder.supercell_matrix = List(inputs['supercell_matrix'])
         for name in ('rattle', 'selection', 'relax', 'relax_structure', 'options'):
@@ -216,8 +217,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
             metadata={'call_link_label': 'create_kpoints_from_distance'},
         )
         settings = dict(self.inputs.pw.pw.settings) if 'settings' in self.inputs.pw.pw else {}
-        mesh, offset = self.ctx.kpoints.get_kpoints_mesh()
-        if list(mesh) == [1, 1, 1] and not any(offset):
+        if may_use_gamma_trick(self.ctx.kpoints, self.inputs.pw.pw.parameters):
             settings.setdefault('GAMMA_ONLY', True)
         self.ctx.settings = Dict(settings).store() if settings else None
 

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from aiida.orm import (
     AbstractCode,
     Dict,
-    Group,
     Int,
     List,
-    QueryBuilder,
     Str,
     StructureData,
     TrajectoryData,
 )
-from aiida_quantumespresso.common.types import ElectronicType
-from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
 from aiida_equitrain.calculations.functions.label import label_supercell_rows
 from aiida_equitrain.calculations.relax import RelaxCalculation
-from aiida_equitrain.common.validation import nearest, refuse_unknown, refuse_values
+from aiida_equitrain.common.validation import refuse_unknown, refuse_values
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.structures import check_elements, check_overlap, check_periodicity, check_size
 from aiida_equitrain.science.supercells import make_supercell
 from aiida_equitrain.workflows.common import (
     code_problem,
-    mpi_options,
     pseudo_problem,
     structure_problem,
     trajectory_atoms,
@@ -52,9 +45,6 @@ SELECTION = {
     'n_train': ((int, type(None)), 'training frames, drawn at random; null: all but those that validate'),
     'valid_fraction': (float, "part that validates, of a user's own frames only"),
 }
-#: Protocol of PwBaseWorkChain for each of ours.
-PW_PROTOCOL = {'fast': 'fast', 'balanced': 'balanced', 'stringent': 'stringent', 'paper': 'balanced'}
-FUNCTIONALS = ('PBEsol', 'PBE', 'LDA', 'PW', 'SCAN')
 
 
 def declare(spec: Any) -> None:
@@ -224,86 +214,6 @@ def sample_structure(
     if problem:
         raise ValueError(problem)
     return StructureData(ase=make_supercell(structure.get_ase(), matrix))
-
-
-def pw_builder(
-    code: AbstractCode,
-    sample: StructureData,
-    family_label: str,
-    electronic_type: str,
-    protocol: str,
-    inputs: Mapping[str, Any],
-    overrides: Mapping[str, Any],
-    options: Mapping[str, Any] | None,
-) -> Any:
-    """Return the inputs of the `pw` namespace.
-
-    :param sample: a structure of the size of the frames: thresholds are per atom.
-    :raises ValueError: if the family or a pseudopotential is absent, or the electronic type is unknown.
-    """
-    kinds = [item.value for item in (ElectronicType.INSULATOR, ElectronicType.METAL)]
-    if electronic_type not in kinds:
-        raise ValueError(f'unknown `electronic_type` `{electronic_type}`: {nearest(electronic_type, kinds)}')
-    given = overrides.get('pw', {}).get('pw', {}).get('parameters', {}).get('SYSTEM', {})
-    cutoffs = recommended_cutoffs(family_label, sample, inputs.get('cutoff_stringency'), given.get('ecutwfc'))
-    base = recursive_merge(
-        {'pseudo_family': family_label, 'pw': {'parameters': {'SYSTEM': cutoffs}}}, dict(inputs['pw'])
-    )
-    builder = PwBaseWorkChain.get_builder_from_protocol(
-        code,
-        sample,
-        protocol=PW_PROTOCOL.get(protocol, protocol),
-        overrides=base,
-        electronic_type=ElectronicType(electronic_type),
-        options=mpi_options(code, options),
-    )
-    builder.pw.pop('structure', None)
-    return builder
-
-
-def recommended_cutoffs(
-    family_label: str, sample: StructureData, stringency: str | None, ecutwfc: float | None = None
-) -> dict[str, float]:
-    """Return ``ecutwfc`` and ``ecutrho`` (Ry) of a family; a given ``ecutwfc`` keeps the family's ratio.
-
-    :param stringency: of the family's cut-offs; its default where the family has no such stringency.
-    :raises ValueError: if the family is absent, lacks an element, or recommends no cut-offs.
-    """
-    family: Any = QueryBuilder().append(Group, filters={'label': family_label}).first(flat=True)
-    if family is None:
-        raise ValueError(
-            f'no pseudopotential family `{family_label}` in this profile: install it (`aiida-pseudo install`), or run '
-            '`aiida-equitrain setup`'
-        )
-    problem = pseudo_problem(sample.get_symbols_set(), dict.fromkeys(family.elements), family_label)
-    if problem:
-        raise ValueError(problem)
-    if not hasattr(family, 'get_recommended_cutoffs'):
-        return {}
-    try:
-        known = family.get_cutoff_stringencies()
-        chosen = stringency if stringency in known else None
-        wavefunction, density = family.get_recommended_cutoffs(structure=sample, stringency=chosen, unit='Ry')
-    except ValueError:
-        return {}  # PwBaseWorkChain says that cut-offs have to be given
-    if ecutwfc is not None:
-        return {'ecutwfc': float(ecutwfc), 'ecutrho': float(ecutwfc) * density / wavefunction}
-    return {'ecutwfc': float(np.round(wavefunction, 6)), 'ecutrho': float(np.round(density, 6))}
-
-
-def functional_of(family_label: str, pw: Mapping[str, Any]) -> str:
-    """Return the functional: `input_dft` of the parameters, or the one in the family's label.
-
-    :raises ValueError: if neither says it.
-    """
-    explicit = pw['pw']['parameters'].get_dict().get('SYSTEM', {}).get('input_dft')
-    if explicit:
-        return str(explicit)
-    words = re.split(r'[^A-Za-z]+', family_label)
-    found = [name for name in FUNCTIONALS if name.lower() in (word.lower() for word in words)]
-    if not found:
-        raise ValueError(f'the functional of the family `{family_label}` is not in its label: give `functional`')
-    return found[0]
 
 
 def override_schema(schema: dict[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from aiida import orm
-from aiida.common import AttributeDict
-from aiida.engine import ExitCode, ToContext, WorkChain, if_
+from aiida.engine import ExitCode, ToContext, if_
 
 from aiida_equitrain.calculations.compare import CompareCalculation
 from aiida_equitrain.calculations.functions.phonons import choose_supercell
@@ -21,6 +19,7 @@ from aiida_equitrain.workflows.material_builder import build, override_schema
 from aiida_equitrain.workflows.material_checks import validate_inputs, validate_max_concurrent
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
+from aiida_equitrain.workflows.stages import StagedWorkChain, describe_failure
 
 #: Inputs that the stages share; they are given once, at the top.
 SHARED = ('structure', 'foundation', 'potential', 'python_code', 'phonopy_code', 'supercell_matrix', 'max_concurrent')
@@ -32,7 +31,7 @@ SHARED_FROM = 4
 COMPARE_OUTPUTS = ('comparison', 'bands', 'thermal')
 
 
-class MaterialWorkChain(EquitrainProtocolMixin, WorkChain):
+class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     """Label frames, fine-tune, and compare the phonons of foundation, fine-tuned potential and DFT.
 
     What does not depend on one another runs at the same time: the phonons of the foundation and of DFT start first and
@@ -237,11 +236,10 @@ class MaterialWorkChain(EquitrainProtocolMixin, WorkChain):
         """Attach a given dataset, and end with the first failure if there was one."""
         if self.ctx.dataset is not None and 'dataset' in self.inputs:
             self.out('dataset', self.ctx.dataset)
-        failure: tuple[str, str, str] | None = self.ctx.failure
-        if failure is None:
+        if self.ctx.failure is None:
             return None
-        label, process, message = failure
-        code: ExitCode = self.exit_codes[label].format(process=process, message=message)
+        label, failure = self.ctx.failure
+        code: ExitCode = self.exit_codes[label].format(**failure)
         return code
 
     def get_share(self, stage: str) -> int:
@@ -266,25 +264,11 @@ class MaterialWorkChain(EquitrainProtocolMixin, WorkChain):
         key = f'phonons_{side}'
         self.ctx[key] = self.launch(PhononsWorkChain, inputs, key)
 
-    def stage_inputs(self, process: Any, namespace: str) -> AttributeDict:
-        """Return the inputs of a stage, without those that stand at the top under the same name."""
-        inputs = AttributeDict(self.exposed_inputs(process, namespace=namespace, agglomerate=False))
-        inputs.setdefault('metadata', AttributeDict())
-        return inputs
-
-    def launch(self, process: Any, inputs: Mapping[str, Any], label: str) -> Any:
-        """Submit a stage under its name, and say so."""
-        inputs['metadata']['call_link_label'] = label
-        node = self.submit(process, **inputs)
-        self.report(f'launched {process.__name__}<{node.pk}> `{label}`')
-        return node
-
     def note_failure(self, node: orm.ProcessNode, label: str) -> None:
         """Remember the first stage that failed; what runs beside it may go on."""
         if node.is_finished_ok:
             return
-        message = node.exit_message or node.process_status or f'it was {node.process_state.value}'  # type: ignore[union-attr]
-        process = f'{node.process_label}<{node.pk}>'
-        self.report(f'{process} failed [{node.exit_status}]: {message}')
+        failure = describe_failure(node)
+        self.report(f'{failure["process"]} failed [{node.exit_status}]: {failure["message"]}')
         if self.ctx.failure is None:
-            self.ctx.failure = (label, process, message)
+            self.ctx.failure = (label, failure)

@@ -11,7 +11,7 @@ from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
 from aiida_equitrain.workflows.common import mpi_options, serial_options
-from aiida_equitrain.workflows.label_inputs import recommended_cutoffs
+from aiida_equitrain.workflows.dft_inputs import recommended_cutoffs
 
 
 def fill_potential_builder(builder: Any, inputs: dict[str, Any], options: dict[str, Any] | None) -> None:

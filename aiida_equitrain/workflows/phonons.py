@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from aiida import orm
-from aiida.common import AttributeDict
-from aiida.common.exceptions import NotExistent
-from aiida.engine import ExitCode, ToContext, WorkChain, if_, while_
+from aiida.engine import ExitCode, ToContext, if_, while_
 from aiida_phonopy.calculations.phonopy import PhonopyCalculation
-from aiida_phonopy.data import PhonopyData
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
 from aiida_quantumespresso.utils.mapping import prepare_process_inputs
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
@@ -22,15 +18,16 @@ from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions import phonons as functions
 from aiida_equitrain.calculations.relax import RelaxCalculation
-from aiida_equitrain.common.settings import settings_help, with_defaults
+from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows import phonon_checks as checks
-from aiida_equitrain.workflows.common import serial_options
+from aiida_equitrain.workflows import phonon_ports
+from aiida_equitrain.workflows.common import may_use_gamma_trick, serial_options
 from aiida_equitrain.workflows.phonon_builder import fill_dft_builder, fill_potential_builder
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
+from aiida_equitrain.workflows.stages import StagedWorkChain, describe_failure
 
 
-class PhononsWorkChain(EquitrainProtocolMixin, WorkChain):
+class PhononsWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     """Relax a structure, displace its supercell, evaluate the forces, and post-process them with phonopy.
 
     The forces come from a potential (one job for all displacements) or from DFT (one ``PwBaseWorkChain`` for each).
@@ -40,51 +37,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, WorkChain):
     def define(cls, spec: Any) -> None:
         """Declare ports, outline and exit codes."""
         super().define(spec)
-        spec.input('structure', valid_type=orm.StructureData, help='The crystal, primitive or not.')
-        spec.input('potential', valid_type=PotentialData, required=False, help='The potential; or give `pw`.')
-        spec.input('python_code', valid_type=orm.AbstractCode, required=False, help='A Python for the `potential`.')
-        spec.input('phonopy_code', valid_type=orm.AbstractCode, help='The `phonopy` command.')
-        spec.input(
-            'supercell_matrix',
-            valid_type=orm.List,
-            required=False,
-            validator=checks.validate_supercell_matrix,
-            help='Three rows of integers: the vectors of the supercell in units of those of `structure`. Without it, '
-            'the smallest nearly cubic supercell whose edges have `settings.min_length_angstrom`.',
-        )
-        spec.input(
-            'displacement',
-            valid_type=orm.Dict,
-            default=lambda: orm.Dict({'distance': 0.01}),  # type: ignore[no-untyped-call]
-            validator=checks.validate_displacement,
-            help='Arguments of phonopy: ' + ', '.join(f'`{key}`' for key in checks.DISPLACEMENT_KEYS) + '.',
-        )
-        spec.input(
-            'settings',
-            valid_type=orm.Dict,
-            default=lambda: orm.Dict({}),  # type: ignore[no-untyped-call]
-            validator=checks.validate_settings,
-            help=settings_help(functions.PHONON_SETTINGS),
-        )
-        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=checks.validate_positive)
-        spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=checks.validate_positive)
-        spec.input(
-            'max_concurrent',
-            valid_type=orm.Int,
-            default=lambda: orm.Int(4),
-            validator=checks.validate_positive,
-            help='Largest number of DFT calculations at a time.',
-        )
-        optional = {'required': False, 'populate_defaults': False}
-        for process, namespace, hidden in (
-            (RelaxCalculation, 'potential_relax', ('code', 'potential', 'structure', 'frames')),
-            (ForcesCalculation, 'potential_forces', ('code', 'potential', 'frames', 'supercell')),
-            (PhonopyCalculation, 'phonopy', ('code', 'parameters', 'phonopy_data', 'force_constants')),
-            (PwBaseWorkChain, 'pw', ('pw.structure', 'pw.parent_folder', 'kpoints')),
-            (PwRelaxWorkChain, 'relax', ('structure', 'base_init_relax')),
-        ):
-            spec.expose_inputs(process, namespace=namespace, exclude=hidden, namespace_options=dict(optional))
-        spec.inputs.validator = checks.validate_inputs
+        phonon_ports.declare_inputs(spec)
 
         step: Any = cls
         spec.outline(
@@ -103,43 +56,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, WorkChain):
             step.results,
         )
 
-        spec.output('supercell_matrix', valid_type=orm.List, required=False, help='The rows of the supercell.')
-        spec.output('relaxed_structure', valid_type=orm.StructureData, required=False, help='Absent if not relaxed.')
-        spec.output('forces', valid_type=orm.ArrayData, required=False, help='Of a potential, see `equitrain.forces`.')
-        spec.output_namespace(
-            'supercells_forces', valid_type=orm.TrajectoryData, dynamic=True, required=False, help='Of DFT.'
-        )
-        spec.output('phonopy_data', valid_type=PhonopyData, required=False, help='Displacements and forces.')
-        spec.output('force_constants', valid_type=orm.ArrayData, required=False, help='eV/Å², compact.')
-        spec.output('bands', valid_type=orm.BandsData, required=False, help='THz, along the seekpath, with labels.')
-        spec.output('total_dos', valid_type=orm.XyData, required=False, help='States per THz.')
-        spec.output(
-            'thermal_properties',
-            valid_type=orm.XyData,
-            required=False,
-            help='Free energy (kJ/mol), entropy and heat capacity (J/K/mol), per mole of primitive cells.',
-        )
-        spec.output(
-            'stability',
-            valid_type=orm.Dict,
-            required=False,
-            help='`min_frequency_thz`, `min_qpoint`, `dynamically_stable`, `tolerance_thz`, `max_frequency_thz`, ...',
-        )
-        spec.exit_code(
-            401, 'ERROR_RELAXATION_FAILED', message='The relaxation of `structure` failed, see {process}: {message}'
-        )
-        spec.exit_code(402, 'ERROR_FORCES_FAILED', message='The evaluation of forces failed, see {process}: {message}')
-        spec.exit_code(
-            403,
-            'ERROR_DFT_FAILED',
-            message='DFT failed for {failed} of {total} displaced supercells, see {process}: {message}',
-        )
-        spec.exit_code(404, 'ERROR_PHONOPY_FAILED', message='The post-processing failed, see {process}: {message}')
-        spec.exit_code(
-            410,
-            'ERROR_FORCES_NOT_FINITE',
-            message='The forces on displaced supercells are not finite, see {process}: {message}',
-        )
+        phonon_ports.declare_outputs(spec)
 
     @classmethod
     def get_protocol_filepath(cls) -> Path:
@@ -219,10 +136,10 @@ class PhononsWorkChain(EquitrainProtocolMixin, WorkChain):
         """Relax the structure with what the forces come from."""
         if self.should_run_dft():
             process: Any = PwRelaxWorkChain
-            inputs = self.get_exposed(process, 'relax')
+            inputs = self.stage_inputs(process, 'relax')
         else:
             process = RelaxCalculation
-            inputs = self.get_exposed(process, 'potential_relax')
+            inputs = self.stage_inputs(process, 'potential_relax')
             inputs.update(code=self.inputs.python_code, potential=self.inputs.potential)
         inputs.structure = self.inputs.structure
         return ToContext(relaxation=self.launch(process, inputs, 'relax'))
@@ -255,7 +172,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, WorkChain):
 
     def run_forces(self) -> Any:
         """Evaluate all displaced supercells in one job."""
-        inputs = self.get_exposed(ForcesCalculation, 'potential_forces')
+        inputs = self.stage_inputs(ForcesCalculation, 'potential_forces')
         inputs.update(code=self.inputs.python_code, potential=self.inputs.potential, **self.ctx.displaced)
         return ToContext(forces=self.launch(ForcesCalculation, inputs, 'forces'))
 
@@ -283,23 +200,17 @@ class PhononsWorkChain(EquitrainProtocolMixin, WorkChain):
         self.ctx.running = now
         futures = {}
         for label in now:
-            inputs = self.get_exposed(PwBaseWorkChain, 'pw')
+            inputs = self.stage_inputs(PwBaseWorkChain, 'pw')
             for name in ('kpoints_distance', 'kpoints_force_parity'):
                 inputs.pop(name, None)
             inputs.kpoints = self.ctx.kpoints
             inputs.pw.structure = self.ctx.supercells[label]
-            if self.may_use_gamma_trick(inputs):
+            if may_use_gamma_trick(self.ctx.kpoints, inputs.pw.parameters):
                 inputs.pw.settings = {**dict(inputs.pw.get('settings', {})), 'GAMMA_ONLY': True}
             futures[f'dft_{label}'] = self.launch(
                 PwBaseWorkChain, prepare_process_inputs(PwBaseWorkChain, inputs), label
             )
         return ToContext(**futures)
-
-    def may_use_gamma_trick(self, inputs: Mapping[str, Any]) -> bool:
-        """Return whether real wave functions at Gamma do: a mesh of one point, and no noncollinear spins."""
-        mesh, offset = self.ctx.kpoints.get_kpoints_mesh()
-        noncollinear = dict(inputs['pw']['parameters']).get('SYSTEM', {}).get('noncolin', False)
-        return bool(mesh == [1, 1, 1] and not any(offset) and not noncollinear)
 
     def inspect_dft_forces(self) -> ExitCode | None:
         """Attach what has finished; stop if anything failed, as phonopy needs every displacement."""
@@ -343,7 +254,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, WorkChain):
         }
         futures = {}
         for label, tags in jobs.items():
-            inputs = self.get_exposed(PhonopyCalculation, 'phonopy')
+            inputs = self.stage_inputs(PhonopyCalculation, 'phonopy')
             inputs.update(code=self.inputs.phonopy_code, phonopy_data=self.ctx.phonopy_data)
             inputs.parameters = orm.Dict({**tags, **common})  # type: ignore[no-untyped-call]
             futures[label] = self.launch(PhonopyCalculation, inputs, label)
@@ -378,27 +289,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, WorkChain):
         """Return a value of ``settings``, or its default."""
         return with_defaults(dict(self.inputs.settings), functions.PHONON_SETTINGS)[key]
 
-    def get_exposed(self, process: Any, namespace: str) -> AttributeDict:
-        """Return the inputs of a namespace, empty if it was not given."""
-        given = self.exposed_inputs(process, namespace=namespace, agglomerate=False) if namespace in self.inputs else {}
-        inputs = AttributeDict(given)
-        inputs.setdefault('metadata', AttributeDict())
-        return inputs
-
-    def launch(self, process: Any, inputs: AttributeDict, label: str) -> Any:
-        """Submit a process under a link label, and say so."""
-        inputs.metadata['call_link_label'] = label
-        node = self.submit(process, **inputs)
-        self.report(f'launched {process.__name__}<{node.pk}> `{label}`')
-        return node
-
     def fail(self, label: str, node: orm.ProcessNode, **values: Any) -> ExitCode:
         """Return the exit code of ``label`` with the failed process and its message."""
-        try:
-            message = node.exit_message or f'{node.process_state}'
-        except (AttributeError, NotExistent):
-            message = 'no message'
-        code: ExitCode = self.exit_codes[label].format(
-            process=f'{node.process_label}<{node.pk}>', message=message, **values
-        )
+        code: ExitCode = self.exit_codes[label].format(**describe_failure(node), **values)
         return code

@@ -12,6 +12,8 @@ import pytest
 
 from aiida_equitrain.science.model_file import read_model_file, read_tensor_shapes
 
+TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
+
 
 class Hostile:
     """Runs a shell command when it is unpickled the ordinary way."""
@@ -34,41 +36,10 @@ def archive(pickled: bytes, extra: dict[str, bytes] | None = None, compression: 
 
 
 @pytest.fixture(scope='module')
-def mace(tmp_path_factory):
+def mace():
     """Return an untrained MACE model, and the path of its file."""
     torch = pytest.importorskip('torch')
-    import numpy as np
-    from mace import modules
-    from mace.modules import interaction_classes
-
-    from e3nn import o3  # isort: skip
-
-    torch.set_default_dtype(torch.float32)
-    block = interaction_classes['RealAgnosticResidualInteractionBlock']
-    model = modules.ScaleShiftMACE(
-        r_max=4.5,
-        num_bessel=4,
-        num_polynomial_cutoff=5,
-        max_ell=1,
-        interaction_cls=block,
-        interaction_cls_first=block,
-        num_interactions=2,
-        num_elements=3,
-        hidden_irreps=o3.Irreps('4x0e'),
-        MLP_irreps=o3.Irreps('4x0e'),
-        atomic_energies=np.zeros(3),
-        avg_num_neighbors=10.0,
-        atomic_numbers=[11, 14, 17],
-        correlation=1,
-        gate=torch.nn.functional.silu,
-        radial_MLP=[8],
-        radial_type='bessel',
-        atomic_inter_scale=1.0,
-        atomic_inter_shift=0.0,
-    )
-    path = tmp_path_factory.mktemp('model') / 'm.model'
-    torch.save(model, path)
-    return model, path
+    return torch.load(TINY_MODEL, weights_only=False), TINY_MODEL
 
 
 def test_metadata_agree_with_torch(mace):
@@ -77,7 +48,7 @@ def test_metadata_agree_with_torch(mace):
     assert info.n_parameters == sum(parameter.numel() for parameter in model.parameters())
     assert (info.family, info.architecture, info.dtype) == ('mace', 'ScaleShiftMACE', 'float32')
     assert info.elements == ['Na', 'Si', 'Cl']
-    assert info.cutoff == 4.5
+    assert info.cutoff == 4.0
     assert info.heads == ['Default']
 
 

@@ -279,8 +279,8 @@ def test_stress_and_forces_are_derivatives_of_the_energy(build):
 
 
 def test_functional_has_to_be_known(build, monkeypatch):
-    from aiida_equitrain.workflows import label_inputs
+    from aiida_equitrain.workflows import dft_inputs
 
-    assert label_inputs.functional_of('SSSP/1.3/PBEsol/efficiency', {'pw': {'parameters': Dict({})}}) == 'PBEsol'
+    assert dft_inputs.functional_of('SSSP/1.3/PBEsol/efficiency', {'pw': {'parameters': Dict({})}}) == 'PBEsol'
     with pytest.raises(ValueError, match='give `functional`'):
-        label_inputs.functional_of('mine', {'pw': {'parameters': Dict({})}})
+        dft_inputs.functional_of('mine', {'pw': {'parameters': Dict({})}})

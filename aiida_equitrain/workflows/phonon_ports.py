@@ -1,0 +1,108 @@
+"""Ports and exit codes of the phonon WorkChain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida_phonopy.calculations.phonopy import PhonopyCalculation
+from aiida_phonopy.data.phonopy import PhonopyData
+from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
+from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
+
+from aiida_equitrain.calculations.forces import ForcesCalculation
+from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS
+from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.common.settings import settings_help
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows import phonon_checks as checks
+
+
+def declare_inputs(spec: Any) -> None:
+    """Declare what goes in, with the inputs of every job."""
+    spec.input('structure', valid_type=orm.StructureData, help='The crystal, primitive or not.')
+    spec.input('potential', valid_type=PotentialData, required=False, help='The potential; or give `pw`.')
+    spec.input('python_code', valid_type=orm.AbstractCode, required=False, help='A Python for the `potential`.')
+    spec.input('phonopy_code', valid_type=orm.AbstractCode, help='The `phonopy` command.')
+    spec.input(
+        'supercell_matrix',
+        valid_type=orm.List,
+        required=False,
+        validator=checks.validate_supercell_matrix,
+        help='Three rows of integers: the vectors of the supercell in units of those of `structure`. Without it, '
+        'the smallest nearly cubic supercell whose edges have `settings.min_length_angstrom`.',
+    )
+    spec.input(
+        'displacement',
+        valid_type=orm.Dict,
+        default=lambda: orm.Dict({'distance': 0.01}),  # type: ignore[no-untyped-call]
+        validator=checks.validate_displacement,
+        help='Arguments of phonopy: ' + ', '.join(f'`{key}`' for key in checks.DISPLACEMENT_KEYS) + '.',
+    )
+    spec.input(
+        'settings',
+        valid_type=orm.Dict,
+        default=lambda: orm.Dict({}),  # type: ignore[no-untyped-call]
+        validator=checks.validate_settings,
+        help=settings_help(PHONON_SETTINGS),
+    )
+    spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=checks.validate_positive)
+    spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=checks.validate_positive)
+    spec.input(
+        'max_concurrent',
+        valid_type=orm.Int,
+        default=lambda: orm.Int(4),
+        validator=checks.validate_positive,
+        help='Largest number of DFT calculations at a time.',
+    )
+    optional = {'required': False, 'populate_defaults': False}
+    for process, namespace, hidden in (
+        (RelaxCalculation, 'potential_relax', ('code', 'potential', 'structure', 'frames')),
+        (ForcesCalculation, 'potential_forces', ('code', 'potential', 'frames', 'supercell')),
+        (PhonopyCalculation, 'phonopy', ('code', 'parameters', 'phonopy_data', 'force_constants')),
+        (PwBaseWorkChain, 'pw', ('pw.structure', 'pw.parent_folder', 'kpoints')),
+        (PwRelaxWorkChain, 'relax', ('structure', 'base_init_relax')),
+    ):
+        spec.expose_inputs(process, namespace=namespace, exclude=hidden, namespace_options=dict(optional))
+    spec.inputs.validator = checks.validate_inputs
+
+
+def declare_outputs(spec: Any) -> None:
+    """Declare what comes out, and how it can fail."""
+    spec.output('supercell_matrix', valid_type=orm.List, required=False, help='The rows of the supercell.')
+    spec.output('relaxed_structure', valid_type=orm.StructureData, required=False, help='Absent if not relaxed.')
+    spec.output('forces', valid_type=orm.ArrayData, required=False, help='Of a potential, see `equitrain.forces`.')
+    spec.output_namespace(
+        'supercells_forces', valid_type=orm.TrajectoryData, dynamic=True, required=False, help='Of DFT.'
+    )
+    spec.output('phonopy_data', valid_type=PhonopyData, required=False, help='Displacements and forces.')
+    spec.output('force_constants', valid_type=orm.ArrayData, required=False, help='eV/Å², compact.')
+    spec.output('bands', valid_type=orm.BandsData, required=False, help='THz, along the seekpath, with labels.')
+    spec.output('total_dos', valid_type=orm.XyData, required=False, help='States per THz.')
+    spec.output(
+        'thermal_properties',
+        valid_type=orm.XyData,
+        required=False,
+        help='Free energy (kJ/mol), entropy and heat capacity (J/K/mol), per mole of primitive cells.',
+    )
+    spec.output(
+        'stability',
+        valid_type=orm.Dict,
+        required=False,
+        help='`min_frequency_thz`, `min_qpoint`, `dynamically_stable`, `tolerance_thz`, `max_frequency_thz`, ...',
+    )
+    spec.exit_code(
+        401, 'ERROR_RELAXATION_FAILED', message='The relaxation of `structure` failed, see {process}: {message}'
+    )
+    spec.exit_code(402, 'ERROR_FORCES_FAILED', message='The evaluation of forces failed, see {process}: {message}')
+    spec.exit_code(
+        403,
+        'ERROR_DFT_FAILED',
+        message='DFT failed for {failed} of {total} displaced supercells, see {process}: {message}',
+    )
+    spec.exit_code(404, 'ERROR_PHONOPY_FAILED', message='The post-processing failed, see {process}: {message}')
+    spec.exit_code(
+        410,
+        'ERROR_FORCES_NOT_FINITE',
+        message='The forces on displaced supercells are not finite, see {process}: {message}',
+    )
