@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -40,6 +41,27 @@ class Symmetry:
         if found is None:
             return cls(np.eye(3, dtype=np.int64)[None], np.eye(3))
         return cls(np.unique(found.rotations, axis=0).astype(np.int64), np.array(found.std_rotation_matrix))
+
+
+def supercell_rows(
+    atoms: Atoms, min_length: float, max_length: float | None = None, any_shape: bool = False
+) -> list[list[int]]:
+    """Return :func:`nearly_cubic_matrix` of a crystal with its symmetry, as lists.
+
+    The choice takes most of a second and is remembered: a WorkChain repeats that of the check before it.
+    """
+    cell, positions = (tuple(map(tuple, rows.tolist())) for rows in (atoms.cell[:], atoms.positions))
+    rows = _supercell_rows(cell, positions, tuple(atoms.numbers.tolist()), min_length, max_length, any_shape)
+    return [list(row) for row in rows]
+
+
+@lru_cache(maxsize=32)
+def _supercell_rows(
+    cell: Any, positions: Any, numbers: Any, min_length: float, max_length: float | None, any_shape: bool
+) -> tuple[tuple[int, ...], ...]:
+    symmetry = Symmetry.of(Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True))
+    matrix = nearly_cubic_matrix(cell, min_length, max_length, symmetry, any_shape)
+    return tuple(tuple(row) for row in matrix.tolist())
 
 
 def nearly_cubic_matrix(

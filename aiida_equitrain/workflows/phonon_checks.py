@@ -7,7 +7,7 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS, supercell_rows
+from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS, phonon_supercell_rows
 from aiida_equitrain.common.settings import settings_problem
 from aiida_equitrain.common.validation import refuse_unknown
 from aiida_equitrain.science.structures import check_size
@@ -89,7 +89,7 @@ def cell_problem(inputs: Mapping[str, Any]) -> str | None:
     if 'supercell_matrix' in inputs:
         matrix = inputs['supercell_matrix'].get_list()
     else:
-        matrix = supercell_rows(structure, dict(inputs['settings']) if 'settings' in inputs else {})
+        matrix = phonon_supercell_rows(structure, dict(inputs['settings']) if 'settings' in inputs else {})
     max_atoms = inputs['max_atoms'].value if 'max_atoms' in inputs else None
     return structure_problem(structure, elements, max_atoms, matrix)
 

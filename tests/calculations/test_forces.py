@@ -9,7 +9,10 @@ import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import CalculationFactory
+from ase import Atoms
 from ase.build import bulk
+
+from aiida_equitrain.calculations.functions.label import trajectory_of
 
 DISPLACEMENT = 0.01
 
@@ -28,14 +31,7 @@ def frames(supercell: Any) -> orm.TrajectoryData:
     positions[0, 0, 0] += DISPLACEMENT
     positions[1, 0, 0] -= DISPLACEMENT
     positions[2] += np.random.default_rng(3).normal(scale=0.005, size=(16, 3))
-    trajectory = orm.TrajectoryData()
-    trajectory.set_trajectory(
-        symbols=list(atoms.symbols),
-        positions=positions,
-        cells=np.array([atoms.cell[:]] * 3),
-        pbc=(True, True, True),
-    )
-    return trajectory
+    return trajectory_of([Atoms(atoms, positions=moved) for moved in positions])
 
 
 def builder_of(**inputs: Any) -> Any:

@@ -10,7 +10,10 @@ import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import CalculationFactory
+from ase import Atoms
 from ase.build import bulk
+
+from aiida_equitrain.calculations.functions.label import trajectory_of
 
 
 @pytest.fixture
@@ -18,14 +21,8 @@ def frames(aiida_profile: Any) -> orm.TrajectoryData:
     """Return two rattled cells of eight silicon atoms."""
     atoms = bulk('Si', a=5.47, cubic=True)
     generator = np.random.default_rng(1)
-    trajectory = orm.TrajectoryData()
-    trajectory.set_trajectory(
-        symbols=list(atoms.symbols),
-        positions=atoms.positions + generator.normal(scale=0.03, size=(2, 8, 3)),
-        cells=np.array([atoms.cell[:]] * 2),
-        pbc=(True, True, True),
-    )
-    return trajectory
+    positions = atoms.positions + generator.normal(scale=0.03, size=(2, 8, 3))
+    return trajectory_of([Atoms(atoms, positions=moved) for moved in positions])
 
 
 def builder_of(**inputs: Any) -> Any:

@@ -19,6 +19,7 @@ from aiida.plugins import CalculationFactory, ParserFactory
 from ase.build import bulk
 
 import aiida_equitrain
+from aiida_equitrain.calculations.functions.label import trajectory_of
 
 DRIVERS = Path(aiida_equitrain.__file__).parent / 'drivers'
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
@@ -81,14 +82,7 @@ def parse(aiida_profile: Any, aiida_localhost: Any) -> Callable[..., tuple[dict[
         node.set_option('scheduler_stderr', '_scheduler-stderr.txt')
         node.set_option('scheduler_stdout', '_scheduler-stdout.txt')
         node.set_option('output_filename', process.STDOUT)
-        frames = orm.TrajectoryData()
-        atoms = bulk('Si', a=5.6)
-        frames.set_trajectory(
-            symbols=list(atoms.symbols),
-            positions=np.array([atoms.positions] * 2),
-            cells=np.array([atoms.cell[:]] * 2),
-            pbc=(True, True, True),
-        )
+        frames = trajectory_of([bulk('Si', a=5.6)] * 2)
         node.base.links.add_incoming(frames.store(), LinkType.INPUT_CALC, 'frames')
         if exit_status is not None:
             node.set_exit_status(exit_status)

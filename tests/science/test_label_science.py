@@ -11,7 +11,7 @@ from aiida_equitrain.science.energy_shift import fit_energy_shift
 from aiida_equitrain.science.rattle import rattled_structures, strained_cell
 from aiida_equitrain.science.selection import select_frames, select_steps, split_random, split_roles
 from aiida_equitrain.science.structures import check_structure
-from aiida_equitrain.science.supercells import Symmetry, make_supercell, nearly_cubic_matrix
+from aiida_equitrain.science.supercells import Symmetry, make_supercell, nearly_cubic_matrix, supercell_rows
 
 CELLS = {
     'fcc': bulk('Si').cell[:],
@@ -185,4 +185,5 @@ def test_supercell_does_not_depend_on_the_orientation():
     turned = bulk('Si', a=5.474)
     turned.rotate(37, (1, 2, 3), rotate_cell=True)
     matrix = nearly_cubic_matrix(turned.cell[:], 10, 15, Symmetry.of(turned))
+    assert supercell_rows(turned, 10, 15) == supercell_rows(turned.copy(), 10, 15) == matrix.tolist()
     assert len(make_supercell(turned, matrix)) == 64

@@ -15,7 +15,7 @@ from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science import selection as choose
 from aiida_equitrain.science.frames import Frame, Frames
 from aiida_equitrain.science.rattle import rattled_structures
-from aiida_equitrain.science.supercells import Symmetry, make_supercell, nearly_cubic_matrix
+from aiida_equitrain.science.supercells import make_supercell, supercell_rows
 
 #: Name of the link to the structure, or to the outputs, of the frame of that row.
 FRAME_LABEL = 'frame_{:03d}'
@@ -38,9 +38,7 @@ def trajectory_of(images: list[Atoms], **arrays: Any) -> TrajectoryData:
 
 def label_supercell_rows(structure: StructureData, rattle: Mapping[str, Any]) -> list[list[int]]:
     """Return what :func:`find_supercell_matrix` stores."""
-    lengths = rattle['min_length_angstrom'], rattle['max_length_angstrom']
-    rows: list[list[int]] = nearly_cubic_matrix(structure.cell, *lengths, Symmetry.of(structure.get_ase())).tolist()
-    return rows
+    return supercell_rows(structure.get_ase(), rattle['min_length_angstrom'], rattle['max_length_angstrom'])
 
 
 @calcfunction

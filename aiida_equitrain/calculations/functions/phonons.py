@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aiida_equitrain.calculations.evaluation import structure_symbols
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
-from aiida_equitrain.science.supercells import Symmetry, nearly_cubic_matrix
+from aiida_equitrain.science.supercells import supercell_rows
 
 #: A q-point whose components are all this near to integers is Gamma.
 GAMMA_TOLERANCE = 1e-6
@@ -38,15 +38,13 @@ PHONON_SETTINGS = {
 @calcfunction
 def choose_supercell(structure: orm.StructureData, settings: orm.Dict) -> orm.List:
     """Return the rows of a small supercell, long enough in all directions, that keeps the symmetry if it can."""
-    return orm.List(supercell_rows(structure, dict(settings)))
+    return orm.List(phonon_supercell_rows(structure, dict(settings)))
 
 
-def supercell_rows(structure: orm.StructureData, settings: dict[str, Any]) -> list[list[int]]:
+def phonon_supercell_rows(structure: orm.StructureData, settings: dict[str, Any]) -> list[list[int]]:
     """Return what :func:`choose_supercell` stores, for settings that may lack keys."""
     min_length = with_defaults(settings, PHONON_SETTINGS)['min_length_angstrom']
-    symmetry = Symmetry.of(structure.get_ase())
-    rows: list[list[int]] = nearly_cubic_matrix(structure.cell, min_length, symmetry=symmetry, any_shape=True).tolist()
-    return rows
+    return supercell_rows(structure.get_ase(), min_length, any_shape=True)
 
 
 @calcfunction
