@@ -67,6 +67,13 @@ ensure_pw() {
     command -v pw.x >/dev/null || fail 'quantum-espresso was installed, but there is no pw.x on the PATH: put it there.'
 }
 
+# AiiDA asks "ps" which jobs still run; without it every job counts as done at once.
+ensure_ps() {
+    command -v ps >/dev/null && return
+    can_install || fail 'ps is not on the PATH, and AiiDA cannot follow its jobs without it: run "sudo apt-get install procps".'
+    step 'procps from Debian' apt_install procps
+}
+
 python_is_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
@@ -159,5 +166,6 @@ ensure_environment() {
     mkdir -p "$STATE" "$AIIDA_PATH"
     : >>"$LOG"
     ensure_pw
+    ensure_ps
     ensure_venv "$1"
 }

@@ -57,9 +57,21 @@ def test_without_pw_and_without_debian(machine: tuple[Path, Path]) -> None:
     assert list((machine[0].parent / 'home').iterdir()) == []
 
 
+def test_without_ps(machine: tuple[Path, Path]) -> None:
+    """Say that AiiDA cannot follow jobs on a machine without ps, as Debian's container images are."""
+    for tool in ('pw.x', 'python3'):
+        (machine[1] / tool).symlink_to('/bin/true')
+    result = run(*machine)
+    assert result.returncode == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert 'ps is not on the PATH' in line
+    assert 'sudo apt-get install procps' in line
+
+
 def test_without_python(machine: tuple[Path, Path]) -> None:
     """Say in one sentence which Python is wanted."""
-    (machine[1] / 'pw.x').symlink_to('/bin/true')
+    for tool in ('pw.x', 'ps'):
+        (machine[1] / tool).symlink_to('/bin/true')
     result = run(*machine)
     assert result.returncode == 1
     (line,) = result.stderr.strip().splitlines()

@@ -84,6 +84,9 @@ def check_computer(label: str) -> str:
     code, _, stderr = _run(computer, f'mkdir -p "{workdir}" && test -w "{workdir}"')
     if code:
         raise CheckError(f'the working directory `{workdir}` of `{label}` cannot be written: {stderr.strip()}')
+    # Without `ps` the scheduler core.direct finds no job, and AiiDA takes every one for done as soon as it began.
+    if computer.scheduler_type == 'core.direct' and _run(computer, 'command -v ps')[0]:
+        raise CheckError(f'`{label}` has no `ps`, by which AiiDA follows its jobs: install it (Debian: procps)')
     return f'`{label}`, jobs run in {workdir}'
 
 

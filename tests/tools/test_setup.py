@@ -189,6 +189,13 @@ def test_checks_of_empty_profile(aiida_profile_clean: Any) -> None:
         assert check.passed or 'aiida-equitrain setup' in check.text
 
 
+def test_check_finds_that_jobs_cannot_be_followed(aiida_localhost: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `ps`, as in Debian's container images, AiiDA would take every job for done at once."""
+    monkeypatch.setattr(checks, '_run', lambda computer, command: (int(command.endswith(' ps')), '', ''))
+    with pytest.raises(checks.CheckError, match='has no `ps`'):
+        checks.check_computer(aiida_localhost.label)
+
+
 def test_check_finds_code_that_is_not_executable(make_code: Any, tmp_path: Path) -> None:
     """Find a file without the permission to run, and one that is not there."""
     path = tmp_path / 'pw.x'
