@@ -156,7 +156,7 @@ class CompareCalculation(ScriptCalculation):
 
     def get_copies(self) -> list[tuple[str, str, str]]:
         """Return the file of the dataset."""
-        return [self.inputs.dataset.stage(self.FRAMES)] if 'dataset' in self.inputs else []
+        return self.inputs.dataset.stage(self.FRAMES) if 'dataset' in self.inputs else []
 
 
 def phonopy_arrays(node: PhonopyData, subtract_residual_forces: bool = False) -> dict[str, NDArray[Any]]:

@@ -64,8 +64,9 @@ class EvaluationCalculation(PotentialScriptCalculation):
         return {self.STRUCTURES: self.get_structures()}
 
     def get_copies(self) -> list[tuple[str, str, str]]:
-        """Return the file of the potential."""
-        return [self.inputs.potential.stage()]
+        """Return the files of the potential."""
+        copies: list[tuple[str, str, str]] = self.inputs.potential.stage()
+        return copies
 
 
 def numbers_of(symbols: Sequence[str]) -> NDArray[np.int64]:

@@ -140,6 +140,7 @@ class PotentialScriptCalculation(ScriptCalculation):
     """Base of the jobs whose driver loads a potential."""
 
     HELPERS = (*ScriptCalculation.HELPERS, 'potential_loader.py')
+    MODULES: ClassVar[tuple[str, ...]] = ('science.adapter',)
     NEEDS = 'MACE (or whatever the potential needs)'
     INSTALL = '`aiida-equitrain[train]`'
     #: Ports that hold the potential, and the ``device``; for the sentences.

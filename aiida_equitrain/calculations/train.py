@@ -17,15 +17,17 @@ class TrainCalculation(PotentialScriptCalculation):
     """Fine-tune ``foundation`` on ``dataset`` with Equitrain."""
 
     DRIVER = 'train.py'
-    HELPERS = (*PotentialScriptCalculation.HELPERS, 'equitrain_engine.py', 'train_errors.py')
-    MODULES = ('science.frames', 'science.energy_shift')
+    HELPERS = (*PotentialScriptCalculation.HELPERS, 'equitrain_engine.py', 'train_errors.py', 'adapter_writer.py')
+    MODULES = (*PotentialScriptCalculation.MODULES, 'common.names', 'science.frames', 'science.energy_shift')
     NEEDS = 'Equitrain and MACE'
     POTENTIAL_PORT, DEVICE_PORT = 'foundation', 'hyperparameters'
     # What the driver reads and writes; tests/calculations/test_train.py holds the driver to these.
     FOUNDATION, FRAMES, FORGETTING = 'foundation.model', 'frames.npz', 'forgetting.npz'
     CHECKPOINT_IN, CHECKPOINT = 'checkpoint_in.pt', 'checkpoint.pt'
     POTENTIAL, METRICS, PREDICTIONS = 'potential.model', 'metrics.npz', 'predictions.npz'
-    RESULTS = (POTENTIAL, METRICS, PREDICTIONS, CHECKPOINT)
+    # What is left of the potential is the adapter, if the strategy is one of `ADAPTER_STRATEGIES`.
+    ADAPTER = 'adapter.safetensors'
+    RESULTS = (POTENTIAL, ADAPTER, METRICS, PREDICTIONS, CHECKPOINT)
     FAILURES = PotentialScriptCalculation.FAILURES | {
         'diverged': 'ERROR_DIVERGED',
         'walltime': 'ERROR_OUT_OF_WALLTIME',
@@ -92,9 +94,9 @@ class TrainCalculation(PotentialScriptCalculation):
 
     def get_copies(self) -> list[tuple[str, str, str]]:
         """Return the files of potential and datasets, and of the checkpoint."""
-        copies = [self.inputs.foundation.stage(self.FOUNDATION), self.inputs.dataset.stage(self.FRAMES)]
+        copies = [*self.inputs.foundation.stage(self.FOUNDATION), *self.inputs.dataset.stage(self.FRAMES)]
         if 'forgetting_dataset' in self.inputs:
-            copies.append(self.inputs.forgetting_dataset.stage(self.FORGETTING))
+            copies += self.inputs.forgetting_dataset.stage(self.FORGETTING)
         if 'checkpoint' in self.inputs:
             node = self.inputs.checkpoint
             copies.append((node.uuid, node.filename, self.CHECKPOINT_IN))

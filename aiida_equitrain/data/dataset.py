@@ -122,9 +122,9 @@ class DatasetData(SinglefileData):
         """Write the frames as extended XYZ (``REF_*`` keys), without loss."""
         Path(path).write_text(to_extxyz(self.get_frames()), encoding='utf-8')
 
-    def stage(self, name: str | None = None) -> tuple[str, str, str]:
-        """Return the entry of ``local_copy_list`` that puts the file into a job's folder."""
-        return self.uuid, self.FILENAME, name or self.FILENAME
+    def stage(self, name: str | None = None) -> list[tuple[str, str, str]]:
+        """Return the entries of ``local_copy_list`` that put the file into a job's folder."""
+        return [(self.uuid, self.FILENAME, name or self.FILENAME)]
 
     @property
     def n_frames(self) -> int:

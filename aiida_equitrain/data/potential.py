@@ -13,7 +13,7 @@ from aiida.common.exceptions import NotExistent, ValidationError
 from aiida.orm import QueryBuilder, SinglefileData
 
 from aiida_equitrain.data.potential_file import ADAPTER, FULL, describe_adapter, describe_model, read_bytes
-from aiida_equitrain.drivers.potential_loader import load_calculator, load_model
+from aiida_equitrain.drivers.potential_loader import ADAPTER_SUFFIX, load_calculator, load_model
 from aiida_equitrain.science.adapter import read_adapter
 
 if TYPE_CHECKING:
@@ -199,9 +199,16 @@ class PotentialData(SinglefileData):
         """What is to be known about the model."""
         return dict(self.base.attributes.get('card', {}))
 
-    def stage(self, name: str | None = None) -> tuple[str, str, str]:
-        """Return the entry of ``local_copy_list`` that puts the file into a job's folder."""
-        return self.uuid, self.FILENAME, name or self.FILENAME
+    def stage(self, name: str | None = None) -> list[tuple[str, str, str]]:
+        """Return the entries of ``local_copy_list`` that put the potential into a job's folder.
+
+        :param name: of the model file there; an adapter lies beside it with the suffix ``.safetensors``.
+        """
+        name, root = name or self.FILENAME, self.foundation
+        if root is None:
+            return [(self.uuid, self.FILENAME, name)]
+        beside = Path(name).with_suffix(ADAPTER_SUFFIX).as_posix()
+        return [(root.uuid, root.FILENAME, name), (self.uuid, self.ADAPTER_FILENAME, beside)]
 
     def get_calculator(self, device: str = 'cpu', dtype: str = 'float64') -> Calculator:
         """Return an ASE calculator; **this runs the code in the model file**, so trust where it came from.

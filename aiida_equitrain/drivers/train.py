@@ -1,8 +1,9 @@
 """Fine-tune a potential on labelled frames.
 
 Reads ``job.json``, ``foundation.model``, ``frames.npz`` and, if they are there, ``forgetting.npz`` and
-``checkpoint_in.pt``. Writes ``potential.model``, ``metrics.npz`` (one row per epoch), ``predictions.npz``,
-``summary.json``, ``progress.json``; ``checkpoint.pt`` when it is interrupted and ``failure.json`` when it fails.
+``checkpoint_in.pt``, and ``foundation.safetensors`` of a foundation that is an adapter. Writes ``potential.model`` or
+``adapter.safetensors``, ``metrics.npz`` (one row per epoch), ``predictions.npz``, ``summary.json``, ``progress.json``;
+``checkpoint.pt`` when it is interrupted and ``failure.json`` when it fails.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from job_io import (
 FOUNDATION, FRAMES, FORGETTING = 'foundation.model', 'frames.npz', 'forgetting.npz'
 CHECKPOINT_IN, CHECKPOINT = 'checkpoint_in.pt', 'checkpoint.pt'
 POTENTIAL, METRICS, PREDICTIONS = 'potential.model', 'metrics.npz', 'predictions.npz'
+ADAPTER, FOUNDATION_ADAPTER = 'adapter.safetensors', 'foundation.safetensors'
 PACKAGES = ('equitrain', 'mace-torch', 'torch', 'e3nn', 'numpy', 'ase')
 
 START = time.time()
@@ -77,13 +79,18 @@ class TrainJob:
             # Equitrain would train towards a stress of zero where there is none.
             raise DriverFailure('bad_input', '`stress_weight` is not 0, but there are frames without stress')
 
-    def calculator(self, path: str) -> Any:
-        """Return a calculator for a model file, in the precision of the training."""
+    def calculator(self, path: str, adapter: str | None = None) -> Any:
+        """Return a calculator for a model file, in the precision of the training.
+
+        :param adapter: file of the adapter to apply; by default the one beside the model, if there is one.
+        """
+        from equitrain_job.science.adapter import read_adapter
         from potential_loader import load_calculator
 
         values = self.hyperparameters
         head = self.job['head'] if path == FOUNDATION else None
-        return load_calculator(path, self.job['family'], head, values['device'], values['dtype'])
+        changes = read_adapter(Path(adapter).read_bytes()) if adapter else None
+        return load_calculator(path, self.job['family'], head, values['device'], values['dtype'], changes)
 
     def predict(self, calculator: Any, stage: str) -> tuple[Any, Any]:
         """Return predictions for the dataset, and for the frames on which forgetting is measured."""
@@ -186,7 +193,8 @@ class TrainJob:
         """Return what a checkpoint must agree with."""
         fixed = {key: value for key, value in self.hyperparameters.items() if key not in self.job['may_change']}
         parts = [json.dumps([self.job['strategy'], self.job['seed'], fixed], sort_keys=True).encode()]
-        parts += [Path(name).read_bytes() for name in (FOUNDATION, FRAMES)]
+        names = (FOUNDATION, FOUNDATION_ADAPTER, FRAMES)
+        parts += [Path(name).read_bytes() for name in names if Path(name).exists()]
         return hashlib.sha256(b''.join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
     def tell(self, trainer: Any) -> None:
@@ -217,6 +225,7 @@ class TrainJob:
             trainer.use_best()
             summary['weights_sha256'] = weights_sha256(trainer.module.model, trainer.best.state)
             export(trainer.module, POTENTIAL)
+            summary['stored_as'] = self.store_adapter()
         elif outcome.reason == 'finished':
             raise DriverFailure('no_model', 'no epoch gave a finite validation error, so there is no model to keep')
         write_json(SUMMARY_FILE, summary)
@@ -224,11 +233,26 @@ class TrainJob:
             self.judge(summary)
             write_json(SUMMARY_FILE, summary)
 
+    def store_adapter(self) -> str:
+        """Leave an adapter in place of the exported model, where the strategy changes few entries; say which it is."""
+        from adapter_writer import write_adapter
+        from equitrain_job.common.names import ADAPTER_STRATEGIES
+
+        if self.job['strategy'] not in ADAPTER_STRATEGIES:
+            return 'full model'
+        try:
+            write_adapter(FOUNDATION, POTENTIAL, ADAPTER, self.job)
+        except ValueError as error:
+            return f'full model: {error}'
+        Path(POTENTIAL).unlink()
+        return 'adapter'
+
     def judge(self, summary: dict[str, Any]) -> None:
-        """Add the errors of the exported file to the summary: what is measured is what others will load."""
+        """Add the errors of the stored file to the summary: what is measured is what others will load."""
         from train_errors import errors_by_role, forgetting
 
-        after, others_after = self.predict(self.calculator(POTENTIAL), 'evaluate')
+        calculator = self.calculator(FOUNDATION, ADAPTER) if Path(ADAPTER).exists() else self.calculator(POTENTIAL)
+        after, others_after = self.predict(calculator, 'evaluate')
         summary['errors']['after'] = errors_by_role(self.frames, after)
         if self.others:
             summary['forgetting'] = forgetting(self.others, self.others_before, others_after, self.n_forgetting)

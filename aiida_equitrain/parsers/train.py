@@ -27,7 +27,12 @@ class TrainParser(ScriptParser):
         metrics = self.attach_arrays('metrics', names.METRIC_UNITS)
         predictions = self.attach_arrays('predictions', {'energies': 'eV', 'forces': 'eV/Å'})
         return [
-            self.attach_file(folder / names.POTENTIAL, self.attach_potential, missing='ERROR_NO_MODEL'),
+            # A job that was killed at the wrong moment has left both: the adapter is the one that is checked.
+            self.attach_file(
+                folder / (names.ADAPTER if (folder / names.ADAPTER).is_file() else names.POTENTIAL),
+                self.attach_potential,
+                missing='ERROR_NO_MODEL',
+            ),
             self.attach_file(folder / names.METRICS, metrics),
             self.attach_file(folder / names.PREDICTIONS, predictions, missing=None),
             self.attach_file(folder / names.CHECKPOINT, self.attach_checkpoint, missing=None),
@@ -44,7 +49,10 @@ class TrainParser(ScriptParser):
             'starter': bool(foundation.card.get('starter', False)),
         }
         origin = f'{strategy} fine-tuning of {foundation.uuid} on {inputs.dataset.uuid}'
-        node = PotentialData(path, card=card, origin=origin)
+        if path.name == self.PROCESS.ADAPTER:
+            node = PotentialData.from_adapter(path, foundation=foundation, card=card, origin=origin)
+        else:
+            node = PotentialData(path, card=card, origin=origin)
         self.out('potential', node)
 
     def attach_checkpoint(self, path: Path) -> None:

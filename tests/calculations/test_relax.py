@@ -48,6 +48,7 @@ def test_input_files(starter: Any, silicon: Any, python_code: Any) -> None:
         with np.load(folder.get_abs_path('structures.npz'), allow_pickle=False) as file:
             positions = file['positions']
     assert {'relax.py', 'evaluation_io.py', 'job_io.py', 'potential_loader.py', 'structures.npz'} <= names
+    assert 'equitrain_job' in names
     assert data['settings']['max_steps'] == 3
     assert data['settings']['dtype'] == 'float64'
     assert np.array_equal(positions[0], [site.position for site in silicon.sites])

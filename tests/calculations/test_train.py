@@ -64,7 +64,7 @@ def test_folder(builder: Any) -> None:
 
 
 def driver_helpers() -> tuple[str, ...]:
-    return 'job_io.py', 'potential_loader.py', 'equitrain_engine.py', 'train_errors.py'
+    return 'job_io.py', 'potential_loader.py', 'equitrain_engine.py', 'train_errors.py', 'adapter_writer.py'
 
 
 def test_driver_uses_the_names_of_the_calculation(builder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,10 +72,21 @@ def test_driver_uses_the_names_of_the_calculation(builder: Any, monkeypatch: pyt
     folder = Path(aiida_equitrain.__file__).parent / 'drivers'
     monkeypatch.syspath_prepend(str(folder))
     driver = runpy.run_path(str(folder / 'train.py'))
-    for name in ('FOUNDATION', 'FRAMES', 'FORGETTING', 'CHECKPOINT_IN', 'CHECKPOINT', 'POTENTIAL', 'METRICS'):
+    for name in (
+        'FOUNDATION',
+        'FRAMES',
+        'FORGETTING',
+        'CHECKPOINT_IN',
+        'CHECKPOINT',
+        'POTENTIAL',
+        'ADAPTER',
+        'METRICS',
+    ):
         assert driver[name] == getattr(TrainCalculation, name)
     _, info = prepare(builder)
-    written = {driver[name] for name in ('POTENTIAL', 'METRICS', 'PREDICTIONS', 'CHECKPOINT', 'SUMMARY_FILE')}
+    written = {
+        driver[name] for name in ('POTENTIAL', 'ADAPTER', 'METRICS', 'PREDICTIONS', 'CHECKPOINT', 'SUMMARY_FILE')
+    }
     assert driver['read_job'].__globals__['JOB_FILE'] == TrainCalculation.JOB
     assert written <= set(info.retrieve_list) | set(info.retrieve_temporary_list)
 

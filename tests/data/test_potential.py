@@ -36,7 +36,7 @@ def test_round_trip(aiida_profile, model):
     assert loaded.n_bytes == len(model)
     assert loaded.head in loaded.heads
     assert loaded.card['starter'] is True
-    assert loaded.stage() == (node.uuid, 'potential.model', 'potential.model')
+    assert loaded.stage() == [(node.uuid, 'potential.model', 'potential.model')]
 
 
 def test_equal_content_has_equal_hash(aiida_profile, model, tmp_path):
@@ -121,6 +121,10 @@ def test_adapter_is_a_potential_like_any_other(tiny):
     assert loaded.n_bytes == len(loaded.get_content(mode='rb'))
     assert loaded.card == card
     assert loaded.origin == 'a training'
+    assert loaded.stage('foundation.model') == [
+        (tiny.uuid, 'potential.model', 'foundation.model'),
+        (node.uuid, 'adapter.safetensors', 'foundation.safetensors'),
+    ]
 
 
 def test_adapter_of_an_adapter_refers_to_the_full_model(tiny):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from aiida_equitrain.science.adapter import make_adapter, read_adapter
 from aiida_equitrain.science.frames import Frames
 
 pytestmark = pytest.mark.real
 
+TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 LABELLED_OTHERS = Path(__file__).parents[2] / 'aiida_equitrain' / 'resources' / 'forgetting.npz'
 
 
@@ -54,6 +58,10 @@ def test_strategy(train_folder: Any, strategy: str) -> None:
         after = summary['errors']['after']['valid'][f'{quantity}_mae_{unit}']
         assert metrics[f'valid_{quantity}_mae'][best] * 1e3 == pytest.approx(after, rel=2e-3)
     assert progress['stage'] == 'evaluate'
+    # What is stored is the adapter or the model, not both.
+    assert (job.path / 'adapter.safetensors').exists() == (strategy == 'l2-tsp')
+    assert (job.path / 'potential.model').exists() == (strategy != 'l2-tsp')
+    assert summary['stored_as'] == ('adapter' if strategy == 'l2-tsp' else 'full model')
     assert not (job.path / 'checkpoint.pt').exists()
 
 
@@ -83,22 +91,64 @@ train(args)
 from safetensors.torch import load_file
 last = max(glob.glob('run/best_val_epochs@*'), key=lambda path: int(path.split('@')[1].split('_')[0]))
 state = load_file(last + '/model.safetensors')
-mine = dict(torch.load('potential.model', weights_only=False).named_parameters())
+from potential_loader import load_calculator, load_model
+from equitrain_job.science.adapter import read_adapter
+adapter = read_adapter(open('adapter.safetensors', 'rb').read())
+mine = dict(load_model('foundation.model', dtype=values['dtype'], adapter=adapter).named_parameters())
 for name, value in mine.items():
     base = state['base_wrapper.model.' + name]
     delta = state['_delta_params.model__DOT__' + name.replace('.', '__DOT__')]
     assert torch.equal(value, base + delta), name
+import subprocess, ase.io, numpy
+subprocess.run(['equitrain-export', '--model', 'foundation.model', '--model-wrapper', 'mace', '--output-dir', 'run',
+                '--load-best-checkpoint', '--model-export', 'exported.model'], check=True)
+atoms, results = ase.io.read('valid.xyz'), []
+for path, changes in (('foundation.model', adapter), ('exported.model', False)):
+    atoms.calc = load_calculator(path, dtype='float64', adapter=changes)
+    results.append((atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()))
+for one, other in zip(*results):
+    numpy.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-14)
+assert abs(results[0][1]).max() > 1e-6
 print('equal', int(last.split('@')[1].split('_')[0]))
 """
 
 
 def test_same_weights_as_equitrain(train_folder: Any) -> None:
-    """The loop gives the weights of ``equitrain.train``, bit for bit."""
+    """The loop gives the weights of ``equitrain.train``, bit for bit; the adapter predicts what its export predicts."""
     job = train_folder()
     assert job.run() == 0, job.result.stderr
     (job.path / 'bare.py').write_text(EQUITRAIN_ITSELF)
     assert job.run('bare.py') == 0, job.result.stderr
     assert f'equal {job.json("summary.json")["best_epoch"]}' in job.result.stdout
+
+
+def test_foundation_that_is_an_adapter(train_folder: Any) -> None:
+    """Training goes on from the adapter; the result is relative to the full model, whose SHA-256 it bears."""
+    first = train_folder('first', epochs=2)
+    assert first.run() == 0, first.result.stderr
+    second = train_folder('second', epochs=1)
+    shutil.copy(first.path / 'adapter.safetensors', second.path / 'foundation.safetensors')
+    assert second.run() == 0, second.result.stderr
+    after, before = first.json('summary.json')['errors']['after'], second.json('summary.json')['errors']['before']
+    for role in ('train', 'valid'):
+        assert after[role]['forces_mae_mev_per_angstrom'] == before[role]['forces_mae_mev_per_angstrom']
+    adapters = [read_adapter((job.path / 'adapter.safetensors').read_bytes()) for job in (first, second)]
+    full = hashlib.sha256(TINY_MODEL.read_bytes()).hexdigest()
+    assert [adapter.foundation_sha256 for adapter in adapters] == [full, full]
+    assert adapters[0].changes.keys() == adapters[1].changes.keys()
+
+
+@pytest.mark.parametrize(('content', 'sentence'), [('other', 'belongs to the model'), ('half', 'damaged')])
+def test_wrong_adapter(train_folder: Any, content: str, sentence: str) -> None:
+    """An adapter to another model, or half of one, is never applied."""
+    about = {'foundation_sha256': '0' * 64, 'strategy': 'l2-tsp', 'dtype': 'float32'}
+    adapter = make_adapter({'x': np.zeros(3)}, {'x': np.ones(3)}, **about)
+    job = train_folder()
+    (job.path / 'foundation.safetensors').write_bytes(adapter if content == 'other' else adapter[:-8])
+    assert job.run() == 1
+    failure = job.json('failure.json')
+    assert failure['reason'] == 'bad_potential'
+    assert sentence in failure['message']
 
 
 def test_walltime_and_continuation(train_folder: Any) -> None:
@@ -110,7 +160,7 @@ def test_walltime_and_continuation(train_folder: Any) -> None:
         part = train_folder(name, max_seconds=0.1, checkpoint=checkpoint)
         assert part.run() == 1
         assert part.json('failure.json')['reason'] == 'walltime'
-        assert (part.path / 'potential.model').exists()
+        assert (part.path / 'adapter.safetensors').exists()
         checkpoint = part.path / 'checkpoint.pt'
     last = train_folder('last', checkpoint=checkpoint)
     assert last.run() == 0, last.result.stderr
@@ -143,7 +193,7 @@ def test_diverged(train_folder: Any) -> None:
     last = {name: values[-1] for name, values in columns(job.path).items()}
     assert not np.isfinite([last['train_loss'], last['valid_loss']]).all()
     assert job.json('summary.json')['best_epoch'] == 1
-    assert (job.path / 'potential.model').exists()
+    assert (job.path / 'adapter.safetensors').exists()
 
 
 def test_out_of_memory(train_folder: Any, tiny_frames: Any) -> None:

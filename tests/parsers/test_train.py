@@ -19,6 +19,7 @@ FOLDERS = Path(__file__).parent / 'fixtures' / 'train'
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 TEMPORARY = [
     TrainCalculation.POTENTIAL,
+    TrainCalculation.ADAPTER,
     TrainCalculation.METRICS,
     TrainCalculation.PREDICTIONS,
     TrainCalculation.CHECKPOINT,
@@ -55,7 +56,7 @@ def parse(aiida_localhost: Any, tiny_dataset: Any, tmp_path: Path) -> Any:
         retrieved.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label='retrieved')
         retrieved.store()
         for name, content in files.items():
-            (tmp_path / f'{name}.model').write_text(content)
+            (tmp_path / name).write_text(content)
         parser = TrainParser(node)
         code = parser.parse(retrieved_temporary_folder=str(tmp_path))
         return parser.outputs, code
@@ -78,6 +79,10 @@ def test_finished(parse: Any) -> None:
     assert set(outputs) == {'potential', 'metrics', 'predictions', 'summary'}
     potential, metrics = outputs['potential'], outputs['metrics']
     potential.store()
+    # Of the 1,332 weights only what changed: 33 kB of the 50 kB file are no weights.
+    assert potential.kind == 'adapter'
+    assert potential.foundation.card['name'] == 'tiny'
+    assert potential.n_bytes < 10_000
     assert potential.elements == ['Na', 'Si', 'Cl']
     assert potential.card['name'] == 'tiny, fine-tuned (l2-tsp)'
     assert potential.card['functional'] == 'PBE'
@@ -110,13 +115,24 @@ def test_failures(parse: Any, case: str, label: str, outputs: set[str] | None) -
 
 
 def test_no_model(parse: Any) -> None:
-    outputs, code = parse('finished', without=(TrainCalculation.POTENTIAL,))
+    outputs, code = parse('finished', without=(TrainCalculation.ADAPTER,))
     assert label_of(code) == 'ERROR_NO_MODEL'
     assert 'metrics' in outputs
 
 
-def test_model_that_is_none(parse: Any) -> None:
-    outputs, code = parse('finished', potential='no pickle')
+def test_full_model(parse: Any) -> None:
+    """What a strategy leaves that changes everything; a file of both kinds is there after a kill between them."""
+    outputs, code = parse('transfer')
+    assert code is None
+    assert outputs['potential'].store().kind == 'full'
+    outputs, code = parse('finished', **{TrainCalculation.POTENTIAL: 'half of a model'})
+    assert code is None
+    assert outputs['potential'].kind == 'adapter'
+
+
+@pytest.mark.parametrize(('case', 'name'), [('finished', 'ADAPTER'), ('transfer', 'POTENTIAL')])
+def test_model_that_is_none(parse: Any, case: str, name: str) -> None:
+    outputs, code = parse(case, **{getattr(TrainCalculation, name): 'no pickle'})
     assert label_of(code) == 'ERROR_OUTPUT_UNREADABLE'
     assert set(outputs) == {'metrics', 'predictions', 'summary'}
 
