@@ -2,7 +2,7 @@
 # Train the starter potential on the teacher's labels (label.py). Usage: train.sh LABELS_FOLDER OUTPUT_FOLDER [EPOCHS]
 # The learning rate falls from 0.01 to 2e-4 over the epochs; one thread, float32.
 set -euo pipefail
-labels=$(realpath "$1"); mkdir -p "$2"; cd "$2"; epochs=${3:-50}
+labels=$(realpath "$1"); mkdir -p "$2"; cd "$2"; epochs=${3:-38}
 gamma=$(python3 -c "print(0.02 ** (1 / $epochs))")
 export OMP_NUM_THREADS=${THREADS:-1} MKL_NUM_THREADS=${THREADS:-1}
 exec mace_run_train --name=starter --seed=20261123 --device=cpu --default_dtype=float32 \
