@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from aiida import orm
+from aiida.engine.runners import Runner
 from aiida.manage import get_manager
-from kiwipy import LocalCommunicator
-from plumpy import KilledError
+from kiwipy import LocalCommunicator, UnroutableError
 from plumpy.process_states import Interruption
 
 #: Called with a node, it looks at it and returns after how many seconds to look again.
 Watch = Callable[[orm.ProcessNode], float]
-#: Seconds after which a job that was just started is looked for.
-FIRST_LOOK = 0.5
+#: What ends the job: Ctrl-C, and what `kill` sends.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: Seconds between two looks at what ends.
+PAUSE = 2.0
 #: Seconds that the jobs of a killed process have to end.
 END_WITHIN = 60.0
 
@@ -49,54 +55,58 @@ def run_here(builder: Any, watch: Watch | None = None) -> orm.ProcessNode:
     # The broker of the embedded kind runs only with the daemon, and nothing here needs one.
     manager.set_runner(manager.create_runner(communicator=InProcessCommunicator()))
     runner = manager.get_runner()
-    find = _finder(builder.process_class.build_process_type())
-    timer: list[asyncio.TimerHandle] = []
-
-    def tick() -> None:
-        node = find()
-        wait = watch(node) if watch and node else FIRST_LOOK
-        timer[:] = [runner.loop.call_later(wait, tick)]
-
-    if watch:
-        tick()
-    try:
-        node: orm.ProcessNode = runner.run_get_node(builder).node
-    except KilledError:
-        node = find()
-        runner.loop.set_exception_handler(_without_interruptions)
-        runner.run_until_complete(asyncio.ensure_future(_wait_for_called(node), loop=runner.loop))
-    finally:
-        for handle in timer:
-            handle.cancel()
+    runner.loop.set_exception_handler(_without_interruptions)
+    with _interrupts(runner.loop, lambda: _kill(runner, node)):
+        # Not `run`: its handler of signals acts wherever the interpreter is just then, and those of functions replace
+        # it. The one of the loop waits until the loop runs, here and during functions.
+        node: orm.ProcessNode = runner.submit(builder)
+        runner.run_until_complete(asyncio.ensure_future(_until_the_end(runner, node, watch), loop=runner.loop))
     if watch:
         watch(node)
     return node
 
 
-def _finder(process_type: str) -> Callable[[], Any]:
-    """Return a function that returns the first node of a type that is made from now on, ``None`` before."""
-    last = orm.QueryBuilder().append(orm.ProcessNode, project='id', tag='n').order_by({'n': {'id': 'desc'}}).first()
-    filters = {'process_type': process_type, 'id': {'>': last[0] if last else 0}}
-    found: list[orm.ProcessNode] = []
+@contextmanager
+def _interrupts(loop: asyncio.AbstractEventLoop, react: Callable[[], None]) -> Iterator[None]:
+    """Let the loop call ``react`` at each Ctrl-C; also at one that came while a function had its own handler."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    for number in SIGNALS:
+        loop.add_signal_handler(number, react)
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
 
-    def find() -> orm.ProcessNode | None:
-        if not found:
-            query = orm.QueryBuilder().append(orm.ProcessNode, filters=filters, tag='n').order_by({'n': {'id': 'asc'}})
-            found.extend(query.limit(1).all(flat=True))
-        return found[0] if found else None
 
-    return find
+def _kill(runner: Runner, node: orm.ProcessNode) -> None:
+    """Ask a process of this runner to end, and with it those that it called."""
+    with suppress(UnroutableError):
+        runner.controller.kill_process(node.pk, msg_text='Ctrl-C')  # type: ignore[union-attr]
+
+
+async def _until_the_end(runner: Runner, node: orm.ProcessNode, watch: Watch | None) -> None:
+    """Run the loop until the process has ended, and all that it called."""
+    ended = runner.get_process_future(int(node.pk or 0))
+    while not node.is_terminated:
+        await asyncio.wait([ended], timeout=watch(node) if watch else None)
+        if ended.done():
+            break
+    if node.is_finished:
+        return
+    until = time.monotonic() + END_WITHIN
+    while (left := [called for called in node.called_descendants if not called.is_terminated]) and (
+        time.monotonic() < until
+    ):
+        # What was just being started did not hear of it the first time.
+        for called in left:
+            _kill(runner, called)
+        await asyncio.sleep(PAUSE)
 
 
 def _without_interruptions(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Keep tracebacks of the tasks that were interrupted on purpose off the terminal."""
     if not isinstance(context.get('exception'), Interruption):
         loop.default_exception_handler(context)
-
-
-async def _wait_for_called(node: orm.ProcessNode) -> None:
-    """Let the loop run until all that a killed process had called has ended too."""
-    for _ in range(round(END_WITHIN / FIRST_LOOK)):
-        if all(called.is_terminated for called in node.called_descendants):
-            return
-        await asyncio.sleep(FIRST_LOOK)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
+from aiida.engine.runners import Runner
 from aiida.plugins import WorkflowFactory
 
 from aiida_equitrain.tools import progress
@@ -78,6 +79,22 @@ def test_interrupt_ends_all(bash: Any) -> None:
     assert 'ended as killed' in describe_end(node)
     # The next job is not touched by it.
     assert run_here(multiply_add(bash())).is_finished_ok
+
+
+def test_interrupt_at_the_start(bash: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C before the loop runs is not lost, and leaves no process that is created for ever."""
+    submit = Runner.submit
+
+    def interrupted(runner: Runner, *args: Any, **inputs: Any) -> Any:
+        node = submit(runner, *args, **inputs)
+        signal.raise_signal(signal.SIGINT)
+        return node
+
+    monkeypatch.setattr(Runner, 'submit', interrupted)
+    node = run_here(multiply_add(bash(300)))
+    monkeypatch.undo()
+    assert node.is_killed
+    assert all(called.is_terminated for called in node.called_descendants)
 
 
 def test_progress_is_cheap(bash: Any, monkeypatch: pytest.MonkeyPatch) -> None:
