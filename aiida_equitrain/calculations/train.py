@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from aiida.orm import ArrayData, Dict, Int, SinglefileData, Str
+import numpy as np
+from aiida.orm import ArrayData, Dict, Int, SinglefileData, Str, TrajectoryData
 
+from aiida_equitrain.calculations.evaluation import frames_problem, trajectory_arrays
 from aiida_equitrain.calculations.script_job import PotentialScriptCalculation
-from aiida_equitrain.common.hyperparameters import MAY_CHANGE_ON_RESTART, check_hyperparameters, complete
-from aiida_equitrain.common.names import Family, Role, Strategy
+from aiida_equitrain.common.hyperparameters import MAY_CHANGE_ON_RESTART, OPTIONS, check_hyperparameters, complete
+from aiida_equitrain.common.names import Engine, Family, Role, Strategy
+from aiida_equitrain.common.strategies import ENGINES, check_strategy, default_engine
+from aiida_equitrain.common.validation import nearest
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science.frames import Frame, Frames
+
+#: Files beside the driver that train, and that judge the result.
+ENGINE_HELPERS = ('equitrain_engine.py', 'equitrain_setup.py', 'mace_engine.py', 'mace_files.py', 'replay.py',
+                  'start_model.py', 'train_errors.py', 'training.py')  # fmt: skip
 
 
 class TrainCalculation(PotentialScriptCalculation):
-    """Fine-tune ``foundation`` on ``dataset`` with Equitrain."""
+    """Fine-tune ``foundation`` on ``dataset`` with Equitrain or MACE."""
 
     DRIVER = 'train.py'
-    HELPERS = (*PotentialScriptCalculation.HELPERS, 'equitrain_engine.py', 'train_errors.py', 'adapter_writer.py')
+    HELPERS = (*PotentialScriptCalculation.HELPERS, 'adapter_writer.py', *ENGINE_HELPERS)
     MODULES = (*PotentialScriptCalculation.MODULES, 'common.names', 'science.frames', 'science.energy_shift')
     NEEDS = 'Equitrain and MACE'
     POTENTIAL_PORT, DEVICE_PORT = 'foundation', 'hyperparameters'
     # What the driver reads and writes; tests/calculations/test_train.py holds the driver to these.
     FOUNDATION, FRAMES, FORGETTING = 'foundation.model', 'frames.npz', 'forgetting.npz'
+    REPLAY = 'replay.npz'
     CHECKPOINT_IN, CHECKPOINT = 'checkpoint_in.pt', 'checkpoint.pt'
     POTENTIAL, METRICS, PREDICTIONS = 'potential.model', 'metrics.npz', 'predictions.npz'
     # What is left of the potential is the adapter, if the strategy is one of `ADAPTER_STRATEGIES`.
@@ -34,6 +45,7 @@ class TrainCalculation(PotentialScriptCalculation):
         'no_model': 'ERROR_NO_MODEL',
         'bad_checkpoint': 'ERROR_BAD_CHECKPOINT',
         'bad_input': 'ERROR_BAD_INPUT',
+        'no_replay': 'ERROR_NO_REPLAY',
     }
     #: Units of the arrays in ``metrics``.
     METRIC_UNITS = {'energy': 'eV/atom', 'forces': 'eV/Å', 'stress': 'eV/Å³', 'seconds': 's'}
@@ -45,12 +57,19 @@ class TrainCalculation(PotentialScriptCalculation):
         spec.input('foundation', valid_type=PotentialData, help='Potential to start from.')
         spec.input('dataset', valid_type=DatasetData, help='Labelled frames with `train` and `valid` roles.')
         spec.input('strategy', valid_type=Str, default=lambda: Str(Strategy.L2_TSP.value), validator=validate_strategy,
-                   help='How the weights change: `l2-tsp` or `transfer`.')  # fmt: skip
+                   help='How the weights change: ' + ', '.join(f'`{name}`' for name in ENGINES) + '.')  # fmt: skip
+        spec.input('engine', valid_type=Str, required=False, validator=validate_engine,
+                   help='What trains: `equitrain` or `mace`; by default the first that has the strategy.')  # fmt: skip
+        spec.input('replay', valid_type=(DatasetData, TrajectoryData), required=False,
+                   help='For `multihead`: what should not be forgotten. The labels of a `DatasetData` are used; a '
+                        '`TrajectoryData` is labelled by the foundation.')  # fmt: skip
         spec.input('hyperparameters', valid_type=Dict, default=lambda: Dict({}),  # type: ignore[no-untyped-call]
                    validator=validate_hyperparameters,
                    help='Hyperparameters under the names of `common.hyperparameters`; what is absent has its default.',
                    )  # fmt: skip
-        spec.input('seed', valid_type=Int, default=lambda: Int(1), help='Seed of the order of the frames.')
+        spec.input('seed', valid_type=Int, default=lambda: Int(1),
+                   help='Seed of the order of the frames, of random weights, of the choice of replayed frames.',
+                   )  # fmt: skip
         spec.input('forgetting_dataset', valid_type=DatasetData, required=False,
                    help='Other crystals, on which the change of the force error is measured.')  # fmt: skip
         spec.input('checkpoint', valid_type=SinglefileData, required=False,
@@ -61,7 +80,8 @@ class TrainCalculation(PotentialScriptCalculation):
                     help='The fine-tuned potential of the best epoch.')  # fmt: skip
         spec.output('metrics', valid_type=ArrayData, required=False,
                     help='One entry per epoch, starting with the foundation: `epoch`, `learning_rate`, `seconds`, '
-                         '`{train,valid}_loss`, `{train,valid}_{energy,forces,stress}_mae`; see the attribute `units`.',
+                         '`{train,valid}_loss`, `{train,valid}_{energy,forces,stress}_mae`, with replay the same of '
+                         '`replay`; NaN where the engine does not compute it; see the attribute `units`.',
                     )  # fmt: skip
         spec.output('predictions', valid_type=ArrayData, required=False,
                     help='Labels of the dataset and what foundation and result predict for them.')  # fmt: skip
@@ -75,6 +95,9 @@ class TrainCalculation(PotentialScriptCalculation):
         spec.exit_code(324, 'ERROR_BAD_CHECKPOINT',
                        message='Training cannot be continued from `checkpoint`: {message}')  # fmt: skip
         spec.exit_code(325, 'ERROR_BAD_INPUT', message='The inputs do not fit together: {message}')
+        spec.exit_code(326, 'ERROR_NO_REPLAY',
+                       message='Nothing was replayed: {message}. Look at the labels of `replay`, or take another '
+                               'strategy than `multihead`.')  # fmt: skip
         spec.exit_code(400, 'ERROR_OUT_OF_WALLTIME',
                        message='The training ran out of walltime ({message}); continue it by giving its output '
                                '`checkpoint` as the input `checkpoint`.')  # fmt: skip
@@ -88,9 +111,16 @@ class TrainCalculation(PotentialScriptCalculation):
     @classmethod
     def validate_inputs(cls, inputs: dict[str, Any]) -> str | None:
         """Return a sentence if the inputs do not fit together."""
-        if not {'dataset', 'foundation', 'hyperparameters'} <= set(inputs):
+        if not {'dataset', 'foundation', 'hyperparameters', 'strategy'} <= set(inputs):
             return None
-        return check_training(inputs['foundation'], inputs['dataset'], dict(inputs['hyperparameters']))
+        strategy = inputs['strategy'].value
+        engine = inputs['engine'].value if 'engine' in inputs else None
+        values, replay = dict(inputs['hyperparameters']), inputs.get('replay')
+        return (
+            check_strategy(strategy, engine, replay is not None)
+            or check_hyperparameters(values, strategy, engine)
+            or check_training(inputs['foundation'], inputs['dataset'], values, replay)
+        )
 
     def get_copies(self) -> list[tuple[str, str, str]]:
         """Return the files of potential and datasets, and of the checkpoint."""
@@ -100,15 +130,32 @@ class TrainCalculation(PotentialScriptCalculation):
         if 'checkpoint' in self.inputs:
             node = self.inputs.checkpoint
             copies.append((node.uuid, node.filename, self.CHECKPOINT_IN))
+        if isinstance(self.inputs.get('replay'), DatasetData):
+            copies += self.inputs.replay.stage(self.REPLAY)
         return copies
+
+    def get_arrays(self) -> dict[str, dict[str, Any]]:
+        """Return the frames to replay, where they have no labels yet."""
+        replay = self.inputs.get('replay')
+        if not isinstance(replay, TrajectoryData):
+            return {}
+        arrays = trajectory_arrays(replay)
+        items = [
+            Frame(arrays['numbers'], positions, cell, math.nan, np.full(positions.shape, math.nan))
+            for positions, cell in zip(arrays['positions'], arrays['cells'], strict=True)
+        ]
+        return {self.REPLAY: Frames(items).arrays()}
 
     def get_job(self) -> dict[str, Any]:
         """Return the content of ``job.json``."""
         foundation, strategy = self.inputs.foundation, self.inputs.strategy.value
+        engine = self.inputs.engine.value if 'engine' in self.inputs else default_engine(strategy)
         limit = self.inputs.metadata.options.get('max_wallclock_seconds', None)
         return {
             'strategy': strategy,
-            'hyperparameters': complete(dict(self.inputs.hyperparameters), strategy),
+            'engine': engine,
+            'hyperparameters': complete(dict(self.inputs.hyperparameters), strategy, engine),
+            'replay_labels': 'foundation' if isinstance(self.inputs.get('replay'), TrajectoryData) else 'given',
             'seed': self.inputs.seed.value,
             'family': foundation.family,
             'head': foundation.head,
@@ -121,8 +168,15 @@ class TrainCalculation(PotentialScriptCalculation):
 
 def validate_strategy(value: Str, _: Any) -> str | None:
     """Return a sentence if the strategy is unknown."""
-    known = [strategy.value for strategy in Strategy]
-    return None if value.value in known else f'`strategy` is `{value.value}`; it must be one of {", ".join(known)}.'
+    return check_strategy(value.value)
+
+
+def validate_engine(value: Str | None, _: Any) -> str | None:
+    """Return a sentence if the engine is unknown."""
+    known = [engine.value for engine in Engine]
+    if value is None or value.value in known:
+        return None
+    return f'`engine` is `{value.value}`, which does not exist: {nearest(value.value, known)}'
 
 
 def validate_hyperparameters(value: Dict, _: Any) -> str | None:
@@ -130,8 +184,10 @@ def validate_hyperparameters(value: Dict, _: Any) -> str | None:
     return check_hyperparameters(dict(value))
 
 
-def check_training(foundation: PotentialData, dataset: DatasetData, hyperparameters: dict[str, Any]) -> str | None:
-    """Return a sentence if ``dataset`` cannot train ``foundation``, or ``None``."""
+def check_training(
+    foundation: PotentialData, dataset: DatasetData, hyperparameters: dict[str, Any], replay: Any = None
+) -> str | None:
+    """Return a sentence if ``dataset`` cannot train ``foundation``, or ``replay`` cannot be replayed, or ``None``."""
     for role in (Role.TRAIN, Role.VALID):
         if role.value not in dataset.roles:
             return f'`dataset` has no frame with the role `{role.value}`; give at least one frame that role.'
@@ -142,6 +198,22 @@ def check_training(foundation: PotentialData, dataset: DatasetData, hyperparamet
         )
     if foundation.family not in [family.value for family in Family]:
         return f'`foundation` is of the family `{foundation.family}`, which cannot be trained.'
-    if complete(hyperparameters, '')['stress_weight'] and not dataset.has_stress:
+    if hyperparameters.get('stress_weight', OPTIONS['stress_weight'].default) and not dataset.has_stress:
         return '`dataset` has frames without stress; set `stress_weight` to 0 in `hyperparameters`.'
+    return None if replay is None else check_replay(foundation, replay, hyperparameters.get('replay_size'))
+
+
+def check_replay(foundation: PotentialData, replay: Any, size: int | None) -> str | None:
+    """Return a sentence if ``replay`` cannot be replayed with ``foundation``, or ``None``."""
+    if isinstance(replay, TrajectoryData):
+        if problem := frames_problem({'replay': replay, 'potential': foundation}, 'replay'):
+            return problem
+        n_frames, elements = replay.numsteps, []
+    else:
+        n_frames, elements = replay.n_frames, replay.elements
+    if unknown := [symbol for symbol in elements if symbol not in foundation.elements]:
+        return f'`foundation` does not know {", ".join(unknown)} of `replay`; leave out the frames with it.'
+    needed = (size or 1) + 1
+    if n_frames < needed:
+        return f'`replay` has {n_frames} frames, but {needed} are needed: `replay_size`, and one for validation.'
     return None

@@ -9,15 +9,26 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.common.names import Engine
+from aiida_equitrain.common.strategies import ENGINES
 
-STRATEGIES = ['l2-tsp', 'transfer']
+STRATEGIES = list(ENGINES)
 PROTOCOLS = ['fast', 'balanced', 'stringent', 'paper']
+#: Protocols where there is fine-tuning.
+TRAINING_PROTOCOLS = [*PROTOCOLS, 'guided']
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 #: Options by the name of their parameter.
 OPTIONS: dict[str, Callable[[Any], Any]] = {
     'protocol': click.option('--protocol', type=click.Choice(PROTOCOLS), default='balanced', show_default=True),
+    'training_protocol': click.option(
+        '--protocol', type=click.Choice(TRAINING_PROTOCOLS), default='balanced', show_default=True
+    ),
+    'engine': click.option(
+        '--engine', type=click.Choice([item.value for item in Engine]), help='[default: the first with the strategy]'
+    ),
+    'replay': click.option('--replay', metavar='PK', help='For multihead: DatasetData, or TrajectoryData to label.'),
     'strategy': click.option('--strategy', type=click.Choice(STRATEGIES), default='l2-tsp', show_default=True),
     'metal': click.option('--metal/--insulator', default=False, show_default=True, help='Occupations of DFT.'),
     'seed': click.option('--seed', type=int, default=1, show_default=True, help='Of rattling and training.'),
@@ -57,8 +68,8 @@ def cmd_launch() -> None:
 @click.option('--dft/--no-dft', default=True, show_default=True, help='Judge the result by DFT phonons.')
 @click.option('--dataset', metavar='PK', help='Labelled frames that exist already; nothing is labelled then.')
 @options(
-    'protocol', 'strategy', 'metal', 'seed', 'overrides', 'report', 'submit', 'foundation', 'family', 'python', 'pw',
-    'phonopy',
+    'training_protocol', 'strategy', 'engine', 'replay', 'metal', 'seed', 'overrides', 'report', 'submit', 'foundation',
+    'family', 'python', 'pw', 'phonopy',
 )  # fmt: skip
 @with_profile
 def cmd_material(
@@ -80,6 +91,8 @@ def cmd_material(
             dft=dft,
             dataset=None if dataset is None else launch.load_dataset(dataset),
             strategy=chosen['strategy'],
+            engine=chosen['engine'],
+            replay=None if chosen['replay'] is None else launch.load_replay(chosen['replay']),
             seed=chosen['seed'],
             forgetting_dataset=launch.forgetting_dataset(),
             **codes(chosen, 'python', 'phonopy', *(['pw'] if needs_dft else [])),
@@ -116,7 +129,9 @@ def cmd_label(structure: str, submit: bool, **chosen: Any) -> None:
 
 @cmd_launch.command('finetune')
 @click.argument('dataset')
-@options('protocol', 'strategy', 'seed', 'overrides', 'report', 'submit', 'foundation', 'python')
+@options(
+    'training_protocol', 'strategy', 'engine', 'replay', 'seed', 'overrides', 'report', 'submit', 'foundation', 'python'
+)
 @with_profile
 def cmd_finetune(dataset: str, report: Path | None, submit: bool, **chosen: Any) -> None:
     """Fine-tune the foundation on labelled frames (PK of a DatasetData)."""
@@ -129,6 +144,8 @@ def cmd_finetune(dataset: str, report: Path | None, submit: bool, **chosen: Any)
             foundation=launch.load_potential(chosen['foundation']),
             dataset=launch.load_dataset(dataset),
             strategy=chosen['strategy'],
+            engine=chosen['engine'],
+            replay=None if chosen['replay'] is None else launch.load_replay(chosen['replay']),
             seed=chosen['seed'],
             forgetting_dataset=launch.forgetting_dataset(),
             **codes(chosen, 'python'),
@@ -243,7 +260,7 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
     """
     from aiida_equitrain.cli.follow import Display
     from aiida_equitrain.cli.report import show_report
-    from aiida_equitrain.tools.launch import follow
+    from aiida_equitrain.tools.launch import describe_end, follow
 
     try:
         if not node.is_terminated:
@@ -256,10 +273,8 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
     if report is not None:
         show_report(node, report)
     if not node.is_finished_ok:
-        reason = node.exit_message or node.process_status or 'no reason is known'
         raise click.ClickException(
-            f'{node.process_label} {node.pk} ended as {node.process_state.value} [{node.exit_status}]: {reason} '
-            f'(`verdi process report {node.pk}`)'
+            f'{node.process_label} {node.pk} {describe_end(node)} (`verdi process report {node.pk}`)'
         )
     if report is None:
         click.echo(f'{node.process_label} {node.pk} is done: `verdi node show {node.pk}` lists its results.')

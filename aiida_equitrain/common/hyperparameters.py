@@ -1,7 +1,8 @@
 """The hyperparameters of a training: their names, defaults and ranges, in this one place.
 
-Names and defaults are Equitrain's own; what Equitrain has no name for is in :data:`OURS`. A name that is not here is
-refused before submission, so that a typing error never silently trains with a default.
+Names and defaults are Equitrain's own; what Equitrain has no name for is in :data:`OURS`. A name that is not here, or
+that means nothing to the strategy or the engine, is refused before submission, so that a typing error never silently
+trains with a default.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiida_equitrain.common.names import Strategy
-from aiida_equitrain.common.validation import refuse_unknown
+from aiida_equitrain.common.names import Engine, Strategy
+from aiida_equitrain.common.strategies import WITH_REPLAY, default_engine
+from aiida_equitrain.common.validation import enumerate_names, refuse_unknown
 
 LOSSES = ('huber', 'mae', 'mse', 'smooth-l1')
+BOTH = (Engine.EQUITRAIN.value, Engine.MACE.value)
+ONE = (Engine.EQUITRAIN.value,)
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Option:
     :param low: smallest value; ``above`` excludes it.
     :param choices: allowed values, if they are few.
     :param optional: whether ``None`` is a value.
+    :param strategies: the strategies that know it; empty for all.
+    :param engines: the engines that know it.
     """
 
     default: Any
@@ -36,6 +42,12 @@ class Option:
     above: bool = False
     choices: tuple[str, ...] = ()
     optional: bool = False
+    strategies: tuple[str, ...] = ()
+    engines: tuple[str, ...] = BOTH
+
+    def means_something(self, strategy: str, engine: str) -> bool:
+        """Tell whether a training of this kind reads the option."""
+        return engine in self.engines and (not self.strategies or strategy in self.strategies)
 
     def problem(self, name: str, value: Any) -> str | None:
         """Return a sentence that says why ``value`` cannot be used, or ``None``."""
@@ -58,67 +70,136 @@ EQUITRAIN: dict[str, Option] = {
     'batch_size': Option(16, 'frames per optimiser step', int, low=1),
     'opt': Option('adamw', 'optimiser', str, choices=('adamw', 'adam', 'sgd', 'momentum', 'rmsprop', 'adadelta')),
     'lr': Option(0.01, 'learning rate', low=0.0, above=True),
-    'weight_decay': Option(0.0, 'weight decay; for l2-tsp the pull towards the foundation', low=0.0),
-    'momentum': Option(0.9, 'momentum of sgd and rmsprop', low=0.0),
-    'alpha': Option(0.99, 'smoothing constant of rmsprop', low=0.0),
-    'gradient_clipping': Option(10.0, 'largest gradient entry; null for none', low=0.0, above=True, optional=True),
+    'weight_decay': Option(0.0, 'weight decay; for l2-tsp and l2-sp the pull towards the foundation', low=0.0),
+    'momentum': Option(0.9, 'momentum of sgd and rmsprop', low=0.0, engines=ONE),
+    'alpha': Option(0.99, 'smoothing constant of rmsprop', low=0.0, engines=ONE),
+    'gradient_clipping': Option(
+        10.0, 'largest gradient entry (equitrain) or norm (mace); null for none', low=0.0, above=True, optional=True
+    ),
     'ema': Option(False, 'exponential moving average of the weights', bool),
     'ema_decay': Option(0.999, 'decay of that average', low=0.0),
     'energy_weight': Option(10.0, 'weight of the energy per atom', low=0.0),
     'forces_weight': Option(100.0, 'weight of the forces', low=0.0),
     'stress_weight': Option(1000.0, 'weight of the stress; 0 for data without stress', low=0.0),
     'loss_type': Option('huber', 'loss function', str, choices=LOSSES),
-    'loss_type_energy': Option(None, 'loss function of the energy', str, choices=LOSSES, optional=True),
-    'loss_type_forces': Option(None, 'loss function of the forces', str, choices=LOSSES, optional=True),
-    'loss_type_stress': Option(None, 'loss function of the stress', str, choices=LOSSES, optional=True),
-    'huber_delta': Option(0.01, 'where the Huber loss turns linear (eV per atom, eV/Å, eV/Å³)', low=0.0, above=True),
-    'smooth_l1_beta': Option(1.0, 'where the smooth-l1 loss turns linear', low=0.0, above=True),
-    'loss_clipping': Option(None, 'largest loss of one entry', low=0.0, above=True, optional=True),
+    'loss_type_energy': Option(None, 'loss function of the energy', str, choices=LOSSES, optional=True, engines=ONE),
+    'loss_type_forces': Option(None, 'loss function of the forces', str, choices=LOSSES, optional=True, engines=ONE),
+    'loss_type_stress': Option(None, 'loss function of the stress', str, choices=LOSSES, optional=True, engines=ONE),
+    'huber_delta': Option(0.01, 'where the Huber loss turns linear (eV per frame, eV/Å, eV/Å³)', low=0.0, above=True),
+    'smooth_l1_beta': Option(1.0, 'where the smooth-l1 loss turns linear', low=0.0, above=True, engines=ONE),
+    'loss_clipping': Option(None, 'largest loss of one entry', low=0.0, above=True, optional=True, engines=ONE),
     'scheduler': Option('plateau', 'schedule of the learning rate', str, choices=('plateau', 'exponential', 'step')),
-    'scheduler_monitor': Option('train', 'loss that the plateau watches', str, choices=('train', 'val')),
+    'scheduler_monitor': Option('train', 'loss that the plateau watches', str, choices=('train', 'val'), engines=ONE),
     'plateau_patience': Option(2, 'epochs without improvement before the rate falls', int, low=0),
     'plateau_factor': Option(0.5, 'factor by which the rate falls', low=0.0, above=True),
-    'plateau_threshold': Option(1e-4, 'relative improvement that counts', low=0.0),
-    'min_lr': Option(0.0, 'lower bound of the learning rate', low=0.0),
+    'plateau_threshold': Option(1e-4, 'relative improvement that counts', low=0.0, engines=ONE),
+    'min_lr': Option(0.0, 'lower bound of the learning rate', low=0.0, engines=ONE),
     'gamma': Option(0.8, 'decay of the exponential and step schedules', low=0.0, above=True),
-    'step_size': Option(5, 'epochs per step of the step schedule', int, low=1),
-    'shuffle': Option(True, 'new order of the frames in each epoch', bool),
+    'step_size': Option(5, 'epochs per step of the step schedule', int, low=1, engines=ONE),
+    'shuffle': Option(True, 'new order of the frames in each epoch', bool, engines=ONE),
     'dtype': Option('float32', 'precision of the training', str, choices=('float32', 'float64')),
 }
 
 #: Names that are ours.
 OURS: dict[str, Option] = {
-    'freeze_layers': Option('2-', 'layers without deltas in l2-tsp, in the order of the forward pass', str),
+    'freeze_layers': Option(
+        '',
+        'layers that stay as they are: numbers in forward order (`2-`, `0,3`) or names (`interactions`)',
+        str, strategies=('l2-tsp', 'freeze'),
+    ),
+    'rank': Option(None, 'rank of the low-rank deltas; null: `rank_fraction` (equitrain) or 16 (mace)', int, low=1,
+                   optional=True, strategies=('lora',)),
+    'rank_fraction': Option(None, 'rank as a fraction of the full one, instead of `rank`; null: 0.25', low=0.0,
+                            above=True, optional=True, strategies=('lora',), engines=ONE),
+    'lora_alpha': Option(None, 'scale of the low-rank deltas, times the rank; null: the rank, a scale of 1', low=0.0,
+                         above=True, optional=True, strategies=('lora',)),
+    'replay_size': Option(None, 'frames of `replay` to train on, drawn by `seed`; null for all', int, low=1,
+                          optional=True, strategies=WITH_REPLAY),
+    'replay_weight': Option(1.0, 'factor on the errors of replayed frames', low=0.0, above=True,
+                            strategies=WITH_REPLAY),
     'best_by': Option(
         'total', 'validation quantity that picks the best epoch', str, choices=('total', 'energy', 'forces', 'stress')
     ),
     'patience': Option(None, 'stop after so many epochs without a better one; null for never', int, 1, optional=True),
     'device': Option('cpu', '`cpu` or `cuda`; a missing GPU is an error', str),
     'threads': Option(1, 'threads of the training process', int, low=1),
-}
+}  # fmt: skip
 
 OPTIONS: dict[str, Option] = {**EQUITRAIN, **OURS}
 
-#: What a strategy starts from where it differs from the defaults (the published numbers).
+#: Values that only some engines know; others are refused.
+ENGINE_CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
+    Engine.MACE.value: {
+        'opt': ('adamw', 'adam'),
+        'loss_type': ('huber',),
+        'scheduler': ('plateau', 'exponential'),
+    }
+}
+
+#: What a strategy starts from where it differs from the defaults (the published numbers, where there are any).
 STRATEGY_DEFAULTS: dict[str, dict[str, Any]] = {
-    Strategy.L2_TSP.value: {'weight_decay': 10.0},
+    Strategy.L2_TSP.value: {'weight_decay': 10.0, 'freeze_layers': '2-'},
+    Strategy.L2_SP.value: {'weight_decay': 10.0},
     Strategy.TRANSFER.value: {'weight_decay': 5e-3},
+    Strategy.FREEZE.value: {'weight_decay': 5e-3, 'freeze_layers': 'node_embedding,interactions'},
+    Strategy.MULTIHEAD.value: {'weight_decay': 5e-7},
+    Strategy.SCRATCH.value: {'weight_decay': 5e-7},
 }
 
 #: Hyperparameters of which a checkpoint may be continued with other values.
 MAY_CHANGE_ON_RESTART = ('epochs', 'patience', 'device', 'threads')
 
 
-def check_hyperparameters(values: Mapping[str, Any]) -> str | None:
-    """Return a sentence that says what is wrong with the hyperparameters, or ``None``."""
+def options_of(strategy: str, engine: str | None = None) -> dict[str, Option]:
+    """Return the hyperparameters that mean something to a strategy, through an engine (the default one if ``None``)."""
+    engine = engine or default_engine(strategy)
+    return {name: option for name, option in OPTIONS.items() if option.means_something(strategy, engine)}
+
+
+def check_hyperparameters(
+    values: Mapping[str, Any], strategy: str | None = None, engine: str | None = None
+) -> str | None:
+    """Return a sentence that says what is wrong with the hyperparameters, or ``None``.
+
+    :param strategy: with it, names that mean nothing to it or to the engine are refused as well.
+    :param engine: ``None`` for the strategy's default.
+    """
     if unknown := refuse_unknown(values, OPTIONS, 'the `hyperparameters` input'):
         return unknown
+    if strategy is not None and (problem := _meaningless(values, strategy, engine or default_engine(strategy))):
+        return problem
     for name, value in values.items():
         if problem := OPTIONS[name].problem(name, value):
             return problem
+    return _contradiction(values)
+
+
+def _meaningless(values: Mapping[str, Any], strategy: str, engine: str) -> str | None:
+    """Return a sentence about a name or a value that the strategy or the engine does not know."""
+    for name, value in values.items():
+        option = OPTIONS[name]
+        if option.strategies and strategy not in option.strategies:
+            owners = enumerate_names(option.strategies)
+            return f'`{name}` means nothing to the strategy `{strategy}`, only to {owners}; leave it out.'
+        if engine not in option.engines:
+            owners = enumerate_names(option.engines)
+            return f'`{name}` means nothing to the engine `{engine}`, only to {owners}; leave it out.'
+        choices = ENGINE_CHOICES.get(engine, {}).get(name)
+        if choices and value not in choices:
+            return f'`{name}` is `{value}`; with the engine `{engine}` it must be one of {", ".join(choices)}.'
+    return None
+
+
+def _contradiction(values: Mapping[str, Any]) -> str | None:
+    """Return a sentence about values that are right by themselves and wrong together."""
     device = values.get('device', 'cpu')
     if device != 'cpu' and not str(device).startswith('cuda'):
         return f'`device` is `{device}`; it must be `cpu` or `cuda`.'
+    fraction = values.get('rank_fraction')
+    if fraction is not None and values.get('rank') is not None:
+        return '`rank` and `rank_fraction` are both given; leave out one of them.'
+    if fraction is not None and fraction > 1:
+        return f'`rank_fraction` is {fraction}; it must be at most 1.'
     weights = [values.get(name, OPTIONS[name].default) for name in ('energy_weight', 'forces_weight', 'stress_weight')]
     if not any(weights):
         return 'all loss weights are 0: there is nothing to learn; set `forces_weight` above 0.'
@@ -128,10 +209,18 @@ def check_hyperparameters(values: Mapping[str, Any]) -> str | None:
     return None
 
 
-def complete(values: Mapping[str, Any], strategy: str) -> dict[str, Any]:
-    """Return all hyperparameters, defaults filled in.
+def complete(values: Mapping[str, Any], strategy: str, engine: str | None = None) -> dict[str, Any]:
+    """Return all hyperparameters that mean something, defaults filled in.
 
     :param strategy: the strategy, whose own defaults win over the general ones.
+    :param engine: ``None`` for the strategy's default.
     """
-    defaults = {name: option.default for name, option in OPTIONS.items()}
+    defaults = {name: option.default for name, option in options_of(strategy, engine).items()}
     return {**defaults, **STRATEGY_DEFAULTS.get(strategy, {}), **values}
+
+
+def keep_meaningful(values: Mapping[str, Any], strategy: str, engine: str | None = None) -> dict[str, Any]:
+    """Return the values that a strategy and an engine know: of a protocol, which is written for all of them."""
+    known = options_of(strategy, engine)
+    choices = ENGINE_CHOICES.get(engine or default_engine(strategy), {})
+    return {name: value for name, value in values.items() if name in known and value in choices.get(name, (value,))}

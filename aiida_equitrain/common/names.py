@@ -17,7 +17,19 @@ class Strategy(str, Enum):
     """How the weights of the foundation are changed (Grandel, Benner, George 2026)."""
 
     L2_TSP = 'l2-tsp'
+    L2_SP = 'l2-sp'
+    LORA = 'lora'
     TRANSFER = 'transfer'
+    FREEZE = 'freeze'
+    MULTIHEAD = 'multihead'
+    SCRATCH = 'scratch'
+
+
+class Engine(str, Enum):
+    """What trains the weights."""
+
+    EQUITRAIN = 'equitrain'
+    MACE = 'mace'
 
 
 class ForceMethod(str, Enum):

@@ -14,30 +14,22 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from equitrain import get_args_parser_train
 from equitrain.argparser import get_loss_monitor
 from equitrain.backends.torch_backend import train_one_epoch
 from equitrain.backends.torch_evaluate import evaluate_main
-from equitrain.backends.torch_model import get_model
 from equitrain.backends.torch_optimizer import create_optimizer
 from equitrain.backends.torch_scheduler import SchedulerWrapper, create_scheduler
 from equitrain.backends.torch_utils import set_dtype, set_seeds
 from equitrain.data.backend_torch.loaders import get_dataloaders
-from equitrain.finetune import TorchDeltaFineTuneWrapper
 from equitrain.logger import FileLogger
+from equitrain_setup import equitrain_arguments
 from job_io import DriverFailure
-
-QUANTITIES = ('energy', 'forces', 'stress')
-#: Hyperparameters that are not arguments of Equitrain.
-NOT_EQUITRAIN = ('freeze_layers', 'best_by', 'patience', 'device', 'threads')
-#: Seconds between checkpoints that are written in case that the job is killed.
-CHECKPOINT_SECONDS = 60.0
+from training import CHECKPOINT_SECONDS, QUANTITIES, Best, Outcome, write_checkpoint
 
 
 class WatchedLogger(FileLogger):  # type: ignore[misc,unused-ignore]
@@ -48,72 +40,6 @@ class WatchedLogger(FileLogger):  # type: ignore[misc,unused-ignore]
         if 'OOM error' in str(message):
             raise DriverFailure('out_of_memory', f'the device has too little memory for the batch: {message}')
         super().log(level, message, force)
-
-
-@dataclass
-class Best:
-    """The best epoch so far, and its weights."""
-
-    epoch: int = 0
-    value: float = math.inf
-    state: dict[str, torch.Tensor] = field(default_factory=dict)
-
-
-@dataclass
-class Outcome:
-    """How training ended: ``finished``, ``patience``, ``walltime`` or ``diverged``."""
-
-    reason: str
-    message: str = ''
-
-
-def wrap(model: Any, strategy: str, hyperparameters: dict[str, Any]) -> Any:
-    """Return Equitrain's module for a strategy; strategies differ only here.
-
-    :param model: a bare MACE model in the precision of the training.
-    :param strategy: ``l2-tsp`` (additive deltas on the first layers) or ``transfer`` (all weights).
-    """
-    args = equitrain_arguments(hyperparameters)
-    args.model, args.model_wrapper = model, 'mace'
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    base = get_model(args)
-    if strategy == 'transfer':
-        return base
-    if strategy == 'l2-tsp':
-        return TorchDeltaFineTuneWrapper(base, freeze_layers=hyperparameters['freeze_layers'])
-    raise DriverFailure('bad_input', f'the strategy `{strategy}` is unknown; there are `l2-tsp` and `transfer`')
-
-
-def equitrain_arguments(hyperparameters: dict[str, Any]) -> Any:
-    """Return Equitrain's training arguments, with our hyperparameters set."""
-    args = get_args_parser_train().parse_args([])
-    for name, value in hyperparameters.items():
-        if name not in NOT_EQUITRAIN:
-            setattr(args, name, value)
-    args.loss_monitor = 'mae'
-    for quantity in QUANTITIES:
-        if getattr(args, f'loss_type_{quantity}') is None:
-            setattr(args, f'loss_type_{quantity}', args.loss_type)
-    if any(getattr(args, f'loss_type_{quantity}') != args.loss_type for quantity in QUANTITIES):
-        args.loss_type = 'mixed'
-    args.num_workers, args.tqdm, args.verbose = 0, False, 0
-    return args
-
-
-def export(module: Any, path: str | Path) -> None:
-    """Write the plain model with the module's present weights, as ``equitrain-export`` does."""
-    model = module.model
-    if hasattr(module, 'export'):
-        # The foundation's weights are frozen under deltas; the exported file must not be.
-        frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
-        for parameter in frozen:
-            parameter.requires_grad_(True)
-        module.export(str(path))
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-    else:
-        torch.save(model, path)
 
 
 class Trainer:
@@ -243,14 +169,30 @@ class Trainer:
         """Return the parameters that are trained, by name; everything else stays as it is in the foundation."""
         return {name: item for name, item in self.module.named_parameters() if item.requires_grad}
 
-    def use_best(self) -> None:
-        """Put the best weights into the module.
+    @property
+    def n_trained(self) -> int:
+        """Number of trained parameters."""
+        return sum(item.numel() for item in self.trained().values())
 
-        :raises DriverFailure: if no epoch gave a finite validation error.
+    def export(self, path: str | Path) -> None:
+        """Write the plain model with the weights of the best epoch, as ``equitrain-export`` does.
+
+        :raises DriverFailure: ``no_model``, if no epoch gave a finite validation error.
         """
         if not self.best.state:
             raise DriverFailure('no_model', 'no epoch gave a finite validation error, so there is no model to keep')
         self._put(self.best.state)
+        model = self.module.model
+        # What was not trained is frozen; the exported file must not be.
+        frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        if hasattr(self.module, 'export'):
+            self.module.export(str(path))
+        else:
+            torch.save(model, path)
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
     def _put(self, state: dict[str, torch.Tensor]) -> None:
         with torch.no_grad():
@@ -277,26 +219,10 @@ class Trainer:
                 'python': random.getstate(),
             },
         }
-        partial = Path(f'{path}.part')
-        torch.save(content, partial)
-        partial.replace(path)
+        write_checkpoint(path, content)
 
-    def load(self, path: str | Path) -> None:
-        """Continue from what :meth:`save` wrote; nothing in the file is run.
-
-        :raises DriverFailure: if it is no checkpoint of this training.
-        """
-        try:
-            content = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-            fingerprint = content['fingerprint']
-        except Exception as error:
-            raise DriverFailure('bad_checkpoint', f'the checkpoint cannot be read: {error}') from error
-        if fingerprint != self.fingerprint:
-            raise DriverFailure(
-                'bad_checkpoint',
-                'the checkpoint belongs to another training: the foundation, the dataset, the strategy, the seed or a '
-                'hyperparameter differs; give the same inputs, or leave out `checkpoint`',
-            )
+    def load(self, content: dict[str, Any]) -> None:
+        """Continue from what :meth:`save` wrote."""
         self._put(content['trained'])
         self.optimizer.load_state_dict(content['optimizer'])
         self.scheduler.scheduler.load_state_dict(content['scheduler'])

@@ -1,6 +1,6 @@
 """Fine-tune a potential on labelled frames.
 
-Reads ``job.json``, ``foundation.model``, ``frames.npz`` and, if they are there, ``forgetting.npz`` and
+Reads ``job.json``, ``foundation.model``, ``frames.npz`` and, if they are there, ``forgetting.npz``, ``replay.npz``,
 ``checkpoint_in.pt``, and ``foundation.safetensors`` of a foundation that is an adapter. Writes ``potential.model`` or
 ``adapter.safetensors``, ``metrics.npz`` (one row per epoch), ``predictions.npz``, ``summary.json``, ``progress.json``;
 ``checkpoint.pt`` when it is interrupted and ``failure.json`` when it fails.
@@ -28,6 +28,7 @@ from job_io import (
 )
 
 FOUNDATION, FRAMES, FORGETTING = 'foundation.model', 'frames.npz', 'forgetting.npz'
+REPLAY, RANDOM = 'replay.npz', 'random.model'
 CHECKPOINT_IN, CHECKPOINT = 'checkpoint_in.pt', 'checkpoint.pt'
 POTENTIAL, METRICS, PREDICTIONS = 'potential.model', 'metrics.npz', 'predictions.npz'
 ADAPTER, FOUNDATION_ADAPTER = 'adapter.safetensors', 'foundation.safetensors'
@@ -69,6 +70,8 @@ class TrainJob:
         self.before, self.others_before = self.predict(calculator, 'foundation')
         self.evaluation_seconds = time.time() - start
         self.shift = self.shift_labels()
+        self.start: dict[str, Any] = {'weights': 'of the foundation'}
+        self.replay_facts: dict[str, Any] | None = None
 
     def check_frames(self) -> None:
         """Refuse a dataset that cannot be trained on; the same is checked before submission."""
@@ -133,7 +136,7 @@ class TrainJob:
 
     def run(self) -> None:
         """Train, and write whatever there is in the end, before saying how it ended."""
-        from equitrain_engine import Outcome
+        from training import Outcome
 
         trainer = self.trainer()
         try:
@@ -147,53 +150,84 @@ class TrainJob:
             raise DriverFailure(outcome.reason, outcome.message)
 
     def trainer(self) -> Any:
-        """Return Equitrain's loop, ready to start or to continue."""
-        from equitrain_engine import Trainer, wrap
+        """Return the engine, ready to start or to continue."""
+        from training import read_checkpoint
+
+        values, model = self.hyperparameters, self.first_model()
+        deadline, limit = math.inf, self.job['limits']['max_seconds']
+        if limit:
+            # What follows training takes about as long as the evaluation before it.
+            deadline = START + limit - self.job['limits']['reserve_seconds'] - 1.5 * self.evaluation_seconds
+        strategy, seed, mark = self.job['strategy'], self.job['seed'], self.fingerprint()
+        trainer: Any
+        if self.job['engine'] == 'mace':
+            import mace_engine
+
+            frames = {role: self.frames.with_role(role) for role in ('train', 'valid')}
+            trainer = mace_engine.Trainer(
+                model, strategy, values, seed, frames | self.replay(), mark, self.tell, deadline
+            )
+        else:
+            import equitrain_engine
+            from equitrain_setup import preprocess, wrap
+
+            module = wrap(model, strategy, values, seed)
+            files = preprocess(self.frames, float(module.r_max))
+            trainer = equitrain_engine.Trainer(module, values, seed, files, mark, self.tell, deadline)
+        if Path(CHECKPOINT_IN).exists():
+            trainer.load(read_checkpoint(CHECKPOINT_IN, mark, values['device']))
+        return trainer
+
+    def first_model(self) -> Any:
+        """Return the model that training starts from: the foundation, or one like it with random weights."""
         from potential_loader import load_model
 
         values = self.hyperparameters
         foundation = load_model(FOUNDATION, self.job['family'], self.job['head'], values['device'], values['dtype'])
         self.n_parameters = sum(item.numel() for item in foundation.parameters())
-        module = wrap(foundation, self.job['strategy'], values)
-        limit = self.job['limits']['max_seconds']
-        deadline = math.inf
-        if limit:
-            # What follows training takes about as long as the evaluation before it.
-            deadline = START + limit - self.job['limits']['reserve_seconds'] - 1.5 * self.evaluation_seconds
-        files = self.preprocess(float(module.r_max))
-        trainer = Trainer(
-            module, values, self.job['seed'], files, self.fingerprint(), watch=self.tell, deadline=deadline
+        if self.job['strategy'] != 'scratch':
+            return foundation
+        import torch
+        from start_model import random_model, refit_atomic_energies
+        from train_errors import Predictions
+
+        model = random_model(foundation, self.job['seed'])
+        frames = self.frames.with_role('train')
+        torch.save(model, RANDOM)
+        energies = Predictions(frames, self.calculator(RANDOM)).energies
+        self.start = {
+            'weights': 'random',
+            'atomic_energies': 'refitted to the training frames; scale and shift are those of the foundation',
+            'added_to_atomic_energies_ev': refit_atomic_energies(model, frames, energies),
+        }
+        return model
+
+    def replay(self) -> dict[str, Any]:
+        """Return the frames to replay, labelled, by role; none where the strategy has none."""
+        if self.job['strategy'] != 'multihead':
+            return {}
+        import replay
+        from equitrain_job.science.frames import Frames
+        from train_errors import Predictions
+
+        values, frames = self.hyperparameters, Frames.load(REPLAY)
+        replay.check(frames, self.job['elements'])
+        train, valid = replay.choose(len(frames), values['replay_size'], self.job['seed'])
+        chosen = [frames[index] for index in (*train, *valid)]
+        predictions = Predictions(
+            chosen, self.calculator(FOUNDATION), lambda done: write_progress('replay', done, len(chosen))
         )
-        if Path(CHECKPOINT_IN).exists():
-            trainer.load(CHECKPOINT_IN)
-        return trainer
-
-    def preprocess(self, cutoff: float) -> dict[str, str]:
-        """Write the labels as Equitrain wants them; return its files."""
-        import ase.io
-        from equitrain import get_args_parser_preprocess, preprocess
-        from equitrain_job.science.frames import ENERGY_KEY, FORCES_KEY, STRESS_KEY
-
-        args = get_args_parser_preprocess().parse_args([])
-        for role in ('train', 'valid'):
-            atoms = [frame.to_atoms(keys=True) for frame in self.frames.with_role(role)]
-            for item in atoms:
-                if STRESS_KEY in item.info:
-                    item.info[STRESS_KEY] = item.info[STRESS_KEY][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-                item.info = {key: value for key, value in item.info.items() if key.startswith('REF_')}
-            ase.io.write(f'{role}.xyz', atoms, format='extxyz')
-        args.train_file, args.valid_file, args.output_dir, args.r_max = 'train.xyz', 'valid.xyz', 'data', cutoff
-        args.energy_key, args.forces_key, args.stress_key = ENERGY_KEY, FORCES_KEY, STRESS_KEY
-        for old in Path('data').glob('*.h5'):
-            old.unlink()
-        preprocess(args)
-        return {'train': 'data/train.h5', 'valid': 'data/valid.h5'}
+        labelled, self.replay_facts = replay.label(chosen, predictions, self.job['replay_labels'] == 'given')
+        self.replay_facts |= {'n_train': len(train), 'n_valid': len(valid), 'n_given': len(frames)}
+        return {'replay_train': labelled[: len(train)], 'replay_valid': labelled[len(train) :]}
 
     def fingerprint(self) -> str:
         """Return what a checkpoint must agree with."""
         fixed = {key: value for key, value in self.hyperparameters.items() if key not in self.job['may_change']}
-        parts = [json.dumps([self.job['strategy'], self.job['seed'], fixed], sort_keys=True).encode()]
-        names = (FOUNDATION, FOUNDATION_ADAPTER, FRAMES)
+        parts = [
+            json.dumps([self.job['strategy'], self.job['engine'], self.job['seed'], fixed], sort_keys=True).encode()
+        ]
+        names = (FOUNDATION, FOUNDATION_ADAPTER, FRAMES, REPLAY)
         parts += [Path(name).read_bytes() for name in names if Path(name).exists()]
         return hashlib.sha256(b''.join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
@@ -213,18 +247,17 @@ class TrainJob:
 
     def finish(self, trainer: Any, outcome: Any) -> None:
         """Write the model, the history and the summary; a checkpoint where training can go on."""
-        write_metrics(trainer.rows)
+        from training import weights_sha256, write_metrics
+
+        write_metrics(METRICS, trainer.rows)
         summary = self.summary(trainer, outcome)
         if outcome.reason == 'walltime':
             trainer.save(CHECKPOINT)
         else:
             Path(CHECKPOINT).unlink(missing_ok=True)
         if trainer.best.state:
-            from equitrain_engine import export
-
-            trainer.use_best()
-            summary['weights_sha256'] = weights_sha256(trainer.module.model, trainer.best.state)
-            export(trainer.module, POTENTIAL)
+            trainer.export(POTENTIAL)
+            summary['weights_sha256'] = weights_sha256(POTENTIAL)
             summary['stored_as'] = self.store_adapter()
         elif outcome.reason == 'finished':
             raise DriverFailure('no_model', 'no epoch gave a finite validation error, so there is no model to keep')
@@ -250,6 +283,7 @@ class TrainJob:
     def judge(self, summary: dict[str, Any]) -> None:
         """Add the errors of the stored file to the summary: what is measured is what others will load."""
         from train_errors import errors_by_role, forgetting
+        from training import write_predictions
 
         calculator = self.calculator(FOUNDATION, ADAPTER) if Path(ADAPTER).exists() else self.calculator(POTENTIAL)
         after, others_after = self.predict(calculator, 'evaluate')
@@ -257,7 +291,7 @@ class TrainJob:
         if self.others:
             summary['forgetting'] = forgetting(self.others, self.others_before, others_after, self.n_forgetting)
         summary['seconds'] = time.time() - START
-        write_predictions(self.frames, self.before, after)
+        write_predictions(PREDICTIONS, self.frames, self.before, after)
 
     def summary(self, trainer: Any, outcome: Any) -> dict[str, Any]:
         """Return what is known when training ends."""
@@ -267,6 +301,9 @@ class TrainJob:
         device = self.hyperparameters['device']
         return {
             'strategy': self.job['strategy'],
+            'engine': self.job['engine'],
+            'start': self.start,
+            'replay': self.replay_facts,
             'seed': self.job['seed'],
             'stopped_by': outcome.reason,
             'epochs': trainer.epoch,
@@ -274,7 +311,7 @@ class TrainJob:
             'best_by': self.hyperparameters['best_by'],
             'best_value': trainer.best.value,
             'n_parameters': self.n_parameters,
-            'n_trained_parameters': sum(item.numel() for item in trainer.trained().values()),
+            'n_trained_parameters': trainer.n_trained,
             'errors': {'before': errors_by_role(self.frames, self.before)},
             'energy_shift': self.shift,
             'seconds': time.time() - START,
@@ -289,42 +326,6 @@ class TrainJob:
             else 'no: sums on a GPU have no fixed order',
             'versions': versions(*PACKAGES),
         }
-
-
-def write_metrics(rows: list[dict[str, float]]) -> None:
-    """Write one array per column; row 0 is the foundation before training."""
-    import numpy as np
-
-    columns: dict[str, Any] = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
-    np.savez(METRICS, **columns)
-
-
-def write_predictions(frames: Any, before: Any, after: Any) -> None:
-    """Write reference and predicted labels of the whole dataset, for parity plots."""
-    import numpy as np
-
-    np.savez(
-        PREDICTIONS,
-        frame_index=np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]),
-        is_train=np.array([frame.role == 'train' for frame in frames]),
-        is_valid=np.array([frame.role == 'valid' for frame in frames]),
-        forces_reference=np.concatenate([frame.forces for frame in frames]),
-        forces_before=np.concatenate(before.forces),
-        forces_after=np.concatenate(after.forces),
-        energies_reference=np.array([frame.energy for frame in frames]),
-        energies_before=before.energies,
-        energies_after=after.energies,
-    )
-
-
-def weights_sha256(model: Any, trained: dict[str, Any]) -> str:
-    """Return a hash of the foundation's weights and what was trained: equal numbers, equal hash."""
-    digest = hashlib.sha256()
-    for items in (model.state_dict(), trained):
-        for name in sorted(items):
-            digest.update(name.encode())
-            digest.update(items[name].detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 if __name__ == '__main__':

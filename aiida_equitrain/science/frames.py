@@ -135,19 +135,22 @@ class Frames(Sequence[Frame]):
 
         Atoms of all frames are concatenated; ``n_atoms`` (F,) tells them apart. Missing stress is NaN.
         """
-        np.savez(
-            file,
-            n_atoms=np.array([len(frame) for frame in self.items], dtype=np.int64),
-            numbers=np.concatenate([frame.numbers for frame in self.items]).astype(np.int64),
-            positions=np.concatenate([frame.positions for frame in self.items]),
-            forces=np.concatenate([frame.forces for frame in self.items]),
-            cells=np.array([frame.cell for frame in self.items]),
-            pbc=np.array([frame.pbc for frame in self.items]),
-            energies=np.array([frame.energy for frame in self.items]),
-            stress=np.array([np.full((3, 3), np.nan) if f.stress is None else f.stress for f in self.items]),
-            roles=np.array([frame.role for frame in self.items], dtype='U5'),
-            trajectories=np.array([frame.trajectory for frame in self.items], dtype=np.int64),
-        )
+        np.savez(file, **self.arrays())  # type: ignore[arg-type,unused-ignore]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the file that :meth:`save` writes."""
+        return {
+            'n_atoms': np.array([len(frame) for frame in self.items], dtype=np.int64),
+            'numbers': np.concatenate([frame.numbers for frame in self.items]).astype(np.int64),
+            'positions': np.concatenate([frame.positions for frame in self.items]),
+            'forces': np.concatenate([frame.forces for frame in self.items]),
+            'cells': np.array([frame.cell for frame in self.items]),
+            'pbc': np.array([frame.pbc for frame in self.items]),
+            'energies': np.array([frame.energy for frame in self.items]),
+            'stress': np.array([np.full((3, 3), np.nan) if f.stress is None else f.stress for f in self.items]),
+            'roles': np.array([frame.role for frame in self.items], dtype='U5'),
+            'trajectories': np.array([frame.trajectory for frame in self.items], dtype=np.int64),
+        }
 
     @classmethod
     def load(cls, file: str | Path | IO[bytes], sources: Sequence[str] | None = None) -> Frames:

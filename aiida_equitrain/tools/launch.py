@@ -139,6 +139,20 @@ def load_dataset(text: str) -> DatasetData:
     return node
 
 
+def load_replay(text: str) -> DatasetData | orm.TrajectoryData:
+    """Return what is replayed: labelled frames, or a trajectory that the foundation labels, by PK or UUID.
+
+    :raises NotExistent: with the remedy.
+    """
+    try:
+        node = orm.load_node(text)
+    except (NotExistent, ValueError) as exception:
+        raise NotExistent(f'there is nothing to replay under `{text}`; give a dataset or a trajectory') from exception
+    if not isinstance(node, DatasetData | orm.TrajectoryData):
+        raise NotExistent(f'`{text}` is a {type(node).__name__}, neither a DatasetData nor a TrajectoryData')
+    return node
+
+
 def forgetting_dataset() -> DatasetData | None:
     """Return the shipped crystals on which forgetting is measured, stored once; ``None`` if they are not shipped."""
     try:

@@ -8,16 +8,19 @@ from typing import Any
 
 from aiida.common import AttributeDict
 from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, process_handler, while_
-from aiida.orm import AbstractCode, CalcJobNode, Dict, Int, Str
+from aiida.orm import AbstractCode, CalcJobNode, Dict, Int, Str, TrajectoryData
 
 from aiida_equitrain.calculations.train import TrainCalculation, check_training
-from aiida_equitrain.common.hyperparameters import OPTIONS, check_hyperparameters, complete
-from aiida_equitrain.common.names import Strategy
+from aiida_equitrain.common.hyperparameters import OPTIONS, check_hyperparameters, complete, keep_meaningful
+from aiida_equitrain.common.names import Engine, Strategy
+from aiida_equitrain.common.strategies import check_strategy
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
 
 CODES = TrainCalculation.exit_codes
+#: Protocols of other people's numbers: what the foundation's card recommends does not touch them.
+AS_PUBLISHED = ('paper', 'guided')
 #: Failures of the job that would come again however often it is run.
 UNRECOVERABLE = [
     CODES.ERROR_DRIVER_FAILED,
@@ -27,6 +30,7 @@ UNRECOVERABLE = [
     CODES.ERROR_MODULE_MISSING,
     CODES.ERROR_BAD_CHECKPOINT,
     CODES.ERROR_BAD_INPUT,
+    CODES.ERROR_NO_REPLAY,
 ]
 
 
@@ -79,6 +83,8 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         dataset: DatasetData | None,
         python_code: AbstractCode,
         strategy: str | Strategy = Strategy.L2_TSP,
+        engine: str | Engine | None = None,
+        replay: DatasetData | TrajectoryData | None = None,
         forgetting_dataset: DatasetData | None = None,
         seed: int = 1,
         protocol: str | None = None,
@@ -91,25 +97,28 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
             the protocol ``paper``.
         :param dataset: labelled frames; ``None`` where another WorkChain makes them.
         :param python_code: a Python with Equitrain and MACE.
-        :param strategy: ``l2-tsp`` or ``transfer``.
+        :param strategy: ``l2-tsp``, ``l2-sp``, ``lora``, ``transfer``, ``freeze``, ``multihead`` or ``scratch``.
+        :param engine: ``equitrain`` or ``mace``; the first that has the strategy if ``None``.
+        :param replay: for ``multihead``, frames of what should not be forgotten; a trajectory is labelled by the
+            foundation.
         :param forgetting_dataset: other crystals, on which forgetting is measured.
-        :param protocol: ``fast``, ``balanced``, ``stringent`` or ``paper``.
+        :param protocol: ``fast``, ``balanced``, ``stringent``, ``paper`` or ``guided``. What it sets and the strategy
+            or the engine does not know is left out.
         :param overrides: inputs in the nesting of the ports.
         :param options: ``metadata.options`` of the job, such as ``max_wallclock_seconds``.
         :raises ValueError: with a sentence, if a key or a value is wrong or the inputs do not fit together.
         """
         strategy = str(getattr(strategy, 'value', strategy))
-        if strategy not in [item.value for item in Strategy]:
-            raise ValueError(
-                f'`strategy` is `{strategy}`; it must be one of {", ".join(item.value for item in Strategy)}.'
-            )
+        engine = None if engine is None else str(getattr(engine, 'value', engine))
+        if problem := check_strategy(strategy, engine, replay is not None):
+            raise ValueError(problem)
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        hyperparameters = cls._hyperparameters(protocol, overrides or {}, foundation, strategy)
+        hyperparameters = cls._hyperparameters(protocol, overrides or {}, foundation, strategy, engine)
         if dataset is not None and not dataset.has_stress and 'stress_weight' not in _given(overrides):
             hyperparameters['stress_weight'] = 0.0
-        problem = check_hyperparameters(hyperparameters)
+        problem = check_hyperparameters(hyperparameters, strategy, engine)
         if dataset is not None:
-            problem = problem or check_training(foundation, dataset, hyperparameters)
+            problem = problem or check_training(foundation, dataset, hyperparameters, replay)
         if problem:
             raise ValueError(problem)
 
@@ -119,6 +128,10 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         builder.train['code'] = python_code
         builder.train['foundation'] = foundation
         builder.train['strategy'] = Str(strategy)
+        if engine is not None:
+            builder.train['engine'] = Str(engine)
+        if replay is not None:
+            builder.train['replay'] = replay
         builder.train['hyperparameters'] = Dict(hyperparameters)
         builder.train['seed'] = Int(inputs['train'].get('seed', seed))
         builder.train['metadata'] = metadata
@@ -132,13 +145,26 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
 
     @classmethod
     def _hyperparameters(
-        cls, protocol: str | None, overrides: dict[str, Any], foundation: PotentialData, strategy: str
+        cls,
+        protocol: str | None,
+        overrides: dict[str, Any],
+        foundation: PotentialData,
+        strategy: str,
+        engine: str | None,
     ) -> dict[str, Any]:
-        """Return the hyperparameters: protocol, then strategy, then the foundation's card, then the overrides."""
+        """Return the hyperparameters: protocol, then strategy, then the foundation's card, then the overrides.
+
+        :raises ValueError: if the protocol says nothing about the strategy.
+        """
         base = cls.get_protocol_inputs(protocol)
-        by_strategy = {**base['by_strategy'][strategy], **overrides.get('by_strategy', {}).get(strategy, {})}
-        card = {} if protocol == 'paper' else foundation.card.get('finetune', {}).get(strategy, {})
-        return {**base['train']['hyperparameters'], **by_strategy, **card, **_given(overrides)}
+        if base['by_strategy'].get(strategy) is None:
+            raise ValueError(
+                f'the protocol `{protocol}` says nothing about the strategy `{strategy}`; take another one'
+            )
+        card = {} if protocol in AS_PUBLISHED else foundation.card.get('finetune', {}).get(strategy, {})
+        known = {**base['train']['hyperparameters'], **base['by_strategy'][strategy], **card}
+        given = {**overrides.get('by_strategy', {}).get(strategy, {}), **_given(overrides)}
+        return {**keep_meaningful(known, strategy, engine), **given}
 
     def setup(self) -> None:
         """Take the inputs of the first attempt."""
@@ -148,7 +174,9 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
 
     def hyperparameter(self, name: str) -> Any:
         """Return a hyperparameter of the present attempt, its default included."""
-        return complete(dict(self.ctx.inputs.hyperparameters), self.ctx.inputs.strategy.value)[name]
+        inputs = self.ctx.inputs
+        engine = inputs.engine.value if 'engine' in inputs else None
+        return complete(dict(inputs.hyperparameters), inputs.strategy.value, engine)[name]
 
     def change(self, name: str, value: Any) -> None:
         """Set a hyperparameter for the next attempt, which starts from the foundation again."""

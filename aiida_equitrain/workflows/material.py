@@ -112,9 +112,9 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
 
         :param kwargs: ``python_code``, ``phonopy_code``; ``pw_code``, ``pseudo_family`` (label) and ``electronic_type``
             (``insulator`` or ``metal``) where there is DFT; ``dft``: whether DFT phonons judge the result (default
-            ``True``); ``dataset`` instead of labelling; ``strategy``; ``forgetting_dataset``; ``seed``;
-            ``supercell_matrix`` of the phonons; ``protocol``; ``overrides`` by namespace; ``options`` of all jobs. See
-            :func:`~aiida_equitrain.workflows.material_builder.build`.
+            ``True``); ``dataset`` instead of labelling; ``strategy``; ``engine``; ``replay``; ``forgetting_dataset``;
+            ``seed``; ``supercell_matrix`` of the phonons; ``protocol``; ``overrides`` by namespace; ``options`` of all
+            jobs. See :func:`~aiida_equitrain.workflows.material_builder.build`.
         :raises ValueError: with a sentence, if an override is unknown or something is missing.
         """
         return build(cls, structure, foundation, **kwargs)

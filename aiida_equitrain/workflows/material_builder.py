@@ -41,6 +41,8 @@ def build(
     dft: bool = True,
     dataset: DatasetData | None = None,
     strategy: str = 'l2-tsp',
+    engine: str | None = None,
+    replay: Any = None,
     forgetting_dataset: DatasetData | None = None,
     seed: int = 1,
     supercell_matrix: list[list[int]] | None = None,
@@ -56,7 +58,8 @@ def build(
     if (dft or dataset is None) and (pw_code is None or pseudo_family is None):
         what = 'DFT phonons need' if dataset is not None else 'labelling needs'
         raise ValueError(f'{what} `pw_code` and `pseudo_family`; or give a `dataset` and `dft=False`')
-    common: dict[str, Any] = {'protocol': protocol, 'options': options}
+    # Only fine-tuning has guidance to follow.
+    common: dict[str, Any] = {'protocol': 'balanced' if protocol == 'guided' else protocol, 'options': options}
     quantum: dict[str, Any] = {'pw_code': pw_code, 'pseudo_family': pseudo_family, 'electronic_type': electronic_type}
     builder = process.get_builder()
     builder.structure, builder.foundation = structure, foundation
@@ -83,10 +86,13 @@ def build(
         dataset=dataset,
         python_code=python_code,
         strategy=strategy,
+        engine=engine,
+        replay=replay,
         forgetting_dataset=forgetting_dataset,
         seed=seed,
         overrides=inputs['finetune'],
-        **common,
+        protocol=protocol,
+        options=options,
     )
     _fill(builder, process, 'finetune', finetune)
     stage = PhononsWorkChain.get_builder_from_protocol(

@@ -16,7 +16,7 @@ from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory
 
 import aiida_equitrain
-from aiida_equitrain.calculations.train import TrainCalculation
+from aiida_equitrain.calculations.train import ENGINE_HELPERS, TrainCalculation
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.frames import Frames
@@ -64,7 +64,7 @@ def test_folder(builder: Any) -> None:
 
 
 def driver_helpers() -> tuple[str, ...]:
-    return 'job_io.py', 'potential_loader.py', 'equitrain_engine.py', 'train_errors.py', 'adapter_writer.py'
+    return 'job_io.py', 'potential_loader.py', 'adapter_writer.py', *ENGINE_HELPERS
 
 
 def test_driver_uses_the_names_of_the_calculation(builder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,8 +109,49 @@ def test_wrong_hyperparameters(builder: Any, values: dict[str, Any], sentence: s
 
 
 def test_wrong_strategy(builder: Any) -> None:
-    with pytest.raises(ValueError, match='l2-tsp, transfer'):
-        builder.strategy = orm.Str('lora')
+    with pytest.raises(ValueError, match='did you mean `lora`'):
+        builder.strategy = orm.Str('lorra')
+    with pytest.raises(ValueError, match='did you mean `mace`'):
+        builder.engine = orm.Str('mac')
+
+
+@pytest.mark.parametrize(
+    ('strategy', 'engine', 'values', 'sentence'),
+    [
+        ('l2-sp', 'mace', {}, 'only through `equitrain`'),
+        ('multihead', None, {}, 'give `replay`'),
+        ('transfer', 'mace', {'min_lr': 1e-6}, 'means nothing to the engine `mace`'),
+        ('transfer', None, {'rank': 4}, 'only to `lora`'),
+    ],
+)
+def test_wrong_pair(builder: Any, strategy: str, engine: str | None, values: dict[str, Any], sentence: str) -> None:
+    builder.strategy, builder.hyperparameters = orm.Str(strategy), orm.Dict(values)
+    if engine:
+        builder.engine = orm.Str(engine)
+    with pytest.raises(ValueError, match=sentence):
+        prepare(builder)
+
+
+def test_replay(builder: Any, tiny_dataset: Any, silicon: Any) -> None:
+    """Labelled frames are copied as they are; those without labels are written for the foundation to label."""
+    builder.strategy = orm.Str('multihead')
+    builder.replay = tiny_dataset
+    folder, info = prepare(builder)
+    assert 'replay.npz' in {copied[2] for copied in info.local_copy_list}
+    job = json.loads(Path(folder.get_abs_path('job.json')).read_text())
+    assert (job['engine'], job['replay_labels']) == ('mace', 'given')
+    assert 'scheduler_monitor' not in job['hyperparameters']
+
+    builder.replay = orm.TrajectoryData([silicon, silicon, silicon])
+    folder, _ = prepare(builder)
+    job = json.loads(Path(folder.get_abs_path('job.json')).read_text())
+    assert job['replay_labels'] == 'foundation'
+    frames = Frames.load(folder.get_abs_path('replay.npz'))
+    assert [frame.formula for frame in frames] == ['Si'] * 3
+
+    builder.hyperparameters = orm.Dict({'replay_size': 3})
+    with pytest.raises(ValueError, match='3 frames, but 4 are needed'):
+        prepare(builder)
 
 
 @pytest.mark.parametrize(

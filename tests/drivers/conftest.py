@@ -16,6 +16,7 @@ from aiida.common.folders import Folder
 from aiida_equitrain.calculations.staging import stage_driver
 from aiida_equitrain.calculations.train import TrainCalculation
 from aiida_equitrain.common.hyperparameters import MAY_CHANGE_ON_RESTART, complete
+from aiida_equitrain.common.strategies import default_engine
 
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 
@@ -46,7 +47,8 @@ class TrainFolder:
 
 
 def make_train_folder(path: Path, frames: Any, *, strategy: str = 'l2-tsp', forgetting: Any = None, seed: int = 1,
-                      max_seconds: float | None = None, checkpoint: Path | None = None, **values: Any
+                      max_seconds: float | None = None, checkpoint: Path | None = None, engine: str | None = None,
+                      replay: Any = None, replay_labels: str = 'given', **values: Any
                       ) -> TrainFolder:  # fmt: skip
     """Write what the CalcJob would write; ``values`` are hyperparameters."""
     path.mkdir(parents=True)
@@ -62,9 +64,15 @@ def make_train_folder(path: Path, frames: Any, *, strategy: str = 'l2-tsp', forg
         forgetting.save(path / 'forgetting.npz')
     if checkpoint is not None:
         shutil.copy(checkpoint, path / 'checkpoint_in.pt')
+    if replay is not None:
+        replay.save(path / 'replay.npz')
+    engine = engine or default_engine(strategy)
+    hyperparameters = {'epochs': 3, 'batch_size': 2, 'weight_decay': 0.0, **values}
     job = {
         'strategy': strategy,
-        'hyperparameters': complete({'epochs': 3, 'batch_size': 2, 'weight_decay': 0.0, **values}, strategy),
+        'engine': engine,
+        'hyperparameters': complete(hyperparameters, strategy, engine),
+        'replay_labels': replay_labels,
         'seed': seed,
         'family': 'mace',
         'head': None,

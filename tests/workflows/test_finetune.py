@@ -17,6 +17,8 @@ from aiida.manage import get_manager
 from plumpy import ProcessState
 
 from aiida_equitrain.calculations.train import TrainCalculation
+from aiida_equitrain.common.hyperparameters import check_hyperparameters
+from aiida_equitrain.common.strategies import PAIRS
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
@@ -63,6 +65,31 @@ def test_paper_is_what_was_published(build: Any) -> None:
     assert build(protocol='paper', strategy='transfer').train.hyperparameters['weight_decay'] == 5e-3
 
 
+@pytest.mark.parametrize(('strategy', 'engine'), PAIRS)
+@pytest.mark.parametrize('protocol', ['balanced', 'paper', 'guided'])
+def test_every_pair_has_protocols(build: Any, tiny_dataset: Any, protocol: str, strategy: str, engine: str) -> None:
+    """A protocol sets nothing that a strategy or an engine does not know."""
+    replay = tiny_dataset if strategy == 'multihead' else None
+    inputs = {'protocol': protocol, 'strategy': strategy, 'engine': engine, 'replay': replay}
+    if protocol == 'guided' and strategy in ('l2-tsp', 'l2-sp'):
+        with pytest.raises(ValueError, match='says nothing'):
+            build(**inputs)
+        return
+    train = build(**inputs).train
+    assert train.engine.value == engine
+    assert ('replay' in train) is (replay is not None)
+    assert check_hyperparameters(train.hyperparameters.get_dict(), strategy, engine) is None
+
+
+def test_guidance(build: Any, tiny_dataset: Any) -> None:
+    """The numbers of the authors of MACE, whatever the foundation's card recommends."""
+    rates = {'transfer': 1e-3, 'lora': 1e-2, 'multihead': 1e-4}
+    for strategy, rate in rates.items():
+        replay = tiny_dataset if strategy == 'multihead' else None
+        values = build(protocol='guided', strategy=strategy, replay=replay).train.hyperparameters.get_dict()
+        assert (values['lr'], values['weight_decay']) == (rate, 0.0)
+
+
 def test_precedence(build: Any) -> None:
     """Overrides win over the foundation's card, and the card over the protocol."""
     assert build().train.hyperparameters['weight_decay'] == 0.5
@@ -78,8 +105,12 @@ def test_precedence(build: Any) -> None:
         ({'overrides': {'train': {'hyperparameters': {'lrr': 1}}}}, 'did you mean `lr`'),
         ({'overrides': {'trian': {}}}, 'did you mean `train`'),
         ({'overrides': {'train': {'hyperparameters': {'lr': -1.0}}}}, 'greater than 0'),
-        ({'protocol': 'quick'}, 'fast, balanced, stringent, paper'),
-        ({'strategy': 'lora'}, 'l2-tsp, transfer'),
+        ({'protocol': 'quick'}, 'fast, balanced, stringent, paper, guided'),
+        ({'strategy': 'lorra'}, 'did you mean `lora`'),
+        ({'strategy': 'l2-sp', 'engine': 'mace'}, 'only through `equitrain`'),
+        ({'strategy': 'multihead'}, 'give `replay`'),
+        ({'protocol': 'guided'}, 'says nothing about the strategy `l2-tsp`'),
+        ({'strategy': 'transfer', 'overrides': {'train': {'hyperparameters': {'rank': 4}}}}, 'only to `lora`'),
     ],
 )
 def test_wrong_input(build: Any, inputs: dict[str, Any], sentence: str) -> None:

@@ -1,0 +1,305 @@
+"""Train with MACE's own ``mace_run_train``: a child process that is watched, stopped and continued.
+
+Nothing of MACE is replaced: what it does is decided by the settings file that it is given, and what it has done is read
+from the history and the checkpoints that it writes. MACE neither stops early nor picks the best epoch by anything but
+the total loss, and it goes on through NaN; so the watcher does these.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from job_io import DriverFailure
+from mace_files import (
+    HEAD,
+    LOG,
+    NAME,
+    REPLAY_HEAD,
+    START,
+    History,
+    Rate,
+    config,
+    energy_factor,
+    freeze_level,
+    write_config,
+    write_frames,
+)
+from start_model import layer_names, selected_layers, two_headed
+from training import CHECKPOINT_SECONDS, Best, Outcome, write_checkpoint
+
+#: Seconds between two looks at the child.
+INTERVAL = 0.2
+#: Default rank of MACE's low-rank deltas.
+RANK = 16
+FOLDER = Path('mace')
+
+
+class Trainer:
+    """Train a model in a child process, with the interface of Equitrain's engine.
+
+    :param model: the bare model to start from, in the precision of the training.
+    :param strategy: ``transfer``, ``lora``, ``freeze``, ``multihead`` or ``scratch``.
+    :param values: the complete hyperparameters.
+    :param frames: the frames by role: ``train``, ``valid``, and for ``multihead`` ``replay_train``, ``replay_valid``.
+    :param fingerprint: what a checkpoint must agree with to be continued.
+    :param watch: called after each epoch with this trainer.
+    :param deadline: ``time.time()`` after which training is stopped.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        strategy: str,
+        values: dict[str, Any],
+        seed: int,
+        frames: dict[str, Sequence[Any]],
+        fingerprint: str = '',
+        watch: Callable[[Trainer], None] | None = None,
+        deadline: float = math.inf,
+    ) -> None:
+        self.start_model, self.strategy, self.values, self.seed = model, strategy, values, seed
+        self.fingerprint, self.watch, self.deadline = fingerprint, watch, deadline
+        self.multihead = strategy == 'multihead'
+        self.epoch, self.first_epoch, self.best = 0, 0, Best()
+        self.rows: list[dict[str, float]] = []
+        self.seconds, self.longest, self.killed = 0.0, 0.0, False
+        self.checkpoints = FOLDER / 'checkpoints'
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        for role, items in frames.items():
+            write_frames(FOLDER / f'{role}.xyz', items, values['replay_weight'] if role.startswith('replay') else 1.0)
+        torch.save(model, FOLDER / START)
+        counts = {role: len(items) for role, items in frames.items()}
+        self.config = config(values, seed, energy_factor([*frames['train'], *frames.get('replay_train', [])]), counts,
+                             model.interactions[0].avg_num_neighbors, self.multihead)  # fmt: skip
+        self.config |= self.strategy_config()
+        size = self.config['valid_batch_size']
+        self.batches = {HEAD: (counts['valid'], counts['valid'] // size)}
+        if self.multihead:
+            self.batches[REPLAY_HEAD] = (counts['replay_valid'], math.ceil(counts['replay_valid'] / size))
+
+    def strategy_config(self) -> dict[str, Any]:
+        """Return the settings in which strategies differ.
+
+        :raises DriverFailure: ``bad_input``, if MACE cannot freeze the layers that are asked for.
+        """
+        if self.strategy == 'lora':
+            rank = self.values['rank'] or RANK
+            alpha = rank if self.values['lora_alpha'] is None else self.values['lora_alpha']
+            return {'lora': True, 'lora_rank': rank, 'lora_alpha': float(alpha)}
+        if self.strategy == 'freeze':
+            names = layer_names(self.start_model)
+            level = freeze_level(selected_layers(self.values['freeze_layers'], names), names)
+            if level is None:
+                message = (
+                    f'`freeze_layers` is `{self.values["freeze_layers"]}`, but the engine `mace` freezes '
+                    '`node_embedding`, or `node_embedding,interactions`, or `node_embedding,interactions,products`; '
+                    'choose one of these, or the engine `equitrain`'
+                )
+                raise DriverFailure('bad_input', message)
+            return {'freeze': level}
+        return {}
+
+    @property
+    def n_trained(self) -> int:
+        """Number of trained parameters."""
+        if self.strategy == 'lora':
+            model = self.with_lora(copy.deepcopy(self.start_model))
+            return sum(item.numel() for item in model.parameters() if item.requires_grad)
+        names = layer_names(self.start_model)
+        frozen: set[str] = set()
+        if self.strategy == 'freeze':
+            frozen = {names[index] for index in selected_layers(self.values['freeze_layers'], names)}
+        model = two_headed(self.start_model, (REPLAY_HEAD, HEAD)) if self.multihead else self.start_model
+        return sum(
+            item.numel()
+            for name, item in model.named_parameters()
+            if not any(name.startswith(f'{layer}.') for layer in frozen)
+        )
+
+    def run(self, checkpoint: str | Path | None = None) -> Outcome:
+        """Train until the epochs, the patience or the time run out, or until a loss is not finite.
+
+        :param checkpoint: where the state is kept in case that the job is killed.
+        """
+        signal.signal(signal.SIGTERM, self._terminate)
+        if self.epoch >= self.values['epochs']:
+            return Outcome('finished')
+        write_config(FOLDER, {**self.config, 'restart_latest': self.first_epoch > 0})
+        history = History(FOLDER / 'results' / f'{NAME}_run-{self.seed}_train.txt', self.batches)
+        history.path.unlink(missing_ok=True)
+        rate = self.rate()
+        with (FOLDER / LOG).open('w', encoding='utf-8') as log:
+            child = subprocess.Popen(
+                [sys.executable, '-m', 'mace.cli.run_train', '--config', 'config.yaml'],
+                cwd=FOLDER, stdout=log, stderr=subprocess.STDOUT,
+                env={**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONWARNINGS': 'ignore'},
+            )  # fmt: skip
+            try:
+                return self.follow(child, history, rate, checkpoint)
+            finally:
+                child.terminate()
+                try:
+                    child.wait(10)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+                    child.wait()
+
+    def follow(self, child: Any, history: History, rate: Rate, checkpoint: str | Path | None) -> Outcome:
+        """Take in what the child writes until it has to be stopped."""
+        waiting: list[tuple[int, dict[str, float]]] = []
+        written = time.time()
+        while True:
+            ended = child.poll() is not None
+            done = ended or self.is_trained()
+            waiting += history.read()
+            # An epoch's errors are written before its checkpoint, which is whole once something later is written.
+            while waiting and (done or len(waiting) > 1 or history.steps):
+                if outcome := self.take(*waiting.pop(0), rate):
+                    return outcome
+            if self.epoch >= self.values['epochs']:
+                return Outcome('finished')
+            if ended:
+                raise self.crash(child.returncode)
+            if self.killed or time.time() + 0.2 * self.longest > self.deadline:
+                return Outcome('walltime', f'the time ran out after epoch {self.epoch}')
+            if checkpoint and self.epoch > self.first_epoch and time.time() - written > CHECKPOINT_SECONDS:
+                self.save(checkpoint)
+                written = time.time()
+            time.sleep(INTERVAL)
+
+    def take(self, number: int, row: dict[str, float], rate: Rate) -> Outcome | None:
+        """Take in a finished epoch; return how training ends, if it does."""
+        if number < 0:
+            # MACE evaluates the model before training; continued, that is the last epoch again.
+            if not self.rows:
+                self.rows.append({'epoch': 0, 'learning_rate': rate.value, **row})
+            return self.replay_problem(row)
+        if number > self.first_epoch:
+            rate.step(self.rows[-1]['valid_loss'] * self.batches[HEAD][1] / self.batches[HEAD][0])
+        self.epoch = number + 1
+        row = {'epoch': self.epoch, 'learning_rate': rate.value, **row}
+        self.rows.append(row)
+        self.seconds += row['seconds']
+        self.longest = max(self.longest, row['seconds'])
+        if not all(math.isfinite(row[name]) for name in ('train_loss', 'valid_loss')):
+            return Outcome('diverged', f'the loss was not a finite number in epoch {self.epoch}')
+        self.keep_if_best(row)
+        if self.watch:
+            self.watch(self)
+        if outcome := self.replay_problem(row):
+            return outcome
+        patience = self.values['patience']
+        if patience is not None and self.epoch - self.best.epoch >= patience and self.epoch < self.values['epochs']:
+            return Outcome('patience', f'no better epoch than {self.best.epoch} in {self.epoch - self.best.epoch}')
+        return None
+
+    def replay_problem(self, row: dict[str, float]) -> Outcome | None:
+        """Tell that MACE does not replay: it goes on with one head, or with labels that it does not see."""
+        if not self.multihead:
+            return None
+        loss = row['replay_loss']
+        if math.isnan(loss) and math.isfinite(row['valid_loss']):
+            return Outcome('no_replay', 'MACE trains one head only')
+        if loss == 0.0 and self.epoch >= 1:
+            return Outcome('no_replay', f'the loss of the replayed frames is 0 after epoch {self.epoch}')
+        return None
+
+    def keep_if_best(self, row: dict[str, float]) -> None:
+        """Keep the checkpoint of the best epoch and those of the last two; delete the others."""
+        chosen = self.values['best_by']
+        value = row['valid_loss'] if chosen == 'total' else row[f'valid_{chosen}_mae']
+        if value < self.best.value:
+            weights = torch.load(self.checkpoint_of(self.epoch), map_location='cpu', weights_only=True)['model']
+            self.best = Best(self.epoch, value, weights)
+        old = self.epoch - 2
+        if old >= 1:
+            self.checkpoint_of(old).unlink(missing_ok=True)
+
+    def checkpoint_of(self, epoch: int) -> Path:
+        """Return MACE's checkpoint of an epoch; MACE counts from 0."""
+        return self.checkpoints / f'{NAME}_run-{self.seed}_epoch-{epoch - 1}.pt'
+
+    def is_trained(self) -> bool:
+        """Tell whether MACE has finished its last epoch; what it does afterwards is not needed."""
+        path = FOLDER / LOG
+        return path.exists() and 'Training complete' in path.read_text(encoding='utf-8', errors='replace')
+
+    def crash(self, code: int) -> DriverFailure:
+        """Return why the child ended before its time."""
+        lines = (FOLDER / LOG).read_text(encoding='utf-8', errors='replace').strip().splitlines()
+        text = '\n'.join(lines[-20:])
+        message = f'mace_run_train ended with {code}: {lines[-1] if lines else "no output"}'
+        signs = ('out of memory', "can't allocate memory", 'OutOfMemory', 'bad_alloc', 'MemoryError')
+        if code == -signal.SIGKILL or any(sign in text for sign in signs):
+            return DriverFailure('out_of_memory', message)
+        print(text)
+        return DriverFailure('crashed', message)
+
+    def _terminate(self, *_: Any) -> None:
+        self.killed = True
+
+    def rate(self) -> Rate:
+        """Return the schedule of the learning rate at the epoch from which training goes on."""
+        rate = Rate(self.values)
+        for row in self.rows[1:-1]:
+            rate.step(row['valid_loss'] * self.batches[HEAD][1] / self.batches[HEAD][0])
+        return rate
+
+    def with_lora(self, model: Any) -> Any:
+        """Return a model with MACE's low-rank deltas in it."""
+        from mace.modules.lora import inject_LoRAs
+
+        return inject_LoRAs(model, rank=self.config['lora_rank'], alpha=self.config['lora_alpha'])
+
+    def result(self) -> Any:
+        """Return a plain model with one head and the weights of the best epoch.
+
+        :raises DriverFailure: ``no_model``, if no epoch gave a finite validation error.
+        """
+        if not self.best.state:
+            raise DriverFailure('no_model', 'no epoch gave a finite validation error, so there is no model to keep')
+        model = two_headed(self.start_model, (REPLAY_HEAD, HEAD)) if self.multihead else copy.deepcopy(self.start_model)
+        if self.strategy == 'lora':
+            model = self.with_lora(model)
+        shapes = {name: item.shape for name, item in model.state_dict().items()}
+        # MACE writes the atomic energies of one head as a row where older models have a list.
+        state = {name: item.reshape(shapes[name]) for name, item in self.best.state.items()}
+        model.load_state_dict(state)
+        if self.strategy == 'lora':
+            from mace.modules.lora import merge_lora_weights
+
+            model = merge_lora_weights(model)
+        if self.multihead:
+            from mace.tools.scripts_utils import remove_pt_head
+
+            parameter = next(model.parameters())
+            model = remove_pt_head(model, HEAD).to(device=parameter.device, dtype=parameter.dtype)
+        return model
+
+    def export(self, path: str | Path) -> None:
+        """Write the plain model with the weights of the best epoch."""
+        torch.save(self.result(), path)
+
+    def save(self, path: str | Path) -> None:
+        """Write all that training needs to go on."""
+        last = torch.load(self.checkpoint_of(self.epoch), map_location='cpu', weights_only=True)
+        content = {'fingerprint': self.fingerprint, 'epoch': self.epoch, 'last': last, 'best': vars(self.best),
+                   'rows': self.rows, 'seconds': self.seconds}  # fmt: skip
+        write_checkpoint(path, content)
+
+    def load(self, content: dict[str, Any]) -> None:
+        """Continue from what :meth:`save` wrote."""
+        self.epoch, self.rows, self.seconds = content['epoch'], content['rows'], content['seconds']
+        self.best, self.first_epoch = Best(**content['best']), content['epoch']
+        # MACE trains the epoch again that its checkpoint is called by.
+        torch.save(content['last'], self.checkpoint_of(self.epoch + 1))

@@ -1,0 +1,93 @@
+"""What the engines share: how training ends, its best epoch, its checkpoints, its files. A helper of ``train.py``."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from job_io import DriverFailure
+
+QUANTITIES = ('energy', 'forces', 'stress')
+#: Seconds between checkpoints that are written in case that the job is killed.
+CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass
+class Best:
+    """The best epoch so far, and its weights."""
+
+    epoch: int = 0
+    value: float = math.inf
+    state: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Outcome:
+    """How training ended: ``finished``, ``patience``, ``walltime``, ``diverged``, ``no_replay``, ``out_of_memory``."""
+
+    reason: str
+    message: str = ''
+
+
+def write_checkpoint(path: str | Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint atomically."""
+    partial = Path(f'{path}.part')
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def read_checkpoint(path: str | Path, fingerprint: str, device: Any = 'cpu') -> dict[str, Any]:
+    """Return the content of a checkpoint; nothing in the file is run.
+
+    :param fingerprint: of this training.
+    :raises DriverFailure: ``bad_checkpoint``, if it is no checkpoint of this training.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        found = content['fingerprint']
+    except Exception as error:
+        raise DriverFailure('bad_checkpoint', f'the checkpoint cannot be read: {error}') from error
+    if found != fingerprint:
+        raise DriverFailure(
+            'bad_checkpoint',
+            'the checkpoint belongs to another training: the foundation, the dataset, the strategy, the engine, the '
+            'seed or a hyperparameter differs; give the same inputs, or leave out `checkpoint`',
+        )
+    return content
+
+
+def write_metrics(path: str | Path, rows: list[dict[str, float]]) -> None:
+    """Write one array per column; row 0 is the model before training."""
+    columns: dict[str, Any] = {name: np.array([row[name] for row in rows], dtype=float) for name in rows[0]}
+    np.savez(path, **columns)
+
+
+def write_predictions(path: str | Path, frames: Any, before: Any, after: Any) -> None:
+    """Write reference and predicted labels of the whole dataset, for parity plots."""
+    np.savez(
+        path,
+        frame_index=np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]),
+        is_train=np.array([frame.role == 'train' for frame in frames]),
+        is_valid=np.array([frame.role == 'valid' for frame in frames]),
+        forces_reference=np.concatenate([frame.forces for frame in frames]),
+        forces_before=np.concatenate(before.forces),
+        forces_after=np.concatenate(after.forces),
+        energies_reference=np.array([frame.energy for frame in frames]),
+        energies_before=before.energies,
+        energies_after=after.energies,
+    )
+
+
+def weights_sha256(path: str | Path) -> str:
+    """Return a hash of the weights in a model file: equal numbers, equal hash, whatever else is in the file."""
+    state = torch.load(path, map_location='cpu', weights_only=False).state_dict()
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
