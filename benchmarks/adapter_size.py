@@ -15,6 +15,7 @@ hundreds.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -167,7 +168,8 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     args = read_arguments()
-    with tempfile.TemporaryDirectory() as folder:
+    # What libraries print is no part of the result.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         result = measure(args, Path(folder))
     if args.json:
         print(json.dumps(result))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,11 @@ from ase import Atoms
 from ase.build import bulk
 
 from aiida_equitrain.calculations.functions.label import trajectory_of
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science.adapter import make_adapter
+from aiida_equitrain.science.model_file import read_tensor_shapes
 
+TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 DISPLACEMENT = 0.01
 
 
@@ -89,6 +94,32 @@ def test_methods_agree(starter: Any, python_code: Any, frames: Any, supercell: A
     assert np.abs(forces[2] - hessian['forces'][2]).max() < 0.1 * np.abs(forces[2]).max()
     assert np.allclose(single['energies'], hessian['energies'], atol=2e-4)
     assert np.allclose(single['residual_forces'], 0, atol=1e-8)
+
+
+@pytest.mark.real
+def test_adapter_gives_the_forces_of_the_full_model(
+    aiida_profile: Any, python_code: Any, frames: Any, tmp_path: Path
+) -> None:
+    """A job with an adapter computes what one computes with the model file that is written from it."""
+    foundation = PotentialData(TINY_MODEL).store()
+    name = 'interactions.0.conv_tp_weights.layer1.weight'
+    shape = read_tensor_shapes(TINY_MODEL)[name]
+    before = {name: np.zeros(shape, dtype=np.float32)}
+    after = {name: np.random.default_rng(1).normal(size=shape).astype(np.float32)}
+    about = {'foundation_sha256': foundation.sha256, 'strategy': 'l2-tsp', 'dtype': 'float32'}
+    adapter = make_adapter(before, after, head=foundation.head, **about)
+    tuned = PotentialData.from_adapter(adapter, foundation=foundation).store()
+    tuned.write_model(tmp_path / 'tuned.model')
+    whole = PotentialData(tmp_path / 'tuned.model').store()
+    forces = []
+    for potential in (tuned, whole, foundation):
+        outputs, node = run_get_node(
+            builder_of(code=python_code, potential=potential, frames=frames, settings=orm.Dict({'threads': 1}))
+        )
+        assert node.is_finished_ok, (node.exit_status, node.exit_message)
+        forces.append(outputs['forces'].get_array('forces'))
+    np.testing.assert_array_equal(forces[0], forces[1])
+    assert np.abs(forces[0] - forces[2]).max() > 1e-2 * np.abs(forces[2]).max()
 
 
 @pytest.mark.real
