@@ -108,6 +108,8 @@ class ProgressReader:
         self.rows: dict[int, Row] = {}
         self.called: dict[int, list[int]] = {}
         self.stages: dict[str, int] = {}
+        # Ended when last looked at: a job taken from the cache has ended before it is said to be from there.
+        self.settled: set[int] = set()
 
     def read(self) -> Progress:
         """Return how far the job is, from the database and from the folders of its running jobs on this machine."""
@@ -120,7 +122,8 @@ class ProgressReader:
 
     def _refresh(self) -> None:
         """Update the processes that had not ended, and find what they have called meanwhile."""
-        active = [row.pk for row in self.rows.values() if not row.terminated] if self.rows else [self.top]
+        active = [pk for pk in self.rows if pk not in self.settled] if self.rows else [self.top]
+        self.settled.update(pk for pk in active if pk in self.rows and self.rows[pk].terminated)
         self.rows.update(_rows({'id': {'in': active}}) if active else {})
         parents = active
         while parents:
