@@ -33,6 +33,10 @@ STABILITY_TOLERANCE_THZ = 0.15
 
 _BOLTZMANN = 1.380649e-23
 
+#: Names of points that seekpath spells out.
+GREEK = {'GAMMA': 'Γ', 'DELTA': 'Δ', 'LAMBDA': 'Λ', 'SIGMA': 'Σ'}
+SUBSCRIPTS = str.maketrans('0123456789', '₀₁₂₃₄₅₆₇₈₉')
+
 
 @dataclass
 class BandPath:
@@ -217,4 +221,6 @@ def _space_group(phonon: Phonopy) -> str:
 
 
 def _pretty(label: str) -> str:
-    return 'Γ' if label == 'GAMMA' else label.replace('_', '')
+    """Return seekpath's name of a point as it is written: ``GAMMA`` as Γ, ``SIGMA_0`` as Σ₀."""
+    name, _, index = label.partition('_')
+    return GREEK.get(name, name) + index.translate(SUBSCRIPTS)

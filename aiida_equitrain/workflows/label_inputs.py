@@ -157,7 +157,10 @@ def _structure_problem(inputs: Mapping[str, Any]) -> str | None:
         return problem
     odd = [kind.name for kind in structure.kinds if kind.name != kind.symbol]
     if odd:
-        return f'`structure` has the kind `{odd[0]}`: kinds other than elements (for magnetic order) are not supported'
+        return (
+            f'`structure` has the kind `{odd[0]}`: kinds other than elements (for magnetic order) are not supported; '
+            'name every kind after its element'
+        )
     if 'rattle' not in inputs:
         return 'give `rattle`, which says how the supercells of `structure` are made'
     for name in ('relax', 'foundation'):

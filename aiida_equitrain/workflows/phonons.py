@@ -271,7 +271,8 @@ class PhononsWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         if 'phonon_bands' in bands.outputs:
             self.ctx.bands = bands.outputs.phonon_bands
             primitive = self.ctx.phonopy_data.get_primitive_cell()
-            if not np.allclose(primitive.cell, self.ctx.bands.cell, atol=1e-8):
+            unread = functions.UNREAD in [name for _, name in self.ctx.bands.labels]
+            if unread or not np.allclose(primitive.cell, self.ctx.bands.cell, atol=1e-8):
                 self.ctx.bands = functions.primitive_bands(self.ctx.bands, self.ctx.phonopy_data)
             self.out('bands', self.ctx.bands)
         failed = [node for node in (bands, thermal) if not node.is_finished_ok]

@@ -93,10 +93,11 @@ def collect_dataset(
     for label, output in sorted(labels.items()):
         row = int(label.rpartition('_')[2])
         frame = labelled_frame(frames, row, output, int(parents[row]))
-        if np.isfinite(frame.forces).all() and np.isfinite(frame.energy):
+        numbers: list[Any] = [frame.energy, frame.forces] + ([] if frame.stress is None else [frame.stress])
+        if all(np.isfinite(number).all() for number in numbers):
             items.append(frame)
         else:
-            dropped[label] = 'energy or forces are not finite'
+            dropped[label] = 'energy, forces or stress are not finite'
     results: dict[str, Any] = {
         'dropped': Dict({'frames': dropped, 'n_dropped': len(dropped), 'n_labelled': len(items)})
     }

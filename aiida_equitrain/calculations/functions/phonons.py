@@ -9,14 +9,17 @@ from aiida import orm
 from aiida.engine import calcfunction
 from aiida_phonopy.data import PhonopyData, PreProcessData
 from numpy.typing import NDArray
+from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_equitrain.calculations.evaluation import structure_symbols
 from aiida_equitrain.common.settings import Setting, with_defaults
-from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
+from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ, band_path
 from aiida_equitrain.science.supercells import supercell_rows
 
 #: A q-point whose components are all this near to integers is Gamma.
 GAMMA_TOLERANCE = 1e-6
+#: How aiida-phonopy calls a point of the path whose name it cannot read.
+UNREAD = '?'
 
 
 #: Keys of the ``settings`` of ``PhononsWorkChain``.
@@ -92,13 +95,30 @@ def collect_forces(preprocess_data: PreProcessData, forces: orm.ArrayData) -> Ph
 
 @calcfunction
 def primitive_bands(bands: orm.BandsData, phonopy_data: PhonopyData) -> orm.BandsData:
-    """Return the bands with the primitive cell that their q-points refer to (aiida-phonopy gives the unit cell)."""
+    """Return the bands with the primitive cell that their q-points refer to (aiida-phonopy gives the unit cell).
+
+    Points of the path whose names aiida-phonopy cannot read, such as Σ₀, and calls ``?`` have them again.
+    """
+    primitive = phonopy_data.get_primitive_cell()
+    atoms = primitive.get_ase()
+    scaled = atoms.get_scaled_positions()
+    path = band_path(PhonopyAtoms(atoms.get_chemical_symbols(), cell=atoms.cell[:], scaled_positions=scaled), points=2)
+    ends = [name for segment in path.labels for name in segment]
+    names = {qpoint_key(qpoint): name for qpoint, name in zip(path.qpoints, ends, strict=True)}
+    points = bands.get_kpoints()
     node = orm.BandsData()
-    node.set_cell_from_structure(phonopy_data.get_primitive_cell())
-    node.set_kpoints(bands.get_kpoints())
+    node.set_cell_from_structure(primitive)
+    node.set_kpoints(points)
     node.set_bands(bands.get_bands(), units=bands.units)
-    node.labels = bands.labels
+    node.labels = [
+        (index, names.get(qpoint_key(points[index]), name) if name == UNREAD else name) for index, name in bands.labels
+    ]
     return node
+
+
+def qpoint_key(qpoint: NDArray[Any]) -> tuple[float, ...]:
+    """Return a q-point as something that can be looked up."""
+    return tuple(float(component) for component in np.round(qpoint, 4) + 0.0)
 
 
 @calcfunction

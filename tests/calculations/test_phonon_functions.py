@@ -1,0 +1,49 @@
+"""Bands with the right cell and names of all points."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.plugins import DataFactory
+from ase.spacegroup import crystal
+from phonopy.phonon.band_structure import get_band_qpoints_by_seekpath
+
+from aiida_equitrain.calculations.functions.phonons import primitive_bands
+
+
+def test_primitive_bands(aiida_profile: Any) -> None:
+    """The cell is that of the q-points, and points that aiida-phonopy calls ``?`` have their names."""
+    atoms = crystal('Si', [(0.1, 0.0, 0.2)], spacegroup=71, cellpar=[4, 6, 9, 90, 90, 90])
+    pre = DataFactory('phonopy.preprocess')(
+        structure=orm.StructureData(ase=atoms), supercell_matrix=[1, 1, 1], primitive_matrix='auto', symprec=1e-4
+    )
+    pre.set_displacements(distance=0.01)
+    data = DataFactory('phonopy.phonopy')(preprocess_data=pre.store()).store()
+    phonon = pre.get_phonopy_instance()
+    assert len(phonon.primitive) == len(atoms) // 2
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        segments, names, connected = get_band_qpoints_by_seekpath(phonon.primitive, 5)
+    assert r'$\Sigma_0$' in names, 'the crystal has to have a point whose name is not read'
+
+    remaining, labels, points = list(names), [], np.concatenate(segments)
+    for number, joined in enumerate(connected):
+        labels.append((5 * number, remaining.pop(0)))
+        if not joined:
+            labels.append((5 * number + 4, remaining.pop(0)))
+    readable = [(index, '?' if 'Sigma' in name else name) for index, name in labels]
+    bands = orm.BandsData()
+    bands.set_cell_from_structure(data.get_unitcell())
+    bands.set_kpoints(points)
+    bands.set_bands(np.zeros((len(points), 12)), units='THz')
+    bands.labels = readable
+
+    result = primitive_bands(bands.store(), data)
+    assert np.allclose(result.cell, phonon.primitive.cell)
+    assert np.allclose(result.get_kpoints(), points)
+    assert result.units == 'THz'
+    expected = [(index, 'Σ₀' if 'Sigma' in name else name) for index, name in labels]
+    assert result.labels == expected
