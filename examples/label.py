@@ -1,10 +1,13 @@
 """Label rattled frames of silicon with DFT: `verdi -p equitrain run examples/label.py [--submit]`."""
 
 import sys
+from pathlib import Path
 
 from aiida_equitrain.tools import defaults, launch, resources
 from aiida_equitrain.workflows.label import LabelWorkChain
 
+# Nine frames and a low cut-off: minutes on two cores. Without them it is the protocol `fast` as it stands.
+overrides = launch.load_overrides(Path(sys.argv[0]).with_name('quickstart.yaml'))
 builder = LabelWorkChain.get_builder_from_protocol(
     structure=launch.load_structure(str(resources.structure_file('Si'))),
     foundation=defaults.default_foundation(),
@@ -12,5 +15,6 @@ builder = LabelWorkChain.get_builder_from_protocol(
     pw_code=defaults.find_code('pw'),
     pseudo_family=defaults.default_family().label,
     protocol='fast',
+    overrides=overrides['label'],
 )
 launch.start(builder, submit='--submit' in sys.argv)

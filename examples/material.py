@@ -10,6 +10,8 @@ from aiida_equitrain.tools import defaults, launch, resources
 from aiida_equitrain.tools.report.write import write_report
 from aiida_equitrain.workflows.material import MaterialWorkChain
 
+# Nine frames, a low cut-off, 40 epochs: minutes on two cores. Without them it is the protocol `fast` as it stands.
+overrides = launch.load_overrides(Path(sys.argv[0]).with_name('quickstart.yaml'))
 builder = MaterialWorkChain.get_builder_from_protocol(
     launch.load_structure(str(resources.structure_file('Si'))),
     defaults.default_foundation(),
@@ -21,6 +23,7 @@ builder = MaterialWorkChain.get_builder_from_protocol(
     strategy='l2-tsp',
     dft=True,
     protocol='fast',
+    overrides=overrides,
 )
 node = launch.start(builder, submit='--submit' in sys.argv)
 if node.is_terminated:
