@@ -20,7 +20,7 @@ from aiida_equitrain.science.frames import Frame, Frames
 
 #: Files beside the driver that train, and that judge the result.
 ENGINE_HELPERS = ('equitrain_engine.py', 'equitrain_setup.py', 'mace_engine.py', 'mace_files.py', 'replay.py',
-                  'start_model.py', 'train_errors.py', 'training.py')  # fmt: skip
+                  'start_model.py', 'train_errors.py', 'train_labels.py', 'training.py')  # fmt: skip
 
 
 class TrainCalculation(PotentialScriptCalculation):

@@ -29,8 +29,10 @@ from mace_files import (
     History,
     Rate,
     config,
+    crash,
     energy_factor,
     freeze_level,
+    is_trained,
     write_config,
     write_frames,
 )
@@ -160,7 +162,7 @@ class Trainer:
         written = time.time()
         while True:
             ended = child.poll() is not None
-            done = ended or self.is_trained()
+            done = ended or is_trained(FOLDER / LOG)
             waiting += history.read()
             # An epoch's errors are written before its checkpoint, which is whole once something later is written.
             while waiting and (done or len(waiting) > 1 or history.steps):
@@ -169,8 +171,10 @@ class Trainer:
             if self.epoch >= self.values['epochs']:
                 return Outcome('finished')
             if ended:
-                raise self.crash(child.returncode)
-            if self.killed or time.time() + 0.2 * self.longest > self.deadline:
+                raise crash(FOLDER / LOG, child.returncode)
+            if self.killed and not self.rows:
+                raise DriverFailure('walltime', 'the time ran out before the first epoch')
+            if self.killed or self.is_late():
                 return Outcome('walltime', f'the time ran out after epoch {self.epoch}')
             if checkpoint and self.epoch > self.first_epoch and time.time() - written > CHECKPOINT_SECONDS:
                 self.save(checkpoint)
@@ -198,10 +202,16 @@ class Trainer:
             self.watch(self)
         if outcome := self.replay_problem(row):
             return outcome
+        if self.epoch < self.values['epochs'] and self.is_late(1.2 * self.longest):
+            return Outcome('walltime', f'the time ran out after epoch {self.epoch}')
         patience = self.values['patience']
         if patience is not None and self.epoch - self.best.epoch >= patience and self.epoch < self.values['epochs']:
             return Outcome('patience', f'no better epoch than {self.best.epoch} in {self.epoch - self.best.epoch}')
         return None
+
+    def is_late(self, reserve: float = 0.0) -> bool:
+        """Tell whether the time is out; an epoch is trained in any case, so that there is something to go on from."""
+        return self.epoch > self.first_epoch and time.time() + reserve > self.deadline
 
     def replay_problem(self, row: dict[str, float]) -> Outcome | None:
         """Tell that MACE does not replay: it goes on with one head, or with labels that it does not see."""
@@ -228,22 +238,6 @@ class Trainer:
     def checkpoint_of(self, epoch: int) -> Path:
         """Return MACE's checkpoint of an epoch; MACE counts from 0."""
         return self.checkpoints / f'{NAME}_run-{self.seed}_epoch-{epoch - 1}.pt'
-
-    def is_trained(self) -> bool:
-        """Tell whether MACE has finished its last epoch; what it does afterwards is not needed."""
-        path = FOLDER / LOG
-        return path.exists() and 'Training complete' in path.read_text(encoding='utf-8', errors='replace')
-
-    def crash(self, code: int) -> DriverFailure:
-        """Return why the child ended before its time."""
-        lines = (FOLDER / LOG).read_text(encoding='utf-8', errors='replace').strip().splitlines()
-        text = '\n'.join(lines[-20:])
-        message = f'mace_run_train ended with {code}: {lines[-1] if lines else "no output"}'
-        signs = ('out of memory', "can't allocate memory", 'OutOfMemory', 'bad_alloc', 'MemoryError')
-        if code == -signal.SIGKILL or any(sign in text for sign in signs):
-            return DriverFailure('out_of_memory', message)
-        print(text)
-        return DriverFailure('crashed', message)
 
     def _terminate(self, *_: Any) -> None:
         self.killed = True

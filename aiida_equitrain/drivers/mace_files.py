@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from job_io import DriverFailure, is_out_of_memory
 
 #: Name of a run of MACE, of the head that is trained on the new frames, and of the one that keeps the foundation's.
 NAME, HEAD, REPLAY_HEAD = 'model', 'Default', 'pt_head'
@@ -121,6 +123,23 @@ def freeze_level(frozen: Sequence[int], names: Sequence[str]) -> int | None:
         if list(frozen) == [index for index, name in enumerate(names) if name.partition('.')[0] in groups]:
             return level
     return None
+
+
+def is_trained(log: Path) -> bool:
+    """Tell whether MACE has finished its last epoch; what it does afterwards is not needed."""
+    return log.exists() and 'Training complete' in log.read_text(encoding='utf-8', errors='replace')
+
+
+def crash(log: Path, code: int) -> DriverFailure:
+    """Return why MACE ended before its time.
+
+    :param code: what its process returned.
+    """
+    lines = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
+    message = f'mace_run_train ended with {code}: {lines[-1] if lines else "no output"}'
+    print('\n'.join(lines[-20:]))
+    killed = code == -signal.SIGKILL or any(is_out_of_memory(RuntimeError(line)) for line in lines[-20:])
+    return DriverFailure('out_of_memory' if killed else 'crashed', message)
 
 
 class Rate:

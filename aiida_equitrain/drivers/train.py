@@ -54,12 +54,13 @@ class TrainJob:
     def __init__(self, job: dict[str, Any]) -> None:
         from equitrain_job.science.frames import Frames
         from potential_loader import check_device, set_threads
+        from train_labels import check_frames, refer_to_foundation
 
         self.job, self.hyperparameters = job, job['hyperparameters']
         check_device(self.hyperparameters['device'])
         set_threads(self.hyperparameters['threads'])
         self.frames = Frames.load(FRAMES)
-        self.check_frames()
+        check_frames(self.frames, self.hyperparameters['stress_weight'])
         calculator = self.calculator(FOUNDATION)
         extra = Frames.load(FORGETTING) if Path(FORGETTING).exists() else []
         self.n_forgetting = len(extra)
@@ -69,18 +70,9 @@ class TrainJob:
         start = time.time()
         self.before, self.others_before = self.predict(calculator, 'foundation')
         self.evaluation_seconds = time.time() - start
-        self.shift = self.shift_labels()
+        self.shift = refer_to_foundation(self.frames, self.before.energies)
         self.start: dict[str, Any] = {'weights': 'of the foundation'}
         self.replay_facts: dict[str, Any] | None = None
-
-    def check_frames(self) -> None:
-        """Refuse a dataset that cannot be trained on; the same is checked before submission."""
-        for role in ('train', 'valid'):
-            if not len(self.frames.with_role(role)):
-                raise DriverFailure('bad_input', f'the dataset has no frame with the role `{role}`')
-        if self.hyperparameters['stress_weight'] and any(frame.stress is None for frame in self.frames):
-            # Equitrain would train towards a stress of zero where there is none.
-            raise DriverFailure('bad_input', '`stress_weight` is not 0, but there are frames without stress')
 
     def calculator(self, path: str, adapter: str | None = None) -> Any:
         """Return a calculator for a model file, in the precision of the training.
@@ -104,35 +96,6 @@ class TrainJob:
         shift = len(self.frames)
         other = Predictions(self.others, calculator, lambda done: write_progress(stage, shift + done, total))
         return own, other
-
-    def shift_labels(self) -> dict[str, Any]:
-        """Refer the energies of the dataset to the foundation, in place; return the shift per atom of each element.
-
-        The electronic-structure code and the foundation count energies from different atoms. Without this the weights
-        would be spent on a constant. Fitted on the training frames only.
-        """
-        import numpy as np
-        from ase.data import chemical_symbols
-        from equitrain_job.science.energy_shift import fit_energy_shift
-
-        chosen = [index for index, frame in enumerate(self.frames) if frame.role == 'train']
-        numbers = [self.frames[index].numbers for index in chosen]
-        labels = np.array([self.frames[index].energy for index in chosen])
-        try:
-            shift = fit_energy_shift(numbers, labels, self.before.energies[chosen])
-            for frame in self.frames:
-                frame.energy = shift.apply(frame.numbers, frame.energy)
-        except ValueError as error:
-            message = f'the energies of the dataset cannot be referred to the foundation: {error}'
-            raise DriverFailure('bad_input', message) from error
-        return {
-            'subtracted_ev_per_atom': {
-                chemical_symbols[number]: value for number, value in zip(shift.numbers, shift.shifts, strict=True)
-            },
-            'rank': shift.rank,
-            'rmse_mev_per_atom': 1e3 * shift.rmse_per_atom,
-            'fitted_to': 'energies of the foundation for the training frames',
-        }
 
     def run(self) -> None:
         """Train, and write whatever there is in the end, before saying how it ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,3 +80,16 @@ def test_refused_hyperparameters(values: dict[str, Any], strategy: str, engine: 
 def test_published_numbers() -> None:
     decays = {strategy: complete({}, strategy)['weight_decay'] for strategy in ('l2-tsp', 'transfer', 'multihead')}
     assert decays == {'l2-tsp': 10.0, 'transfer': 5e-3, 'multihead': 5e-7}
+
+
+def test_documentation() -> None:
+    """Every strategy and every hyperparameter has its line in the documentation, with the default that it has."""
+    text = (Path(__file__).parents[2] / 'docs' / 'topics' / 'strategies.md').read_text(encoding='utf-8')
+    for strategy, engines in ENGINES.items():
+        stored = 'adapter' if strategy in ADAPTER_STRATEGIES else 'full model'
+        line = next(line for line in text.splitlines() if line.startswith(f'| `{strategy}` |'))
+        assert f'| {", ".join(engines)} |' in line
+        assert line.endswith(f'| {stored} |')
+    for name, option in OPTIONS.items():
+        assert f'| `{name}` |' in text
+        assert option.meaning in text

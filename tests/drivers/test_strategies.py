@@ -58,3 +58,77 @@ def test_pair(train_folder: Any, salt: Frames, strategy: str, engine: str) -> No
         if strategy != 'scratch':
             assert column[0] == pytest.approx(errors[0], rel=2e-3)
     assert metrics['valid_loss'][best] == min(metrics['valid_loss'][1:])
+
+
+def test_transfer_is_the_same_through_both_engines(train_folder: Any) -> None:
+    """The loss of the foundation, and what one step does to it, are equal: objective, labels, start and optimiser."""
+    found = []
+    for engine in ('equitrain', 'mace'):
+        values = {'epochs': 1, 'batch_size': 5, 'dtype': 'float64', 'gradient_clipping': None, 'lr': 1e-3}
+        job = train_folder(engine, strategy='transfer', engine=engine, **values)
+        assert job.run() == 0, job.result.stderr
+        found.append(columns(job.path))
+    equitrain, mace = found
+    for row, name in ((0, 'valid_loss'), (1, 'train_loss'), (1, 'valid_loss'), (1, 'valid_forces_mae')):
+        assert mace[name][row] == pytest.approx(equitrain[name][row], rel=1e-6), name
+    assert equitrain['valid_loss'][1] != pytest.approx(equitrain['valid_loss'][0], rel=1e-5)
+
+
+@pytest.mark.parametrize(('strategy', 'engine'), [('lora', 'equitrain'), ('multihead', 'mace')])
+def test_same_inputs_same_weights(train_folder: Any, salt: Frames, strategy: str, engine: str) -> None:
+    """On a CPU the inputs decide the weights, where there is chance at the start or in the choice of frames too."""
+    hashes = []
+    for name in ('a', 'b'):
+        replay = salt if strategy == 'multihead' else None
+        job = train_folder(name, strategy=strategy, engine=engine, epochs=1, replay=replay, replay_labels='given')
+        assert job.run() == 0, job.result.stderr
+        hashes.append(job.json('summary.json')['weights_sha256'])
+    assert hashes[0] == hashes[1]
+
+
+def test_mace_continues(train_folder: Any) -> None:
+    """Interrupted after an epoch, MACE goes on where it was; the metrics are joined without a seam."""
+    first = train_folder('first', strategy='transfer', engine='mace', max_seconds=0.1)
+    assert first.run() == 1
+    assert first.json('failure.json')['reason'] == 'walltime'
+    last = train_folder('last', strategy='transfer', engine='mace', checkpoint=first.path / 'checkpoint.pt')
+    assert last.run() == 0, last.result.stderr
+    before, joined = columns(first.path), columns(last.path)
+    assert (before['epoch'].tolist(), joined['epoch'].tolist()) == ([0, 1], [0, 1, 2, 3])
+    for name in before:
+        np.testing.assert_array_equal(joined[name][:2], before[name], err_msg=name)
+
+
+@pytest.mark.parametrize(('what', 'sentence'), [('weight', 'is 0 after epoch 1'), ('file', 'one head only')])
+def test_nothing_replayed(train_folder: Any, salt: Frames, what: str, sentence: str) -> None:
+    """Replayed frames without an effect, or MACE's silent fall back to one head, end the job."""
+    values = {'replay_weight': 0.0} if what == 'weight' else {}
+    job = train_folder(strategy='multihead', epochs=2, replay=salt, **values)
+    script = 'train.py'
+    if what == 'file':
+        script = 'forgetful.py'
+        (job.path / script).write_text(
+            'import runpy, mace_files\n'
+            'config = mace_files.config\n'
+            'mace_files.config = lambda *args: {**config(*args), "pt_train_file": None}\n'
+            "runpy.run_path('train.py', run_name='__main__')\n"
+        )
+    assert job.run(script) == 1
+    failure = job.json('failure.json')
+    assert (failure['reason'], sentence in failure['message']) == ('no_replay', True), failure
+
+
+@pytest.mark.parametrize(
+    ('engine', 'selection', 'sentence'),
+    [
+        ('mace', '0-2', 'choose one of these'),
+        ('equitrain', '0-9', '5 readouts'),
+        ('equitrain', '0-', 'nothing is left'),
+    ],
+)
+def test_wrong_layers(train_folder: Any, engine: str, selection: str, sentence: str) -> None:
+    """Layers that do not exist, or that MACE cannot freeze, are named."""
+    job = train_folder(strategy='freeze', engine=engine, freeze_layers=selection)
+    assert job.run() == 1
+    failure = job.json('failure.json')
+    assert (failure['reason'], sentence in failure['message']) == ('bad_input', True), failure

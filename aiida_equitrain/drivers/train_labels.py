@@ -1,0 +1,52 @@
+"""The labels that are trained on: what they must have, and their reference of energies. A helper of ``train.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from equitrain_job.science.energy_shift import fit_energy_shift
+from job_io import DriverFailure
+
+
+def check_frames(frames: Any, stress_weight: float) -> None:
+    """Refuse a dataset that cannot be trained on; the same is checked before submission.
+
+    :raises DriverFailure: ``bad_input``.
+    """
+    for role in ('train', 'valid'):
+        if not len(frames.with_role(role)):
+            raise DriverFailure('bad_input', f'the dataset has no frame with the role `{role}`')
+    if stress_weight and any(frame.stress is None for frame in frames):
+        # Equitrain would train towards a stress of zero where there is none.
+        raise DriverFailure('bad_input', '`stress_weight` is not 0, but there are frames without stress')
+
+
+def refer_to_foundation(frames: Any, predicted: Any) -> dict[str, Any]:
+    """Refer the energies of the frames to the foundation, in place; return the shift per atom of each element.
+
+    The electronic-structure code and the foundation count energies from different atoms. Without this the weights
+    would be spent on a constant. Fitted on the training frames only.
+
+    :param predicted: energies of the foundation for the frames, eV, shape (F,).
+    :raises DriverFailure: ``bad_input``.
+    """
+    chosen = [index for index, frame in enumerate(frames) if frame.role == 'train']
+    numbers = [frames[index].numbers for index in chosen]
+    labels = np.array([frames[index].energy for index in chosen])
+    try:
+        shift = fit_energy_shift(numbers, labels, predicted[chosen])
+        for frame in frames:
+            frame.energy = shift.apply(frame.numbers, frame.energy)
+    except ValueError as error:
+        message = f'the energies of the dataset cannot be referred to the foundation: {error}'
+        raise DriverFailure('bad_input', message) from error
+    return {
+        'subtracted_ev_per_atom': {
+            chemical_symbols[number]: value for number, value in zip(shift.numbers, shift.shifts, strict=True)
+        },
+        'rank': shift.rank,
+        'rmse_mev_per_atom': 1e3 * shift.rmse_per_atom,
+        'fitted_to': 'energies of the foundation for the training frames',
+    }
