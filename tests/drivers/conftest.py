@@ -29,7 +29,9 @@ class TrainFolder:
         self.result: Any = None
 
     def run(self, script: str = TrainCalculation.DRIVER) -> int:
-        environment = {**os.environ, 'OPENBLAS_NUM_THREADS': '1'}
+        # Equitrain's commands lie beside the Python, whether its environment is activated or not.
+        path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+        environment = {**os.environ, 'OPENBLAS_NUM_THREADS': '1', 'PATH': path}
         self.result = subprocess.run(
             [sys.executable, '-W', 'ignore', script],
             cwd=self.path,

@@ -209,6 +209,24 @@ def test_real_run(build: Any, strategy: str) -> None:
 
 
 @pytest.mark.real
+def test_real_replay(build: Any, silicon: Any) -> None:
+    """Structures without labels are labelled by the foundation, and replayed through MACE."""
+    frames = []
+    for seed in range(3):
+        atoms = silicon.get_ase() * (2, 1, 1)
+        atoms.rattle(0.05, seed=seed)
+        frames.append(orm.StructureData(ase=atoms))
+    overrides = {'train': {'hyperparameters': {'epochs': 2, 'replay_size': 2}}}
+    replay = orm.TrajectoryData(frames)
+    outputs, node = run_get_node(build(strategy='multihead', replay=replay, protocol='fast', overrides=overrides))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert outputs['potential'].heads == ['Default']
+    assert np.all(outputs['metrics'].get_array('replay_loss')[1:] > 0)
+    facts = outputs['summary']['replay']
+    assert facts == {'labels': 'of the foundation', 'n_train': 2, 'n_valid': 1, 'n_given': 3}
+
+
+@pytest.mark.real
 def test_real_walltime_restart(build: Any) -> None:
     """A walltime of a second ends every job after one epoch; the WorkChain goes on until all epochs are done."""
     overrides = {'train': {'hyperparameters': {'epochs': 2}}}
