@@ -112,6 +112,22 @@ def tiny_frames() -> Any:
 
 
 @pytest.fixture
+def large_frames(tiny_frames: Any) -> Callable[[int], Any]:
+    """Return a function: :func:`tiny_frames` in cells so many times larger along each edge, with labels to match."""
+    from aiida_equitrain.science.frames import Frames
+
+    def function(times: int) -> Any:
+        result = []
+        for frame in tiny_frames:
+            atoms = frame.to_atoms(keys=True) * (times, times, times)
+            atoms.info['REF_energy'] = frame.energy * times**3
+            result.append(atoms)
+        return Frames.from_atoms(result)
+
+    return function
+
+
+@pytest.fixture
 def tiny_dataset(aiida_profile: Any, tiny_frames: Any) -> Any:
     """Return :func:`tiny_frames` as a stored ``DatasetData``."""
     from aiida_equitrain.data.dataset import DatasetData

@@ -19,8 +19,8 @@ from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.frames import Frame, Frames
 
 #: Files beside the driver that train, and that judge the result.
-ENGINE_HELPERS = ('equitrain_engine.py', 'equitrain_setup.py', 'mace_engine.py', 'mace_files.py', 'replay.py',
-                  'start_model.py', 'train_errors.py', 'train_labels.py', 'training.py')  # fmt: skip
+ENGINE_HELPERS = ('equitrain_engine.py', 'equitrain_setup.py', 'mace_engine.py', 'mace_files.py', 'mace_model.py',
+                  'replay.py', 'start_model.py', 'train_errors.py', 'train_labels.py', 'training.py')  # fmt: skip
 
 
 class TrainCalculation(PotentialScriptCalculation):
@@ -86,7 +86,8 @@ class TrainCalculation(PotentialScriptCalculation):
         spec.output('predictions', valid_type=ArrayData, required=False,
                     help='Labels of the dataset and what foundation and result predict for them.')  # fmt: skip
         spec.output('checkpoint', valid_type=SinglefileData, required=False,
-                    help='State of the training, when the time ran out.')  # fmt: skip
+                    help='State of the training when the time or the memory ran out, that of the best epoch when it '
+                         'diverged.')  # fmt: skip
         spec.default_output_node = 'summary'
 
         spec.exit_code(313, 'ERROR_NO_MODEL',

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from aiida_equitrain.common.formatting import duration
 from aiida_equitrain.tools.progress import Progress, ProgressReader, plain_lines
-from aiida_equitrain.tools.report.formatting import duration
 
 MARKS = {'running': '[cyan]●', 'done': '[green]✓', 'failed': '[red]✗'}
 

@@ -129,28 +129,42 @@ def cmd_label(structure: str, submit: bool, **chosen: Any) -> None:
 
 @cmd_launch.command('finetune')
 @click.argument('dataset')
+@click.option(
+    '--n-seeds',
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help='Train a committee of so many members, with the seeds from `--seed` on.',
+)
 @options(
     'training_protocol', 'strategy', 'engine', 'replay', 'seed', 'overrides', 'report', 'submit', 'foundation', 'python'
 )
 @with_profile
-def cmd_finetune(dataset: str, report: Path | None, submit: bool, **chosen: Any) -> None:
+def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, **chosen: Any) -> None:
     """Fine-tune the foundation on labelled frames (PK of a DatasetData)."""
+    if report is not None and n_seeds > 1:
+        raise click.UsageError('there is no report of a committee; leave out `--report`, and ask for one of a member.')
 
     def build() -> Any:
         from aiida_equitrain.tools import launch
+        from aiida_equitrain.workflows.committee import CommitteeWorkChain
         from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 
-        return FinetuneWorkChain.get_builder_from_protocol(
-            foundation=launch.load_potential(chosen['foundation']),
-            dataset=launch.load_dataset(dataset),
-            strategy=chosen['strategy'],
-            engine=chosen['engine'],
-            replay=None if chosen['replay'] is None else launch.load_replay(chosen['replay']),
-            seed=chosen['seed'],
-            forgetting_dataset=launch.forgetting_dataset(),
+        inputs = {
+            'foundation': launch.load_potential(chosen['foundation']),
+            'dataset': launch.load_dataset(dataset),
+            'strategy': chosen['strategy'],
+            'engine': chosen['engine'],
+            'replay': None if chosen['replay'] is None else launch.load_replay(chosen['replay']),
+            'seed': chosen['seed'],
+            'forgetting_dataset': launch.forgetting_dataset(),
             **codes(chosen, 'python'),
             **common(chosen),
-        )
+        }
+        if n_seeds == 1:
+            return FinetuneWorkChain.get_builder_from_protocol(**inputs)
+        inputs['overrides'] = {'finetune': inputs['overrides'] or {}}
+        return CommitteeWorkChain.get_builder_from_protocol(n_seeds=n_seeds, **inputs)
 
     go(build, submit, report)
 

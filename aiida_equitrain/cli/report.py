@@ -39,7 +39,7 @@ def cmd_report(identifier: str, output: Path) -> None:
 
 def show_report(node: Any, folder: Path) -> None:
     """Write the report, and print the table of results, where the files are, and how to look further."""
-    from aiida_equitrain.tools.report.formatting import duration, number
+    from aiida_equitrain.common.formatting import duration, number
     from aiida_equitrain.tools.report.write import PAGE, SUMMARY, write_report
 
     try:

@@ -68,6 +68,14 @@ class Option:
 EQUITRAIN: dict[str, Option] = {
     'epochs': Option(200, 'largest number of epochs', int, low=1),
     'batch_size': Option(16, 'frames per optimiser step', int, low=1),
+    'batch_max_nodes': Option(
+        None,
+        'atoms evaluated at once: the gradients of a batch with more are summed; null for all',
+        int,
+        low=1,
+        optional=True,
+        engines=ONE,
+    ),
     'opt': Option('adamw', 'optimiser', str, choices=('adamw', 'adam', 'sgd', 'momentum', 'rmsprop', 'adadelta')),
     'lr': Option(0.01, 'learning rate', low=0.0, above=True),
     'weight_decay': Option(0.0, 'weight decay; for l2-tsp and l2-sp the pull towards the foundation', low=0.0),
@@ -147,7 +155,7 @@ STRATEGY_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 #: Hyperparameters of which a checkpoint may be continued with other values.
-MAY_CHANGE_ON_RESTART = ('epochs', 'patience', 'device', 'threads')
+MAY_CHANGE_ON_RESTART = ('epochs', 'patience', 'lr', 'batch_max_nodes', 'device', 'threads')
 
 
 def options_of(strategy: str, engine: str | None = None) -> dict[str, Option]:

@@ -29,7 +29,7 @@ from equitrain.data.backend_torch.loaders import get_dataloaders
 from equitrain.logger import FileLogger
 from equitrain_setup import equitrain_arguments
 from job_io import DriverFailure
-from training import CHECKPOINT_SECONDS, QUANTITIES, Best, Outcome, write_checkpoint
+from training import CHECKPOINT_SECONDS, QUANTITIES, Best, Outcome, restart_rate, safest_rate, write_checkpoint
 
 
 class WatchedLogger(FileLogger):  # type: ignore[misc,unused-ignore]
@@ -202,16 +202,10 @@ class Trainer:
     def save(self, path: str | Path) -> None:
         """Write all that training needs to go on as if it had not been interrupted."""
         state: Any = np.random.get_state()  # noqa: NPY002
-        content = {
-            'fingerprint': self.fingerprint,
-            'epoch': self.epoch,
-            'trained': dict(self.trained()),
+        rest = {
             'optimizer': self.optimizer.state_dict(),
             'scheduler': self.scheduler.scheduler.state_dict(),
             'average': self.average.state_dict() if self.average else None,
-            'best': vars(self.best),
-            'rows': self.rows,
-            'seconds': self.seconds,
             'random': {
                 'torch': torch.get_rng_state(),
                 'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -219,23 +213,43 @@ class Trainer:
                 'python': random.getstate(),
             },
         }
+        self._write(path, self.epoch, self.optimizer.param_groups[0]['lr'], dict(self.trained()), rest)
+
+    def save_best(self, path: str | Path) -> None:
+        """Write all that training needs to go on from the best epoch, with an optimiser that knows nothing yet."""
+        self._write(path, self.best.epoch, safest_rate(self.rows, self.best), self.best.state, None)
+
+    def _write(self, path: str | Path, epoch: int, rate: float, weights: Any, rest: dict[str, Any] | None) -> None:
+        rows = self.rows[: epoch + 1]
+        content = {'fingerprint': self.fingerprint, 'epoch': epoch, 'trained': weights, 'best': vars(self.best),
+                   'rows': rows, 'seconds': sum(row['seconds'] for row in rows), 'rate': rate,
+                   'lr': self.hyperparameters['lr'], 'rest': rest}  # fmt: skip
         write_checkpoint(path, content)
 
     def load(self, content: dict[str, Any]) -> None:
-        """Continue from what :meth:`save` wrote."""
+        """Continue from what :meth:`save` or :meth:`save_best` wrote."""
         self._put(content['trained'])
-        self.optimizer.load_state_dict(content['optimizer'])
-        self.scheduler.scheduler.load_state_dict(content['scheduler'])
-        if self.average:
-            self.average.load_state_dict(content['average'])
         self.epoch, self.rows, self.seconds = content['epoch'], content['rows'], content['seconds']
         self.best = Best(**content['best'])
-        state = content['random']
+        if content['rest']:
+            self._load_rest(content['rest'])
+        elif self.average:
+            self.average = self._average()
+        for group in self.optimizer.param_groups:
+            group['lr'] = restart_rate(content, self.hyperparameters['lr'])
+
+    def _load_rest(self, rest: dict[str, Any]) -> None:
+        """Take over optimiser, schedule, average and random numbers."""
+        self.optimizer.load_state_dict(rest['optimizer'])
+        self.scheduler.scheduler.load_state_dict(rest['scheduler'])
+        if self.average:
+            self.average.load_state_dict(rest['average'])
+        state = rest['random']
         torch.set_rng_state(state['torch'].cpu())
         if state['cuda'] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([item.cpu() for item in state['cuda']])
-        kind, keys, *rest = state['numpy']
-        np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+        kind, keys, *others = state['numpy']
+        np.random.set_state((kind, np.array(keys, dtype=np.uint32), *others))  # noqa: NPY002
         random.setstate(tuple(tuple(item) if isinstance(item, list) else item for item in state['python']))
 
 

@@ -7,9 +7,9 @@ the total loss, and it goes on through NaN; so the watcher does these.
 
 from __future__ import annotations
 
-import copy
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,19 +31,16 @@ from mace_files import (
     config,
     crash,
     energy_factor,
-    freeze_level,
     is_trained,
     write_config,
     write_frames,
 )
-from start_model import layer_names, selected_layers, two_headed
-from training import CHECKPOINT_SECONDS, Best, Outcome, write_checkpoint
+from mace_model import count_trained, plain_model, strategy_config
+from training import CHECKPOINT_SECONDS, Best, Outcome, restart_rate, safest_rate, write_checkpoint
 
 #: Seconds between two looks at the child.
 INTERVAL = 0.2
-#: Default rank of MACE's low-rank deltas.
-RANK = 16
-FOLDER = Path('mace')
+FOLDER, BEST = Path('mace'), 'best.pt'
 
 
 class Trainer:
@@ -75,6 +72,7 @@ class Trainer:
         self.epoch, self.first_epoch, self.best = 0, 0, Best()
         self.rows: list[dict[str, float]] = []
         self.seconds, self.longest, self.killed = 0.0, 0.0, False
+        self.first_rate: float | None = None
         self.checkpoints = FOLDER / 'checkpoints'
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         for role, items in frames.items():
@@ -83,50 +81,16 @@ class Trainer:
         counts = {role: len(items) for role, items in frames.items()}
         self.config = config(values, seed, energy_factor([*frames['train'], *frames.get('replay_train', [])]), counts,
                              model.interactions[0].avg_num_neighbors, self.multihead)  # fmt: skip
-        self.config |= self.strategy_config()
+        self.config |= strategy_config(model, strategy, values)
         size = self.config['valid_batch_size']
         self.batches = {HEAD: (counts['valid'], counts['valid'] // size)}
         if self.multihead:
             self.batches[REPLAY_HEAD] = (counts['replay_valid'], math.ceil(counts['replay_valid'] / size))
 
-    def strategy_config(self) -> dict[str, Any]:
-        """Return the settings in which strategies differ.
-
-        :raises DriverFailure: ``bad_input``, if MACE cannot freeze the layers that are asked for.
-        """
-        if self.strategy == 'lora':
-            rank = self.values['rank'] or RANK
-            alpha = rank if self.values['lora_alpha'] is None else self.values['lora_alpha']
-            return {'lora': True, 'lora_rank': rank, 'lora_alpha': float(alpha)}
-        if self.strategy == 'freeze':
-            names = layer_names(self.start_model)
-            level = freeze_level(selected_layers(self.values['freeze_layers'], names), names)
-            if level is None:
-                message = (
-                    f'`freeze_layers` is `{self.values["freeze_layers"]}`, but the engine `mace` freezes '
-                    '`node_embedding`, or `node_embedding,interactions`, or `node_embedding,interactions,products`; '
-                    'choose one of these, or the engine `equitrain`'
-                )
-                raise DriverFailure('bad_input', message)
-            return {'freeze': level}
-        return {}
-
     @property
     def n_trained(self) -> int:
         """Number of trained parameters."""
-        if self.strategy == 'lora':
-            model = self.with_lora(copy.deepcopy(self.start_model))
-            return sum(item.numel() for item in model.parameters() if item.requires_grad)
-        names = layer_names(self.start_model)
-        frozen: set[str] = set()
-        if self.strategy == 'freeze':
-            frozen = {names[index] for index in selected_layers(self.values['freeze_layers'], names)}
-        model = two_headed(self.start_model, (REPLAY_HEAD, HEAD)) if self.multihead else self.start_model
-        return sum(
-            item.numel()
-            for name, item in model.named_parameters()
-            if not any(name.startswith(f'{layer}.') for layer in frozen)
-        )
+        return int(count_trained(self.start_model, self.strategy, self.values, self.config))
 
     def run(self, checkpoint: str | Path | None = None) -> Outcome:
         """Train until the epochs, the patience or the time run out, or until a loss is not finite.
@@ -229,8 +193,8 @@ class Trainer:
         chosen = self.values['best_by']
         value = row['valid_loss'] if chosen == 'total' else row[f'valid_{chosen}_mae']
         if value < self.best.value:
-            weights = torch.load(self.checkpoint_of(self.epoch), map_location='cpu', weights_only=True)['model']
-            self.best = Best(self.epoch, value, weights)
+            shutil.copy(self.checkpoint_of(self.epoch), FOLDER / BEST)
+            self.best = Best(self.epoch, value, read_state(FOLDER / BEST)['model'])
         old = self.epoch - 2
         if old >= 1:
             self.checkpoint_of(old).unlink(missing_ok=True)
@@ -247,13 +211,9 @@ class Trainer:
         rate = Rate(self.values)
         for row in self.rows[1:-1]:
             rate.step(row['valid_loss'] * self.batches[HEAD][1] / self.batches[HEAD][0])
+        if self.first_rate is not None:
+            rate.value = self.first_rate
         return rate
-
-    def with_lora(self, model: Any) -> Any:
-        """Return a model with MACE's low-rank deltas in it."""
-        from mace.modules.lora import inject_LoRAs
-
-        return inject_LoRAs(model, rank=self.config['lora_rank'], alpha=self.config['lora_alpha'])
 
     def result(self) -> Any:
         """Return a plain model with one head and the weights of the best epoch.
@@ -262,23 +222,7 @@ class Trainer:
         """
         if not self.best.state:
             raise DriverFailure('no_model', 'no epoch gave a finite validation error, so there is no model to keep')
-        model = two_headed(self.start_model, (REPLAY_HEAD, HEAD)) if self.multihead else copy.deepcopy(self.start_model)
-        if self.strategy == 'lora':
-            model = self.with_lora(model)
-        shapes = {name: item.shape for name, item in model.state_dict().items()}
-        # MACE writes the atomic energies of one head as a row where older models have a list.
-        state = {name: item.reshape(shapes[name]) for name, item in self.best.state.items()}
-        model.load_state_dict(state)
-        if self.strategy == 'lora':
-            from mace.modules.lora import merge_lora_weights
-
-            model = merge_lora_weights(model)
-        if self.multihead:
-            from mace.tools.scripts_utils import remove_pt_head
-
-            parameter = next(model.parameters())
-            model = remove_pt_head(model, HEAD).to(device=parameter.device, dtype=parameter.dtype)
-        return model
+        return plain_model(self.start_model, self.strategy, self.config, self.best.state)
 
     def export(self, path: str | Path) -> None:
         """Write the plain model with the weights of the best epoch."""
@@ -286,14 +230,32 @@ class Trainer:
 
     def save(self, path: str | Path) -> None:
         """Write all that training needs to go on."""
-        last = torch.load(self.checkpoint_of(self.epoch), map_location='cpu', weights_only=True)
-        content = {'fingerprint': self.fingerprint, 'epoch': self.epoch, 'last': last, 'best': vars(self.best),
-                   'rows': self.rows, 'seconds': self.seconds}  # fmt: skip
+        self._write(path, self.epoch, self.rows[-1]['learning_rate'], read_state(self.checkpoint_of(self.epoch)))
+
+    def save_best(self, path: str | Path) -> None:
+        """Write all that training needs to go on from the best epoch."""
+        self._write(path, self.best.epoch, safest_rate(self.rows, self.best), read_state(FOLDER / BEST))
+
+    def _write(self, path: str | Path, epoch: int, rate: float, state: dict[str, Any]) -> None:
+        rows = self.rows[: epoch + 1]
+        content = {'fingerprint': self.fingerprint, 'epoch': epoch, 'last': state, 'best': vars(self.best),
+                   'rows': rows, 'seconds': sum(row['seconds'] for row in rows[1:]), 'rate': rate,
+                   'lr': self.values['lr']}  # fmt: skip
         write_checkpoint(path, content)
 
     def load(self, content: dict[str, Any]) -> None:
-        """Continue from what :meth:`save` wrote."""
+        """Continue from what :meth:`save` or :meth:`save_best` wrote."""
         self.epoch, self.rows, self.seconds = content['epoch'], content['rows'], content['seconds']
         self.best, self.first_epoch = Best(**content['best']), content['epoch']
+        self.first_rate, state = restart_rate(content, self.values['lr']), content['last']
+        for group in state['optimizer']['param_groups']:
+            group['lr'] = self.first_rate
         # MACE trains the epoch again that its checkpoint is called by.
-        torch.save(content['last'], self.checkpoint_of(self.epoch + 1))
+        torch.save(state, self.checkpoint_of(self.epoch + 1))
+        torch.save({'model': self.best.state, **{key: state[key] for key in state if key != 'model'}}, FOLDER / BEST)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Return the content of one of MACE's checkpoints."""
+    content: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
+    return content

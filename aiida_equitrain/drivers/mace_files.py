@@ -172,6 +172,10 @@ class Rate:
         """Learning rate of the present epoch."""
         return float(self.optimizer.param_groups[0]['lr'])
 
+    @value.setter
+    def value(self, rate: float) -> None:
+        self.optimizer.param_groups[0]['lr'] = rate
+
 
 class History:
     """The epochs that MACE has written, as rows with the names of Equitrain's engine.

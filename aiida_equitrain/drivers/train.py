@@ -3,7 +3,7 @@
 Reads ``job.json``, ``foundation.model``, ``frames.npz`` and, if they are there, ``forgetting.npz``, ``replay.npz``,
 ``checkpoint_in.pt``, and ``foundation.safetensors`` of a foundation that is an adapter. Writes ``potential.model`` or
 ``adapter.safetensors``, ``metrics.npz`` (one row per epoch), ``predictions.npz``, ``summary.json``, ``progress.json``;
-``checkpoint.pt`` when it is interrupted and ``failure.json`` when it fails.
+``checkpoint.pt`` when it can be continued and ``failure.json`` when it fails.
 """
 
 from __future__ import annotations
@@ -216,7 +216,9 @@ class TrainJob:
         summary = self.summary(trainer, outcome)
         if outcome.reason == 'walltime':
             trainer.save(CHECKPOINT)
-        else:
+        elif outcome.reason == 'diverged' and trainer.best.state:
+            trainer.save_best(CHECKPOINT)
+        elif outcome.reason != 'out_of_memory':
             Path(CHECKPOINT).unlink(missing_ok=True)
         if trainer.best.state:
             trainer.export(POTENTIAL)

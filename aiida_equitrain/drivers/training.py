@@ -34,6 +34,16 @@ class Outcome:
     message: str = ''
 
 
+def safest_rate(rows: list[dict[str, float]], best: Best) -> float:
+    """Return the smallest learning rate that any epoch since the best one had."""
+    return min(row['learning_rate'] for row in rows[best.epoch :])
+
+
+def restart_rate(content: dict[str, Any], lr: float) -> float:
+    """Return the learning rate with which a checkpoint is continued: as it was, times the change of ``lr`` since."""
+    return float(content['rate']) * lr / float(content['lr'])
+
+
 def write_checkpoint(path: str | Path, content: dict[str, Any]) -> None:
     """Write a checkpoint atomically."""
     partial = Path(f'{path}.part')

@@ -13,11 +13,10 @@ from typing import Any
 from aiida import orm
 from aiida.common.links import LinkType
 
+from aiida_equitrain.common.formatting import duration
+from aiida_equitrain.common.progress import PROGRESS_FILE, describe_progress
 from aiida_equitrain.tools.report.cost import STAGES
-from aiida_equitrain.tools.report.formatting import duration, number
 
-#: What every driver of ours writes while it works.
-PROGRESS_FILE = 'progress.json'
 TERMINATED = ('finished', 'excepted', 'killed')
 JOB_TYPE = 'process.calculation.calcjob.'
 OURS = 'aiida.calculations:equitrain.'
@@ -199,20 +198,6 @@ def _is_here(computer: int | None) -> bool:
     """Return whether the folders of a computer are on this machine."""
     filters = {'id': computer, 'transport_type': 'core.local'}
     return computer is not None and bool(orm.QueryBuilder().append(orm.Computer, filters=filters).count())
-
-
-def describe_progress(content: dict[str, Any]) -> str:
-    """Return ``progress.json`` as a few words, such as ``train 12/60, force MAE 31 meV/Å``."""
-    if not content.get('stage'):
-        return ''
-    words = f'{content["stage"]} {content.get("done", 0)}/{content.get("total", "?")}'
-    error = content.get('valid_forces_mae')
-    if error is not None:
-        words += f', validation forces {number(1e3 * float(error))} meV/Å'
-    left = content.get('seconds_left')
-    if left is not None:
-        words += f', {duration(float(left))} left at most'
-    return words
 
 
 def plain_lines(progress: Progress, earlier: Progress | None) -> Iterable[str]:

@@ -13,7 +13,7 @@ from aiida.orm import AbstractCode, CalcJobNode, Dict, Int, Str, TrajectoryData
 from aiida_equitrain.calculations.train import TrainCalculation, check_training
 from aiida_equitrain.common.hyperparameters import OPTIONS, check_hyperparameters, complete, keep_meaningful
 from aiida_equitrain.common.names import Engine, Strategy
-from aiida_equitrain.common.strategies import check_strategy
+from aiida_equitrain.common.strategies import check_strategy, default_engine
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
@@ -55,7 +55,7 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
                        message='The training diverged with every learning rate tried, the last being {lr:g}; give a '
                                'smaller `lr`, or look at the labels of `dataset`.')  # fmt: skip
         spec.exit_code(411, 'ERROR_OUT_OF_MEMORY',
-                       message='The training ran out of memory with one frame per batch; ask for more memory in '
+                       message='The training ran out of memory with one frame at once; ask for more memory in '
                                '`metadata.options`, or give smaller frames.')  # fmt: skip
         spec.exit_code(412, 'ERROR_NO_CHECKPOINT',
                        message='The walltime ended before a first checkpoint was written; raise '
@@ -133,6 +133,7 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         if replay is not None:
             builder.train['replay'] = replay
         builder.train['hyperparameters'] = Dict(hyperparameters)
+        builder.train['monitors'] = {name: Dict(content) for name, content in inputs['train']['monitors'].items()}
         builder.train['seed'] = Int(inputs['train'].get('seed', seed))
         builder.train['metadata'] = metadata
         if dataset is not None:
@@ -175,13 +176,20 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
     def hyperparameter(self, name: str) -> Any:
         """Return a hyperparameter of the present attempt, its default included."""
         inputs = self.ctx.inputs
-        engine = inputs.engine.value if 'engine' in inputs else None
-        return complete(dict(inputs.hyperparameters), inputs.strategy.value, engine)[name]
+        return complete(dict(inputs.hyperparameters), inputs.strategy.value, self.engine)[name]
 
-    def change(self, name: str, value: Any) -> None:
-        """Set a hyperparameter for the next attempt, which starts from the foundation again."""
+    @property
+    def engine(self) -> str:
+        """What trains."""
+        inputs = self.ctx.inputs
+        return str(inputs.engine.value) if 'engine' in inputs else default_engine(inputs.strategy.value)
+
+    def change(self, calculation: CalcJobNode, name: str, value: Any) -> str:
+        """Set a hyperparameter for the next attempt; return where that starts from: the checkpoint, if there is one."""
         self.ctx.inputs.hyperparameters = Dict({**dict(self.ctx.inputs.hyperparameters), name: value})
-        self.ctx.inputs.pop('checkpoint', None)
+        if 'checkpoint' in calculation.outputs:
+            self.ctx.inputs.checkpoint = calculation.outputs.checkpoint
+        return 'continuing' if 'checkpoint' in self.ctx.inputs else 'starting again'
 
     def give_up(self, calculation: CalcJobNode, exit_code: ExitCode) -> ProcessHandlerReport:
         """Stop, with the outputs that the last attempt has."""
@@ -208,29 +216,42 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
 
     @process_handler(priority=490, exit_codes=CODES.ERROR_DIVERGED)  # type: ignore[untyped-decorator,unused-ignore]
     def handle_diverged(self, calculation: CalcJobNode) -> ProcessHandlerReport:
-        """Start again with a smaller learning rate, twice at most."""
+        """Continue from the best epoch with a smaller learning rate, twice at most."""
         lr = self.hyperparameter('lr')
         if self.ctx.lr_reductions >= self.MAX_LR_REDUCTIONS:
             return self.give_up(calculation, self.exit_codes.ERROR_DIVERGED.format(lr=lr))
         self.ctx.lr_reductions += 1
-        self.change('lr', lr * self.LR_FACTOR)
+        how = self.change(calculation, 'lr', lr * self.LR_FACTOR)
+        best = ' from the best epoch' if how == 'continuing' else ''
         self.report(
             f'{calculation.process_label}<{calculation.pk}> diverged with lr={lr:g}: '
-            f'starting again with lr={lr * self.LR_FACTOR:g}'
+            f'{how}{best} with lr={lr * self.LR_FACTOR:g}'
         )
         return ProcessHandlerReport(True)
 
     @process_handler(priority=480, exit_codes=CODES.ERROR_OUT_OF_MEMORY)  # type: ignore[untyped-decorator,unused-ignore]
     def handle_out_of_memory(self, calculation: CalcJobNode) -> ProcessHandlerReport:
-        """Start again with half as many frames per batch, down to one."""
-        frames = self.ctx.inputs.dataset.counts['train']
-        batch_size = min(self.hyperparameter('batch_size'), frames)
-        if batch_size <= 1:
+        """Evaluate fewer frames at once: their gradients are summed, so that the batch stays; MACE has smaller batches.
+
+        The number of frames divides that of the batch, as every part of a batch has the same weight.
+        """
+        dataset = self.ctx.inputs.dataset
+        batch = min(self.hyperparameter('batch_size'), dataset.counts['train'])
+        sums = self.engine == Engine.EQUITRAIN.value
+        largest = sums and self.hyperparameter('batch_max_nodes')
+        at_once = min(batch, max(1, largest // dataset.max_atoms)) if largest else batch
+        smaller = [size for size in range(1, at_once) if batch % size == 0 or not sums]
+        if not smaller:
             return self.give_up(calculation, self.exit_codes.ERROR_OUT_OF_MEMORY)
-        self.change('batch_size', batch_size // 2)
+        size = smaller[-1] if sums else at_once // 2
+        if sums:
+            how = self.change(calculation, 'batch_max_nodes', size * dataset.max_atoms)
+            what = f'{size} at once ({size * dataset.max_atoms} atoms), their gradients summed'
+        else:
+            how, what = self.change(calculation, 'batch_size', size), f'batches of {size}, as MACE sums no gradients'
         self.report(
-            f'{calculation.process_label}<{calculation.pk}> ran out of memory with batches of {batch_size} frames: '
-            f'starting again with {batch_size // 2}'
+            f'{calculation.process_label}<{calculation.pk}> ran out of memory with {at_once} frames at once: '
+            f'{how} with {what}'
         )
         return ProcessHandlerReport(True)
 

@@ -169,7 +169,7 @@ def test_walltime_and_continuation(train_folder: Any) -> None:
     for name in set(one) - {'seconds'}:
         np.testing.assert_array_equal(joined[name], one[name], err_msg=name)
 
-    other = train_folder('other', checkpoint=checkpoint, lr=0.02)
+    other = train_folder('other', checkpoint=checkpoint, huber_delta=0.02)
     assert other.run() == 1
     assert other.json('failure.json')['reason'] == 'bad_checkpoint'
 
@@ -196,9 +196,9 @@ def test_diverged(train_folder: Any) -> None:
     assert (job.path / 'adapter.safetensors').exists()
 
 
-def test_out_of_memory(train_folder: Any, tiny_frames: Any) -> None:
+def test_out_of_memory(train_folder: Any, large_frames: Any) -> None:
     """A failed allocation, for real: the process may take 40 MB more than it has after its imports."""
-    job = train_folder(frames=enlarged(tiny_frames, 3), batch_size=5)
+    job = train_folder(frames=large_frames(3), batch_size=5)
     (job.path / 'limited.py').write_text(
         'import re, resource, runpy\n'
         'import mace.calculators, equitrain_engine\n'
@@ -208,16 +208,6 @@ def test_out_of_memory(train_folder: Any, tiny_frames: Any) -> None:
     )
     assert job.run('limited.py') == 1
     assert job.json('failure.json')['reason'] == 'out_of_memory', job.json('failure.json')
-
-
-def enlarged(frames: Frames, times: int) -> Frames:
-    """Return larger cells with the labels that follow from periodicity."""
-    result = []
-    for frame in frames:
-        atoms = frame.to_atoms(keys=True) * (times, times, times)
-        atoms.info['REF_energy'] = frame.energy * times**3
-        result.append(atoms)
-    return Frames.from_atoms(result)
 
 
 def test_missing_gpu(train_folder: Any) -> None:

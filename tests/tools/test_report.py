@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from aiida import orm
 
-from aiida_equitrain.tools.progress import describe_progress
+from aiida_equitrain.common.formatting import duration, number
+from aiida_equitrain.common.progress import describe_progress
 from aiida_equitrain.tools.report.collect import collect, phonon_rows, training_rows
 from aiida_equitrain.tools.report.figures import path_ticks
 from aiida_equitrain.tools.report.flow import draw_flow
-from aiida_equitrain.tools.report.formatting import duration, number
 from aiida_equitrain.tools.report.page import render
 from aiida_equitrain.tools.report.plots import draw_all, to_png, to_svg
 

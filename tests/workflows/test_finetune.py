@@ -26,6 +26,24 @@ from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 SNAPSHOTS = Path(__file__).parent / 'snapshots'
 CODES = TrainCalculation.exit_codes
+#: The starter needs less for one frame of 64 atoms, and more for four.
+ALLOWED = 300_000_000
+#: Once the labels are written for training, the process may allocate no more than so many bytes.
+LIMIT = """
+import re, resource, sys
+
+def limit(event, args):
+    global done
+    if done or event != 'open' or not str(args[0]).endswith('valid.xyz'):
+        return
+    done = True
+    with open('/proc/self/status') as status:
+        size = int(re.search(r'VmSize:\\s+(\\d+)', status.read()).group(1)) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (size + ALLOWED, size + ALLOWED))
+
+done = False
+sys.addaudithook(limit)
+"""
 RECOMMENDED = {'l2-tsp': {'weight_decay': 0.5}, 'transfer': {'lr': 0.002}}
 
 
@@ -133,8 +151,9 @@ def test_dataset_without_stress(build: Any, tiny_frames: Any) -> None:
 def failed(build: Any, aiida_localhost: Any) -> Any:
     """Return a WorkChain of which the first calculation failed with an exit code."""
 
-    def function(exit_code: Any, checkpoint: bool = False, **hyperparameters: Any) -> Any:
-        builder = build(overrides={'train': {'hyperparameters': hyperparameters}})
+    def function(exit_code: Any, checkpoint: bool = False, strategy: str = 'l2-tsp', engine: str | None = None,
+                 **hyperparameters: Any) -> Any:  # fmt: skip
+        builder = build(strategy=strategy, engine=engine, overrides={'train': {'hyperparameters': hyperparameters}})
         process: Any = instantiate_process(get_manager().get_runner(), builder)
         process.setup()
         process.ctx.iteration = 1
@@ -177,13 +196,38 @@ def test_diverged_lowers_the_learning_rate(failed: Any) -> None:
     assert '0.0004' in report.exit_code.message
 
 
-def test_out_of_memory_halves_the_batch(failed: Any) -> None:
-    process, node = failed(CODES.ERROR_OUT_OF_MEMORY, batch_size=16)
+def test_diverged_continues_from_the_best_epoch(failed: Any) -> None:
+    process, node = failed(CODES.ERROR_DIVERGED, lr=0.01, checkpoint=True)
+    assert process.inspect_process().status == 0
+    assert process.ctx.inputs.checkpoint.uuid == node.outputs.checkpoint.uuid
+    assert process.ctx.inputs.hyperparameters['lr'] == pytest.approx(0.002)
+
+
+def test_out_of_memory_sums_gradients(failed: Any) -> None:
+    """Ever fewer frames at once, of numbers that divide the batch, which stays as it is."""
+    process, node = failed(CODES.ERROR_OUT_OF_MEMORY, batch_size=4)
+    atoms = process.ctx.inputs.dataset.max_atoms
+    for size in (2, 1):
+        assert process.inspect_process().status == 0
+        assert process.ctx.inputs.hyperparameters['batch_max_nodes'] == size * atoms
+    assert process.ctx.inputs.hyperparameters['batch_size'] == 4
+    assert process.handle_out_of_memory(node).exit_code == process.exit_codes.ERROR_OUT_OF_MEMORY
+
+
+def test_out_of_memory_with_mace(failed: Any) -> None:
+    """MACE sums no gradients: its batches get smaller, and the report says so."""
+    process, node = failed(CODES.ERROR_OUT_OF_MEMORY, batch_size=16, strategy='transfer', engine='mace')
     # The dataset has five training frames, so that a batch has no more than five.
     for size in (2, 1):
         assert process.inspect_process().status == 0
         assert process.ctx.inputs.hyperparameters['batch_size'] == size
     assert process.handle_out_of_memory(node).exit_code == process.exit_codes.ERROR_OUT_OF_MEMORY
+    assert any('MACE sums no gradients' in message for message in reports(process.node))
+
+
+def reports(node: Any) -> list[str]:
+    """Return what is in the report of a process."""
+    return [log.message for log in orm.Log.collection.get_logs_for(node, order_by=[{'id': 'asc'}])]
 
 
 @pytest.mark.parametrize(
@@ -250,3 +294,58 @@ def test_real_divergence(build: Any) -> None:
     assert len(node.called) == 3
     rates = [float(item.inputs.hyperparameters['lr']) for item in sorted(node.called, key=lambda item: item.pk)]
     np.testing.assert_allclose(rates, [1e30, 2e29, 4e28])
+
+
+@pytest.mark.real
+@pytest.mark.parametrize('engine', ['equitrain', 'mace'])
+def test_real_divergence_after_a_good_epoch(build: Any, engine: str) -> None:
+    """The rate explodes after the first epoch: training goes on from the best one, until it gets through."""
+    # The rate grows by twenty orders of magnitude per epoch: one epoch of each attempt is good.
+    hyperparameters = {'epochs': 2, 'lr': 1e-6, 'weight_decay': 0.0, 'scheduler': 'exponential', 'gamma': 1e20}
+    overrides = {'train': {'hyperparameters': hyperparameters}}
+    outputs, node = run_get_node(build(protocol='fast', strategy='transfer', engine=engine, overrides=overrides))
+    calculations = sorted(node.called, key=lambda item: item.pk)
+    assert [item.exit_status for item in calculations[:-1]] == [CODES.ERROR_DIVERGED.status]
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert calculations[1].inputs.checkpoint.uuid == calculations[0].outputs.checkpoint.uuid
+    rows = outputs['metrics']
+    assert rows.get_array('epoch').tolist() == [0, 1, 2]
+    assert np.isfinite(rows.get_array('valid_loss')).all()
+    rates = rows.get_array('learning_rate')[1:]
+    np.testing.assert_allclose(rates, [1e-6, 2e-7])
+    assert any('continuing from the best epoch' in message for message in reports(node))
+
+
+@pytest.mark.real
+def test_real_out_of_memory(starter: Any, large_frames: Any, python_code: Any, tmp_path: Path) -> None:
+    """A job that may take a little more memory than it has after its imports gets through with fewer frames at once."""
+    dataset = DatasetData(large_frames(2), functional='PBE').store()
+    (tmp_path / 'sitecustomize.py').write_text(LIMIT.replace('ALLOWED', str(ALLOWED)))
+    overrides = {'train': {'hyperparameters': {'epochs': 1, 'batch_size': 4}}}
+    options = {'prepend_text': f'export PYTHONPATH={tmp_path}'}
+    builder = FinetuneWorkChain.get_builder_from_protocol(
+        foundation=starter, dataset=dataset, python_code=python_code, protocol='fast', overrides=overrides,
+        options=options,
+    )  # fmt: skip
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    calculations = sorted(node.called, key=lambda item: item.pk)
+    assert {item.exit_status for item in calculations[:-1]} == {CODES.ERROR_OUT_OF_MEMORY.status}
+    values = calculations[-1].inputs.hyperparameters
+    assert values['batch_size'] == 4
+    assert values['batch_max_nodes'] < 4 * dataset.max_atoms
+    assert outputs['summary']['errors']['after']['valid']['forces_mae_mev_per_angstrom'] > 0
+
+
+@pytest.mark.real
+def test_progress_is_in_the_report(build: Any) -> None:
+    """The monitor writes what the running job says into the reports of the job and of the WorkChain."""
+    overrides = {'train': {'hyperparameters': {'epochs': 30, 'patience': None},
+                           'monitors': {'progress': {'minimum_poll_interval': 1}}}}  # fmt: skip
+    _, node = run_get_node(build(protocol='fast', overrides=overrides))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    lines = [message for message in reports(node) if ': train ' in message]
+    assert lines, reports(node)
+    assert 'validation forces' in lines[0]
+    assert len(set(lines)) == len(lines)
+    assert set(lines) <= set(reports(node.called[0]))

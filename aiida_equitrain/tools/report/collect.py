@@ -8,11 +8,11 @@ from typing import Any
 from aiida import orm
 
 import aiida_equitrain
+from aiida_equitrain.common.formatting import duration, number
 from aiida_equitrain.common.names import Role
 
 from .cost import stages_of, state_of
 from .figures import bands_data, learning_data, parity_data, thermal_data
-from .formatting import duration, number
 from .provenance import flow_data
 
 #: WorkChains that a report can be made of.

@@ -7,7 +7,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from .formatting import duration, number
+from aiida_equitrain.common.formatting import duration, number
 
 #: Heading and caption of every figure, in the order of the page.
 FIGURES = {

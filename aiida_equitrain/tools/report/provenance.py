@@ -8,8 +8,9 @@ from typing import Any
 from aiida import orm
 from aiida.common.links import LinkType
 
+from aiida_equitrain.common.formatting import number
+
 from .cost import STAGES
-from .formatting import number
 
 
 def flow_data(node: orm.ProcessNode, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,156 @@
+"""Fine-tune the same potential from several seeds, and see how far the results are apart."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, ToContext, WorkChain, while_
+from aiida.orm import ArrayData, Dict, Int, load_node
+
+from aiida_equitrain.calculations.functions.committee import compare_members
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
+
+#: Name of a member: link label of its WorkChain, and key of its outputs.
+MEMBER = 'seed_{}'
+#: Outputs of a member, and the namespaces that collect them.
+COLLECTED = {'potential': 'potentials', 'summary': 'summaries', 'metrics': 'metrics'}
+
+
+class CommitteeWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,unused-ignore]
+    """Run :class:`FinetuneWorkChain` with ``n_seeds`` seeds, and store the spread of the members."""
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare ports, outline and exit codes."""
+        super().define(spec)
+        spec.expose_inputs(FinetuneWorkChain, namespace='finetune', exclude=('train.seed',))
+        spec.input('n_seeds', valid_type=Int, default=lambda: Int(4), validator=validate_n_seeds,
+                   help='Number of members.')  # fmt: skip
+        spec.input('seed', valid_type=Int, default=lambda: Int(1), help='Seed of the first member; the next count up.')
+        spec.input('max_concurrent', valid_type=Int, default=lambda: Int(2), validator=validate_max_concurrent,
+                   help='Members trained at once.')  # fmt: skip
+        spec.outline(
+            cls.setup,
+            while_(cls.should_run_members)(cls.run_members, cls.inspect_members),  # type: ignore[arg-type]
+            cls.compare,
+        )
+        spec.output_namespace('potentials', valid_type=PotentialData, dynamic=True, help='The members, by seed.')
+        spec.output_namespace('summaries', valid_type=Dict, dynamic=True, help='Their summaries.')
+        spec.output_namespace('metrics', valid_type=ArrayData, dynamic=True, help='Their epochs.')
+        spec.output('spread', valid_type=ArrayData, required=False,
+                    help='Of every frame: `energy_spread` (eV/atom), `forces_spread` (eV/Å), `forces_mae` of the '
+                         'mean (eV/Å), `is_train`, `is_valid`.')  # fmt: skip
+        spec.output('committee', valid_type=Dict, required=False,
+                    help='Means of the spread and of the errors over training and validation frames.')  # fmt: skip
+        spec.exit_code(
+            420,
+            'ERROR_TOO_FEW_MEMBERS',
+            message='{done} of {total} members could be trained, but a committee needs two; the last one that could '
+            'not: {reason}',
+        )
+
+    @classmethod
+    def get_protocol_filepath(cls) -> Path:
+        """Return the file that defines the protocols."""
+        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('committee.yaml')))
+
+    @classmethod
+    def get_override_schema(cls) -> dict[str, Any]:
+        """Return the keys that overrides may have."""
+        names = ('n_seeds', 'seed', 'max_concurrent')
+        return {**dict.fromkeys(names), 'finetune': FinetuneWorkChain.get_override_schema()}
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        *,
+        n_seeds: int | None = None,
+        seed: int | None = None,
+        protocol: str | None = None,
+        overrides: dict[str, Any] | None = None,
+        **finetune: Any,
+    ) -> Any:
+        """Return a builder with the inputs of a protocol.
+
+        :param n_seeds: number of members.
+        :param seed: of the first member; the next count up.
+        :param overrides: inputs in the nesting of the ports.
+        :param finetune: the other arguments of ``FinetuneWorkChain.get_builder_from_protocol``.
+        :raises ValueError: with a sentence, if a key or a value is wrong or the inputs do not fit together.
+        """
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        builder: Any = cls.get_builder()
+        member = FinetuneWorkChain.get_builder_from_protocol(
+            protocol=protocol, overrides=(overrides or {}).get('finetune'), **finetune
+        )
+        member.train.pop('seed', None)
+        builder.finetune._update(member)
+        builder.n_seeds = Int(n_seeds if n_seeds is not None else inputs['n_seeds'])
+        builder.seed = Int(seed if seed is not None else inputs['seed'])
+        builder.max_concurrent = Int(inputs['max_concurrent'])
+        return builder
+
+    def setup(self) -> None:
+        """List the seeds."""
+        first = self.inputs.seed.value
+        self.ctx.queue = list(range(first, first + self.inputs.n_seeds.value))
+        self.ctx.running, self.ctx.done = {}, {}
+        self.ctx.reason = ''
+
+    def should_run_members(self) -> bool:
+        """Return whether members wait or run."""
+        return bool(self.ctx.queue or self.ctx.running)
+
+    def run_members(self) -> Any:
+        """Submit members until as many run as may, and wait for the oldest."""
+        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent.value:
+            seed = self.ctx.queue.pop(0)
+            name = MEMBER.format(seed)
+            inputs = AttributeDict(self.exposed_inputs(FinetuneWorkChain, 'finetune'))
+            inputs.train.seed = Int(seed)
+            inputs.metadata.call_link_label = name
+            self.ctx.running[name] = self.submit(FinetuneWorkChain, **inputs).pk
+        oldest = next(iter(self.ctx.running.values()))
+        return ToContext(oldest=load_node(oldest))
+
+    def inspect_members(self) -> None:
+        """Take the members that are trained; one that failed is left out with a warning."""
+        for name, pk in list(self.ctx.running.items()):
+            job = load_node(pk)
+            if not job.is_terminated:
+                continue
+            self.ctx.running.pop(name)
+            if job.is_finished_ok:
+                self.ctx.done[name] = pk
+                for label, namespace in COLLECTED.items():
+                    self.out(f'{namespace}.{name}', job.outputs[label])
+            else:
+                self.ctx.reason = f'{job.process_label}<{pk}>: {job.exit_message or job.process_state.value}'
+                self.report(f'WARNING: the member {name} is left out: {self.ctx.reason}')
+
+    def compare(self) -> ExitCode | None:
+        """Store how far the members are apart."""
+        total, done = self.inputs.n_seeds.value, len(self.ctx.done)
+        if done < 2:
+            return self.exit_codes.ERROR_TOO_FEW_MEMBERS.format(  # type: ignore[no-any-return]
+                done=done, total=total, reason=self.ctx.reason
+            )
+        predictions = {name: load_node(pk).outputs.predictions for name, pk in self.ctx.done.items()}
+        for label, node in compare_members(**predictions).items():
+            self.out(label, node)
+        return None
+
+
+def validate_n_seeds(value: Int, _: Any) -> str | None:
+    """Return a sentence if there is no committee."""
+    return None if value.value >= 2 else f'`n_seeds` is {value.value}; a committee has at least 2 members.'
+
+
+def validate_max_concurrent(value: Int, _: Any) -> str | None:
+    """Return a sentence if nothing could run."""
+    return None if value.value > 0 else f'`max_concurrent` must be above zero, but is {value.value}.'
