@@ -38,20 +38,30 @@ DATASETS = {
     'NaCl': ('NaCl-rd', 'PBE'),
     'AlN': ('AlN-rd_phonopy_params_mp-661.yaml.xz', 'PBEsol'),
 }
+ROW_OF = ('material', 'strategy', 'seed', 'n_frames', 'replay', 'protocol', 'hyperparameters')
 COLUMNS = ('material', 'strategy', 'seed', 'n_frames', 'foundation_mae_thz', 'finetuned_mae_thz', 'symfc_mae_thz')
 
 
-def read_arguments() -> argparse.Namespace:
+def read_arguments(defaults: dict[str, Any] | None = None) -> argparse.Namespace:
+    """Return the arguments.
+
+    :param defaults: that differ from those of this script.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--materials', nargs='+', default=None, help=f'of {", ".join(DATASETS)}; default: all')
     parser.add_argument('--data', type=Path, nargs='+', default=[], help='further phonopy or phono3py params files')
     parser.add_argument('--functional', default='unknown', help='of the labels in --data')
     parser.add_argument('--strategies', nargs='+', default=['l2-tsp', 'transfer'])
     parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3])
-    parser.add_argument('--frames', type=int, default=10, help='labelled frames, of which a fifth is for validation')
+    parser.add_argument(
+        '--frames', type=int, nargs='+', default=[10], help='labelled frames, of which a fifth is for validation'
+    )
     parser.add_argument('--test-frames', type=int, default=20, help='at most so many of the others are for testing')
     parser.add_argument('--protocol', default=None, help='of the WorkChain; default: its default')
     parser.add_argument('--hyperparameters', type=json.loads, default={}, help='JSON that overrides the protocol')
+    parser.add_argument(
+        '--replay', type=int, nargs='+', default=[200], help='frames that multihead replays, labelled by the foundation'
+    )
     parser.add_argument('--foundation', type=Path, default=None, help='a MACE model; default: the starter')
     parser.add_argument('--jobs', type=int, default=1, help='rows computed at once')
     parser.add_argument(
@@ -59,12 +69,13 @@ def read_arguments() -> argparse.Namespace:
     )
     parser.add_argument('--json', action='store_true', help='print the rows as a JSON list')
     parser.add_argument('--one', type=json.loads, default=None, help=argparse.SUPPRESS)
+    parser.set_defaults(**(defaults or {}))
     return parser.parse_args()
 
 
 def key_of(task: dict[str, Any]) -> tuple[Any, ...]:
     """Return what makes a row the same row."""
-    names = ('material', 'strategy', 'seed', 'n_frames', 'protocol', 'hyperparameters', 'foundation_sha256')
+    names = ('material', 'strategy', 'seed', 'n_frames', 'protocol', 'hyperparameters', 'foundation_sha256', 'replay')
     return tuple(json.dumps(task.get(name), sort_keys=True) for name in names)
 
 
@@ -89,16 +100,19 @@ def list_tasks(args: argparse.Namespace) -> list[dict[str, Any]]:
             'functional': functional,
             'strategy': strategy,
             'seed': seed,
-            'n_frames': args.frames,
+            'n_frames': n_frames,
+            'replay': replay,
             'test_frames': args.test_frames,
             'protocol': args.protocol,
             'hyperparameters': args.hyperparameters,
             'foundation': str(foundation),
             'foundation_sha256': hashlib.sha256(foundation.read_bytes()).hexdigest(),
         }
-        for name, (path, functional) in data.items()
         for seed in args.seeds
+        for n_frames in args.frames
+        for name, (path, functional) in data.items()
         for strategy in args.strategies
+        for replay in (args.replay if strategy == 'multihead' else [None])
     ]
 
 
@@ -122,6 +136,40 @@ def phonons_of(calculator: Any, reference: Any) -> Any:
         entry['forces'] = forces(cell) - pristine
     make_force_constants(phonon, phonon.dataset, acoustic_sum_rule=True)
     return phonon
+
+
+def replay_dataset(number: int, foundation: Any, left_out: str) -> Any:
+    """Return rattled and strained cells of the starter's crystals, labelled by the foundation itself.
+
+    :param left_out: chemical formula of the crystal that is trained, which is not among them.
+    """
+    import numpy as np
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    sys.path.insert(0, str(ROOT / 'starter'))
+    from crystals import training_crystals
+
+    from aiida_equitrain.data.dataset import DatasetData
+
+    calculator, random = foundation.get_calculator(dtype='float32'), np.random.default_rng(0)
+    cells = [
+        atoms
+        for atoms in training_crystals().values()
+        if atoms.get_chemical_formula(empirical=True) != left_out and set(atoms.symbols) <= set(foundation.elements)
+    ]
+    frames = []
+    for index in range(number):
+        atoms = cells[index % len(cells)]
+        atoms = atoms * (2, 2, 2) if len(atoms) < 4 else atoms.copy()
+        atoms.set_cell(atoms.cell @ (np.eye(3) + random.normal(0, 0.02, (3, 3))), scale_atoms=True)
+        atoms.rattle(0.05, rng=random)
+        atoms.calc = calculator
+        labels = {
+            'energy': atoms.get_potential_energy(), 'forces': atoms.get_forces(), 'stress': atoms.get_stress(),
+        }  # fmt: skip
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+        frames.append(atoms)
+    return DatasetData.from_ase(frames, functional='foundation', role='train').store()
 
 
 def run_one(task: dict[str, Any], scratch: str) -> dict[str, Any]:
@@ -180,11 +228,19 @@ def run_one(task: dict[str, Any], scratch: str) -> dict[str, Any]:
         hyperparameters['energy_weight'] = 0.0
     if hyperparameters:
         overrides = {'train': {'hyperparameters': hyperparameters}}
+    replay = None
+    if task['replay']:
+        # A tenth as many others validate them.
+        formula = used[0].to_atoms(keys=True).symbols.formula.reduce()[0]
+        replay = replay_dataset(task['replay'] + -(-task['replay'] // 10), foundation, str(formula))
+        hyperparameters['replay_size'] = task['replay']
+        overrides = {'train': {'hyperparameters': hyperparameters}}
     builder = FinetuneWorkChain.get_builder_from_protocol(
         foundation=foundation,
         dataset=DatasetData(Frames([*used, *tests]), functional=task['functional']).store(),
         python_code=code,
         strategy=task['strategy'],
+        replay=replay,
         forgetting_dataset=DatasetData(Frames.load(forgetting_file()), functional='teacher').store(),
         seed=task['seed'],
         protocol=task['protocol'],
@@ -196,7 +252,7 @@ def run_one(task: dict[str, Any], scratch: str) -> dict[str, Any]:
     summary = results['summary'].get_dict()
     after = error(phonons_of(results['potential'].get_calculator(dtype='float64'), data.reference))
     return {
-        **{name: task[name] for name in ('material', 'strategy', 'seed', 'n_frames', 'protocol', 'hyperparameters')},
+        **{name: task[name] for name in ROW_OF},
         'foundation_mae_thz': before,
         'finetuned_mae_thz': after,
         'symfc_mae_thz': None if fit.phonon is None else error(fit.phonon),
@@ -261,28 +317,22 @@ def _number(value: float | None, digits: int) -> str:
     return '-' if value is None else f'{value:.{digits}f}'
 
 
-def main() -> None:
-    args = read_arguments()
-    if args.one:
-        row = run_one(args.one, args.one['scratch'])
-        (Path(args.one['scratch']) / 'row.json').write_text(json.dumps(row))
-        return
-    tasks = list_tasks(args)
+def compute(tasks: list[dict[str, Any]], output: Path, jobs: int) -> list[dict[str, Any]]:
+    """Return the rows of the tasks; those that are in ``output`` are not computed again, new ones are added to it."""
     wanted = {key_of(task) for task in tasks}
-    known = [json.loads(line) for line in args.output.read_text().splitlines()] if args.output.exists() else []
+    known = [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
     rows = {key_of(row): row for row in known if key_of(row) in wanted}
     todo = [task for task in tasks if key_of(task) not in rows]
     print(f'{len(rows)} rows are there, {len(todo)} to do', file=sys.stderr)
-    failed = 0
-    with ThreadPoolExecutor(args.jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(run_in_process, task) for task in todo]
         for number, row in enumerate((done.result() for done in as_completed(running)), 1):
-            name = f'[{number}/{len(todo)}] {row["material"]} {row["strategy"]} seed {row["seed"]}'
+            what = f'{row["material"]} {row["strategy"]} {row["n_frames"]} frames, seed {row["seed"]}'
+            name = f'[{number}/{len(todo)}] {what}'
             if 'error' in row:
-                failed += 1
                 print(f'{name}: FAILED: {row["error"]}\n{row["log"]}', file=sys.stderr)
                 continue
-            with args.output.open('a') as handle:
+            with output.open('a') as handle:
                 handle.write(json.dumps(row) + '\n')
             rows[key_of(row)] = row
             print(
@@ -290,9 +340,19 @@ def main() -> None:
                 file=sys.stderr,
                 flush=True,
             )
-    ordered = [rows[key_of(task)] for task in tasks if key_of(task) in rows]
-    print(json.dumps(ordered) if args.json else table(ordered))
-    sys.exit(1 if failed else 0)
+    return [rows[key_of(task)] for task in tasks if key_of(task) in rows]
+
+
+def main() -> None:
+    args = read_arguments()
+    if args.one:
+        row = run_one(args.one, args.one['scratch'])
+        (Path(args.one['scratch']) / 'row.json').write_text(json.dumps(row))
+        return
+    tasks = list_tasks(args)
+    rows = compute(tasks, args.output, args.jobs)
+    print(json.dumps(rows) if args.json else table(rows))
+    sys.exit(0 if len(rows) == len(tasks) else 1)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,150 @@
+"""Strategies of fine-tuning against the number of labelled frames, trained until nothing gets better.
+
+    python benchmarks/strategy_table.py --output strategies.jsonl --markdown table.md --figure table.png [--jobs 2]
+
+Each row is computed and judged as in ``phonon_accuracy.py``, of which all arguments hold here too, with other defaults:
+all strategies, 2 to 16 frames, three seeds, up to 1000 epochs with a patience of 60. Rows that are in ``--output``
+already are not computed again. The table has means and standard deviations over the seeds that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import phonon_accuracy
+
+STRATEGIES = ['l2-tsp', 'l2-sp', 'lora', 'transfer', 'freeze', 'multihead', 'scratch']
+DEFAULTS = {
+    'materials': ['Si', 'AlN'],
+    'strategies': STRATEGIES,
+    'frames': [2, 4, 6, 8, 10, 16],
+    'hyperparameters': {'epochs': 1000, 'patience': 60},
+    'output': Path('strategies.jsonl'),
+}
+#: The two numbers of every cell: heading, key of the row, factor, format.
+QUANTITIES = (
+    ('error of the phonons, THz', 'finetuned_mae_thz', '.3f'),
+    ('forgetting, meV/Å', 'forgetting_mev_per_angstrom', '+.0f'),
+)
+
+Cells = dict[tuple[str, str, int], list[dict[str, Any]]]
+
+
+def read_arguments() -> argparse.Namespace:
+    """Return the arguments of ``phonon_accuracy.py``, with the defaults of the table."""
+    mine = argparse.ArgumentParser(add_help=False)
+    mine.add_argument('--markdown', type=Path)
+    mine.add_argument('--figure', type=Path)
+    own, rest = mine.parse_known_args()
+    sys.argv[1:] = rest
+    args = phonon_accuracy.read_arguments(DEFAULTS)
+    return argparse.Namespace(**vars(args), **vars(own))
+
+
+def cells_of(rows: list[dict[str, Any]]) -> Cells:
+    """Return the rows by material, strategy and number of frames."""
+    cells: Cells = {}
+    for row in rows:
+        cells.setdefault((row['material'], row['strategy'], row['n_frames']), []).append(row)
+    return cells
+
+
+def mean_and_spread(rows: list[dict[str, Any]], key: str) -> tuple[float, float | None]:
+    """Return mean and standard deviation over the seeds."""
+    values = [row[key] for row in rows]
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """Return a table for each material and quantity."""
+    cells, text = cells_of(rows), []
+    for material in dict.fromkeys(row['material'] for row in rows):
+        here = [row for row in rows if row['material'] == material]
+        sizes = sorted({row['n_frames'] for row in here})
+        text.append(f'### {material}: {here[0]["n_atoms"]} atoms, {len({row["seed"] for row in here})} seeds\n')
+        for title, key, style in QUANTITIES:
+            text += [_line([title, *map(str, sizes)]), _line(['---'] * (len(sizes) + 1))]
+            for strategy in dict.fromkeys(row['strategy'] for row in here):
+                found = [cells.get((material, strategy, size)) for size in sizes]
+                text.append(_line([f'`{strategy}`', *(_cell(item, key, style) for item in found)]))
+            if key == 'finetuned_mae_thz':
+                text.append(_line(['untuned', *[f'{here[0]["foundation_mae_thz"]:.3f}'] * len(sizes)]))
+                fits = [_once([row for row in here if row['n_frames'] == size]) for size in sizes]
+                text.append(_line(['symfc, no potential', *(_cell(item, 'symfc_mae_thz', style) for item in fits)]))
+            text.append('')
+    return '\n'.join(text)
+
+
+def _line(cells: list[str]) -> str:
+    return f'| {" | ".join(cells)} |'
+
+
+def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row per seed that has a fit: the fit does not depend on the strategy."""
+    return list({row['seed']: row for row in rows if row['symfc_mae_thz'] is not None}.values())
+
+
+def _cell(rows: list[dict[str, Any]] | None, key: str, style: str) -> str:
+    if not rows:
+        return '–'
+    mean, spread = mean_and_spread(rows, key)
+    return f'{mean:{style}}' + ('' if spread is None else f' ± {spread:{style.strip("+")}}')
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw the error of the phonons, and forgetting, over the number of frames."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+
+    cells, materials = cells_of(rows), list(dict.fromkeys(row['material'] for row in rows))
+    figure, axes = plt.subplots(2, len(materials), figsize=(4.5 * len(materials), 6.4), squeeze=False, sharex=True)
+    for column, material in enumerate(materials):
+        here = [row for row in rows if row['material'] == material]
+        sizes = sorted({row['n_frames'] for row in here})
+        for (title, key, _), axis in zip(QUANTITIES, axes[:, column], strict=True):
+            for strategy in dict.fromkeys(row['strategy'] for row in here):
+                found = [(size, *mean_and_spread(cells[material, strategy, size], key)) for size in sizes
+                         if (material, strategy, size) in cells]  # fmt: skip
+                xs, ys, spreads = zip(*found, strict=True)
+                axis.errorbar(xs, ys, [spread or 0 for spread in spreads], marker='o', ms=4, capsize=2, label=strategy)
+            axis.set_ylabel(title)
+            axis.grid(alpha=0.3)
+        axes[0, column].axhline(here[0]['foundation_mae_thz'], color='0.4', ls='--', label='untuned')
+        fits = [(size, _once([row for row in here if row['n_frames'] == size])) for size in sizes]
+        fits = [(size, mean_and_spread(found, 'symfc_mae_thz')[0]) for size, found in fits if found]
+        axes[0, column].plot(*zip(*fits, strict=True), color='k', ls=':', marker='s', ms=4, label='symfc, no potential')
+        axes[0, column].set_yscale('log')
+        axes[1, column].set_yscale('symlog', linthresh=10)
+        axes[0, column].set_title(material)
+        axes[1, column].set_xlabel('labelled frames')
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc='lower center', ncols=2 * len(materials) + 1, frameon=False)
+    figure.tight_layout(rect=(0, 0.1, 1, 1))
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    """Compute what is missing, and print or write the table."""
+    args = read_arguments()
+    if args.one:
+        phonon_accuracy.main()
+        return
+    tasks = phonon_accuracy.list_tasks(args)
+    rows = phonon_accuracy.compute(tasks, args.output, args.jobs)
+    text = markdown(rows)
+    print(text)
+    if args.markdown:
+        args.markdown.write_text(text)
+    if args.figure:
+        draw(rows, args.figure)
+    sys.exit(0 if len(rows) == len(tasks) else 1)
+
+
+if __name__ == '__main__':
+    main()
