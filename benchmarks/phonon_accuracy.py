@@ -286,15 +286,20 @@ def run_in_process(task: dict[str, Any]) -> dict[str, Any]:
         return json.loads(row.read_text())
 
 
+def name_of(row: dict[str, Any]) -> str:
+    """Return the strategy, with the number of replayed frames where it replays."""
+    return f'{row["strategy"]} {row["replay"]}' if row.get('replay') else str(row['strategy'])
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the table of rows, then means over seeds."""
     head = (
-        f'{"material":10s}{"strategy":10s}{"seed":>5s}{"frames":>8s}{"foundation":>12s}{"finetuned":>11s}{"symfc":>9s}'
+        f'{"material":10s}{"strategy":14s}{"seed":>5s}{"frames":>8s}{"foundation":>12s}{"finetuned":>11s}{"symfc":>9s}'
     )
-    lines = [f'{head}{"forgetting":>12s}', f'{"":33s}{"THz":>12s}{"THz":>11s}{"THz":>9s}{"meV/Å":>12s}']
+    lines = [f'{head}{"forgetting":>12s}', f'{"":37s}{"THz":>12s}{"THz":>11s}{"THz":>9s}{"meV/Å":>12s}']
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row['material'], row['strategy']), []).append(row)
+        groups.setdefault((row['material'], name_of(row)), []).append(row)
     for group in groups.values():
         lines += [_line(row, str(row['seed'])) for row in group]
         if len(group) > 1:
@@ -308,7 +313,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def _line(row: dict[str, Any], seed: str) -> str:
     symfc = '(all)' if row['symfc_is_reference'] else _number(row['symfc_mae_thz'], 3)
     return (
-        f'{row["material"]:10s}{row["strategy"]:10s}{seed:>5s}{row["n_frames"]:8d}{row["foundation_mae_thz"]:12.3f}'
+        f'{row["material"]:10s}{name_of(row):14s}{seed:>5s}{row["n_frames"]:8d}{row["foundation_mae_thz"]:12.3f}'
         f'{row["finetuned_mae_thz"]:11.3f}{symfc:>9s}{_number(row["forgetting_mev_per_angstrom"], 1):>12s}'
     )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import phonon_accuracy
+from phonon_accuracy import name_of
 
 STRATEGIES = ['l2-tsp', 'l2-sp', 'lora', 'transfer', 'freeze', 'multihead', 'scratch']
 DEFAULTS = {
@@ -49,7 +50,7 @@ def cells_of(rows: list[dict[str, Any]]) -> Cells:
     """Return the rows by material, strategy and number of frames."""
     cells: Cells = {}
     for row in rows:
-        cells.setdefault((row['material'], row['strategy'], row['n_frames']), []).append(row)
+        cells.setdefault((row['material'], name_of(row), row['n_frames']), []).append(row)
     return cells
 
 
@@ -68,7 +69,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         text.append(f'### {material}: {here[0]["n_atoms"]} atoms, {len({row["seed"] for row in here})} seeds\n')
         for title, key, style in QUANTITIES:
             text += [_line([title, *map(str, sizes)]), _line(['---'] * (len(sizes) + 1))]
-            for strategy in dict.fromkeys(row['strategy'] for row in here):
+            for strategy in dict.fromkeys(name_of(row) for row in here):
                 found = [cells.get((material, strategy, size)) for size in sizes]
                 text.append(_line([f'`{strategy}`', *(_cell(item, key, style) for item in found)]))
             if key == 'finetuned_mae_thz':
@@ -108,7 +109,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         here = [row for row in rows if row['material'] == material]
         sizes = sorted({row['n_frames'] for row in here})
         for (title, key, _), axis in zip(QUANTITIES, axes[:, column], strict=True):
-            for strategy in dict.fromkeys(row['strategy'] for row in here):
+            for strategy in dict.fromkeys(name_of(row) for row in here):
                 found = [(size, *mean_and_spread(cells[material, strategy, size], key)) for size in sizes
                          if (material, strategy, size) in cells]  # fmt: skip
                 xs, ys, spreads = zip(*found, strict=True)

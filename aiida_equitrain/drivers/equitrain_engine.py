@@ -65,6 +65,7 @@ class Trainer:
     ) -> None:
         from accelerate import Accelerator
 
+        self.created = time.time()
         self.hyperparameters, self.fingerprint = hyperparameters, fingerprint
         self.watch, self.deadline = watch, deadline
         self.args = args = equitrain_arguments(hyperparameters)

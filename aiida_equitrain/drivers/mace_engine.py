@@ -66,6 +66,7 @@ class Trainer:
         watch: Callable[[Trainer], None] | None = None,
         deadline: float = math.inf,
     ) -> None:
+        self.created = time.time()
         self.start_model, self.strategy, self.values, self.seed = model, strategy, values, seed
         self.fingerprint, self.watch, self.deadline = fingerprint, watch, deadline
         self.multihead = strategy == 'multihead'

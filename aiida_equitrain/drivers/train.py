@@ -281,6 +281,7 @@ class TrainJob:
             'energy_shift': self.shift,
             'seconds': time.time() - START,
             'seconds_training': trainer.seconds,
+            'seconds_engine': time.time() - trainer.created,
             'seconds_per_epoch': trainer.seconds / max(trainer.epoch, 1),
             'threads': torch.get_num_threads(),
             'device': device,
