@@ -59,6 +59,42 @@ def python_code(make_code: Callable[..., Any]) -> Any:
     return make_code('python', sys.executable)
 
 
+@pytest.fixture(scope='session')
+def sevennet_python() -> str:
+    """Return a Python with sevenn and Equitrain: of ``$SEVENNET_PYTHON``, or of ``.venv-sevennet`` of this checkout.
+
+    ``scripts/test.sh`` makes the latter (``SEVENNET=no`` leaves it out); without either the test is skipped.
+    """
+    beside = Path(__file__).parents[1] / '.venv-sevennet' / 'bin' / 'python'
+    path = os.environ.get('SEVENNET_PYTHON') or (str(beside) if beside.exists() else '')
+    if not path:
+        pytest.skip('no Python with sevenn: set SEVENNET_PYTHON, or make .venv-sevennet (scripts/test.sh does)')
+    return path
+
+
+@pytest.fixture(scope='session')
+def sevennet_0(sevennet_python: str) -> Path:
+    """Return the checkpoint of SevenNet-0 in the wheel of sevenn."""
+    from aiida_equitrain.tools.sevennet import CHECKPOINT
+
+    prefix = Path(sevennet_python).absolute().parents[1]
+    return next(prefix.glob(f'lib/python3.*/site-packages/sevenn/{CHECKPOINT}'))
+
+
+@pytest.fixture
+def sevennet_code(make_code: Callable[..., Any], sevennet_python: str) -> Any:
+    """Return the Python that has SevenNet."""
+    return make_code('python-sevennet', sevennet_python)
+
+
+@pytest.fixture
+def sevennet_potential(aiida_profile: Any, sevennet_0: Path) -> Any:
+    """Return SevenNet-0, stored."""
+    from aiida_equitrain.data.potential import PotentialData
+
+    return PotentialData(sevennet_0, card={'name': 'SevenNet-0'}).store()
+
+
 @pytest.fixture
 def pw_code(make_code: Callable[..., Any]) -> Any:
     """Return Quantum ESPRESSO's ``pw.x``, serial."""

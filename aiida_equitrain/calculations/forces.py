@@ -17,6 +17,7 @@ from aiida_equitrain.calculations.evaluation import (
 )
 from aiida_equitrain.common.names import ForceMethod
 from aiida_equitrain.common.settings import Setting
+from aiida_equitrain.common.strategies import check_evaluation
 
 
 class ForcesCalculation(EvaluationCalculation):
@@ -75,7 +76,9 @@ class ForcesCalculation(EvaluationCalculation):
         settings = inputs['settings'].get_dict() if 'settings' in inputs else {}
         if settings.get('method') == ForceMethod.HESSIAN.value and 'supercell' not in inputs:
             return 'the method `hessian` needs the undisplaced `supercell`.'
-        return None
+        if 'potential' not in inputs:
+            return None
+        return check_evaluation(inputs['potential'].family, settings.get('method'), settings.get('batch_size'))
 
     def get_structures(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of ``structures.npz``."""

@@ -11,7 +11,7 @@ from aiida.orm import ArrayData, Dict, Int, SinglefileData, Str, TrajectoryData
 from aiida_equitrain.calculations.evaluation import frames_problem, trajectory_arrays
 from aiida_equitrain.calculations.script_job import PotentialScriptCalculation
 from aiida_equitrain.common.hyperparameters import MAY_CHANGE_ON_RESTART, OPTIONS, check_hyperparameters, complete
-from aiida_equitrain.common.names import Engine, Family, Role, Strategy
+from aiida_equitrain.common.names import Engine, Role, Strategy
 from aiida_equitrain.common.strategies import ENGINES, check_strategy, default_engine
 from aiida_equitrain.common.validation import nearest
 from aiida_equitrain.data.dataset import DatasetData
@@ -27,7 +27,7 @@ class TrainCalculation(PotentialScriptCalculation):
     """Fine-tune ``foundation`` on ``dataset`` with Equitrain or MACE."""
 
     DRIVER = 'train.py'
-    HELPERS = (*PotentialScriptCalculation.HELPERS, 'adapter_writer.py', *ENGINE_HELPERS)
+    HELPERS = (*PotentialScriptCalculation.HELPERS, 'adapter_writer.py', 'sevennet_wrapper.py', *ENGINE_HELPERS)
     MODULES = (*PotentialScriptCalculation.MODULES, 'common.names', 'science.frames', 'science.energy_shift')
     NEEDS = 'Equitrain and MACE'
     POTENTIAL_PORT, DEVICE_PORT = 'foundation', 'hyperparameters'
@@ -118,7 +118,7 @@ class TrainCalculation(PotentialScriptCalculation):
         engine = inputs['engine'].value if 'engine' in inputs else None
         values, replay = dict(inputs['hyperparameters']), inputs.get('replay')
         return (
-            check_strategy(strategy, engine, replay is not None)
+            check_strategy(strategy, engine, replay is not None, inputs['foundation'].family)
             or check_hyperparameters(values, strategy, engine)
             or check_training(inputs['foundation'], inputs['dataset'], values, replay)
         )
@@ -197,8 +197,6 @@ def check_training(
         return (
             f'`foundation` does not know {", ".join(unknown)} of `dataset`; it knows {", ".join(foundation.elements)}.'
         )
-    if foundation.family not in [family.value for family in Family]:
-        return f'`foundation` is of the family `{foundation.family}`, which cannot be trained.'
     if hyperparameters.get('stress_weight', OPTIONS['stress_weight'].default) and not dataset.has_stress:
         return '`dataset` has frames without stress; set `stress_weight` to 0 in `hyperparameters`.'
     return None if replay is None else check_replay(foundation, replay, hyperparameters.get('replay_size'))

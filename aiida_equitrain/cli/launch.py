@@ -37,7 +37,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     'submit': click.option('--submit', is_flag=True, help='Hand it to the daemon and return at once.'),
     'foundation': click.option('--foundation', metavar='LABEL', help='Potential.  [default: that of the set-up]'),
     'family': click.option('--family', metavar='LABEL', help='Pseudopotentials.  [default: those of the set-up]'),
-    'python': click.option('--python', default='python', show_default=True, help='Code: Python with MACE.'),
+    'python': click.option('--python', metavar='LABEL', help='Code: Python.  [default: the one for the foundation]'),
     'pw': click.option('--pw', default='pw', show_default=True, help='Code: pw.x.'),
     'phonopy': click.option('--phonopy', default='phonopy', show_default=True, help='Code: phonopy.'),
 }
@@ -85,9 +85,10 @@ def cmd_material(
         from aiida_equitrain.workflows.material import MaterialWorkChain
 
         needs_dft = dft or dataset is None
+        foundation = launch.load_potential(chosen['foundation'])
         return MaterialWorkChain.get_builder_from_protocol(
             launch.load_structure(structure),
-            launch.load_potential(chosen['foundation']),
+            foundation,
             dft=dft,
             dataset=None if dataset is None else launch.load_dataset(dataset),
             strategy=chosen['strategy'],
@@ -95,7 +96,7 @@ def cmd_material(
             replay=None if chosen['replay'] is None else launch.load_replay(chosen['replay']),
             seed=chosen['seed'],
             forgetting_dataset=launch.forgetting_dataset(),
-            **codes(chosen, 'python', 'phonopy', *(['pw'] if needs_dft else [])),
+            **codes(chosen, 'python', 'phonopy', *(['pw'] if needs_dft else []), potential=foundation),
             **(dft_inputs(chosen) if needs_dft else {}),
             **common(chosen),
         )
@@ -114,12 +115,12 @@ def cmd_label(structure: str, submit: bool, **chosen: Any) -> None:
         from aiida_equitrain.tools import launch
         from aiida_equitrain.workflows.label import LabelWorkChain
 
-        inputs = common(chosen)
+        inputs, foundation = common(chosen), launch.load_potential(chosen['foundation'])
         inputs['overrides'] = {'seed': chosen['seed'], **(inputs['overrides'] or {})}
         return LabelWorkChain.get_builder_from_protocol(
             structure=launch.load_structure(structure),
-            foundation=launch.load_potential(chosen['foundation']),
-            **codes(chosen, 'python', 'pw'),
+            foundation=foundation,
+            **codes(chosen, 'python', 'pw', potential=foundation),
             **dft_inputs(chosen),
             **inputs,
         )
@@ -150,15 +151,16 @@ def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, 
         from aiida_equitrain.workflows.committee import CommitteeWorkChain
         from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 
+        foundation = launch.load_potential(chosen['foundation'])
         inputs = {
-            'foundation': launch.load_potential(chosen['foundation']),
+            'foundation': foundation,
             'dataset': launch.load_dataset(dataset),
             'strategy': chosen['strategy'],
             'engine': chosen['engine'],
             'replay': None if chosen['replay'] is None else launch.load_replay(chosen['replay']),
             'seed': chosen['seed'],
             'forgetting_dataset': launch.forgetting_dataset(),
-            **codes(chosen, 'python'),
+            **codes(chosen, 'python', potential=foundation),
             **common(chosen),
         }
         if n_seeds == 1:
@@ -181,11 +183,11 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
         from aiida_equitrain.tools import launch
         from aiida_equitrain.workflows.phonons import PhononsWorkChain
 
-        source = (
-            {**codes(chosen, 'pw'), **dft_inputs(chosen)}
-            if dft
-            else {'potential': launch.load_potential(chosen['foundation']), **codes(chosen, 'python')}
-        )
+        if dft:
+            source = {**codes(chosen, 'pw'), **dft_inputs(chosen)}
+        else:
+            potential = launch.load_potential(chosen['foundation'])
+            source = {'potential': potential, **codes(chosen, 'python', potential=potential)}
         return PhononsWorkChain.get_builder_from_protocol(
             launch.load_structure(structure), **codes(chosen, 'phonopy'), **source, **common(chosen)
         )
@@ -211,11 +213,14 @@ def cmd_follow(identifier: str, report: Path | None) -> None:
     follow_to_the_end(node, report)
 
 
-def codes(chosen: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Return the codes of the options ``names`` as ``<name>_code``."""
-    from aiida_equitrain.tools.defaults import find_code
+def codes(chosen: dict[str, Any], *names: str, potential: Any = None) -> dict[str, Any]:
+    """Return the codes of the options ``names`` as ``<name>_code``.
 
-    return {f'{name}_code': find_code(chosen[name]) for name in names}
+    :param potential: decides which Python it is, where none is named.
+    """
+    from aiida_equitrain.tools.defaults import find_code, python_label
+
+    return {f'{name}_code': find_code(chosen[name] or python_label(potential)) for name in names}
 
 
 def dft_inputs(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 
 import click
 
@@ -18,26 +19,43 @@ COLOURS = {'found': 'blue', 'created': 'green', 'note': 'yellow', 'missing': 're
 @click.option('--python', metavar='PATH', help='Python with MACE, Equitrain and phonopy.  [default: this one]')
 @click.option('--pw', metavar='PATH', help='pw.x of Quantum ESPRESSO.  [default: from the PATH]')
 @click.option('--phonopy', metavar='PATH', help='phonopy.  [default: beside the Python, or from the PATH]')
+@click.option('--with', 'extras', multiple=True, type=click.Choice(['sevennet']), help='Set up SevenNet as well.')
+@click.option('--sevennet-python', metavar='PATH', help='Python with sevenn.  [default: an environment made for it]')
 @with_profile
 def cmd_setup(
-    check: bool, offline: bool, computer: str, python: str | None, pw: str | None, phonopy: str | None
+    check: bool,
+    offline: bool,
+    computer: str,
+    python: str | None,
+    pw: str | None,
+    phonopy: str | None,
+    extras: tuple[str, ...],
+    sevennet_python: str | None,
 ) -> None:
     """Create what the profile lacks for the main job, and try it.
 
     What exists is never changed. Online, PseudoDojo's PBE table and MACE-MP-0b3 are downloaded and their checksums are
     held; without internet, or with --offline, the files of the package are used.
+
+    SevenNet cannot share an environment with MACE: `--with sevennet` makes one for it beside this one (some minutes and
+    1.5 GB), the code `python-sevennet`, and the foundation `sevennet-0`.
     """
-    complete = True
+    complete, sevennet = True, 'sevennet' in extras or sevennet_python is not None
     if not check:
         from aiida_equitrain.tools.setup import Options, run_setup
 
         options = Options(offline=offline, computer=computer, python=python, pw=pw, phonopy=phonopy)
-        for item in run_setup(options, progress=_show_download if sys.stderr.isatty() else None):
+        items = run_setup(options, progress=_show_download if sys.stderr.isatty() else None)
+        if sevennet:
+            from aiida_equitrain.tools import sevennet as extra
+
+            items = chain(items, extra.run_setup(options, sevennet_python))
+        for item in items:
             complete &= item.state != 'missing'
             click.echo(f'{click.style(f"{item.state:>8}", fg=COLOURS[item.state])}  {item.name}: {item.text}')
     from aiida_equitrain.tools.checks import run_checks
 
-    for result in run_checks(computer):
+    for result in run_checks(computer, sevennet):
         complete &= result.passed
         word = click.style('      ok', fg='green') if result.passed else click.style('  FAILED', fg='red', bold=True)
         click.echo(f'{word}  {result.name}: {result.text}')

@@ -43,6 +43,7 @@ class Family(str, Enum):
     """Architecture families of potentials that can be loaded."""
 
     MACE = 'mace'
+    SEVENNET = 'sevennet'
 
 
 #: Name of the package under which modules of ours are staged in a job's folder (see ``calculations.staging``).

@@ -13,7 +13,7 @@ from aiida.common.exceptions import NotExistent, ValidationError
 from aiida.orm import QueryBuilder, SinglefileData
 
 from aiida_equitrain.data.potential_file import ADAPTER, FULL, describe_adapter, describe_model, read_bytes
-from aiida_equitrain.drivers.potential_loader import ADAPTER_SUFFIX, load_calculator, load_model
+from aiida_equitrain.drivers.potential_loader import ADAPTER_SUFFIX, load_calculator, load_model, save_model
 from aiida_equitrain.science.adapter import read_adapter
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class PotentialData(SinglefileData):
 
         :param device: ``cpu`` or ``cuda``.
         :param dtype: ``float64`` or ``float32``.
-        :raises ImportError: if MACE is not installed in this Python.
+        :raises ImportError: if the package of its family, MACE or SevenNet, is not installed in this Python.
         """
         if self.card.get('starter'):
             warnings.warn(
@@ -225,20 +225,18 @@ class PotentialData(SinglefileData):
         return calculator
 
     def write_model(self, path: str | Path) -> None:
-        """Write the full model as a file that MACE loads; for an adapter **this runs the code in its foundation**.
+        """Write the full model as a file that MACE or SevenNet loads; of an adapter **this runs its foundation**.
 
         :param path: the new file.
         :raises FileExistsError: if there is such a file.
-        :raises ImportError: if the potential is an adapter, and torch or MACE is not installed in this Python.
+        :raises ImportError: if the potential is an adapter, and torch or that package is not installed in this Python.
         """
         if self.kind == FULL:
             content = self.base.repository.get_object_content(self.FILENAME, mode='rb')
         else:
             model = self._load(load_model, 'cpu', self.dtype)
-            import torch
-
             buffer = io.BytesIO()
-            torch.save(model, buffer)
+            save_model(model, buffer, self.family)
             content = buffer.getvalue()
         with Path(path).open('xb') as file:
             file.write(content)

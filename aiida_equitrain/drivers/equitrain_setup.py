@@ -19,19 +19,27 @@ from training import QUANTITIES
 NOT_EQUITRAIN = ('freeze_layers', 'rank', 'rank_fraction', 'lora_alpha', 'best_by', 'patience', 'device', 'threads')
 
 
-def wrap(model: Any, strategy: str, hyperparameters: dict[str, Any], seed: int) -> Any:
+def wrap(model: Any, strategy: str, hyperparameters: dict[str, Any], seed: int, family: str = 'mace') -> Any:
     """Return Equitrain's module for a strategy; strategies differ only here, and in the model that they start from.
 
-    :param model: a bare MACE model in the precision of the training.
+    :param model: a bare model in the precision of the training.
     :param strategy: ``l2-tsp``, ``l2-sp`` (additive deltas), ``lora`` (low-rank deltas), ``freeze``, or ``transfer``
         and ``scratch`` (all weights).
     :param seed: of the low-rank deltas, half of which start as random numbers.
     """
     args = equitrain_arguments(hyperparameters)
+    if family == 'sevennet':
+        from sevennet_wrapper import SevenNetWrapper, hold_fixed
+
+        return hold_fixed(_of_strategy(SevenNetWrapper(args, model), strategy, hyperparameters, seed))
     args.model, args.model_wrapper = model, 'mace'
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    base = get_model(args)
+    return _of_strategy(get_model(args), strategy, hyperparameters, seed)
+
+
+def _of_strategy(base: Any, strategy: str, hyperparameters: dict[str, Any], seed: int) -> Any:
+    """Return Equitrain's module for a strategy around its wrapper of a model."""
     if strategy in ('transfer', 'scratch'):
         return base
     if strategy == 'l2-sp':
@@ -40,7 +48,9 @@ def wrap(model: Any, strategy: str, hyperparameters: dict[str, Any], seed: int) 
         set_seeds(seed)
         return TorchLoRAFineTuneWrapper(base, **_low_rank(hyperparameters))
     if strategy in ('l2-tsp', 'freeze'):
-        frozen = ','.join(str(index) for index in selected_layers(hyperparameters['freeze_layers'], layer_names(model)))
+        frozen = ','.join(
+            str(index) for index in selected_layers(hyperparameters['freeze_layers'], layer_names(base.model))
+        )
         wrapper = TorchDeltaFineTuneWrapper if strategy == 'l2-tsp' else TorchFreezeFineTuneWrapper
         return wrapper(base, freeze_layers=frozen)
     raise DriverFailure('bad_input', f'the engine `equitrain` has no strategy `{strategy}`')

@@ -168,6 +168,7 @@ def main() -> None:
     job = Evaluation()
     import numpy as np
 
+    # Both are refused before submission as well (``common.strategies``).
     if job.settings['method'] == 'hessian':
         if not hasattr(job.calculator, 'models') or not hasattr(job.calculator, 'z_table'):
             raise DriverFailure('hessian_unavailable', 'this family of potentials offers no analytic Hessian')

@@ -1,7 +1,7 @@
 """Load a potential inside a job: as an ASE calculator, or as a bare model to train.
 
 A model file is a pickle, so loading it runs what is in it. That happens here, in the job that needs the model, and
-nowhere else. Families differ only in this file.
+nowhere else. Families differ in this file; what SevenNet needs is in ``sevennet_family.py``.
 
 A fine-tuned potential may come as an adapter (``science.adapter``) to its foundation: the file beside the model, with
 the same name and the suffix ``.safetensors``. It is applied here.
@@ -19,6 +19,7 @@ else:  # in a job's folder, where the helpers lie beside the driver
     from job_io import DriverFailure, is_out_of_memory  # type: ignore[no-redef,unused-ignore]
 
 DTYPES = ('float32', 'float64')
+FAMILIES = ('mace', 'sevennet')
 #: Suffix of an adapter beside the model that it belongs to.
 ADAPTER_SUFFIX = '.safetensors'
 
@@ -34,7 +35,7 @@ def load_calculator(
     """Return an ASE calculator for a model file.
 
     :param path: the model file.
-    :param family: architecture family; only ``mace`` so far.
+    :param family: architecture family: ``mace`` or ``sevennet``.
     :param head: head of a multi-head model; ``None`` for a model with one head.
     :param device: ``cpu`` or ``cuda`` (or ``cuda:1``, ...).
     :param dtype: ``float32`` or ``float64``; the model is converted.
@@ -42,6 +43,8 @@ def load_calculator(
     :raises DriverFailure: ``cuda_missing``, ``bad_potential`` or ``bad_input``.
     """
     model = load_model(path, family, head, device, dtype, adapter)
+    if family == 'sevennet':
+        return _sevennet().make_calculator(model, device, dtype)
     from mace.calculators import MACECalculator
 
     return MACECalculator(models=model, device=device, default_dtype=dtype, head=_heads(model)[0])
@@ -56,33 +59,67 @@ def load_model(
     adapter: Any = None,
 ) -> Any:
     """Return the torch module of a model file, with one head, on ``device`` and in ``dtype``; parameters as above."""
-    if family != 'mace':
-        raise DriverFailure('bad_input', f'potentials of the family `{family}` cannot be loaded; only `mace` can')
+    if family not in FAMILIES:
+        known = ', '.join(FAMILIES)
+        raise DriverFailure('bad_input', f'potentials of the family `{family}` cannot be loaded; known are {known}')
     if dtype not in DTYPES:
         raise DriverFailure('bad_input', f'`dtype` is `{dtype}`; it must be one of {", ".join(DTYPES)}')
     check_device(device)
     adapter = find_adapter(path) if adapter is None else adapter
-    # mace before e3nn: mace patches torch's loading of e3nn's constants.
-    import mace  # noqa: F401
+    read = _sevennet().read_model if family == 'sevennet' else _read_mace
     import torch
 
     # An adapter holds numbers in the precision of its training: the foundation is brought there first, as it was then.
     first = getattr(torch, adapter.dtype if adapter else dtype)
     torch.set_default_dtype(first)
     try:
-        model = torch.load(path, map_location=device, weights_only=False)
+        model = read(path, device, adapter.head if adapter else head)
+    except (DriverFailure, ModuleNotFoundError):
+        raise
     except Exception as error:
         if is_out_of_memory(error):
             raise
         message = f'the model file could not be loaded: {type(error).__name__}: {error}'
         raise DriverFailure('bad_potential', message) from error
-    if not hasattr(model, 'atomic_numbers') or not hasattr(model, 'r_max'):
-        raise DriverFailure('bad_potential', f'the file holds a {type(model).__name__}, which is no MACE model')
-    model = _one_head(model, adapter.head if adapter else head).to(device=device, dtype=first)
+    model = model.to(device=device, dtype=first)
     if adapter:
         _apply(adapter, model, path)
     torch.set_default_dtype(getattr(torch, dtype))
     return model.to(dtype=getattr(torch, dtype))
+
+
+def save_model(model: Any, file: Any, family: str = 'mace') -> None:
+    """Write a model that :func:`load_model` returned as a file that its own package loads.
+
+    :param file: path, or stream of bytes.
+    """
+    if family == 'sevennet':
+        _sevennet().write_checkpoint(model, file)
+        return
+    import torch
+
+    torch.save(model, file)
+
+
+def _read_mace(path: str | Path, device: str, head: str | None) -> Any:
+    """Return the MACE model of a file, with one head."""
+    # mace before e3nn: mace patches torch's loading of e3nn's constants.
+    import mace  # noqa: F401
+    import torch
+
+    model = torch.load(path, map_location=device, weights_only=False)
+    if not hasattr(model, 'atomic_numbers') or not hasattr(model, 'r_max'):
+        raise DriverFailure('bad_potential', f'the file holds a {type(model).__name__}, which is no MACE model')
+    return _one_head(model, head)
+
+
+def _sevennet() -> Any:
+    """Return the helper for SevenNet."""
+    if __package__:
+        from . import sevennet_family
+    else:
+        import sevennet_family  # type: ignore[no-redef,unused-ignore]
+    return sevennet_family
 
 
 def find_adapter(path: str | Path) -> Any:

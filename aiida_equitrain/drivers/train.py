@@ -32,7 +32,7 @@ REPLAY, RANDOM = 'replay.npz', 'random.model'
 CHECKPOINT_IN, CHECKPOINT = 'checkpoint_in.pt', 'checkpoint.pt'
 POTENTIAL, METRICS, PREDICTIONS = 'potential.model', 'metrics.npz', 'predictions.npz'
 ADAPTER, FOUNDATION_ADAPTER = 'adapter.safetensors', 'foundation.safetensors'
-PACKAGES = ('equitrain', 'mace-torch', 'torch', 'e3nn', 'numpy', 'ase')
+PACKAGES = ('equitrain', 'mace-torch', 'sevenn', 'torch', 'e3nn', 'numpy', 'ase')
 
 START = time.time()
 
@@ -134,7 +134,7 @@ class TrainJob:
             import equitrain_engine
             from equitrain_setup import preprocess, wrap
 
-            module = wrap(model, strategy, values, seed)
+            module = wrap(model, strategy, values, seed, self.job['family'])
             files = preprocess(self.frames, float(module.r_max))
             trainer = equitrain_engine.Trainer(module, values, seed, files, mark, self.tell, deadline)
         if Path(CHECKPOINT_IN).exists():

@@ -95,7 +95,8 @@ def write_predictions(path: str | Path, frames: Any, before: Any, after: Any) ->
 
 def weights_sha256(path: str | Path) -> str:
     """Return a hash of the weights in a model file: equal numbers, equal hash, whatever else is in the file."""
-    state = torch.load(path, map_location='cpu', weights_only=False).state_dict()
+    content = torch.load(path, map_location='cpu', weights_only=False)
+    state = content['model_state_dict'] if isinstance(content, dict) else content.state_dict()
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())

@@ -11,13 +11,26 @@ from typing import Any
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 
+from aiida_equitrain.common.names import Family
+from aiida_equitrain.common.strategies import FAMILIES
 from aiida_equitrain.tools import defaults
+
+SEVENNET = FAMILIES[Family.SEVENNET.value]
+SEVENNET_CODE = SEVENNET.python
 
 #: What the Python of the code must be able to import. MACE comes first: equitrain and e3nn want it so.
 PYTHON_PROBE = """
 import importlib.metadata as m
 import mace.calculators, equitrain, phonopy, symfc, ase
 print(" ".join(p + "=" + m.version(p) for p in ("mace-torch", "equitrain", "torch", "phonopy", "symfc", "ase")))
+"""
+
+
+#: The same of the Python for SevenNet.
+SEVENNET_PROBE = """
+import importlib.metadata as m
+import sevenn.calculator, equitrain, phonopy, symfc, ase
+print(" ".join(p + "=" + m.version(p) for p in ("sevenn", "equitrain", "torch", "phonopy", "symfc", "ase")))
 """
 
 
@@ -37,8 +50,11 @@ class CheckError(RuntimeError):
     """A check failed; the message is a sentence with the remedy."""
 
 
-def run_checks(computer: str = defaults.COMPUTER) -> Iterator[Check]:
-    """Yield the checks of the loaded profile one by one, as they are done."""
+def run_checks(computer: str = defaults.COMPUTER, sevennet: bool = False) -> Iterator[Check]:
+    """Yield the checks of the loaded profile one by one, as they are done.
+
+    :param sevennet: check SevenNet too; without it, that is done where there is a code for it.
+    """
     checks: dict[str, Callable[[], str]] = {
         'profile': check_profile,
         'computer': lambda: check_computer(computer),
@@ -48,11 +64,29 @@ def run_checks(computer: str = defaults.COMPUTER) -> Iterator[Check]:
         'pseudopotentials': lambda: check_family(defaults.default_family()),
         'foundation': lambda: check_foundation(defaults.default_foundation()),
     }
+    if sevennet or _has_code(SEVENNET_CODE, computer):
+        checks[SEVENNET_CODE] = lambda: check_sevennet(defaults.find_code(SEVENNET_CODE, computer))
+        checks[defaults.SEVENNET_FOUNDATION] = lambda: check_foundation(_sevennet_0())
     for name, function in checks.items():
         try:
             yield Check(name, True, function())
         except (CheckError, NotExistent) as exception:
             yield Check(name, False, str(exception))
+
+
+def _has_code(label: str, computer: str) -> bool:
+    try:
+        defaults.find_code(label, computer)
+    except NotExistent:
+        return False
+    return True
+
+
+def _sevennet_0() -> Any:
+    node = defaults.find_foundation(defaults.SEVENNET_FOUNDATION)
+    if node is None:
+        raise CheckError(f'there is no potential `{defaults.SEVENNET_FOUNDATION}`: run `{SEVENNET.setup}`')
+    return node
 
 
 def check_profile() -> str:
@@ -107,6 +141,18 @@ def check_python(code: orm.InstalledCode) -> str:
         raise CheckError(
             f'the Python of `{code.full_label}` cannot import what jobs need ({reason}): install there '
             '`torch==2.13.0`, then `"equitrain[torch,mace]==1.0.0" mace-torch==0.3.16 phonopy symfc`'
+        )
+    return f'`{code.full_label}` has {stdout.strip().splitlines()[-1]}'
+
+
+def check_sevennet(code: orm.InstalledCode) -> str:
+    """Import what training and evaluation of SevenNet need."""
+    status, stdout, stderr = _run_code(code, f"-c '{SEVENNET_PROBE}'")
+    if status:
+        reason = (stderr.strip().splitlines() or ['no message'])[-1]
+        raise CheckError(
+            f'the Python of `{code.full_label}` cannot import what jobs with SevenNet need ({reason}): delete the code '
+            f'and run `{SEVENNET.setup}`'
         )
     return f'`{code.full_label}` has {stdout.strip().splitlines()[-1]}'
 

@@ -7,6 +7,7 @@ from typing import Any
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 
+from aiida_equitrain.common.strategies import FAMILIES as POTENTIAL_FAMILIES
 from aiida_equitrain.tools.pseudos import find_family
 from aiida_equitrain.tools.resources import SHIPPED_FAMILY
 
@@ -20,6 +21,8 @@ FAMILIES = (ONLINE_FAMILY, SHIPPED_FAMILY)
 #: Labels of foundation potentials by preference.
 ONLINE_FOUNDATION, STARTER = 'mace-mp-0b3', 'starter'
 FOUNDATIONS = (ONLINE_FOUNDATION, STARTER)
+#: Label of the foundation that `aiida-equitrain setup --with sevennet` stores.
+SEVENNET_FOUNDATION = 'sevennet-0'
 
 _REMEDY = 'run `aiida-equitrain setup` (without internet: `aiida-equitrain setup --offline`)'
 
@@ -33,7 +36,14 @@ def find_code(label: str, computer: str = COMPUTER) -> Any:
     try:
         return orm.load_code(full_label)
     except NotExistent as exception:
-        raise NotExistent(f'there is no code `{full_label}`: {_REMEDY}, or name one of yours') from exception
+        own = {able.python: f'run `{able.setup}`' for able in POTENTIAL_FAMILIES.values() if able.python != PYTHON_CODE}
+        remedy = own.get(label.partition('@')[0], _REMEDY)
+        raise NotExistent(f'there is no code `{full_label}`: {remedy}, or name one of yours') from exception
+
+
+def python_label(potential: Any) -> str:
+    """Return the label of the code whose Python has what a potential needs; `python` without one."""
+    return PYTHON_CODE if potential is None else POTENTIAL_FAMILIES[potential.family].python
 
 
 def default_family() -> Any:

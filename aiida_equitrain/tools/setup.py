@@ -151,10 +151,14 @@ def ensure_codes(computer: orm.Computer, options: Options) -> Iterator[Item]:
         ),
     }
     for label, (path, plugin, wanted) in paths.items():
-        yield _ensure_code(computer, label, path, plugin, wanted)
+        yield ensure_code(computer, label, path, plugin, wanted)
 
 
-def _ensure_code(computer: orm.Computer, label: str, path: str | None, plugin: str | None, wanted: str) -> Item:
+def ensure_code(computer: orm.Computer, label: str, path: str | None, plugin: str | None, wanted: str) -> Item:
+    """Create a code, unless there is one of that label.
+
+    :param wanted: what is needed where ``path`` is ``None``, for the sentence.
+    """
     full_label = f'{label}@{computer.label}'
     try:
         code = orm.load_code(full_label)
@@ -229,11 +233,11 @@ def ensure_foundation(options: Options, progress: Callable[[int, int], None] | N
     name = 'foundation'
     node = defaults.find_foundation(defaults.ONLINE_FOUNDATION)
     if node is not None:
-        yield Item(name, 'found', _describe(node))
+        yield Item(name, 'found', describe(node))
         return
     if not options.offline:
         try:
-            yield Item(name, 'created', _describe(_download_foundation(options, progress)))
+            yield Item(name, 'created', describe(_download_foundation(options, progress)))
             return
         except DownloadError as exception:
             yield Item(name, 'note', f'{exception}; the starter potential of the package is used instead')
@@ -254,7 +258,7 @@ def _download_foundation(options: Options, progress: Callable[[int, int], None] 
             sha256=options.foundation_sha256,
             progress=progress,
         )
-        return _store_potential(target, MACE_MP_0B3_CARD, options.foundation_url, defaults.ONLINE_FOUNDATION)
+        return store_potential(target, MACE_MP_0B3_CARD, options.foundation_url, defaults.ONLINE_FOUNDATION)
 
 
 def _ensure_starter(name: str) -> Item:
@@ -264,13 +268,17 @@ def _ensure_starter(name: str) -> Item:
     digest = sha256(model.read_bytes()).hexdigest()
     node = defaults.find_foundation(defaults.STARTER)
     if node is not None and node.sha256 == digest:
-        return Item(name, 'found', _describe(node))
+        return Item(name, 'found', describe(node))
     content = json.loads(card.read_text(encoding='utf-8'))
-    node = _store_potential(model, content, 'shipped with aiida-equitrain', defaults.STARTER)
-    return Item(name, 'created', f'{_describe(node)}. It is a starter, not MACE-MP: small, and for a few crystals only')
+    node = store_potential(model, content, 'shipped with aiida-equitrain', defaults.STARTER)
+    return Item(name, 'created', f'{describe(node)}. It is a starter, not MACE-MP: small, and for a few crystals only')
 
 
-def _store_potential(path: Path, card: dict[str, Any], origin: str, label: str) -> Any:
+def store_potential(path: Path, card: dict[str, Any], origin: str, label: str) -> Any:
+    """Store a model file as a potential.
+
+    :raises DownloadError: if it is none.
+    """
     from aiida_equitrain.data.potential import PotentialData
 
     with warnings.catch_warnings():
@@ -284,5 +292,6 @@ def _store_potential(path: Path, card: dict[str, Any], origin: str, label: str) 
             raise DownloadError(f'{origin} is no potential: {exception}') from exception
 
 
-def _describe(node: Any) -> str:
+def describe(node: Any) -> str:
+    """Return what a potential is, in one line."""
     return f'`{node.label}` (PK {node.pk}), {node.n_parameters} parameters, {len(node.elements)} elements'

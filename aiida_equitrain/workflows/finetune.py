@@ -110,7 +110,7 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         """
         strategy = str(getattr(strategy, 'value', strategy))
         engine = None if engine is None else str(getattr(engine, 'value', engine))
-        if problem := check_strategy(strategy, engine, replay is not None):
+        if problem := check_strategy(strategy, engine, replay is not None, foundation.family):
             raise ValueError(problem)
         inputs = cls.get_protocol_inputs(protocol, overrides)
         hyperparameters = cls._hyperparameters(protocol, overrides or {}, foundation, strategy, engine)

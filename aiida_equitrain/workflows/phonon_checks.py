@@ -9,6 +9,7 @@ from aiida import orm
 
 from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS, phonon_supercell_rows
 from aiida_equitrain.common.settings import settings_problem
+from aiida_equitrain.common.strategies import check_evaluation
 from aiida_equitrain.common.validation import refuse_unknown
 from aiida_equitrain.science.structures import check_size
 from aiida_equitrain.workflows.common import code_problem, pseudo_problem, structure_problem
@@ -61,7 +62,13 @@ def validate_inputs(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
     """Return a sentence about what only all inputs together tell."""
     if ctx is not None and any(name not in ctx for name in ('structure', 'potential', 'pw', 'phonopy_code')):
         return None  # a WorkChain that provides these itself
-    return source_problem(inputs) or cell_problem(inputs) or pseudos_problem(inputs) or codes_problem(inputs)
+    return (
+        source_problem(inputs)
+        or method_problem(inputs)
+        or cell_problem(inputs)
+        or pseudos_problem(inputs)
+        or codes_problem(inputs)
+    )
 
 
 def source_problem(inputs: Mapping[str, Any]) -> str | None:
@@ -71,12 +78,21 @@ def source_problem(inputs: Mapping[str, Any]) -> str | None:
         both = ', not both' if has_potential else ''
         return f'forces come either from a `potential` (with its `python_code`) or from DFT (`pw`){both}.'
     if has_potential and 'python_code' not in inputs:
-        return 'a `potential` needs a `python_code`: a Python that has MACE.'
+        return 'a `potential` needs a `python_code`: a Python that has MACE, or SevenNet for a potential of that.'
     if has_potential and inputs.get('relax'):
         return '`relax` is for DFT (`pw`); a `potential` relaxes by `settings.relax` and `potential_relax`.'
     if has_dft and 'kpoints_distance' not in inputs['pw']:
         return '`pw` needs a `kpoints_distance`, from which the mesh of the supercells is made.'
     return None
+
+
+def method_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if the potential cannot be evaluated as `potential_forces.settings` asks for."""
+    if 'potential' not in inputs:
+        return None
+    given = (inputs.get('potential_forces') or {}).get('settings')
+    settings = dict(given) if given is not None else {}
+    return check_evaluation(inputs['potential'].family, settings.get('method'), settings.get('batch_size'))
 
 
 def cell_problem(inputs: Mapping[str, Any]) -> str | None:

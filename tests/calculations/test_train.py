@@ -64,7 +64,7 @@ def test_folder(builder: Any) -> None:
 
 
 def driver_helpers() -> tuple[str, ...]:
-    return 'job_io.py', 'potential_loader.py', 'adapter_writer.py', *ENGINE_HELPERS
+    return (*TrainCalculation.HELPERS, *ENGINE_HELPERS)
 
 
 def test_driver_uses_the_names_of_the_calculation(builder: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def test_garbage(tmp_path):
 
 
 def test_bomb(monkeypatch):
-    monkeypatch.setattr('aiida_equitrain.science.model_file._MAX_BYTES', 10000)
+    monkeypatch.setattr('aiida_equitrain.science.torch_archive._MAX_BYTES', 10000)
     with pytest.raises(ValueError, match='too large'):
         read_model_file(archive(b'0' * 10001, compression=zipfile.ZIP_DEFLATED))
 
