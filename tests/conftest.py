@@ -82,6 +82,45 @@ def sevennet_0(sevennet_python: str) -> Path:
 
 
 @pytest.fixture
+def sevennet_file(tmp_path: Path) -> Callable[..., Path]:
+    """Return a factory of files as SevenNet saves them, of a model that is none; arguments change its settings."""
+
+    def factory(**changes: Any) -> Path:
+        torch = pytest.importorskip('torch')
+        import numpy as np
+
+        config = {
+            '_model_type': 'E3_equivariant_model',
+            'version': '0.9.1',
+            'cutoff': 5.0,
+            '_type_map': {17: 0, 14: 1},
+            'device': torch.device('cpu'),
+            'shift': np.zeros(2),
+            'use_modality': False,
+        }
+        state = {
+            '0_convolution.weight_nn.layer0.weight': torch.ones(8, 64),
+            '0_convolution.convolution._compiled_main_left_right._w3j_1_1_1': torch.ones(3, 3, 3),
+            'onehot_to_feature_x.linear.output_mask': torch.ones(128),
+            'rescale_atomic_energy.shift': torch.zeros(2),
+        }
+        state = changes.pop('state', state)
+        path = tmp_path / 'checkpoint.pth'
+        torch.save({'model_state_dict': state, 'config': {**config, **changes}, 'epoch': 600}, path)
+        return path
+
+    return factory
+
+
+@pytest.fixture
+def hollow_sevennet(aiida_profile: Any, sevennet_file: Callable[..., Path]) -> Any:
+    """Return a stored potential of the family ``sevennet``, of Si and Cl, that nothing can be computed with."""
+    from aiida_equitrain.data.potential import PotentialData
+
+    return PotentialData(sevennet_file()).store()
+
+
+@pytest.fixture
 def sevennet_code(make_code: Callable[..., Any], sevennet_python: str) -> Any:
     """Return the Python that has SevenNet."""
     return make_code('python-sevennet', sevennet_python)

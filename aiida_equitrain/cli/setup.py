@@ -38,7 +38,7 @@ def cmd_setup(
     held; without internet, or with --offline, the files of the package are used.
 
     SevenNet cannot share an environment with MACE: `--with sevennet` makes one for it beside this one (some minutes and
-    1.5 GB), the code `python-sevennet`, and the foundation `sevennet-0`.
+    1.7 GB), the code `python-sevennet`, and the foundation `sevennet-0`.
     """
     complete, sevennet = True, 'sevennet' in extras or sevennet_python is not None
     if not check:

@@ -30,13 +30,14 @@ def read_model(path: str | Path, device: str = 'cpu', head: str | None = None) -
     """
     checkpoint = SevenNetCheckpoint(str(path))
     state = checkpoint.model_state_dict
-    dtype = next(item.dtype for item in state.values() if item.is_floating_point())
     before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
+    torch.set_default_dtype(torch.float32)  # some of SevenNet's tensors are so anyway
     try:
         model = checkpoint.build_model()
     finally:
         torch.set_default_dtype(before)
+    if any(item.dtype == torch.float64 for item in state.values()):
+        model.to(torch.float64).load_state_dict(state)
     model.config = checkpoint.config
     for module in model.modules():
         if type(module).__name__ == 'OnehotEmbedding':
