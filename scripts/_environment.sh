@@ -157,6 +157,21 @@ ensure_venv() {
     export PATH="$VENV/bin:$PATH"
 }
 
+# SevenNet cannot share an environment with MACE. Without one the tests that run it are skipped.
+ensure_sevennet() {
+    local folder="$ROOT/.venv-sevennet" stamp
+    stamp="$(sha256sum "$ROOT/aiida_equitrain/tools/sevennet.py" | cut -d' ' -f1)"
+    [ "$(cat "$STATE/stamp-sevennet" 2>/dev/null)" = "$stamp" ] && [ -x "$folder/bin/python" ] && return
+    printf '  SevenNet in .venv-sevennet (two minutes, 1.7 GB) ... '
+    if python -m aiida_equitrain.tools.sevennet "$folder" >>"$LOG" 2>&1; then
+        say 'done'
+        printf '%s\n' "$stamp" >"$STATE/stamp-sevennet"
+    else
+        say "FAILED, so that tests with SevenNet are skipped: $(tail -n 1 "$LOG")"
+        rm -rf "$folder"
+    fi
+}
+
 # ensure_environment EXTRAS: all of it.
 ensure_environment() {
     case "${TORCH:-cpu}" in

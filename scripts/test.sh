@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Set up the environment (shared with quickstart.sh) and run ruff, mypy and the tests. Arguments go to pytest.
+# SEVENNET=no leaves out SevenNet's environment (two minutes once, 1.7 GB) and the tests that need it.
 set -euo pipefail
 # shellcheck source=scripts/_environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 
 say 'aiida-equitrain: set-up'
 ensure_environment dev
+[ "${SEVENNET:-yes}" = no ] || ensure_sevennet
 
 # The tests make AiiDA configurations of their own; this one keeps all others out of reach.
 AIIDA_PATH="$(mktemp -d)"

@@ -181,3 +181,10 @@ def _store_checkpoint(code: orm.InstalledCode) -> Any:
         if found != CHECKPOINT_SHA256:
             raise DownloadError(f'`{source}` is not the SevenNet-0 that was published: its SHA-256 is {found}')
         return store_potential(target, CARD, f'sevenn, {CHECKPOINT}', defaults.SEVENNET_FOUNDATION)
+
+
+if __name__ == '__main__':
+    try:
+        make_environment(Path(sys.argv[1]))
+    except DownloadError as problem:
+        sys.exit(str(problem))
