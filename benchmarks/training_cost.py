@@ -2,8 +2,8 @@
 
     python benchmarks/training_cost.py [--engines equitrain mace] [--epochs 15] [--repeat 3] [--json]
 
-Each repetition runs the CalcJob ``equitrain.train`` (``transfer``, from the starter) on six frames of 64 atoms, and then
-the engine alone in a copy of its folder: ``equitrain.train(args)`` on its HDF5 files, or ``mace_run_train``
+Each repetition runs the CalcJob ``equitrain.train`` (``transfer``, from the starter) on six frames of 64 atoms, and
+then the engine alone in a copy of its folder: ``equitrain.train(args)`` on its HDF5 files, or ``mace_run_train``
 with its configuration. ``job_seconds`` is from the making of data loaders and optimiser to the end of training, as
 measured in the job; ``bare_seconds`` is the wall time of the same. The ratio is that of the smallest times.
 """
