@@ -62,7 +62,10 @@ def read_arguments(defaults: dict[str, Any] | None = None) -> argparse.Namespace
     parser.add_argument(
         '--replay', type=int, nargs='+', default=[200], help='frames that multihead replays, labelled by the foundation'
     )
-    parser.add_argument('--foundation', type=Path, default=None, help='a MACE model; default: the starter')
+    parser.add_argument('--foundation', type=Path, default=None, help='model file of any family; default: the starter')
+    parser.add_argument(
+        '--python', default=sys.executable, help='of the jobs: one with sevenn for SevenNet; default: this'
+    )
     parser.add_argument('--jobs', type=int, default=1, help='rows computed at once')
     parser.add_argument(
         '--output', type=Path, default=Path('phonon_accuracy.jsonl'), help='rows, one JSON object a line'
@@ -106,6 +109,7 @@ def list_tasks(args: argparse.Namespace) -> list[dict[str, Any]]:
             'protocol': args.protocol,
             'hyperparameters': args.hyperparameters,
             'foundation': str(foundation),
+            'python': args.python,
             'foundation_sha256': hashlib.sha256(foundation.read_bytes()).hexdigest(),
         }
         for seed in args.seeds
@@ -116,24 +120,29 @@ def list_tasks(args: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
-def phonons_of(calculator: Any, reference: Any) -> Any:
-    """Return the potential's phonons in the reference's cell and supercell."""
-    import numpy as np
+def phonons_of(potential: Any, code: Any, reference: Any) -> Any:
+    """Return the potential's phonons in the reference's cell and supercell; one job computes the forces."""
+    from aiida.engine import run_get_node
+    from aiida.orm import Dict
+    from aiida.plugins import CalculationFactory
     from ase import Atoms
 
+    from aiida_equitrain.calculations.functions.label import trajectory_of
     from aiida_equitrain.science.labelled_phonons import displaced_phonon
     from aiida_equitrain.science.phonopy_io import make_force_constants
 
     phonon = displaced_phonon(reference)
-
-    def forces(cell: Any) -> Any:
-        atoms = Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
-        atoms.calc = calculator
-        return np.array(atoms.get_forces(), dtype=float)
-
-    pristine = forces(phonon.supercell)
-    for entry, cell in zip(phonon.dataset['first_atoms'], phonon.supercells_with_displacements, strict=True):
-        entry['forces'] = forces(cell) - pristine
+    cells = [phonon.supercell, *phonon.supercells_with_displacements]
+    frames = [Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True) for cell in cells]
+    builder = CalculationFactory('equitrain.forces').get_builder()
+    builder.code, builder.potential, builder.frames = code, potential, trajectory_of(frames)
+    builder.settings = Dict({'threads': 1})
+    results, node = run_get_node(builder)
+    if not node.is_finished_ok:
+        raise RuntimeError(f'equitrain.forces ended with {node.exit_status}: {node.exit_message}')
+    pristine, *displaced = results['forces'].get_array('forces')
+    for entry, forces in zip(phonon.dataset['first_atoms'], displaced, strict=True):
+        entry['forces'] = forces - pristine
     make_force_constants(phonon, phonon.dataset, acoustic_sum_rule=True)
     return phonon
 
@@ -215,12 +224,12 @@ def run_one(task: dict[str, Any], scratch: str) -> dict[str, Any]:
     computer.set_minimum_job_poll_interval(1)
     threads = '\n'.join(f'export {name}=1' for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'))
     code = orm.InstalledCode(
-        label='python', computer=computer, filepath_executable=sys.executable, prepend_text=threads
+        label='python', computer=computer, filepath_executable=task['python'], prepend_text=threads
     ).store()
     card_file = Path(task['foundation']).with_suffix('.json')
     card = json.loads(card_file.read_text()) if card_file.exists() else None
     foundation = PotentialData(Path(task['foundation']), card=card).store()
-    before = error(phonons_of(foundation.get_calculator(dtype='float64'), data.reference))
+    before = error(phonons_of(foundation, code, data.reference))
 
     overrides: dict[str, Any] = {}
     hyperparameters = dict(task['hyperparameters'])
@@ -250,7 +259,7 @@ def run_one(task: dict[str, Any], scratch: str) -> dict[str, Any]:
     if not node.is_finished_ok:
         raise RuntimeError(f'equitrain.finetune ended with {node.exit_status}: {node.exit_message}')
     summary = results['summary'].get_dict()
-    after = error(phonons_of(results['potential'].get_calculator(dtype='float64'), data.reference))
+    after = error(phonons_of(results['potential'], code, data.reference))
     return {
         **{name: task[name] for name in ROW_OF},
         'foundation_mae_thz': before,
