@@ -8,6 +8,8 @@ from typing import Any
 from aiida import orm
 
 from aiida_equitrain.calculations.train import check_training
+from aiida_equitrain.common.names import Strategy
+from aiida_equitrain.common.strategies import check_strategy
 from aiida_equitrain.workflows import label_inputs, phonon_checks
 from aiida_equitrain.workflows.common import code_problem, structure_problem
 from aiida_equitrain.workflows.label import LabelWorkChain
@@ -25,6 +27,7 @@ def validate_inputs(inputs: Mapping[str, Any], _: Any = None) -> str | None:
     return (
         structure_problem(inputs['structure'], inputs['foundation'].elements)
         or _codes_problem(inputs)
+        or _strategy_problem(inputs)
         or _source_problem(inputs)
         or _phonons_problem(inputs, 'phonons')
         or _phonons_problem(inputs, 'dft_phonons')
@@ -39,6 +42,14 @@ def _codes_problem(inputs: Mapping[str, Any]) -> str | None:
         codes[f'{namespace}.pw.pw.code'] = code
     problems = (code_problem(code, port) for port, code in codes.items() if code is not None)
     return next((problem for problem in problems if problem), None)
+
+
+def _strategy_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if the foundation cannot be trained as asked for; said before any frame is labelled."""
+    train = (inputs.get('finetune') or {}).get('train') or {}
+    given = {name: train[name].value for name in ('strategy', 'engine') if name in train}
+    family = inputs['foundation'].family
+    return check_strategy(given.get('strategy', Strategy.L2_TSP.value), given.get('engine'), family=family)
 
 
 def _source_problem(inputs: Mapping[str, Any]) -> str | None:

@@ -70,6 +70,24 @@ def test_refused_evaluations(
         run_get_node(builder)
 
 
+def test_refused_before_labelling(
+    hollow_sevennet: Any, tiny_dataset: Any, silicon: Any, python_code: Any, phonopy_code: Any
+) -> None:
+    """The main job says so before it pays for DFT."""
+    builder = WorkflowFactory('equitrain.material').get_builder_from_protocol(
+        silicon,
+        hollow_sevennet,
+        dft=False,
+        dataset=tiny_dataset,
+        strategy='lora',
+        python_code=python_code,
+        phonopy_code=phonopy_code,
+    )
+    builder.finetune.train.strategy = orm.Str('freeze')
+    with pytest.raises(ValueError, match='no strategy `freeze`'):
+        run_get_node(builder)
+
+
 def test_no_head(sevennet_file: Any, aiida_profile: Any) -> None:
     with pytest.raises(ValueError, match='no head `dft`; it has none'):
         PotentialData(sevennet_file(), head='dft')
