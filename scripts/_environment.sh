@@ -167,7 +167,7 @@ ensure_sevennet() {
         say 'done'
         printf '%s\n' "$stamp" >"$STATE/stamp-sevennet"
     else
-        say "FAILED, so that tests with SevenNet are skipped: $(tail -n 1 "$LOG")"
+        say "FAILED, so that tests with SevenNet cannot run: $(tail -n 1 "$LOG")"
         rm -rf "$folder"
     fi
 }

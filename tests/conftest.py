@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -28,12 +28,14 @@ def _executable(name: str) -> str:
     """Return the path of a program, beside this Python or on the PATH; skip without it, but fail under CI."""
     beside = Path(sys.executable).parent / name
     path = str(beside) if beside.exists() else shutil.which(name)
-    if path is None:
-        reason = f'`{name}` is not on the PATH: this test runs it for real'
-        if os.environ.get('CI', '').lower() in ('1', 'true'):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
+    return path or _missing(f'`{name}` is not on the PATH: this test runs it for real')
+
+
+def _missing(reason: str) -> NoReturn:
+    """Skip a test that cannot run the real program, but fail under CI."""
+    if os.environ.get('CI', '').lower() in ('1', 'true'):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture
@@ -63,13 +65,12 @@ def python_code(make_code: Callable[..., Any]) -> Any:
 def sevennet_python() -> str:
     """Return a Python with sevenn and Equitrain: of ``$SEVENNET_PYTHON``, or of ``.venv-sevennet`` of this checkout.
 
-    ``scripts/test.sh`` makes the latter (``SEVENNET=no`` leaves it out); without either the test is skipped.
+    ``scripts/test.sh`` makes the latter (``SEVENNET=no`` leaves it out); without either the test is skipped, under CI
+    it fails.
     """
     beside = Path(__file__).parents[1] / '.venv-sevennet' / 'bin' / 'python'
     path = os.environ.get('SEVENNET_PYTHON') or (str(beside) if beside.exists() else '')
-    if not path:
-        pytest.skip('no Python with sevenn: set SEVENNET_PYTHON, or make .venv-sevennet (scripts/test.sh does)')
-    return path
+    return path or _missing('no Python with sevenn: set SEVENNET_PYTHON, or make .venv-sevennet (scripts/test.sh does)')
 
 
 @pytest.fixture(scope='session')

@@ -54,7 +54,7 @@ def test_builder(make_builder: Any) -> None:
     shared = {'structure', 'foundation', 'potential', 'python_code', 'phonopy_code', 'max_concurrent'}
     for stage in ('label', 'finetune', 'phonons', 'dft_phonons'):
         assert not shared & set(inputs[stage])
-    assert set(inputs['finetune']['train']) == {'hyperparameters', 'metadata', 'seed', 'strategy'}
+    assert set(inputs['finetune']['train']) == {'hyperparameters', 'metadata', 'monitors', 'seed', 'strategy'}
     assert inputs['finetune']['train']['strategy'] == 'l2-tsp'
     assert 'pw' not in inputs['phonons']
     assert 'potential_forces' not in inputs['dft_phonons']
