@@ -28,6 +28,7 @@ class RelaxCalculation(EvaluationCalculation):
         ),
         'max_steps': Setting(500, 'steps after which a trajectory is given up', minimum=0),
         'relax_cell': Setting(True, 'relax the cell as well'),
+        'constant_volume': Setting(False, 'relax the shape of the cell only, if the cell is relaxed'),
         'fix_symmetry': Setting(False, 'keep the space group'),
         'symprec': Setting(1e-4, 'tolerance of the space group, Å', minimum=0.0, exclusive=True),
         'optimizer': Setting('BFGS', 'ASE optimizer', choices=('BFGS', 'LBFGS', 'FIRE')),

@@ -60,7 +60,7 @@ def optimizer_of(atoms: Any, settings: dict[str, Any]) -> Any:
         atoms.set_constraint(FixSymmetry(atoms, symprec=settings['symprec']))  # type: ignore[no-untyped-call]
     target: Any = atoms
     if settings['relax_cell']:
-        target = FrechetCellFilter(atoms)  # type: ignore[no-untyped-call]
+        target = FrechetCellFilter(atoms, constant_volume=settings['constant_volume'])  # type: ignore[no-untyped-call]
     return {'BFGS': BFGS, 'LBFGS': LBFGS, 'FIRE': FIRE}[settings['optimizer']](target, logfile=None)
 
 
