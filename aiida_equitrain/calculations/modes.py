@@ -1,0 +1,123 @@
+"""Find imaginary modes, and displace supercells along them, in one job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+from aiida_phonopy.data.phonopy import PhonopyData
+from numpy.typing import NDArray
+
+from aiida_equitrain.calculations.compare import validate_phonons
+from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
+from aiida_equitrain.calculations.script_job import ScriptCalculation
+from aiida_equitrain.common.settings import Setting, settings_problem
+from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
+
+#: Amplitudes of the scan, Å.
+AMPLITUDES = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6]
+
+MODE_SETTINGS = {
+    'stability_tolerance_thz': Setting(
+        STABILITY_TOLERANCE_THZ, 'imaginary frequencies up to here are noise', minimum=0.0
+    ),
+    'amplitudes_angstrom': Setting(AMPLITUDES, 'of the scan: the longest displacement of an atom, without 0'),
+    'max_modes': Setting(4, 'instabilities of each crystal that are followed, the strongest first', minimum=1),
+    'max_directions': Setting(6, 'symmetric directions of a degenerate mode, the most symmetric first', minimum=1),
+    'max_atoms_scan': Setting(64, 'largest supercell of a mode that is followed', minimum=2),
+    'symprec': Setting(1e-4, 'tolerance of the space group of a parent, Å', minimum=0.0, exclusive=True),
+}
+
+
+def mode_settings_problem(given: Mapping[str, Any]) -> str | None:
+    """Return a sentence if a key is unknown or its value is wrong."""
+    problem = settings_problem(given, MODE_SETTINGS)
+    if problem:
+        return problem
+    amplitudes = given.get('amplitudes_angstrom', AMPLITUDES)
+    if any(isinstance(value, bool) or not isinstance(value, int | float) or not value > 0 for value in amplitudes):
+        return (
+            f'`settings.amplitudes_angstrom` must be lengths above zero, not {amplitudes}; 0 is always there, and the '
+            'other side is scanned where it differs.'
+        )
+    if len(set(amplitudes)) < 3:
+        return '`settings.amplitudes_angstrom` needs at least three different lengths for the fit of a double well.'
+    return None
+
+
+def validate_parents(value: Mapping[str, PhonopyData], _: Any) -> str | None:
+    """Return a sentence if there is no parent, or one without forces."""
+    if not value:
+        return 'give at least one set of phonons under `parents`.'
+    problems = (validate_phonons(node, None, f'parents.{name}') for name, node in value.items())
+    return next((problem for problem in problems if problem), None)
+
+
+class ModesCalculation(ScriptCalculation):
+    """Instabilities of crystals at commensurate and high-symmetry q-points, and supercells displaced along them."""
+
+    DRIVER = 'modes.py'
+    MODULES = (
+        'science.batch',
+        'science.lattice_match',
+        'science.mode_displacements',
+        'science.phonon_metrics',
+        'science.phonopy_io',
+        'science.soft_modes',
+    )
+    NEEDS = INSTALL = 'phonopy, spglib and seekpath'
+    SETTINGS = MODE_SETTINGS
+    MODES, FRAMES = 'modes.json', 'frames.npz'
+    RETRIEVED = (MODES,)
+    RESULTS = (FRAMES,)
+    FAILURES = ScriptCalculation.FAILURES | {'phonons_unusable': 'ERROR_PHONONS_UNUSABLE'}
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare inputs, outputs and exit codes."""
+        super().define(spec)
+        spec.input_namespace(
+            'parents',
+            valid_type=PhonopyData,
+            dynamic=True,
+            validator=validate_parents,
+            help='Phonons by name; all are examined in this job.',
+        )
+        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.modes'
+        spec.output(
+            'modes',
+            valid_type=orm.Dict,
+            required=False,
+            help='`parents`: the instabilities of each, and why one is not followed. `entries`: the directions that '
+            'are scanned: `parent`, `qpoint`, `frequency_thz`, `irrep`, `direction`, `supercell_matrix`, '
+            '`amplitudes_angstrom`, ...',
+        )
+        spec.output(
+            'frames',
+            valid_type=orm.ArrayData,
+            required=False,
+            help='The displaced supercells, one after another: `n_atoms` (F,), `numbers` and `positions` (Å) of all '
+            'atoms, `cells` (F, 3, 3) Å, and `entry` (F,), the index of the direction.',
+        )
+        spec.exit_code(
+            323,
+            'ERROR_OUT_OF_MEMORY',
+            message='The job ran out of memory; raise that of `metadata.options`: {message}',
+        )
+        spec.exit_code(
+            410, 'ERROR_PHONONS_UNUSABLE', message='No force constants follow from one of `parents`: {message}'
+        )
+
+    @classmethod
+    def validate_settings(cls, value: orm.Dict | None, _: Any) -> str | None:
+        """Return a sentence if a key is unknown or its value is wrong."""
+        return None if value is None else mode_settings_problem(dict(value))
+
+    def get_job(self) -> dict[str, Any]:
+        """Return the content of ``job.json``."""
+        return {**self.get_settings(), 'parents': sorted(self.inputs.parents)}
+
+    def get_arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """Return the phonons of every parent."""
+        return {f'parent_{name}.npz': phonopy_arrays(node) for name, node in self.inputs.parents.items()}

@@ -1,0 +1,114 @@
+"""Phases behind an instability: their symmetry, which are the same, and how well they are found.
+
+Definitions where Grandel, Benner and George (2026) give none. A child phase is a relaxed structure that was reached
+from an imaginary mode and lies below its parent by more than a tolerance of energy. It is the parent again, or another
+child, if pymatgen's structure matcher maps one onto the other with the volume as it is. A phase of DFT is *found* if a
+child of the potential has its space group and matches it (volumes scaled, as functionals differ in it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import spglib
+from ase import Atoms
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.io.ase import AseAtomsAdaptor
+
+
+@dataclass(frozen=True)
+class SpaceGroup:
+    """International symbol and number."""
+
+    symbol: str
+    number: int
+
+    def __str__(self) -> str:
+        """Return it as it is written: ``R3m (160)``."""
+        return f'{self.symbol} ({self.number})'
+
+
+def space_group(atoms: Atoms, symprec: float) -> SpaceGroup:
+    """Return the space group of a structure within a tolerance in Å; P1 where none is found."""
+    dataset: Any = spglib.get_symmetry_dataset(_cell(atoms), symprec=symprec)
+    return SpaceGroup('P1', 1) if dataset is None else SpaceGroup(str(dataset.international), int(dataset.number))
+
+
+def symmetric_primitive(atoms: Atoms, symprec: float) -> Atoms:
+    """Return the primitive cell with positions and cell as the space group wants them, turned as the structure is."""
+    found: Any = spglib.standardize_cell(_cell(atoms), to_primitive=True, no_idealize=False, symprec=symprec)
+    dataset: Any = spglib.get_symmetry_dataset(_cell(atoms), symprec=symprec)
+    if found is None or dataset is None:
+        return atoms.copy()  # type: ignore[no-any-return]
+    cell, positions, numbers = found
+    return Atoms(numbers=numbers, scaled_positions=positions, cell=cell @ dataset.std_rotation_matrix, pbc=True)
+
+
+def same_structure(first: Atoms, second: Atoms, tolerance: float = 0.1, scale: bool = False) -> bool:
+    """Return whether two structures are the same crystal.
+
+    :param tolerance: RMS displacement in units of (volume per atom)^(1/3), which pymatgen calls ``stol``.
+    :param scale: whether volumes are made equal first.
+    """
+    matcher: Any = StructureMatcher(ltol=0.05, stol=tolerance, angle_tol=2.0, scale=scale, primitive_cell=True)
+    convert = AseAtomsAdaptor.get_structure
+    rms = matcher.get_rms_dist(convert(first), convert(second))
+    return rms is not None and bool(rms[0] <= tolerance)
+
+
+def distinct(structures: Sequence[Atoms], energies: Sequence[float], symprec: float, tolerance: float) -> list[int]:
+    """Return the indices of structures that differ, the lowest in energy first, the lowest of each kind.
+
+    :param energies: per atom, eV.
+    """
+    kept: list[int] = []
+    groups = [space_group(atoms, symprec) for atoms in structures]
+    for index in np.argsort(energies, kind='stable'):
+        twins = (
+            other for other in kept
+            if groups[other] == groups[index] and same_structure(structures[other], structures[index], tolerance)
+        )  # fmt: skip
+        if next(twins, None) is None:
+            kept.append(int(index))
+    return kept
+
+
+def phase_found(candidates: Iterable[Atoms], reference: Atoms, symprec: float, tolerance: float = 0.1) -> bool:
+    """Return whether one of the candidates has the space group of the reference phase and matches it."""
+    group = space_group(reference, symprec)
+    return any(
+        space_group(atoms, symprec) == group and same_structure(atoms, reference, tolerance, scale=True)
+        for atoms in candidates
+    )
+
+
+def detection_scores(predicted: Sequence[bool], actual: Sequence[bool]) -> dict[str, float | int | None]:
+    """Return how well something is detected: counts, precision, recall and F1 (``None`` where it is 0/0).
+
+    :param predicted: of the potential, one per material, such as "unstable".
+    :param actual: of DFT.
+    """
+    pairs = list(zip(predicted, actual, strict=True))
+    true_positive = sum(1 for said, is_so in pairs if said and is_so)
+    false_positive = sum(1 for said, is_so in pairs if said and not is_so)
+    false_negative = sum(1 for said, is_so in pairs if not said and is_so)
+
+    def ratio(part: int, whole: int) -> float | None:
+        return part / whole if whole else None
+
+    return {
+        'true_positive': true_positive,
+        'false_positive': false_positive,
+        'false_negative': false_negative,
+        'true_negative': len(pairs) - true_positive - false_positive - false_negative,
+        'precision': ratio(true_positive, true_positive + false_positive),
+        'recall': ratio(true_positive, true_positive + false_negative),
+        'f1': ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative),
+    }
+
+
+def _cell(atoms: Atoms) -> Any:
+    return atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers

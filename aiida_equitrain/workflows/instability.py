@@ -1,0 +1,287 @@
+"""From phonons with imaginary modes to the phases behind them, with a potential."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ExitCode, ToContext, if_, while_
+
+from aiida_equitrain.calculations.functions import instability as functions
+from aiida_equitrain.calculations.modes import MODE_SETTINGS, ModesCalculation
+from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
+from aiida_equitrain.common.settings import with_defaults
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows import instability_ports
+from aiida_equitrain.workflows.common import serial_options
+from aiida_equitrain.workflows.phonons import PhononsWorkChain
+from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
+from aiida_equitrain.workflows.stages import StagedWorkChain, describe_failure
+
+ROOT = 'root'
+
+
+class InstabilityWorkChain(EquitrainProtocolMixin, StagedWorkChain):
+    """Follow imaginary modes downhill: scan the energy along them, relax both sides, and go on from the new phases.
+
+    A level takes three jobs, whatever the number of phases and modes: one finds the modes, one scans, one relaxes. The
+    phonons of each phase come on top.
+    """
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare ports, outline and exit codes."""
+        super().define(spec)
+        instability_ports.declare_inputs(spec)
+
+        step: Any = cls
+        spec.outline(
+            step.setup,
+            while_(step.should_run_level)(
+                if_(step.should_run_phonons)(step.run_phonons, step.inspect_phonons),
+                if_(step.should_run_modes)(
+                    step.run_modes,
+                    step.inspect_modes,
+                    if_(step.should_run_scan)(
+                        step.run_scan,
+                        step.inspect_scan,
+                        if_(step.should_run_relax)(step.run_relax, step.inspect_relax),
+                    ),
+                ),
+            ),
+            step.results,
+        )
+
+        instability_ports.declare_outputs(spec)
+
+    @classmethod
+    def get_protocol_filepath(cls) -> Path:
+        """Return the path of the YAML file of the protocols."""
+        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('instability.yaml')))
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        structure: orm.StructureData,
+        phonopy_code: orm.AbstractCode,
+        potential: PotentialData,
+        python_code: orm.AbstractCode,
+        *,
+        postprocess_code: orm.AbstractCode | None = None,
+        relax: bool = True,
+        supercell_matrix: list[list[int]] | orm.List | None = None,
+        protocol: str | None = None,
+        overrides: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Any:
+        """Return a builder with all inputs of a protocol.
+
+        :param postprocess_code: a Python with phonopy, if that of the potential has none (SevenNet's).
+        :param supercell_matrix: of the phonons of ``structure``; those of its phases are chosen by their length.
+        :param protocol: ``fast``, ``balanced`` (default), ``stringent`` or ``paper``; also of the phonons.
+        :param overrides: nested as the inputs; those below ``phonons`` go to the phonons.
+        :param options: ``metadata.options`` of all jobs.
+        :raises ValueError: if an override is unknown.
+        """
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        builder: Any = cls.get_builder()
+        phonons = PhononsWorkChain.get_builder_from_protocol(
+            structure,
+            phonopy_code,
+            potential=potential,
+            python_code=python_code,
+            relax=relax,
+            supercell_matrix=supercell_matrix,
+            protocol=protocol,
+            overrides=inputs.get('phonons'),
+            options=options,
+        )
+        ports: Any = cls.spec().inputs['phonons']
+        builder.phonons = {name: value for name, value in phonons._inputs(prune=True).items() if name in ports}
+        builder.structure, builder.potential, builder.python_code = structure, potential, python_code
+        if postprocess_code is not None:
+            builder.postprocess_code = postprocess_code
+        builder.settings = orm.Dict(inputs['settings'])  # type: ignore[no-untyped-call]
+        for name in ('scan', 'relax'):
+            namespace = getattr(builder, name)
+            namespace.settings = orm.Dict(inputs.get(name, {}).get('settings', {}))  # type: ignore[no-untyped-call]
+            if options:
+                namespace.metadata.options = serial_options(options)
+        if options:
+            builder.modes.metadata.options = serial_options(options)
+        return builder
+
+    def setup(self) -> None:
+        """Begin with the structure, or with the phonons that are given."""
+        self.ctx.level = 0
+        #: Phases by name: their structures, those to be examined next, and what is known of each.
+        self.ctx.structures, self.ctx.waiting, self.ctx.levels = {}, [ROOT], {}
+        self.ctx.phonons = {}
+        if 'phonopy_data' in self.inputs:
+            self.ctx.phonons[ROOT] = self.inputs.phonopy_data
+            self.ctx.structures[ROOT] = functions.unit_cell(self.inputs.phonopy_data)
+        else:
+            self.ctx.structures[ROOT] = self.inputs.structure
+
+    def should_run_level(self) -> bool:
+        """Return whether phases are left to be examined."""
+        return bool(self.ctx.waiting)
+
+    def should_run_phonons(self) -> bool:
+        """Return whether a phase of this level has no phonons yet."""
+        return any(name not in self.ctx.phonons for name in self.ctx.waiting)
+
+    def run_phonons(self) -> Any:
+        """Compute the phonons of the phases of this level, in their own supercells."""
+        futures = {}
+        for name in self.ctx.waiting:
+            if name in self.ctx.phonons:
+                continue
+            inputs = self.stage_inputs(PhononsWorkChain, 'phonons')
+            inputs.update(potential=self.inputs.potential, python_code=self.inputs.python_code)
+            inputs.structure = self.ctx.structures[name]
+            if name != ROOT:
+                inputs.pop('supercell_matrix', None)
+                inputs.settings = functions.without_relaxation(inputs.settings)
+            futures[f'phonons_{name}'] = self.launch(PhononsWorkChain, inputs, f'phonons_{name}')
+        return ToContext(**futures)
+
+    def inspect_phonons(self) -> ExitCode | None:
+        """Take over the phonons; a child that has none is told of and not followed."""
+        followed = []
+        for name in self.ctx.waiting:
+            node = self.ctx.get(f'phonons_{name}')
+            if node is None:
+                followed.append(name)
+                continue
+            if not node.is_finished_ok:
+                if name == ROOT:
+                    return self.fail('ERROR_PHONONS_FAILED', node)
+                self.report(f'no phonons of {name}, see {node.process_label}<{node.pk}>: {node.exit_message}')
+                continue
+            followed.append(name)
+            self.ctx.phonons[name] = node.outputs.phonopy_data
+            if name == ROOT and 'relaxed_structure' in node.outputs:
+                self.ctx.structures[ROOT] = node.outputs.relaxed_structure
+            for output in ('phonopy_data', 'bands', 'stability'):
+                self.out(f'{output}.{name}', node.outputs[output])
+            self.ctx.levels[f'stability_{name}'] = node.outputs.stability
+        self.ctx.waiting = followed
+        return None
+
+    def should_run_modes(self) -> bool:
+        """Return whether the instabilities of this level are followed; those of the last one are only told."""
+        if self.ctx.waiting and self.ctx.level < self.get_setting('max_depth'):
+            return True
+        self.ctx.waiting = []
+        return False
+
+    def run_modes(self) -> Any:
+        """Find the imaginary modes of all phases of this level."""
+        inputs = self.stage_inputs(ModesCalculation, 'modes')
+        inputs.code = self.inputs.get('postprocess_code', self.inputs.python_code)
+        inputs.settings = functions.mode_settings(self.inputs.settings)
+        inputs.parents = {name: self.ctx.phonons[name] for name in self.ctx.waiting}
+        return ToContext(modes=self.launch(ModesCalculation, inputs, f'modes_{self.ctx.level}'))
+
+    def inspect_modes(self) -> ExitCode | None:
+        """Say what is unstable."""
+        node = self.ctx.modes
+        if 'modes' in node.outputs:
+            self.out(f'modes.level_{self.ctx.level}', node.outputs.modes)
+        if not node.is_finished_ok:
+            return self.fail('ERROR_MODES_FAILED', node)
+        for name, verdict in node.outputs.modes['parents'].items():
+            found = [
+                f'{mode["frequency_thz"]:.2f} THz at {mode["qpoint_name"] or mode["qpoint_text"]} {mode["irrep"]}'
+                for mode in verdict['modes']
+            ]
+            self.report(f'{name}: ' + (f'unstable: {", ".join(found)}' if found else 'no imaginary mode'))
+        return None
+
+    def should_run_scan(self) -> bool:
+        """Return whether there is a mode to follow."""
+        if self.ctx.modes.outputs.modes['entries']:
+            return True
+        self.ctx.waiting = []
+        return False
+
+    def run_scan(self) -> Any:
+        """Evaluate the energy along all modes."""
+        inputs = self.stage_inputs(ScanCalculation, 'scan')
+        inputs.update(code=self.inputs.python_code, potential=self.inputs.potential)
+        inputs.frames = self.ctx.modes.outputs.frames
+        return ToContext(scan=self.launch(ScanCalculation, inputs, f'scan_{self.ctx.level}'))
+
+    def inspect_scan(self) -> ExitCode | None:
+        """Fit the double wells."""
+        node = self.ctx.scan
+        if 'scan' in node.outputs:
+            self.out(f'scan.level_{self.ctx.level}', node.outputs.scan)
+        if not node.is_finished_ok:
+            return self.fail('ERROR_SCAN_FAILED', node)
+        modes = self.ctx.modes.outputs
+        fitted = functions.fit_wells(modes.modes, modes.frames, node.outputs.scan, self.inputs.settings)
+        self.ctx.wells, self.ctx.starts = fitted['wells'], fitted['starts']
+        self.out(f'wells.level_{self.ctx.level}', self.ctx.wells)
+        return None
+
+    def should_run_relax(self) -> bool:
+        """Return whether any mode lowers the energy at all."""
+        if len(self.ctx.starts.get_array('entry')):
+            return True
+        self.report('the energy rises along all imaginary modes: they are no double wells')
+        self.ctx.waiting = []
+        return False
+
+    def run_relax(self) -> Any:
+        """Relax the lowest structures of each side of each mode."""
+        inputs = self.stage_inputs(RelaxPhasesCalculation, 'relax')
+        inputs.update(code=self.inputs.python_code, potential=self.inputs.potential, frames=self.ctx.starts)
+        return ToContext(relax=self.launch(RelaxPhasesCalculation, inputs, f'relax_{self.ctx.level}'))
+
+    def inspect_relax(self) -> ExitCode | None:
+        """Collect the new phases: they are the next level."""
+        node, level = self.ctx.relax, self.ctx.level
+        if 'relaxed' in node.outputs:
+            self.out(f'relaxed.level_{level}', node.outputs.relaxed)
+        if not node.is_finished_ok:
+            return self.fail('ERROR_RELAXATION_FAILED', node)
+        found = functions.collect_phases(
+            self.ctx.modes.outputs.modes,
+            self.ctx.wells,
+            self.ctx.starts,
+            node.outputs.relaxed,
+            self.inputs.settings,
+            **self.ctx.structures,
+        )
+        self.ctx.levels[f'summary_{level}'] = found.pop('summary')
+        self.ctx.waiting = sorted(found, key=lambda name: int(name.rsplit('_', 1)[1]))
+        for name in self.ctx.waiting:
+            self.ctx.structures[name] = found[name]
+            self.out(f'phases.{name}', found[name])
+        self.report(f'level {level}: {len(found)} new phase(s)')
+        self.ctx.level += 1
+        return None
+
+    def results(self) -> None:
+        """Put the tree together."""
+        structures = {f'structure_{name}': node for name, node in self.ctx.structures.items()}
+        tree = functions.gather_tree(**structures, **self.ctx.levels)
+        self.out('tree', tree)
+        for name, phase in tree['phases'].items():
+            stable = {True: 'stable', False: 'unstable', None: 'not examined'}[phase['dynamically_stable']]
+            below = phase['energy_below_root_mev_per_atom']
+            self.report(f'{name}: {phase["formula"]} {phase["space_group"]}, {below:.2f} meV/atom below, {stable}')
+
+    def get_setting(self, key: str) -> Any:
+        """Return a value of ``settings``, or its default."""
+        known = MODE_SETTINGS | functions.PHASE_SETTINGS
+        return with_defaults(dict(self.inputs.settings), known)[key]
+
+    def fail(self, label: str, node: orm.ProcessNode) -> ExitCode:
+        """Return the exit code of ``label`` with the failed process and its message."""
+        code: ExitCode = self.exit_codes[label].format(**describe_failure(node))
+        return code

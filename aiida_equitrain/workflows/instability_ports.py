@@ -1,0 +1,131 @@
+"""Ports and exit codes of the WorkChain of instabilities, and what can be wrong with its input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+from aiida_phonopy.data.phonopy import PhonopyData
+
+from aiida_equitrain.calculations.compare import validate_phonons
+from aiida_equitrain.calculations.functions.instability import PHASE_SETTINGS
+from aiida_equitrain.calculations.modes import MODE_SETTINGS, ModesCalculation, mode_settings_problem
+from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
+from aiida_equitrain.common.settings import settings_help, settings_problem
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows.common import code_problem, structure_problem
+from aiida_equitrain.workflows.phonons import PhononsWorkChain
+
+SETTINGS = MODE_SETTINGS | PHASE_SETTINGS
+
+
+def declare_inputs(spec: Any) -> None:
+    """Declare what goes in."""
+    spec.input('structure', valid_type=orm.StructureData, required=False, help='The parent; or give `phonopy_data`.')
+    spec.input(
+        'phonopy_data',
+        valid_type=PhonopyData,
+        required=False,
+        validator=lambda value, _: validate_phonons(value, None, 'phonopy_data'),
+        help='Phonons of the parent with forces, of the potential or of DFT: their modes are followed.',
+    )
+    spec.input('potential', valid_type=PotentialData, help='The potential that scans and relaxes.')
+    spec.input('python_code', valid_type=orm.AbstractCode, help='A Python for the `potential`.')
+    spec.input(
+        'postprocess_code',
+        valid_type=orm.AbstractCode,
+        required=False,
+        help='A Python with phonopy, if `python_code` has none (that of SevenNet).',
+    )
+    spec.input(
+        'settings',
+        valid_type=orm.Dict,
+        default=lambda: orm.Dict({}),  # type: ignore[no-untyped-call]
+        validator=validate_settings,
+        help=settings_help(SETTINGS),
+    )
+    spec.expose_inputs(
+        PhononsWorkChain,
+        namespace='phonons',
+        exclude=('structure', 'potential', 'python_code', 'pw', 'relax'),
+        namespace_options={'validator': None},
+    )
+    spec.expose_inputs(ModesCalculation, namespace='modes', exclude=('code', 'parents', 'settings'))
+    hidden = ('code', 'potential', 'frames')
+    spec.expose_inputs(ScanCalculation, namespace='scan', exclude=hidden)
+    spec.expose_inputs(RelaxPhasesCalculation, namespace='relax', exclude=hidden)
+    spec.inputs.validator = validate_inputs
+
+
+def declare_outputs(spec: Any) -> None:
+    """Declare what comes out, and how it can fail."""
+    levels = {'dynamic': True, 'required': False}
+    spec.output(
+        'tree',
+        valid_type=orm.Dict,
+        required=False,
+        help='`phases` by name (`root`, `phase_1`, ...): parent, the q-point, irrep and direction that led to it, '
+        'space group, energy below parent and root (meV/atom), whether it is dynamically stable.',
+    )
+    spec.output_namespace('phases', valid_type=orm.StructureData, help='New phases, primitive cells.', **levels)
+    spec.output_namespace('phonopy_data', valid_type=PhonopyData, help='Phonons by phase.', **levels)
+    spec.output_namespace('bands', valid_type=orm.BandsData, help='THz, by phase.', **levels)
+    spec.output_namespace('stability', valid_type=orm.Dict, help='By phase, see `equitrain.phonons`.', **levels)
+    spec.output_namespace('modes', valid_type=orm.Dict, help='By level, see `ModesCalculation`.', **levels)
+    spec.output_namespace('scan', valid_type=orm.ArrayData, help='Energies by level, of the directions.', **levels)
+    spec.output_namespace(
+        'wells',
+        valid_type=orm.Dict,
+        help='By level, for each direction: `energies_ev` over the amplitudes of `modes`, the fit, `minimum_angstrom`, '
+        '`depth_ev` of the scanned cell, `depth_mev_per_atom`, `frequency_of_fit_thz`.',
+        **levels,
+    )
+    spec.output_namespace('relaxed', valid_type=orm.ArrayData, help='By level, every relaxation.', **levels)
+    spec.exit_code(
+        401,
+        'ERROR_PHONONS_FAILED',
+        message='The phonons of `structure` failed, see {process}: {message}',
+    )
+    spec.exit_code(402, 'ERROR_MODES_FAILED', message='The search for modes failed, see {process}: {message}')
+    spec.exit_code(403, 'ERROR_SCAN_FAILED', message='The scan along the modes failed, see {process}: {message}')
+    spec.exit_code(
+        404,
+        'ERROR_RELAXATION_FAILED',
+        message='The relaxation along the modes failed, see {process}: {message}',
+    )
+
+
+def validate_settings(value: orm.Dict | None, _: Any = None) -> str | None:
+    """Return a sentence if a key of ``settings`` is unknown or its value is wrong."""
+    if value is None:
+        return None
+    given = dict(value)
+    problem = settings_problem(given, SETTINGS)
+    if problem:
+        return problem
+    problem = mode_settings_problem({key: item for key, item in given.items() if key in MODE_SETTINGS})
+    if problem:
+        return problem
+    lengths = len(set(given.get('amplitudes_angstrom', MODE_SETTINGS['amplitudes_angstrom'].default)))
+    degree = given.get('fit_degree', PHASE_SETTINGS['fit_degree'].default)
+    if 2 * lengths < degree - 1 or lengths < degree // 2:
+        return f'`settings.amplitudes_angstrom` has {lengths} lengths, too few for `settings.fit_degree` {degree}.'
+    return None
+
+
+def validate_inputs(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
+    """Return a sentence about what only all inputs together tell."""
+    if ctx is not None and any(name not in ctx for name in ('structure', 'potential', 'python_code')):
+        return None
+    given = [name for name in ('structure', 'phonopy_data') if name in inputs]
+    if len(given) != 1:
+        return 'give either `structure` or `phonopy_data`' + (', not both.' if given else '.')
+    elements = inputs['potential'].elements
+    if 'structure' in inputs:
+        problem = structure_problem(inputs['structure'], elements)
+    else:
+        unknown = sorted(set(inputs['phonopy_data'].symbols) - set(elements))
+        problem = f'the potential does not know {", ".join(unknown)} of `phonopy_data`' if unknown else None
+    problems = [code_problem(inputs.get(port), port) for port in ('python_code', 'postprocess_code')]
+    return problem or next((sentence for sentence in problems if sentence), None)

@@ -1,0 +1,187 @@
+"""Instabilities: a double well that is known in closed form, the starter potential, and wrong input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.plugins import WorkflowFactory
+from ase.build import bulk
+
+from aiida_equitrain.workflows.instability_ports import validate_settings
+
+ANALYTIC = Path(__file__).parents[1] / 'fixtures' / 'analytic'
+#: Stiffness a, quartic b and c, coupling k of the model in ``fixtures/analytic``.
+FERRO = {'a': 2.0, 'b': 10.0, 'c': 6.0, 'k': 0.3, 'spring': 8.0}
+ANTIFERRO = {'a': 0.5, 'b': 10.0, 'c': 6.0, 'k': -0.1, 'spring': 8.0}
+CHEAP = {'settings': {'mesh': [4, 4, 4], 'temperature_step_k': 500.0}}
+
+
+@pytest.fixture
+def cscl(aiida_profile: Any) -> orm.StructureData:
+    """Return the cubic parent of the analytic model: A is Cl, B is Si."""
+    structure = orm.StructureData(cell=np.eye(3) * 4.0)
+    structure.append_atom(position=(0, 0, 0), symbols='Cl')
+    structure.append_atom(position=(2, 2, 2), symbols='Si')
+    return structure
+
+
+@pytest.fixture
+def analytic_code(make_code: Any, tmp_path: Path) -> Any:
+    """Return a factory of Pythons whose loader of potentials gives the analytic model, whatever the potential."""
+
+    def factory(model: dict[str, float]) -> Any:
+        script = tmp_path / 'python-analytic'
+        variables = f"PYTHONPATH='{ANALYTIC}' ANALYTIC_MODEL='{json.dumps(model)}'"
+        script.write_text(f'#!/bin/sh\n{variables} exec {sys.executable} "$@"\n')
+        script.chmod(0o755)
+        return make_code(f'python-analytic-{model["k"]}'.replace('-0', '-minus-0').replace('.', '-'), str(script))
+
+    return factory
+
+
+@pytest.fixture
+def make_builder(cscl: Any, phonopy_code: Any, starter: Any, python_code: Any) -> Any:
+    """Return a factory of builders."""
+
+    def factory(settings: dict[str, Any] | None = None, **changes: Any) -> Any:
+        arguments = {
+            'structure': cscl,
+            'phonopy_code': phonopy_code,
+            'potential': starter,
+            'python_code': python_code,
+            'relax': False,
+            'supercell_matrix': [[2, 0, 0], [0, 2, 0], [0, 0, 2]],
+            'protocol': 'fast',
+            'overrides': {'settings': settings or {}, 'phonons': {**CHEAP, 'max_atoms': 200}},
+        }
+        return WorkflowFactory('equitrain.instability').get_builder_from_protocol(**(arguments | changes))
+
+    return factory
+
+
+def closed_form(model: dict[str, float], stiffness: float, direction: tuple[int, int, int]) -> tuple[float, float]:
+    """Return the displacement of B against its cage at the minimum (Å), and the energy per cell there (eV)."""
+    unit = np.array(direction) / np.linalg.norm(direction)
+    quartic = model['b'] + model['c'] * (unit**4).sum()
+    return float(np.sqrt(stiffness / quartic)), -(stiffness**2) / (4 * quartic)
+
+
+@pytest.mark.real
+def test_double_well(make_builder: Any, analytic_code: Any) -> None:
+    """Depth and minimum are met within 1 %, and of the three phases the rhombohedral one is stable."""
+    builder = make_builder({'max_modes': 1}, python_code=analytic_code(FERRO))
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    entries, wells = outputs['modes']['level_0']['entries'], outputs['wells']['level_0']['entries']
+    assert [entry['irrep'] for entry in entries] == ['T1u'] * 3
+    masses = {'Cl': 35.453, 'Si': 28.085}
+    for entry, well, direction in zip(entries, wells, kinds_of(entries, wells), strict=True):
+        displacement, depth = closed_form(FERRO, FERRO['a'], direction)
+        # The longest displacement is that of the lighter atom; u is its distance from the cage.
+        u = well['minimum_angstrom'] * (1 + masses['Si'] / masses['Cl'])
+        assert u == pytest.approx(displacement, rel=0.01)
+        assert well['depth_ev'] == pytest.approx(depth * entry['n_cells'], rel=0.01)
+        assert well['frequency_of_fit_thz'] == pytest.approx(entry['frequency_thz'], rel=0.01)
+    tree = outputs['tree']['phases']
+    found = {phase['space_group']: phase for name, phase in tree.items() if name != 'root'}
+    assert {group: phase['dynamically_stable'] for group, phase in found.items()} == {
+        'R3m (160)': True,
+        'Amm2 (38)': False,
+        'P4mm (99)': False,
+    }
+    depth = closed_form(FERRO, FERRO['a'], (1, 1, 1))[1]
+    assert found['R3m (160)']['energy_below_root_mev_per_atom'] == pytest.approx(-1000 * depth / 2, rel=0.01)
+    jobs = [child.process_label for child in node.called if isinstance(child, orm.CalcJobNode)]
+    assert sorted(jobs) == ['ModesCalculation', 'RelaxPhasesCalculation', 'ScanCalculation']
+
+
+def kinds_of(entries: list[dict[str, Any]], wells: list[dict[str, Any]]) -> list[tuple[int, int, int]]:
+    """Return which cubic direction each entry is, by the order of their depths."""
+    order = np.argsort([well['depth_ev'] for well in wells])
+    kinds = dict(zip(order, [(1, 1, 1), (1, 1, 0), (1, 0, 0)], strict=True))
+    return [kinds[index] for index in range(len(entries))]
+
+
+@pytest.mark.real
+def test_levels(make_builder: Any, analytic_code: Any) -> None:
+    """The child of the first direction is unstable itself; its own child is the end, whatever `max_depth` allows."""
+    settings = {'max_modes': 1, 'max_directions': 1, 'max_depth': 4}
+    outputs, node = run_get_node(make_builder(settings, python_code=analytic_code(FERRO)))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    tree = outputs['tree']['phases']
+    assert [(phase['parent'], phase['level'], phase['dynamically_stable']) for phase in tree.values()] == [
+        (None, 0, False),
+        ('root', 1, False),
+        ('phase_1', 2, True),
+    ]
+    assert [phase['space_group'] for phase in tree.values()] == ['Pm-3m (221)', 'P4mm (99)', 'R3m (160)']
+
+
+@pytest.mark.real
+def test_germanium_telluride(make_builder: Any) -> None:
+    """The starter knows that cubic GeTe falls into the rhombohedral phase; DFT: R3m, Γ at -3.2 THz."""
+    builder = make_builder(
+        {'max_modes': 1, 'max_directions': 3},
+        structure=orm.StructureData(ase=bulk('GeTe', 'rocksalt', a=6.0)),
+        relax=True,
+        supercell_matrix=[[-2, 2, 2], [2, -2, 2], [2, 2, -2]],
+    )
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    (mode, *_) = outputs['modes']['level_0']['parents']['root']['modes']
+    assert (mode['qpoint_name'], mode['irrep'], mode['degeneracy']) == ('Γ', 'T1u', 3)
+    tree = outputs['tree']['phases']
+    lowest = max(tree.values(), key=lambda phase: phase['energy_below_root_mev_per_atom'])
+    assert (lowest['space_group'], lowest['dynamically_stable']) == ('R3m (160)', True)
+
+
+@pytest.mark.real
+def test_zone_boundary(make_builder: Any, analytic_code: Any) -> None:
+    """The mode of R doubles the cell; depth and minimum are those of the stiffness a - 12 k."""
+    builder = make_builder({'max_modes': 1, 'max_directions': 1}, python_code=analytic_code(ANTIFERRO))
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    (entry,), (well,) = outputs['modes']['level_0']['entries'], outputs['wells']['level_0']['entries']
+    assert (entry['qpoint_text'], entry['qpoint_name'], entry['n_cells']) == ('1/2 1/2 1/2', 'R', 2)
+    stiffness = ANTIFERRO['a'] - 12 * ANTIFERRO['k']
+    wanted = [closed_form(ANTIFERRO, stiffness, direction)[1] for direction in ((1, 0, 0), (1, 1, 0), (1, 1, 1))]
+    assert min(abs(well['depth_ev'] / 2 / depth - 1) for depth in wanted) < 0.01
+    assert 'phase_1' in outputs['phases']
+
+
+@pytest.mark.parametrize(
+    ('settings', 'sentence'),
+    [
+        ({'amplitudes_angstrom': [-0.1, 0.1, 0.2, 0.3]}, 'lengths above zero'),
+        ({'amplitudes_angstrom': [0.1, 0.2]}, 'at least three'),
+        ({'amplitudes_angstrom': [0.1, 0.2, 0.3], 'fit_degree': 8}, 'too few for `settings.fit_degree`'),
+        ({'max_depths': 1}, 'did you mean `max_depth`'),
+        ({'max_depth': 0}, 'at least 1'),
+        ({'stability_tolerance_thz': -1.0}, 'at least 0'),
+    ],
+)
+def test_wrong_settings(make_builder: Any, settings: dict[str, Any], sentence: str) -> None:
+    builder = make_builder()
+    with pytest.raises(ValueError, match=sentence):
+        builder.settings = orm.Dict(settings)
+    assert sentence in str(validate_settings(orm.Dict(settings)))
+
+
+def test_wrong_inputs(make_builder: Any) -> None:
+    builder = make_builder()
+    del builder.structure
+    with pytest.raises(ValueError, match='either `structure` or `phonopy_data`'):
+        run_get_node(builder)
+    gold = orm.StructureData(cell=np.eye(3) * 3)
+    gold.append_atom(position=(0, 0, 0), symbols='Au')
+    builder = make_builder()
+    builder.structure = gold
+    with pytest.raises(ValueError, match='does not know Au'):
+        run_get_node(builder)
