@@ -1,9 +1,9 @@
 """Phases behind an instability: their symmetry, which are the same, and how well they are found.
 
-Definitions where Grandel, Benner and George (2026) give none. A child phase is a relaxed structure that was reached
-from an imaginary mode and lies below its parent by more than a tolerance of energy. It is the parent again, or another
-child, if pymatgen's structure matcher maps one onto the other with the volume as it is. A phase of DFT is *found* if a
-child of the potential has its space group and matches it (volumes scaled, as functionals differ in it).
+Definitions where Grandel, Benner and George (2026) give none. A child phase is a structure, relaxed with its cell, that
+was reached from an imaginary mode and lies below its parent by more than a tolerance of energy. It is the parent again,
+or another child, if pymatgen's structure matcher maps one onto the other with the volume as it is. A phase of DFT is
+*found* if a child of the potential has its space group and matches it (volumes scaled, as functionals differ in it).
 """
 
 from __future__ import annotations

@@ -98,7 +98,9 @@ def collect_phases(
             group = phases.space_group(atoms, symprec)
             item |= {'space_group': str(group), 'energy_below_parent_mev_per_atom': -1000 * below}
             item['outcome'] = 'not below its parent'
-            if below < -options['energy_tolerance_ev_per_atom']:
+            if below < -options['energy_tolerance_ev_per_atom'] and cell == 'fixed':
+                item['outcome'] = 'strained: no phase before its cell is free'
+            elif below < -options['energy_tolerance_ev_per_atom']:
                 item['outcome'] = 'another of the new phases'
                 candidates.append((item, phases.symmetric_primitive(atoms, symprec), energy / len(atoms)))
     structures, energies = [item[1] for item in candidates], [item[2] for item in candidates]
