@@ -51,6 +51,7 @@ class CompareCalculation(ScriptCalculation):
         'science.force_constants',
     )
     NEEDS = INSTALL = 'phonopy, symfc and seekpath'
+    CHECKED = ('candidates', 'reference')
     SETTINGS = {
         'mesh': Setting([20, 20, 20], 'of q-points'),
         'temperature_k': Setting(300.0, 'of the thermal properties', minimum=0.0),
@@ -121,6 +122,19 @@ class CompareCalculation(ScriptCalculation):
             'ERROR_DIFFERENT_CRYSTALS',
             message='One of `candidates` is not the crystal of `reference`; a relaxation may have left it: {message}',
         )
+
+    @classmethod
+    def validate_inputs(cls, inputs: dict[str, Any]) -> str | None:
+        """Return a sentence if some sides have a non-analytical term and others have none."""
+        sides = {f'candidates.{name}': node for name, node in inputs['candidates'].items()}
+        sides |= {'reference': inputs['reference']} if 'reference' in inputs else {}
+        without = [name for name, node in sides.items() if not node.has_nac_parameters()]
+        if without and len(without) < len(sides):
+            return (
+                f'`{"`, `".join(without)}` have no Born charges but the other phonons do: give all of them the same '
+                '`nac`, or what is compared is the non-analytical term.'
+            )
+        return None
 
     @classmethod
     def validate_settings(cls, value: orm.Dict | None, ctx: Any) -> str | None:

@@ -43,4 +43,7 @@ def phonopy_arrays(node: PhonopyData, subtract_residual_forces: bool = False) ->
     if subtract_residual_forces and 'residual_forces' in names:
         forces = forces - np.array(node.residual_forces, dtype=float)
     arrays['forces'] = forces
+    if node.has_nac_parameters():
+        arrays['born_charges'] = np.array(node.born_charges, dtype=float)
+        arrays['dielectric'] = np.array(node.dielectric, dtype=float)
     return arrays

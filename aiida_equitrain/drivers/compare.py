@@ -34,14 +34,16 @@ def read_sides(settings: dict[str, Any]) -> dict[str, Any]:
     return sides
 
 
-def fit_baseline(settings: dict[str, Any], unitcell: Any, primitive_matrix: Any) -> tuple[dict[str, Any], Any]:
+def fit_baseline(settings: dict[str, Any], first: Any) -> tuple[dict[str, Any], Any]:
     """Fit force constants to the labelled frames; return facts about the fit, and the phonons if there are any."""
     from equitrain_job.science.force_constants import fit_force_constants
     from equitrain_job.science.frames import Frames
 
     frames = [frame for frame in Frames.load('frames.npz') if frame.role in settings['symfc_roles']]
     write_progress('symfc', 0, 1, n_frames=len(frames))
-    fit = fit_force_constants(unitcell, frames, primitive_matrix=primitive_matrix)
+    fit = fit_force_constants(first.unitcell, frames, primitive_matrix=first.primitive_matrix)
+    if fit.phonon is not None and first.nac_params is not None:
+        fit.phonon.nac_params = first.nac_params
     facts = {
         'phonon_mae_thz': None,
         'phonon_rmse_thz': None,
@@ -90,7 +92,7 @@ def main() -> None:
     first = next(iter(sides.values()))
     comparison: dict[str, Any] = {REFERENCE: None, 'candidates': {}, SYMFC: None}
     if settings['has_dataset']:
-        comparison[SYMFC], fitted = fit_baseline(settings, first.unitcell, first.primitive_matrix)
+        comparison[SYMFC], fitted = fit_baseline(settings, first)
         if fitted is not None:
             sides[SYMFC] = fitted
     symmetric = phonon_metrics.same_point_group(*sides.values())

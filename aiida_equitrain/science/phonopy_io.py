@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from phonopy import Phonopy
 from phonopy.file_IO import parse_FORCE_SETS
 from phonopy.interface.phonopy_yaml import PhonopyYaml
+from phonopy.physical_units import get_physical_units
 from phonopy.structure.atoms import PhonopyAtoms
+from phonopy.structure.symmetry import symmetrize_borns_and_epsilon
 
 #: Tolerance of symmetry (Å) of the authors' phonons.
 SYMPREC = 1e-4
@@ -84,7 +86,7 @@ def phonon_from_arrays(arrays: Mapping[str, NDArray[Any]], acoustic_sum_rule: bo
 
     :param arrays: :data:`ARRAY_KEYS` of the unit cell (``positions`` Cartesian, ``cell`` in rows, Å),
         ``displacements`` (Å) of shape (D, 3) with ``displaced_atoms`` (D,) for single-atom displacements, or (D, N, 3)
-        without, and ``forces`` (D, N, 3), eV/Å.
+        without, and ``forces`` (D, N, 3), eV/Å; ``born_charges`` and ``dielectric`` for :func:`set_nac`.
     :param acoustic_sum_rule: see :func:`load_phonopy`.
     """
     numbers = [int(number) for number in arrays['numbers']]
@@ -109,8 +111,27 @@ def phonon_from_arrays(arrays: Mapping[str, NDArray[Any]], acoustic_sum_rule: bo
         }
     else:
         dataset = {'displacements': arrays['displacements'], 'forces': arrays['forces']}
+    if 'born_charges' in arrays:
+        set_nac(phonon, arrays['born_charges'], arrays['dielectric'])
     make_force_constants(phonon, dataset, acoustic_sum_rule)
     return phonon
+
+
+def set_nac(phonon: Phonopy, born_charges: NDArray[Any], dielectric: NDArray[Any]) -> None:
+    """Give phonons the non-analytical term of Gonze and Lee (Phys. Rev. B 55, 10355 (1997)), as phonopy does.
+
+    The tensors get the symmetry of the crystal, and charges that sum up to zero.
+
+    :param born_charges: e, of the atoms of the primitive cell, shape (n, 3, 3).
+    :param dielectric: high-frequency dielectric tensor, shape (3, 3).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        born, epsilon = symmetrize_borns_and_epsilon(
+            born_charges, dielectric, phonon.primitive, symprec=phonon.symmetry.tolerance
+        )
+    units = get_physical_units()
+    phonon.nac_params = {'born': born, 'dielectric': epsilon, 'factor': units.Hartree * units.Bohr, 'method': 'gonze'}
 
 
 def has_forces(dataset: Mapping[str, Any] | None) -> bool:

@@ -22,7 +22,8 @@ from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.stages import StagedWorkChain, describe_failure
 
 #: Inputs that the stages share; they are given once, at the top.
-SHARED = ('structure', 'foundation', 'potential', 'python_code', 'phonopy_code', 'supercell_matrix', 'max_concurrent')
+SHARED = ('structure', 'foundation', 'potential', 'python_code', 'phonopy_code', 'supercell_matrix', 'max_concurrent',
+          'nac')  # fmt: skip
 #: Outputs of the fine-tuning that are outputs of the whole.
 FINETUNE_OUTPUTS = ('potential', 'metrics', 'predictions', 'summary')
 #: With fewer DFT calculations at a time than this, the labels have them all and the phonons of DFT follow, beside the
@@ -50,6 +51,8 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         spec.input('phonopy_code', valid_type=orm.AbstractCode, help='The `phonopy` command.')
         spec.input('supercell_matrix', valid_type=orm.List, required=False,
                    help='Supercell of all phonons, as in `equitrain.phonons`; else from its settings.')  # fmt: skip
+        spec.input('nac', valid_type=orm.ArrayData, required=False,
+                   help='Born charges and dielectric tensor, as in `equitrain.phonons`, for all sides.')  # fmt: skip
         spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_max_concurrent,
                    help='Largest number of DFT calculations at a time, labels and phonons together.')  # fmt: skip
         for process, namespace, hidden, required in (
@@ -257,6 +260,8 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             phonopy_code=self.inputs.phonopy_code,
             supercell_matrix=self.ctx.supercell_matrix,
         )
+        if 'nac' in self.inputs:
+            inputs.nac = self.inputs.nac
         if potential is not None:
             inputs.update(potential=potential, python_code=self.inputs.python_code)
         else:

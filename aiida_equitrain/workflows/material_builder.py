@@ -133,7 +133,7 @@ def _exposed(values: dict[str, Any], ports: Any) -> dict[str, Any]:
 
 #: Inputs of the stages that stand at the top; a dynamic namespace would take them all the same.
 _HIDDEN = {'structure', 'foundation', 'potential', 'dataset', 'code', 'python_code', 'phonopy_code',
-           'supercell_matrix', 'max_concurrent'}  # fmt: skip
+           'supercell_matrix', 'max_concurrent', 'nac'}  # fmt: skip
 
 
 def _unset(builder: Any, namespace: str) -> None:

@@ -71,7 +71,7 @@ def _phonons_problem(inputs: Mapping[str, Any], namespace: str) -> str | None:
     given = inputs.get(namespace)
     if not given:
         return None
-    shared = {key: inputs[key] for key in ('structure', 'phonopy_code', 'supercell_matrix') if key in inputs}
+    shared = {key: inputs[key] for key in ('structure', 'phonopy_code', 'supercell_matrix', 'nac') if key in inputs}
     if namespace == 'phonons':
         shared.update(potential=inputs['foundation'], python_code=inputs['python_code'])
     problem = phonon_checks.validate_inputs({**given, **shared})

@@ -8,9 +8,11 @@ from typing import Any
 from aiida import orm
 
 from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS, phonon_supercell_rows
-from aiida_equitrain.common.settings import settings_problem
+from aiida_equitrain.common.settings import settings_problem, with_defaults
 from aiida_equitrain.common.strategies import check_evaluation
 from aiida_equitrain.common.validation import refuse_unknown
+from aiida_equitrain.science.nac import check_nac
+from aiida_equitrain.science.phases import symmetric_primitive
 from aiida_equitrain.science.structures import check_size
 from aiida_equitrain.workflows.common import code_problem, pseudo_problem, structure_problem
 
@@ -66,6 +68,7 @@ def validate_inputs(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
         source_problem(inputs)
         or method_problem(inputs)
         or cell_problem(inputs)
+        or nac_problem(inputs)
         or pseudos_problem(inputs)
         or codes_problem(inputs)
     )
@@ -108,6 +111,24 @@ def cell_problem(inputs: Mapping[str, Any]) -> str | None:
         matrix = phonon_supercell_rows(structure, dict(inputs['settings']) if 'settings' in inputs else {})
     max_atoms = inputs['max_atoms'].value if 'max_atoms' in inputs else None
     return structure_problem(structure, elements, max_atoms, matrix)
+
+
+def nac_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if Born charges and dielectric tensor are not those of the crystal."""
+    if 'nac' not in inputs:
+        return None
+    nac, structure = inputs['nac'], inputs['structure']
+    missing = [name for name in ('born_charges', 'dielectric') if name not in nac.get_arraynames()]
+    if missing:
+        return f'`nac` lacks the array(s) {", ".join(missing)}.'
+    symprec = inputs['symprec'].value if 'symprec' in inputs else 1e-4
+    settings = dict(inputs['settings']) if 'settings' in inputs else {}
+    return check_nac(
+        nac.get_array('born_charges'),
+        nac.get_array('dielectric'),
+        len(symmetric_primitive(structure.get_ase(), symprec)),
+        with_defaults(settings, PHONON_SETTINGS)['nac_charge_tolerance'],
+    )
 
 
 def pseudos_problem(inputs: Mapping[str, Any]) -> str | None:

@@ -46,6 +46,14 @@ def declare_inputs(spec: Any) -> None:
         validator=checks.validate_settings,
         help=settings_help(PHONON_SETTINGS),
     )
+    spec.input(
+        'nac',
+        valid_type=orm.ArrayData,
+        required=False,
+        help='For the non-analytical term (Gonze and Lee) of a polar crystal: `born_charges` (n, 3, 3) in e, of the '
+        'atoms of the primitive cell, and `dielectric` (3, 3), the high-frequency dielectric tensor. Potential and DFT '
+        'compare alike only with the same ones.',
+    )
     spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=checks.validate_positive)
     spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=checks.validate_positive)
     spec.input(

@@ -10,6 +10,7 @@ import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode, ToContext, if_, while_
 from aiida_phonopy.calculations.phonopy import PhonopyCalculation
+from aiida_phonopy.data.phonopy import PhonopyData
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
 from aiida_quantumespresso.utils.mapping import prepare_process_inputs
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
@@ -185,9 +186,14 @@ class PhononsWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             return self.fail('ERROR_FORCES_NOT_FINITE', node)
         if not node.is_finished_ok:
             return self.fail('ERROR_FORCES_FAILED', node)
-        self.ctx.phonopy_data = functions.collect_forces(self.ctx.preprocess, node.outputs.forces)
-        self.out('phonopy_data', self.ctx.phonopy_data)
+        self.take_phonons(functions.collect_forces(self.ctx.preprocess, node.outputs.forces))
         return None
+
+    def take_phonons(self, phonopy_data: PhonopyData) -> None:
+        """Attach the displacements with their forces, and what the non-analytical term needs."""
+        nac = self.inputs.get('nac')
+        self.ctx.phonopy_data = phonopy_data if nac is None else functions.attach_nac(phonopy_data, nac)
+        self.out('phonopy_data', self.ctx.phonopy_data)
 
     def should_run_dft_forces(self) -> bool:
         """Return whether supercells are left."""
@@ -233,10 +239,8 @@ class PhononsWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             label.replace('supercell', 'forces'): self.ctx[f'dft_{label}'].outputs.output_trajectory
             for label in self.ctx.supercells
         }
-        self.ctx.phonopy_data = self.ctx.preprocess.calcfunctions.generate_phonopy_data(
-            forces_index=orm.Int(0), **forces
-        )
-        self.out('phonopy_data', self.ctx.phonopy_data)
+        generate = self.ctx.preprocess.calcfunctions.generate_phonopy_data
+        self.take_phonons(generate(forces_index=orm.Int(0), **forces))
 
     def run_phonopy(self) -> Any:
         """Post-process: phonopy does bands and density of states in one job, thermal properties in another."""

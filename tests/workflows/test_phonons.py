@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
 
+from aiida_equitrain.calculations.compare import CompareCalculation
 from aiida_equitrain.calculations.functions.phonons import stability
+from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
+from aiida_equitrain.science.phonopy_io import phonon_from_arrays
 
 SUPERCELL = [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
 #: A coarse mesh and few temperatures: tests look at the plumbing.
@@ -322,3 +326,69 @@ def test_hessian(make_builder: Any) -> None:
     assert len([child for child in node.called if isinstance(child, orm.CalcJobNode)]) == 3
     assert 'relaxed_structure' not in outputs
     assert 10 < outputs['stability']['max_frequency_thz'] < 20
+
+
+BORN = Path(__file__).parents[3] / 'shared' / 'reference' / 'rattled' / 'NaCl-rd' / 'BORN'
+
+
+def nac_node(charges: Any, dielectric: Any = 2.43) -> orm.ArrayData:
+    node = orm.ArrayData()
+    node.set_array('born_charges', np.array(charges)[:, None, None] * np.eye(3))
+    node.set_array('dielectric', np.asarray(dielectric) * np.eye(3))
+    return node
+
+
+@pytest.mark.parametrize(
+    ('nac', 'sentence'),
+    [
+        (lambda: nac_node([1.1]), r'has the shape \(1, 3, 3\); it must be \(2, 3, 3\)'),
+        (lambda: nac_node([1.1, -0.8]), r'sum up to 0.3 e, more than `settings.nac_charge_tolerance`'),
+        (lambda: nac_node([1.1, -1.1], 0.5), 'eigenvalues of at least 1'),
+        (lambda: nac_node([1.1, np.nan]), 'not finite'),
+        (lambda: orm.ArrayData(np.eye(3)), r'lacks the array\(s\) born_charges, dielectric'),
+    ],
+)
+def test_wrong_nac(make_builder: Any, nac: Any, sentence: str) -> None:
+    builder = make_builder()
+    builder.nac = nac()
+    with pytest.raises(ValueError, match=sentence):
+        run_get_node(builder)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not BORN.is_file(), reason='needs ../shared/reference')
+def test_polar(make_builder: Any) -> None:
+    """NaCl with the Born charges of DFT: the optical modes split at Gamma, and a comparison without them is refused."""
+    from ase.build import bulk
+    from phonopy.file_IO import parse_BORN
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    atoms = bulk('NaCl', 'rocksalt', a=5.69)
+    cell = PhonopyAtoms(atoms.get_chemical_symbols(), cell=atoms.cell[:], scaled_positions=atoms.get_scaled_positions())
+    born = parse_BORN(cell, filename=str(BORN))
+    nac = orm.ArrayData()
+    nac.set_array('born_charges', born['born'])
+    nac.set_array('dielectric', born['dielectric'])
+    builder = make_builder(structure=orm.StructureData(ase=atoms), relax=False)
+    builder.nac = nac
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    bands = outputs['bands']
+    gamma = next(index for index, name in bands.labels if name in ('GAMMA', 'Γ', '$\\Gamma$'))
+    optical = np.sort(bands.get_bands()[gamma])[3:]
+    assert optical[2] - optical[0] > 1.0  # LO - TO of NaCl: 7.8 - 4.9 THz
+    own = phonon_from_arrays(phonopy_arrays(outputs['phonopy_data']))
+    own.run_qpoints([[0, 0, 0]], nac_q_direction=[1, 0, 1])
+    assert np.sort(own.qpoints.frequencies[0])[3:] == pytest.approx(optical, abs=0.02)
+    plain = phonon_from_arrays(phonopy_arrays(without_nac(outputs['phonopy_data'])))
+    plain.run_qpoints([[0, 0, 0]])
+    assert np.ptp(np.sort(plain.qpoints.frequencies[0])[3:]) < 0.02
+    sides = {'candidates': {'finetuned': outputs['phonopy_data']}, 'reference': without_nac(outputs['phonopy_data'])}
+    assert '`reference` have no Born charges' in str(CompareCalculation.validate_inputs(sides))
+    assert CompareCalculation.validate_inputs({'candidates': sides['candidates']}) is None
+
+
+def without_nac(node: Any) -> Any:
+    copy = node.clone()
+    copy.delete_array('born_charges')
+    return copy

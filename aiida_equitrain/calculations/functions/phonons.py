@@ -28,6 +28,7 @@ PHONON_SETTINGS = {
     'min_length_angstrom': Setting(
         12.0, 'shortest edge of the supercell, if no `supercell_matrix` is given', minimum=0.0, exclusive=True
     ),
+    'nac_charge_tolerance': Setting(0.1, 'largest sum of the Born charges over the atoms, e', minimum=0.0),
     'mesh': Setting([20, 20, 20], 'q-points of density of states, thermal properties and lowest frequency'),
     'temperature_min_k': Setting(0.0, 'lowest temperature', minimum=0.0),
     'temperature_max_k': Setting(1000.0, 'highest temperature', minimum=0.0),
@@ -90,6 +91,15 @@ def collect_forces(preprocess_data: PreProcessData, forces: orm.ArrayData) -> Ph
     data.set_forces(sets_of_forces=forces.get_array('forces'))
     if 'residual_forces' in forces.get_arraynames():
         data.set_residual_forces(forces.get_array('residual_forces'))
+    return data
+
+
+@calcfunction
+def attach_nac(phonopy_data: PhonopyData, nac: orm.ArrayData) -> PhonopyData:
+    """Return phonons with Born charges and dielectric tensor, from which phonopy makes the non-analytical term."""
+    data: PhonopyData = phonopy_data.clone()
+    data.set_dielectric(nac.get_array('dielectric'))
+    data.set_born_charges(nac.get_array('born_charges'))
     return data
 
 

@@ -1,0 +1,36 @@
+"""Born charges and dielectric tensor: whether they can be those of a crystal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def check_nac(born_charges: Any, dielectric: Any, n_atoms: int, charge_tolerance: float) -> str | None:
+    """Return a sentence if Born charges and dielectric tensor cannot be those of a crystal, ``None`` if they can.
+
+    :param born_charges: e, should have the shape (``n_atoms``, 3, 3).
+    :param dielectric: should have the shape (3, 3), symmetric, all eigenvalues at least 1.
+    :param n_atoms: of the primitive cell.
+    :param charge_tolerance: largest component (e) of the sum over the atoms: the crystal is neutral.
+    """
+    born_charges, dielectric = np.asarray(born_charges, dtype=float), np.asarray(dielectric, dtype=float)
+    if born_charges.shape != (n_atoms, 3, 3):
+        return (
+            f'`nac.born_charges` has the shape {born_charges.shape}; it must be ({n_atoms}, 3, 3), one tensor for each '
+            'atom of the primitive cell.'
+        )
+    if dielectric.shape != (3, 3):
+        return f'`nac.dielectric` has the shape {dielectric.shape}; it must be (3, 3).'
+    if not (np.isfinite(born_charges).all() and np.isfinite(dielectric).all()):
+        return '`nac` holds numbers that are not finite.'
+    if not np.allclose(dielectric, dielectric.T, atol=1e-2) or np.linalg.eigvalsh(dielectric).min() < 1:
+        return '`nac.dielectric` must be symmetric with eigenvalues of at least 1: it is a relative permittivity.'
+    total = float(np.abs(born_charges.sum(axis=0)).max())
+    if total > charge_tolerance:
+        return (
+            f'the `nac.born_charges` of the atoms sum up to {total:.3g} e, more than `settings.nac_charge_tolerance` '
+            f'({charge_tolerance:g} e): converge them better, or raise it; the rest is spread over the atoms.'
+        )
+    return None
