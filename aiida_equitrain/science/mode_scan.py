@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+#: The fit reaches up to the first point that lies this many times the depth above the undisplaced crystal.
+WALL = 3.0
 #: eV, Å, amu: angular frequency squared of 1 eV/Å²/amu in (2π THz)², see :func:`frequency_of_curvature`.
 _EV_PER_ANGSTROM2_AMU = 9648.533212331002
 
@@ -22,7 +24,8 @@ class WellFit:
     :param coefficients: of the powers, eV/Å^k.
     :param minimum_angstrom: amplitude of the deepest point, ``None`` if it is A = 0 or lies at the end of the scan.
     :param depth_ev: energy there minus that of A = 0, negative; of the scanned cell.
-    :param rmse_ev: of the fit.
+    :param rmse_ev: of the fit, over the points that it uses.
+    :param reach_angstrom: largest amplitude that the fit uses: the walls far above the well are left out.
     :param minimum_at_end: whether the energy still falls at the end: scan further.
     """
 
@@ -31,6 +34,7 @@ class WellFit:
     minimum_angstrom: float | None
     depth_ev: float | None
     rmse_ev: float
+    reach_angstrom: float
     minimum_at_end: bool
 
     def as_dict(self) -> dict[str, Any]:
@@ -52,12 +56,15 @@ def fit_well(amplitudes: Any, energies: Any, two_sided: bool = False, degree: in
         raise ValueError('the energy along a mode needs the amplitude 0.')
     relative = energies - energies[amplitudes == 0][0]
     powers = [power for power in range(2, degree + 1) if two_sided or power % 2 == 0]
+    if np.count_nonzero(amplitudes) < len(powers):
+        raise ValueError(
+            f'{np.count_nonzero(amplitudes)} amplitudes beside 0 do not do for a fit with {len(powers)} powers; '
+            'give more of them.'
+        )
+    near = _near_the_well(amplitudes, relative, len(powers) + 1)
+    amplitudes, relative = amplitudes[near], relative[near]
     scale = float(np.abs(amplitudes).max())
     used = amplitudes != 0
-    if used.sum() < len(powers):
-        raise ValueError(
-            f'{int(used.sum())} amplitudes beside 0 do not do for a fit with {len(powers)} powers; give more of them.'
-        )
     design = np.stack([(amplitudes / scale) ** power for power in powers], axis=1)
     scaled, *_ = np.linalg.lstsq(design[used], relative[used], rcond=None)
     residual = design @ scaled - relative
@@ -72,8 +79,23 @@ def fit_well(amplitudes: Any, energies: Any, two_sided: bool = False, degree: in
         float(fine[lowest] * scale) if inside else None,
         float(curve[lowest]) if inside else None,
         float(np.sqrt(np.mean(residual**2))),
+        scale,
         bool(at_end),
     )
+
+
+def _near_the_well(amplitudes: Array, relative: Array, least: int) -> NDArray[np.bool_]:
+    """Return which points the fit uses: the steep walls far above the well would drown it.
+
+    :param least: number of points beside 0 that are used at any rate, the innermost first.
+    """
+    lowest = min(0.0, float(relative.min()))
+    highest = -WALL * lowest if lowest < 0 else np.inf
+    outside = np.abs(amplitudes[relative > highest])
+    reach = float(outside.min()) if len(outside) else np.inf
+    reach = max(reach, float(np.sort(np.abs(amplitudes[amplitudes != 0]))[:least][-1]))
+    result: NDArray[np.bool_] = np.abs(amplitudes) <= reach
+    return result
 
 
 def frequency_of_curvature(curvature: float, inertia: float) -> float:

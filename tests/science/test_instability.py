@@ -119,6 +119,18 @@ def test_quartic_well_is_exact() -> None:
     assert fit.rmse_ev < 1e-12
 
 
+def test_walls_do_not_drown_a_shallow_well() -> None:
+    """Walls a thousand times as high as the well is deep: the fit leaves them out."""
+    amplitudes = np.linspace(0, 0.6, 25)
+    energies = -0.02 * amplitudes**2 + 2 * amplitudes**4 + 400 * amplitudes**8
+    fit = fit_well(amplitudes, energies)
+    fine = np.linspace(0, 0.6, 100001)
+    exact = -0.02 * fine**2 + 2 * fine**4 + 400 * fine**8
+    assert fit.depth_ev == pytest.approx(exact.min(), rel=0.01)
+    assert fit.minimum_angstrom == pytest.approx(fine[exact.argmin()], rel=0.01)
+    assert fit.reach_angstrom < 0.3
+
+
 def test_tilted_well_has_two_sides() -> None:
     amplitudes = np.linspace(-0.6, 0.6, 25)
     energies = -(amplitudes**2) - 0.5 * amplitudes**3 + 4 * amplitudes**4

@@ -14,13 +14,13 @@ from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
 from ase.build import bulk
 
+from aiida_equitrain.tools.report.instability import describe_tree, save_figure
 from aiida_equitrain.workflows.instability_ports import validate_settings
 
 ANALYTIC = Path(__file__).parents[1] / 'fixtures' / 'analytic'
 #: Stiffness a, quartic b and c, coupling k of the model in ``fixtures/analytic``.
 FERRO = {'a': 2.0, 'b': 10.0, 'c': 6.0, 'k': 0.3, 'spring': 8.0}
 ANTIFERRO = {'a': 0.5, 'b': 10.0, 'c': 6.0, 'k': -0.1, 'spring': 8.0}
-CHEAP = {'settings': {'mesh': [4, 4, 4], 'temperature_step_k': 500.0, 'min_length_angstrom': 7.5}}
 
 
 @pytest.fixture
@@ -50,7 +50,8 @@ def analytic_code(make_code: Any, tmp_path: Path) -> Any:
 def make_builder(cscl: Any, phonopy_code: Any, starter: Any, python_code: Any) -> Any:
     """Return a factory of builders."""
 
-    def factory(settings: dict[str, Any] | None = None, **changes: Any) -> Any:
+    def factory(settings: dict[str, Any] | None = None, min_length: float = 7.5, **changes: Any) -> Any:
+        phonons = {'mesh': [4, 4, 4], 'temperature_step_k': 500.0, 'min_length_angstrom': min_length}
         arguments = {
             'structure': cscl,
             'phonopy_code': phonopy_code,
@@ -59,7 +60,7 @@ def make_builder(cscl: Any, phonopy_code: Any, starter: Any, python_code: Any) -
             'relax': False,
             'supercell_matrix': [[2, 0, 0], [0, 2, 0], [0, 0, 2]],
             'protocol': 'fast',
-            'overrides': {'settings': settings or {}, 'phonons': {**CHEAP, 'max_atoms': 200}},
+            'overrides': {'settings': settings or {}, 'phonons': {'settings': phonons}},
         }
         return WorkflowFactory('equitrain.instability').get_builder_from_protocol(**(arguments | changes))
 
@@ -74,7 +75,7 @@ def closed_form(model: dict[str, float], stiffness: float, direction: tuple[int,
 
 
 @pytest.mark.real
-def test_double_well(make_builder: Any, analytic_code: Any) -> None:
+def test_double_well(make_builder: Any, analytic_code: Any, tmp_path: Path) -> None:
     """Depth and minimum are met within 1 %, and of the three phases the rhombohedral one is stable."""
     builder = make_builder({'max_modes': 1}, python_code=analytic_code(FERRO))
     outputs, node = run_get_node(builder)
@@ -98,8 +99,15 @@ def test_double_well(make_builder: Any, analytic_code: Any) -> None:
     }
     depth = closed_form(FERRO, FERRO['a'], (1, 1, 1))[1]
     assert found['R3m (160)']['energy_below_root_mev_per_atom'] == pytest.approx(-1000 * depth / 2, rel=0.01)
+    assert describe_tree(tree).splitlines()[-1].split()[:3] == [name_of(tree, 'R3m (160)'), 'R3m', '(160)']
+    save_figure(node, tmp_path / 'wells.png')
+    assert (tmp_path / 'wells.png').read_bytes().startswith(b'\x89PNG')
     jobs = [child.process_label for child in node.called if isinstance(child, orm.CalcJobNode)]
     assert sorted(jobs) == ['ModesCalculation', 'RelaxPhasesCalculation', 'ScanCalculation']
+
+
+def name_of(tree: dict[str, Any], group: str) -> str:
+    return next(name for name, phase in tree.items() if phase['space_group'] == group)
 
 
 def kinds_of(entries: list[dict[str, Any]], wells: list[dict[str, Any]]) -> list[tuple[int, int, int]]:
@@ -134,7 +142,8 @@ def test_levels(make_builder: Any, analytic_code: Any) -> None:
 def test_germanium_telluride(make_builder: Any) -> None:
     """The starter knows that cubic GeTe falls into the rhombohedral phase; DFT: R3m, Γ at -3.2 THz."""
     builder = make_builder(
-        {'max_modes': 1, 'max_directions': 3},
+        {'max_modes': 1, 'max_directions': 2},
+        min_length=10.0,
         structure=orm.StructureData(ase=bulk('GeTe', 'rocksalt', a=6.0)),
         relax=True,
         supercell_matrix=[[-2, 2, 2], [2, -2, 2], [2, 2, -2]],

@@ -13,7 +13,7 @@ from aiida.engine import run_get_node
 from aiida.plugins import CalculationFactory, WorkflowFactory
 
 from aiida_equitrain.calculations.functions.label import trajectory_of
-from aiida_equitrain.cli.launch import codes
+from aiida_equitrain.cli.launch_options import codes
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.frames import Frames

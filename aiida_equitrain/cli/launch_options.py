@@ -1,0 +1,141 @@
+"""What the subcommands of ``aiida-equitrain launch`` share: options, and how a job is started and followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aiida_equitrain.common.names import Engine
+from aiida_equitrain.common.strategies import ENGINES
+
+STRATEGIES = list(ENGINES)
+PROTOCOLS = ['fast', 'balanced', 'stringent', 'paper']
+#: Protocols where there is fine-tuning.
+TRAINING_PROTOCOLS = [*PROTOCOLS, 'guided']
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+#: Options by the name of their parameter.
+OPTIONS: dict[str, Callable[[Any], Any]] = {
+    'protocol': click.option('--protocol', type=click.Choice(PROTOCOLS), default='balanced', show_default=True),
+    'training_protocol': click.option(
+        '--protocol', type=click.Choice(TRAINING_PROTOCOLS), default='balanced', show_default=True
+    ),
+    'engine': click.option(
+        '--engine', type=click.Choice([item.value for item in Engine]), help='[default: the first with the strategy]'
+    ),
+    'replay': click.option('--replay', metavar='PK', help='For multihead: DatasetData, or TrajectoryData to label.'),
+    'strategy': click.option('--strategy', type=click.Choice(STRATEGIES), default='l2-tsp', show_default=True),
+    'metal': click.option('--metal/--insulator', default=False, show_default=True, help='Occupations of DFT.'),
+    'seed': click.option('--seed', type=int, default=1, show_default=True, help='Of rattling and training.'),
+    'overrides': click.option('--overrides', type=FILE, help='YAML file of inputs in the nesting of the ports.'),
+    'report': click.option('--report', type=FOLDER, help='Write the report there at the end.'),
+    'submit': click.option('--submit', is_flag=True, help='Hand it to the daemon and return at once.'),
+    'foundation': click.option('--foundation', metavar='LABEL', help='Potential.  [default: that of the set-up]'),
+    'family': click.option('--family', metavar='LABEL', help='Pseudopotentials.  [default: those of the set-up]'),
+    'python': click.option('--python', metavar='LABEL', help='Code: Python.  [default: the one for the foundation]'),
+    'pw': click.option('--pw', default='pw', show_default=True, help='Code: pw.x.'),
+    'phonopy': click.option('--phonopy', default='phonopy', show_default=True, help='Code: phonopy.'),
+}
+
+
+def options(*names: str) -> Callable[[Any], Any]:
+    """Return a decorator that adds options of :data:`OPTIONS` in the given order."""
+
+    def decorate(function: Any) -> Any:
+        for name in reversed(names):
+            function = OPTIONS[name](function)
+        return function
+
+    return decorate
+
+
+def codes(chosen: dict[str, Any], *names: str, potential: Any = None) -> dict[str, Any]:
+    """Return the codes of the options ``names`` as ``<name>_code``.
+
+    :param potential: decides which Python it is, where none is named.
+    """
+    from aiida_equitrain.tools.defaults import find_code, python_label
+
+    return {f'{name}_code': find_code(chosen[name] or python_label(potential)) for name in names}
+
+
+def dft_inputs(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return family and occupations."""
+    from aiida_equitrain.tools.defaults import default_family
+
+    kind = 'metal' if chosen['metal'] else 'insulator'
+    return {'pseudo_family': chosen['family'] or default_family().label, 'electronic_type': kind}
+
+
+def common(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return protocol and overrides."""
+    from aiida_equitrain.tools.launch import load_overrides
+
+    return {'protocol': chosen['protocol'], 'overrides': load_overrides(chosen['overrides'])}
+
+
+def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> Any:
+    """Build the inputs, start the job where it can run, show its progress, and write the report.
+
+    :returns: the job if it has ended, ``None`` if it is submitted or goes on.
+    :raises click.ClickException: with a sentence, if the inputs are wrong or the job fails.
+    """
+    from aiida.common.exceptions import InputValidationError, NotExistent
+
+    from aiida_equitrain.cli.follow import Display
+    from aiida_equitrain.tools.here import run_here
+    from aiida_equitrain.tools.launch import daemon_problem
+
+    problem = daemon_problem()
+    if submit and problem:
+        raise click.ClickException(f'nothing can be submitted: {problem}')
+    try:
+        builder = build()
+        if problem is None:
+            from aiida.engine import submit as submit_to_daemon
+
+            node = submit_to_daemon(builder)
+        else:
+            click.echo(f'Running in this process, as {problem}; Ctrl-C ends the job.')
+            with Display() as display:
+                node = run_here(builder, display)
+    except (ValueError, NotExistent, InputValidationError) as exception:
+        raise click.ClickException(str(exception)) from exception
+    if problem is None:
+        click.echo(f'Submitted {node.process_label} {node.pk}.')
+        if submit:
+            click.echo(f'`aiida-equitrain launch follow {node.pk}` shows how far it is.')
+            return None
+    follow_to_the_end(node, report)
+    return node if node.is_terminated else None
+
+
+def follow_to_the_end(node: Any, report: Path | None) -> None:
+    """Show the progress of a job until it ends; then the report, or how it ended.
+
+    :raises click.ClickException: if the job failed.
+    """
+    from aiida_equitrain.cli.follow import Display
+    from aiida_equitrain.cli.report import show_report
+    from aiida_equitrain.tools.launch import describe_end, follow
+
+    try:
+        if not node.is_terminated:
+            with Display() as display:
+                follow(node, display)
+    except KeyboardInterrupt:
+        click.echo(f'\nThe job goes on. `aiida-equitrain launch follow {node.pk}` shows its progress again, '
+                   f'`verdi process kill {node.pk}` ends it.')  # fmt: skip
+        return
+    if report is not None:
+        show_report(node, report)
+    if not node.is_finished_ok:
+        raise click.ClickException(
+            f'{node.process_label} {node.pk} {describe_end(node)} (`verdi process report {node.pk}`)'
+        )
+    if report is None:
+        click.echo(f'{node.process_label} {node.pk} is done: `verdi node show {node.pk}` lists its results.')
