@@ -102,6 +102,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FormatStrFormatter
 
     cells, materials = cells_of(rows), list(dict.fromkeys(row['material'] for row in rows))
     figure, axes = plt.subplots(2, len(materials), figsize=(4.5 * len(materials), 6.4), squeeze=False, sharex=True)
@@ -121,6 +122,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         fits = [(size, mean_and_spread(found, 'symfc_mae_thz')[0]) for size, found in fits if found]
         axes[0, column].plot(*zip(*fits, strict=True), color='k', ls=':', marker='s', ms=4, label='symfc, no potential')
         axes[0, column].set_yscale('log')
+        for which in ('set_major_formatter', 'set_minor_formatter'):
+            getattr(axes[0, column].yaxis, which)(FormatStrFormatter('%.2g'))
         axes[1, column].set_yscale('symlog', linthresh=10)
         axes[0, column].set_title(material)
         axes[1, column].set_xlabel('labelled frames')

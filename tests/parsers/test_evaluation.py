@@ -28,6 +28,7 @@ RELAX = COMMON | {
     'fmax_ev_per_angstrom': 1e-3,
     'max_steps': 2,
     'relax_cell': True,
+    'constant_volume': False,
     'fix_symmetry': False,
     'symprec': 1e-4,
     'optimizer': 'BFGS',
