@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from numpy.typing import NDArray
 
@@ -31,6 +32,9 @@ class RelaxCalculation(EvaluationCalculation):
         'constant_volume': Setting(False, 'relax the shape of the cell only, if the cell is relaxed'),
         'fix_symmetry': Setting(False, 'keep the space group'),
         'symprec': Setting(1e-4, 'tolerance of the space group, Å', minimum=0.0, exclusive=True),
+        'volume_factors': Setting(
+            [], 'volumes, in units of the relaxed one, at which `structure` is then relaxed again, cell shape included'
+        ),
         'optimizer': Setting('BFGS', 'ASE optimizer', choices=('BFGS', 'LBFGS', 'FIRE')),
     }
     FAILURES = EvaluationCalculation.FAILURES | {
@@ -62,7 +66,7 @@ class RelaxCalculation(EvaluationCalculation):
             'relaxed_structure',
             valid_type=orm.StructureData,
             required=False,
-            help='The last step, if `structure` was given and it converged.',
+            help='The last step, if `structure` was given and it converged; not that of a `volume_factors`.',
         )
         spec.exit_code(
             400,
@@ -82,10 +86,34 @@ class RelaxCalculation(EvaluationCalculation):
         given = [name for name in ('structure', 'frames') if name in inputs]
         if len(given) != 1:
             return 'give either `structure` or `frames`' + (', not both.' if given else '.')
+        settings = dict(inputs['settings']) if 'settings' in inputs else {}
+        if settings.get('volume_factors') and given != ['structure']:
+            return '`settings.volume_factors` is for one `structure`, not for `frames`.'
         return frames_problem(inputs, given[0])
+
+    @classmethod
+    def validate_settings(cls, value: orm.Dict | None, ctx: Any) -> str | None:
+        """Return a sentence if a key is unknown or its value is wrong."""
+        problem = super().validate_settings(value, ctx)
+        if problem or value is None:
+            return problem
+        return volumes_problem(dict(value).get('volume_factors', []))
 
     def get_structures(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of ``structures.npz``."""
         if 'structure' in self.inputs:
             return structure_arrays(self.inputs.structure)
         return trajectory_arrays(self.inputs.frames)
+
+
+def volumes_problem(factors: list[Any]) -> str | None:
+    """Return a sentence if volumes relative to the relaxed one are no such numbers."""
+    if all(isinstance(item, int | float) and not isinstance(item, bool) and 0.5 < item < 2 for item in factors):
+        return None
+    return f'`settings.volume_factors` must be numbers between 0.5 and 2, such as [0.97, 1.0, 1.03], not {factors}.'
+
+
+def last_steps(trajectory: orm.TrajectoryData) -> NDArray[np.int64]:
+    """Return the index of the last step of each trajectory."""
+    owners = trajectory.get_array('trajectory_index')
+    return np.flatnonzero(np.append(owners[1:] != owners[:-1], True))

@@ -76,7 +76,11 @@ class RelaxPhasesCalculation(BatchCalculation):
     HELPERS = (*BatchCalculation.HELPERS, 'relax.py')
     RESULTS = ('relaxed.npz',)
     SETTINGS = {
-        **{key: value for key, value in RelaxCalculation.SETTINGS.items() if key != 'relax_cell'},
+        **{
+            key: value
+            for key, value in RelaxCalculation.SETTINGS.items()
+            if key not in ('relax_cell', 'volume_factors')
+        },
         'fix_symmetry': Setting(True, 'keep the space group of the start, so that each direction has its own child'),
         'symprec': Setting(1e-3, 'tolerance of that space group, Å', minimum=0.0, exclusive=True),
     }

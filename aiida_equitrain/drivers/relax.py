@@ -103,7 +103,9 @@ def main() -> None:
     """Relax all structures."""
     job = Evaluation()
     numbers, positions, cells = (job.structures[name] for name in ('numbers', 'positions', 'cells'))
-    recorder, progress = Recorder(), Progress('relax', len(positions))
+    factors = job.settings.get('volume_factors', [])
+    n_trajectories = len(positions) + len(factors)
+    recorder, progress = Recorder(), Progress('relax', n_trajectories)
     results: list[dict[str, Any]] = []
     try:
         for index in range(len(positions)):
@@ -111,12 +113,19 @@ def main() -> None:
             atoms.calc = job.calculator
             results.append(relax(atoms, index, job.settings, recorder))
             progress(index + 1)
+        relaxed, at_volume = atoms, {**job.settings, 'relax_cell': True, 'constant_volume': True}
+        for index, factor in enumerate(factors, start=len(positions)):
+            atoms = make_atoms(numbers, relaxed.positions, relaxed.cell[:])
+            atoms.set_cell(relaxed.cell[:] * factor ** (1 / 3), scale_atoms=True)
+            atoms.calc = job.calculator
+            results.append(relax(atoms, index, at_volume, recorder))
+            progress(index + 1)
     finally:
         recorder.save()
         job.write_summary(
             {
-                'converged': len(results) == len(positions) and all(result['converged'] for result in results),
-                'n_trajectories': len(positions),
+                'converged': len(results) == n_trajectories and all(result['converged'] for result in results),
+                'n_trajectories': n_trajectories,
                 'n_steps_total': len(recorder.steps),
                 'trajectories': results,
             }

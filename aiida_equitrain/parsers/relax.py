@@ -9,7 +9,7 @@ from aiida import orm
 from aiida.engine import ExitCode
 
 from aiida_equitrain.calculations.evaluation import structure_symbols
-from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.calculations.relax import RelaxCalculation, last_steps
 from aiida_equitrain.parsers.script_job import ScriptParser, read_arrays
 
 
@@ -39,9 +39,15 @@ class RelaxParser(ScriptParser):
             trajectory.set_array(name, arrays[name])
         self.out('trajectory', trajectory)
         summary = self.read_json(self.PROCESS.SUMMARY)
-        if structure is not None and summary is not None and summary['converged']:
+        if (
+            structure is not None
+            and summary is not None
+            and summary['trajectories'][:1]
+            and (summary['trajectories'][0]['converged'])
+        ):
             relaxed = structure.clone()  # type: ignore[no-untyped-call]
             relaxed.label = structure.label
-            relaxed.reset_cell(arrays['cells'][-1].tolist())
-            relaxed.reset_sites_positions(arrays['positions'][-1].tolist())
+            last = int(last_steps(trajectory)[0])
+            relaxed.reset_cell(arrays['cells'][last].tolist())
+            relaxed.reset_sites_positions(arrays['positions'][last].tolist())
             self.out('relaxed_structure', relaxed)

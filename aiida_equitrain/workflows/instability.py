@@ -18,7 +18,7 @@ from aiida_equitrain.workflows import instability_ports
 from aiida_equitrain.workflows.common import serial_options
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
-from aiida_equitrain.workflows.stages import StagedWorkChain, describe_failure
+from aiida_equitrain.workflows.stages import StagedWorkChain
 
 ROOT = 'root'
 
@@ -280,8 +280,3 @@ class InstabilityWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         """Return a value of ``settings``, or its default."""
         known = MODE_SETTINGS | functions.PHASE_SETTINGS
         return with_defaults(dict(self.inputs.settings), known)[key]
-
-    def fail(self, label: str, node: orm.ProcessNode) -> ExitCode:
-        """Return the exit code of ``label`` with the failed process and its message."""
-        code: ExitCode = self.exit_codes[label].format(**describe_failure(node))
-        return code

@@ -23,7 +23,9 @@ from aiida_equitrain.workflows.stages import StagedWorkChain, describe_failure
 
 #: Inputs that the stages share; they are given once, at the top.
 SHARED = ('structure', 'foundation', 'potential', 'python_code', 'phonopy_code', 'supercell_matrix', 'max_concurrent',
-          'nac')  # fmt: skip
+          'nac', 'postprocess_code')  # fmt: skip
+#: Inputs of phonons that only a potential needs.
+OF_POTENTIAL = ('potential_relax', 'potential_elastic', 'potential_forces')
 #: Outputs of the fine-tuning that are outputs of the whole.
 FINETUNE_OUTPUTS = ('potential', 'metrics', 'predictions', 'summary')
 #: With fewer DFT calculations at a time than this, the labels have them all and the phonons of DFT follow, beside the
@@ -51,6 +53,8 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         spec.input('phonopy_code', valid_type=orm.AbstractCode, help='The `phonopy` command.')
         spec.input('supercell_matrix', valid_type=orm.List, required=False,
                    help='Supercell of all phonons, as in `equitrain.phonons`; else from its settings.')  # fmt: skip
+        spec.input('postprocess_code', valid_type=orm.AbstractCode, required=False,
+                   help='A Python with phonopy, where `python_code` has none (that of SevenNet).')  # fmt: skip
         spec.input('nac', valid_type=orm.ArrayData, required=False,
                    help='Born charges and dielectric tensor, as in `equitrain.phonons`, for all sides.')  # fmt: skip
         spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_max_concurrent,
@@ -59,7 +63,12 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             (LabelWorkChain, 'label', (*SHARED[:2], *SHARED[3:4], SHARED[6]), False),
             (FinetuneWorkChain, 'finetune', ('train.code', 'train.foundation', 'train.dataset'), True),
             (PhononsWorkChain, 'phonons', (*SHARED, 'pw', 'relax'), True),
-            (PhononsWorkChain, 'dft_phonons', (*SHARED, 'potential_relax', 'potential_forces'), False),
+            (
+                PhononsWorkChain,
+                'dft_phonons',
+                (*SHARED, 'potential_relax', 'potential_elastic', 'potential_forces'),
+                False,
+            ),
             (CompareCalculation, 'compare', ('code', 'reference', 'candidates', 'dataset'), True),
         ):
             # The stages' own validators see complete inputs only in ``validate_inputs``.
@@ -219,7 +228,7 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     def run_compare(self) -> Any:
         """Compare all phonons, and those of force constants fitted to the same frames without a potential."""
         inputs = self.stage_inputs(CompareCalculation, 'compare')
-        inputs.code = self.inputs.python_code
+        inputs.code = self.postprocess_code()
         inputs.candidates = {side: node for side, node in self.ctx.phonons.items() if side != 'dft'}
         if 'dft' in self.ctx.phonons:
             inputs.reference = self.ctx.phonons['dft']
@@ -245,6 +254,11 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         code: ExitCode = self.exit_codes[label].format(**failure)
         return code
 
+    def postprocess_code(self) -> orm.AbstractCode:
+        """Return the Python that looks at phonons."""
+        code: orm.AbstractCode = self.inputs.get('postprocess_code', self.inputs.python_code)
+        return code
+
     def get_share(self, stage: str) -> int:
         """Return how many of the DFT calculations in flight are for ``label``, and how many for ``phonons``."""
         total: int = self.inputs.max_concurrent.value
@@ -258,6 +272,7 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         inputs.update(
             structure=self.inputs.structure,
             phonopy_code=self.inputs.phonopy_code,
+            postprocess_code=self.postprocess_code(),
             supercell_matrix=self.ctx.supercell_matrix,
         )
         if 'nac' in self.inputs:

@@ -35,6 +35,7 @@ def build(
     *,
     python_code: orm.AbstractCode,
     phonopy_code: orm.AbstractCode,
+    postprocess_code: orm.AbstractCode | None = None,
     pw_code: orm.AbstractCode | None = None,
     pseudo_family: str | None = None,
     electronic_type: str = 'insulator',
@@ -64,6 +65,8 @@ def build(
     builder = process.get_builder()
     builder.structure, builder.foundation = structure, foundation
     builder.python_code, builder.phonopy_code = python_code, phonopy_code
+    if postprocess_code is not None:
+        builder.postprocess_code = postprocess_code
     builder.max_concurrent = orm.Int(inputs['max_concurrent'])
     matrix = supercell_matrix or inputs.get('supercell_matrix')
     if matrix is not None:
@@ -133,7 +136,7 @@ def _exposed(values: dict[str, Any], ports: Any) -> dict[str, Any]:
 
 #: Inputs of the stages that stand at the top; a dynamic namespace would take them all the same.
 _HIDDEN = {'structure', 'foundation', 'potential', 'dataset', 'code', 'python_code', 'phonopy_code',
-           'supercell_matrix', 'max_concurrent', 'nac'}  # fmt: skip
+           'supercell_matrix', 'max_concurrent', 'nac', 'postprocess_code'}  # fmt: skip
 
 
 def _unset(builder: Any, namespace: str) -> None:

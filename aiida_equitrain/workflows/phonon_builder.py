@@ -16,7 +16,7 @@ from aiida_equitrain.workflows.dft_inputs import recommended_cutoffs
 
 def fill_potential_builder(builder: Any, inputs: dict[str, Any], options: dict[str, Any] | None) -> None:
     """Set what the jobs of the potential need."""
-    for name in ('potential_relax', 'potential_forces'):
+    for name in ('potential_relax', 'potential_elastic', 'potential_forces'):
         namespace = getattr(builder, name)
         namespace.settings = orm.Dict(inputs.get(name, {}).get('settings', {}))  # type: ignore[no-untyped-call]
         chosen = recursive_merge(inputs.get(name, {}).get('metadata', {}).get('options', {}), options or {})

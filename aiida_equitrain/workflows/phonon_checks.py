@@ -8,6 +8,7 @@ from typing import Any
 from aiida import orm
 
 from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS, phonon_supercell_rows
+from aiida_equitrain.calculations.harmonic import mesh_problem
 from aiida_equitrain.common.settings import settings_problem, with_defaults
 from aiida_equitrain.common.strategies import check_evaluation
 from aiida_equitrain.common.validation import refuse_unknown
@@ -28,10 +29,9 @@ def validate_settings(value: orm.Dict | None, _: Any = None) -> str | None:
     problem = settings_problem(given, PHONON_SETTINGS)
     if problem:
         return problem
-    mesh = given.get('mesh', [1, 1, 1])
-    if len(mesh) != 3 or any(type(number) is not int or number < 1 for number in mesh):
-        return f'`settings.mesh` must be three positive integers, not {mesh}.'
-    return None
+    if given.get('elastic_strain', 0.005) > 0.05:
+        return f'`settings.elastic_strain` is {given["elastic_strain"]}: strains above 0.05 are not elastic.'
+    return mesh_problem(given.get('mesh', [1, 1, 1]))
 
 
 def validate_displacement(value: orm.Dict | None, _: Any = None) -> str | None:
@@ -145,7 +145,7 @@ def pseudos_problem(inputs: Mapping[str, Any]) -> str | None:
 
 def codes_problem(inputs: Mapping[str, Any]) -> str | None:
     """Return a sentence if a code on this machine cannot be run."""
-    codes = {'phonopy_code': inputs.get('phonopy_code'), 'python_code': inputs.get('python_code')}
+    codes = {name: inputs.get(name) for name in ('phonopy_code', 'python_code', 'postprocess_code')}
     codes['pw.pw.code'] = ((inputs.get('pw') or {}).get('pw') or {}).get('code')
     problems = (code_problem(code, port) for port, code in codes.items() if code is not None)
     return next((problem for problem in problems if problem), None)

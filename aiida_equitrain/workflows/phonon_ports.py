@@ -12,6 +12,7 @@ from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS
+from aiida_equitrain.calculations.harmonic import HarmonicCalculation
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.common.settings import settings_help
 from aiida_equitrain.data.potential import PotentialData
@@ -24,6 +25,13 @@ def declare_inputs(spec: Any) -> None:
     spec.input('potential', valid_type=PotentialData, required=False, help='The potential; or give `pw`.')
     spec.input('python_code', valid_type=orm.AbstractCode, required=False, help='A Python for the `potential`.')
     spec.input('phonopy_code', valid_type=orm.AbstractCode, help='The `phonopy` command.')
+    spec.input(
+        'postprocess_code',
+        valid_type=orm.AbstractCode,
+        required=False,
+        help='A Python with phonopy for the outputs `properties`, `thermal`, `projected_dos` and `group_velocities`; '
+        'by default the `python_code` of a MACE potential. Without one they are left out.',
+    )
     spec.input(
         'supercell_matrix',
         valid_type=orm.List,
@@ -66,7 +74,9 @@ def declare_inputs(spec: Any) -> None:
     optional = {'required': False, 'populate_defaults': False}
     for process, namespace, hidden in (
         (RelaxCalculation, 'potential_relax', ('code', 'potential', 'structure', 'frames')),
+        (RelaxCalculation, 'potential_elastic', ('code', 'potential', 'structure', 'frames')),
         (ForcesCalculation, 'potential_forces', ('code', 'potential', 'frames', 'supercell')),
+        (HarmonicCalculation, 'harmonic', ('code', 'phonopy_data')),
         (PhonopyCalculation, 'phonopy', ('code', 'parameters', 'phonopy_data', 'force_constants')),
         (PwBaseWorkChain, 'pw', ('pw.structure', 'pw.parent_folder', 'kpoints')),
         (PwRelaxWorkChain, 'relax', ('structure', 'base_init_relax')),
@@ -93,6 +103,20 @@ def declare_outputs(spec: Any) -> None:
         required=False,
         help='Free energy (kJ/mol), entropy and heat capacity (J/K/mol), per mole of primitive cells.',
     )
+    for name, kind, what in (
+        ('properties', orm.Dict, 'Numbers at one temperature, per cell and per formula unit; the sum rules.'),
+        ('thermal', orm.ArrayData, 'Per cell and per formula unit over temperature, and mean square displacements.'),
+        ('projected_dos', orm.ArrayData, 'States per THz of each atom of the primitive cell.'),
+        ('group_velocities', orm.ArrayData, 'Along the path and on the mesh, THz Å.'),
+    ):
+        spec.output(name, valid_type=kind, required=False, help=f'{what} See `equitrain.harmonic`.')
+    spec.output(
+        'elastic',
+        valid_type=orm.Dict,
+        required=False,
+        help='`elastic_tensor_gpa` (6, 6) in the Cartesian axes of the relaxed structure, bulk, shear and Young '
+        'moduli, Debye temperature, Slack conductivity, ...',
+    )
     spec.output(
         'stability',
         valid_type=orm.Dict,
@@ -109,6 +133,8 @@ def declare_outputs(spec: Any) -> None:
         message='DFT failed for {failed} of {total} displaced supercells, see {process}: {message}',
     )
     spec.exit_code(404, 'ERROR_PHONOPY_FAILED', message='The post-processing failed, see {process}: {message}')
+    spec.exit_code(405, 'ERROR_HARMONIC_FAILED', message='The harmonic properties failed, see {process}: {message}')
+    spec.exit_code(406, 'ERROR_ELASTIC_FAILED', message='The elastic tensor failed, see {process}: {message}')
     spec.exit_code(
         410,
         'ERROR_FORCES_NOT_FINITE',

@@ -12,23 +12,26 @@ from aiida.engine import ExitCode, ToContext, if_, while_
 from aiida_phonopy.calculations.phonopy import PhonopyCalculation
 from aiida_phonopy.data.phonopy import PhonopyData
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
-from aiida_quantumespresso.utils.mapping import prepare_process_inputs
-from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
 from aiida_equitrain.calculations.forces import ForcesCalculation
+from aiida_equitrain.calculations.functions import elastic
 from aiida_equitrain.calculations.functions import phonons as functions
+from aiida_equitrain.calculations.harmonic import HarmonicCalculation
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows import phonon_ports
-from aiida_equitrain.workflows.common import may_use_gamma_trick, serial_options
+from aiida_equitrain.workflows.common import serial_options
 from aiida_equitrain.workflows.phonon_builder import fill_dft_builder, fill_potential_builder
+from aiida_equitrain.workflows.phonon_dft import DftForces
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
-from aiida_equitrain.workflows.stages import StagedWorkChain, describe_failure
+
+#: Outputs of the harmonic properties that are outputs of the whole.
+HARMONIC_OUTPUTS = ('properties', 'thermal', 'projected_dos', 'group_velocities')
 
 
-class PhononsWorkChain(EquitrainProtocolMixin, StagedWorkChain):
+class PhononsWorkChain(EquitrainProtocolMixin, DftForces):
     """Relax a structure, displace its supercell, evaluate the forces, and post-process them with phonopy.
 
     The forces come from a potential (one job for all displacements) or from DFT (one ``PwBaseWorkChain`` for each).
@@ -55,6 +58,8 @@ class PhononsWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             step.run_phonopy,
             step.inspect_phonopy,
             step.results,
+            if_(step.should_run_elastic)(step.run_elastic, step.inspect_elastic),
+            step.finish,
         )
 
         phonon_ports.declare_outputs(spec)
@@ -73,6 +78,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         potential: PotentialData | None = None,
         python_code: orm.AbstractCode | None = None,
         pw_code: orm.AbstractCode | None = None,
+        postprocess_code: orm.AbstractCode | None = None,
         pseudo_family: str | None = None,
         electronic_type: str = 'insulator',
         relax: bool = True,
@@ -84,6 +90,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         """Return a builder with all inputs of a protocol.
 
         :param potential: the potential, with ``python_code``; or give ``pw_code`` with ``pseudo_family``.
+        :param postprocess_code: a Python with phonopy, where there is no potential or that of SevenNet.
         :param pseudo_family: label of the pseudopotential family.
         :param electronic_type: of DFT: ``insulator`` (fixed occupations) or ``metal``.
         :param relax: whether cell and positions are relaxed first.
@@ -105,8 +112,11 @@ class PhononsWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         matrix = inputs.get('supercell_matrix') if supercell_matrix is None else supercell_matrix
         if matrix is not None:
             builder.supercell_matrix = matrix if isinstance(matrix, orm.List) else orm.List(np.array(matrix).tolist())
+        if postprocess_code is not None:
+            builder.postprocess_code = postprocess_code
         if options:
             builder.phonopy.metadata.options = serial_options(options)
+            builder.harmonic.metadata.options = serial_options(options)
         if potential is not None:
             builder.potential, builder.python_code = potential, python_code
             fill_potential_builder(builder, inputs, options)
@@ -195,53 +205,6 @@ class PhononsWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         self.ctx.phonopy_data = phonopy_data if nac is None else functions.attach_nac(phonopy_data, nac)
         self.out('phonopy_data', self.ctx.phonopy_data)
 
-    def should_run_dft_forces(self) -> bool:
-        """Return whether supercells are left."""
-        return bool(self.ctx.waiting)
-
-    def run_dft_forces(self) -> Any:
-        """Submit as many supercells as may run at a time."""
-        number = self.inputs.max_concurrent.value
-        now, self.ctx.waiting = self.ctx.waiting[:number], self.ctx.waiting[number:]
-        self.ctx.running = now
-        futures = {}
-        for label in now:
-            inputs = self.stage_inputs(PwBaseWorkChain, 'pw')
-            for name in ('kpoints_distance', 'kpoints_force_parity'):
-                inputs.pop(name, None)
-            inputs.kpoints = self.ctx.kpoints
-            inputs.pw.structure = self.ctx.supercells[label]
-            if may_use_gamma_trick(self.ctx.kpoints, inputs.pw.parameters):
-                inputs.pw.settings = {**dict(inputs.pw.get('settings', {})), 'GAMMA_ONLY': True}
-            futures[f'dft_{label}'] = self.launch(
-                PwBaseWorkChain, prepare_process_inputs(PwBaseWorkChain, inputs), label
-            )
-        return ToContext(**futures)
-
-    def inspect_dft_forces(self) -> ExitCode | None:
-        """Attach what has finished; stop if anything failed, as phonopy needs every displacement."""
-        failed = []
-        for label in self.ctx.running:
-            node = self.ctx[f'dft_{label}']
-            if not node.is_finished_ok:
-                failed.append(node)
-                continue
-            self.out(f'supercells_forces.{label}', node.outputs.output_trajectory)
-            if not np.isfinite(node.outputs.output_trajectory.get_array('forces')).all():
-                return self.fail('ERROR_FORCES_NOT_FINITE', node)
-        if failed:
-            return self.fail('ERROR_DFT_FAILED', failed[0], failed=len(failed), total=len(self.ctx.supercells))
-        return None
-
-    def collect_dft_forces(self) -> None:
-        """Collect the forces of DFT."""
-        forces = {
-            label.replace('supercell', 'forces'): self.ctx[f'dft_{label}'].outputs.output_trajectory
-            for label in self.ctx.supercells
-        }
-        generate = self.ctx.preprocess.calcfunctions.generate_phonopy_data
-        self.take_phonons(generate(forces_index=orm.Int(0), **forces))
-
     def run_phonopy(self) -> Any:
         """Post-process: phonopy does bands and density of states in one job, thermal properties in another."""
         mesh = self.get_setting('mesh')
@@ -262,7 +225,19 @@ class PhononsWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             inputs.update(code=self.inputs.phonopy_code, phonopy_data=self.ctx.phonopy_data)
             inputs.parameters = orm.Dict({**tags, **common})  # type: ignore[no-untyped-call]
             futures[label] = self.launch(PhonopyCalculation, inputs, label)
+        code = self.postprocess_code()
+        if code is not None:
+            inputs = self.stage_inputs(HarmonicCalculation, 'harmonic')
+            inputs.update(code=code, phonopy_data=self.ctx.phonopy_data)
+            inputs.settings = functions.harmonic_settings(self.inputs.settings)
+            futures['harmonic'] = self.launch(HarmonicCalculation, inputs, 'harmonic')
         return ToContext(**futures)
+
+    def postprocess_code(self) -> Any:
+        """Return a Python with phonopy, or ``None``: that of SevenNet has none."""
+        potential = self.inputs.get('potential')
+        of_potential = self.inputs.python_code if potential is not None and potential.family == 'mace' else None
+        return self.inputs.get('postprocess_code', of_potential)
 
     def inspect_phonopy(self) -> ExitCode | None:
         """Attach bands, densities and thermal properties."""
@@ -279,6 +254,9 @@ class PhononsWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             if unread or not np.allclose(primitive.cell, self.ctx.bands.cell, atol=1e-8):
                 self.ctx.bands = functions.primitive_bands(self.ctx.bands, self.ctx.phonopy_data)
             self.out('bands', self.ctx.bands)
+        for name in HARMONIC_OUTPUTS:
+            if 'harmonic' in self.ctx and name in self.ctx.harmonic.outputs:
+                self.out(name, self.ctx.harmonic.outputs[name])
         failed = [node for node in (bands, thermal) if not node.is_finished_ok]
         return self.fail('ERROR_PHONOPY_FAILED', failed[0]) if failed else None
 
@@ -290,11 +268,35 @@ class PhononsWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         stable = 'dynamically stable' if verdict['dynamically_stable'] else 'dynamically unstable'
         self.report(f'{stable}: lowest frequency {verdict["min_frequency_thz"]:.3f} THz')
 
+    def should_run_elastic(self) -> bool:
+        """Return whether the elastic tensor is wanted: of potentials only."""
+        return not self.should_run_dft() and bool(self.get_setting('elastic'))
+
+    def run_elastic(self) -> Any:
+        """Relax the atoms of all strained cells in one job."""
+        inputs = self.stage_inputs(RelaxCalculation, 'potential_elastic')
+        inputs.update(code=self.inputs.python_code, potential=self.inputs.potential)
+        inputs.frames = elastic.strained_frames(self.ctx.structure, self.inputs.settings)
+        inputs.settings = functions.elastic_settings(inputs.get('settings', orm.Dict({})))
+        return ToContext(elastic=self.launch(RelaxCalculation, inputs, 'elastic'))
+
+    def inspect_elastic(self) -> ExitCode | None:
+        """Fit the elastic tensor."""
+        node = self.ctx.elastic
+        if not node.is_finished_ok:
+            return self.fail('ERROR_ELASTIC_FAILED', node)
+        tensor = elastic.elastic_tensor(
+            self.ctx.structure, node.outputs.trajectory, self.inputs.settings, self.inputs.symprec
+        )
+        self.out('elastic', tensor)
+        return None
+
+    def finish(self) -> ExitCode | None:
+        """Tell of harmonic properties that are missing, once all else is there."""
+        if 'harmonic' not in self.ctx or self.ctx.harmonic.is_finished_ok:
+            return None
+        return self.fail('ERROR_HARMONIC_FAILED', self.ctx.harmonic)
+
     def get_setting(self, key: str) -> Any:
         """Return a value of ``settings``, or its default."""
         return with_defaults(dict(self.inputs.settings), functions.PHONON_SETTINGS)[key]
-
-    def fail(self, label: str, node: orm.ProcessNode, **values: Any) -> ExitCode:
-        """Return the exit code of ``label`` with the failed process and its message."""
-        code: ExitCode = self.exit_codes[label].format(**describe_failure(node), **values)
-        return code

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import WorkChain
+from aiida.engine import ExitCode, WorkChain
 
 
 class StagedWorkChain(WorkChain):
@@ -25,6 +25,11 @@ class StagedWorkChain(WorkChain):
         node = self.submit(process, **inputs)
         self.report(f'launched {process.__name__}<{node.pk}> `{label}`')
         return node
+
+    def fail(self, label: str, node: Any, **values: Any) -> ExitCode:
+        """Return the exit code of ``label`` with the failed process and its message."""
+        code: ExitCode = self.exit_codes[label].format(**describe_failure(node), **values)
+        return code
 
 
 def describe_failure(node: Any) -> dict[str, str]:

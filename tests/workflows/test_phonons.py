@@ -44,13 +44,22 @@ def make_builder(silicon: Any, phonopy_code: Any, python_code: Any, starter: Any
 @pytest.mark.real
 def test_potential(make_builder: Any) -> None:
     """One relaxation, one job of forces, two of phonopy; all outputs are there and are those of silicon."""
-    outputs, node = run_get_node(make_builder())
+    overrides = {'settings': CHEAP['settings'] | {'elastic': True}}
+    outputs, node = run_get_node(make_builder(overrides=overrides))
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
     jobs = sorted(child.process_label for child in node.called if isinstance(child, orm.CalcJobNode))
-    assert jobs == ['ForcesCalculation', 'PhonopyCalculation', 'PhonopyCalculation', 'RelaxCalculation']
+    relaxations = ['RelaxCalculation'] * 2  # one of them of all strained cells
+    assert jobs == [
+        'ForcesCalculation',
+        'HarmonicCalculation',
+        'PhonopyCalculation',
+        'PhonopyCalculation',
+        *relaxations,
+    ]
     expected = {
-        'bands', 'force_constants', 'forces', 'phonopy_data', 'relaxed_structure', 'stability', 'supercell_matrix',
-        'thermal_properties', 'total_dos',
+        'bands', 'elastic', 'force_constants', 'forces', 'group_velocities', 'phonopy_data', 'projected_dos',
+        'properties', 'relaxed_structure', 'stability', 'supercell_matrix', 'thermal', 'thermal_properties',
+        'total_dos',
     }  # fmt: skip
     assert set(outputs) == expected
     assert outputs['force_constants'].get_array('force_constants').shape[1:] == (16, 3, 3)
@@ -68,6 +77,46 @@ def test_potential(make_builder: Any) -> None:
     frequencies, density = outputs['total_dos'].get_x()[1], outputs['total_dos'].get_y()[0][1]
     assert np.trapezoid(density, frequencies) == pytest.approx(6, rel=0.02)
     assert abs(outputs['relaxed_structure'].get_cell_volume() - 40.0) < 4
+    check_harmonic(outputs)
+    check_elastic(outputs['elastic'].get_dict())
+
+
+def check_harmonic(outputs: dict[str, Any]) -> None:
+    """Check for two atoms that are alike, one mole of them; phonopy's own job says the same per cell."""
+    properties, thermal = outputs['properties'].get_dict(), outputs['thermal']
+    assert properties['formula_units'] == 2
+    cell, unit = (properties[f'heat_capacity_j_per_k_mol_{of}'] for of in ('cell', 'formula_unit'))
+    assert cell == pytest.approx(2 * unit)
+    phonopy = outputs['thermal_properties']
+    assert thermal.get_array('heat_capacity_j_per_k_mol_cell') == pytest.approx(phonopy.get_y()[2][1], abs=1e-4)
+    assert properties['acoustic_sum_rule_ev_per_angstrom2'] < 1e-10
+    assert properties['acoustic_sum_rule_ev_per_angstrom2_before'] < 0.05
+    assert properties['rotational_sum_rule_relative'] < 0.05
+    density = outputs['projected_dos']
+    of_atoms = np.trapezoid(density.get_array('projected_dos_per_thz'), density.get_array('frequencies_thz'))
+    assert of_atoms == pytest.approx([3, 3], rel=0.02)
+    displacements = thermal.get_array('mean_square_displacements_angstrom2')
+    assert displacements.shape == (11, 2, 3)
+    assert (np.diff(displacements[:, 0, 0]) > 0).all()
+    velocities = outputs['group_velocities']
+    at_gamma = np.linalg.norm(velocities.get_array('path_velocities_thz_angstrom')[1], axis=1)[:3]
+    elastic = outputs['elastic']
+    slowest, fastest = (elastic[f'sound_velocity_{kind}_m_per_s'] for kind in ('transverse', 'longitudinal'))
+    # Near Γ the acoustic branches run at the velocities of sound (100 m/s are 1 THz Å), which vary with direction.
+    assert slowest * 0.5 < at_gamma.min() * 100 < at_gamma.max() * 100 < fastest * 1.5
+
+
+def check_elastic(elastic: dict[str, Any]) -> None:
+    """Check for a cubic tensor with the moduli of silicon, as far as the starter knows it (experiment: 98, 67 GPa)."""
+    tensor = np.array(elastic['elastic_tensor_gpa'])
+    assert tensor[0, 0] == pytest.approx(tensor[2, 2])
+    assert np.abs(tensor[:3, 3:]).max() < 1e-6
+    assert elastic['asymmetry_gpa'] < 0.5
+    assert elastic['mechanically_stable'] is True
+    assert 60 < elastic['bulk_modulus_gpa'] < 140
+    assert 30 < elastic['shear_modulus_gpa'] < 100
+    assert 400 < elastic['debye_temperature_k'] < 800
+    assert 5 < elastic['slack_conductivity_300k_w_per_m_k'] < 1000
 
 
 @pytest.fixture
@@ -159,6 +208,8 @@ def test_builder_of_potential(make_builder: Any) -> None:
         'temperature_max_k': 1000.0,
         'temperature_step_k': 10.0,
         'stability_tolerance_thz': 0.15,
+        'elastic': True,
+        'elastic_strain': 0.005,
     }
     assert values['potential_relax.settings'] == {
         'fmax_ev_per_angstrom': 1e-5,
@@ -323,7 +374,7 @@ def test_hessian(make_builder: Any) -> None:
     overrides = CHEAP | {'potential_forces': {'settings': {'method': 'hessian'}}}
     outputs, node = run_get_node(make_builder(overrides=overrides, relax=False))
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
-    assert len([child for child in node.called if isinstance(child, orm.CalcJobNode)]) == 3
+    assert len([child for child in node.called if isinstance(child, orm.CalcJobNode)]) == 4
     assert 'relaxed_structure' not in outputs
     assert 10 < outputs['stability']['max_frequency_thz'] < 20
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_equitrain.calculations.evaluation import structure_symbols
+from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS
 from aiida_equitrain.common.settings import Setting, with_defaults
-from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ, band_path
+from aiida_equitrain.science.phonon_metrics import band_path
 from aiida_equitrain.science.supercells import supercell_rows
 
 #: A q-point whose components are all this near to integers is Gamma.
@@ -29,13 +30,9 @@ PHONON_SETTINGS = {
         12.0, 'shortest edge of the supercell, if no `supercell_matrix` is given', minimum=0.0, exclusive=True
     ),
     'nac_charge_tolerance': Setting(0.1, 'largest sum of the Born charges over the atoms, e', minimum=0.0),
-    'mesh': Setting([20, 20, 20], 'q-points of density of states, thermal properties and lowest frequency'),
-    'temperature_min_k': Setting(0.0, 'lowest temperature', minimum=0.0),
-    'temperature_max_k': Setting(1000.0, 'highest temperature', minimum=0.0),
-    'temperature_step_k': Setting(10.0, 'step of temperature', minimum=0.0, exclusive=True),
-    'stability_tolerance_thz': Setting(
-        STABILITY_TOLERANCE_THZ, 'imaginary frequencies up to here are noise', minimum=0.0
-    ),
+    **THERMAL_SETTINGS,
+    'elastic': Setting(False, 'elastic tensor from stresses of the potential'),
+    'elastic_strain': Setting(0.005, 'size of the strains for it', minimum=0.0, exclusive=True),
 }
 
 
@@ -67,6 +64,19 @@ def preprocess(
     )
     data.set_displacements(**displacement.get_dict())
     return data
+
+
+@calcfunction
+def harmonic_settings(settings: orm.Dict) -> orm.Dict:
+    """Return the settings of the harmonic properties, a part of those of the phonons."""
+    known = with_defaults(dict(settings), PHONON_SETTINGS)
+    return orm.Dict({key: known[key] for key in THERMAL_SETTINGS})  # type: ignore[no-untyped-call]
+
+
+@calcfunction
+def elastic_settings(settings: orm.Dict) -> orm.Dict:
+    """Return the settings of a relaxation with the cell fixed and no symmetry kept: the strain has broken it."""
+    return orm.Dict({**dict(settings), 'relax_cell': False, 'fix_symmetry': False})  # type: ignore[no-untyped-call]
 
 
 @calcfunction

@@ -1,0 +1,46 @@
+"""Calculation functions of the conductivity: which supercells, which settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.engine import calcfunction
+
+from aiida_equitrain.calculations.conductivity import CONDUCTIVITY_SETTINGS
+from aiida_equitrain.common.settings import Setting, with_defaults
+from aiida_equitrain.science.supercells import supercell_rows
+
+#: Keys of the ``settings`` of ``KappaWorkChain``.
+KAPPA_SETTINGS = CONDUCTIVITY_SETTINGS | {
+    'relax': Setting(True, 'relax cell and positions with the potential first'),
+    'min_length_third_angstrom': Setting(
+        8.0, 'shortest edge of the supercell of third order, if none is given', minimum=0.0, exclusive=True
+    ),
+    'min_length_angstrom': Setting(
+        12.0, 'shortest edge of the supercell of second order, if none is given', minimum=0.0, exclusive=True
+    ),
+}
+#: The setting of each supercell.
+LENGTHS = {'supercell_matrix': 'min_length_third_angstrom', 'phonon_supercell_matrix': 'min_length_angstrom'}
+#: Lists of the conductivity that are reported side by side.
+REPORTED = ('temperatures_k', 'kappa_w_per_m_k')
+
+
+@calcfunction
+def choose_supercell(structure: orm.StructureData, settings: orm.Dict, name: orm.Str) -> orm.List:
+    """Return the rows of a supercell as for phonons, of its own length."""
+    return orm.List(supercell_rows_of(structure, dict(settings), name.value))
+
+
+def supercell_rows_of(structure: orm.StructureData, settings: dict[str, Any], name: str) -> list[list[int]]:
+    """Return what :func:`choose_supercell` stores, for settings that may lack keys."""
+    length = with_defaults(settings, KAPPA_SETTINGS)[LENGTHS[name]]
+    return supercell_rows(structure.get_ase(), length, any_shape=True)
+
+
+@calcfunction
+def conductivity_settings(settings: orm.Dict) -> orm.Dict:
+    """Return the settings of the conductivity, a part of those of the WorkChain."""
+    known = with_defaults(dict(settings), KAPPA_SETTINGS)
+    return orm.Dict({key: known[key] for key in CONDUCTIVITY_SETTINGS})  # type: ignore[no-untyped-call]

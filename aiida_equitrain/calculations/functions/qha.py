@@ -1,0 +1,99 @@
+"""Calculation functions of the quasi-harmonic approximation: from one relaxation of all volumes to their phonons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.engine import calcfunction
+from aiida_phonopy.data import PhonopyData, PreProcessData
+
+from aiida_equitrain.calculations.evaluation import structure_symbols
+from aiida_equitrain.calculations.functions.phonons import phonon_supercell_rows
+from aiida_equitrain.calculations.qha import QHA_SETTINGS
+from aiida_equitrain.calculations.relax import last_steps
+from aiida_equitrain.common.settings import Setting, with_defaults
+
+#: Keys of the ``settings`` of ``QHAWorkChain``.
+VOLUME_SETTINGS = QHA_SETTINGS | {
+    'volume_factors': Setting([0.955, 0.97, 0.985, 1.0, 1.015, 1.03, 1.045], 'volumes, in units of the relaxed one'),
+    'min_length_angstrom': Setting(
+        12.0, 'shortest edge of the supercell, if no `supercell_matrix` is given', minimum=0.0, exclusive=True
+    ),
+}
+
+
+@calcfunction
+def choose_supercell(structure: orm.StructureData, settings: orm.Dict) -> orm.List:
+    """Return the rows of a supercell as for phonons, of the length of the settings."""
+    length = with_defaults(dict(settings), VOLUME_SETTINGS)['min_length_angstrom']
+    return orm.List(phonon_supercell_rows(structure, {'min_length_angstrom': length}))
+
+
+@calcfunction
+def qha_settings(settings: orm.Dict) -> orm.Dict:
+    """Return the settings of the post-processing, a part of those of the WorkChain."""
+    known = with_defaults(dict(settings), VOLUME_SETTINGS)
+    return orm.Dict({key: known[key] for key in QHA_SETTINGS})  # type: ignore[no-untyped-call]
+
+
+@calcfunction
+def relax_settings(relax: orm.Dict, settings: orm.Dict) -> orm.Dict:
+    """Return the settings of the relaxation, with the volumes."""
+    factors = with_defaults(dict(settings), VOLUME_SETTINGS)['volume_factors']
+    return orm.Dict({**dict(relax), 'volume_factors': factors})  # type: ignore[no-untyped-call]
+
+
+@calcfunction
+def volume_structures(structure: orm.StructureData, trajectory: orm.TrajectoryData) -> dict[str, orm.Data]:
+    """Return the relaxed structures ``volume_00``, ... in the order of the factors, and their ``energies``."""
+    last, cells = last_steps(trajectory)[1:], trajectory.get_array('cells')
+    found: dict[str, orm.Data] = {}
+    for index, step in enumerate(last):
+        relaxed = structure.clone()  # type: ignore[no-untyped-call]
+        relaxed.reset_cell(cells[step].tolist())
+        relaxed.reset_sites_positions(trajectory.get_array('positions')[step].tolist())
+        found[volume_name(index)] = relaxed
+    energies = orm.ArrayData()
+    energies.set_array('energies', np.array(trajectory.get_array('energies')[last], dtype=float))
+    energies.set_array('volumes', np.array([node.get_cell_volume() for node in found.values()]))  # type: ignore[attr-defined]
+    return {**found, 'energies': energies}
+
+
+def volume_name(index: int) -> str:
+    """Return the name of a volume."""
+    return f'volume_{index:02d}'
+
+
+@calcfunction
+def gather_displaced(**volumes: PreProcessData) -> orm.TrajectoryData:
+    """Return the displaced supercells of all volumes as frames, for one job; ``volume_index`` tells whose they are."""
+    cells: list[Any] = []
+    owners: list[int] = []
+    for index, name in enumerate(sorted(volumes)):
+        displaced = volumes[name].get_phonopy_instance(distinguish=True).supercells_with_displacements
+        cells += displaced
+        owners += [index] * len(displaced)
+    frames = orm.TrajectoryData()
+    frames.set_trajectory(
+        symbols=structure_symbols(next(iter(volumes.values())).get_supercell()),
+        positions=np.array([cell.positions for cell in cells]),
+        cells=np.array([cell.cell for cell in cells]),
+        pbc=(True, True, True),
+    )
+    frames.set_array('volume_index', np.array(owners))
+    return frames
+
+
+@calcfunction
+def split_forces(
+    frames: orm.TrajectoryData, forces: orm.ArrayData, **volumes: PreProcessData
+) -> dict[str, PhonopyData]:
+    """Return the phonons of each volume, from the forces on the frames of all."""
+    owners = frames.get_array('volume_index')
+    phonons = {}
+    for index, name in enumerate(sorted(volumes)):
+        phonons[name] = PhonopyData(preprocess_data=volumes[name])
+        phonons[name].set_forces(sets_of_forces=forces.get_array('forces')[owners == index])
+    return phonons

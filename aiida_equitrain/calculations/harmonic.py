@@ -1,0 +1,116 @@
+"""Harmonic properties of one set of phonons beyond its bands, in one job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida_phonopy.data.phonopy import PhonopyData
+from numpy.typing import NDArray
+
+from aiida_equitrain.calculations.compare import validate_phonons
+from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
+from aiida_equitrain.calculations.script_job import ScriptCalculation
+from aiida_equitrain.common.settings import Setting, settings_problem
+from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
+
+#: Settings of phonons that the harmonic properties share with the WorkChain.
+THERMAL_SETTINGS = {
+    'mesh': Setting([20, 20, 20], 'q-points of density of states, thermal properties and lowest frequency'),
+    'temperature_min_k': Setting(0.0, 'lowest temperature', minimum=0.0),
+    'temperature_max_k': Setting(1000.0, 'highest temperature', minimum=0.0),
+    'temperature_step_k': Setting(10.0, 'step of temperature', minimum=0.0, exclusive=True),
+    'stability_tolerance_thz': Setting(
+        STABILITY_TOLERANCE_THZ, 'imaginary frequencies up to here are noise', minimum=0.0
+    ),
+}
+
+
+def mesh_problem(mesh: Any, key: str = 'mesh') -> str | None:
+    """Return a sentence if a mesh is not three positive integers."""
+    if len(mesh) == 3 and all(type(number) is int and number > 0 for number in mesh):
+        return None
+    return f'`settings.{key}` must be three positive integers, not {mesh}.'
+
+
+class HarmonicCalculation(ScriptCalculation):
+    """Thermal properties, density of states of each atom, displacements, group velocities, sum rules."""
+
+    DRIVER = 'harmonic.py'
+    MODULES = ('science.harmonic', 'science.lattice_match', 'science.phonon_metrics', 'science.phonopy_io')
+    NEEDS = INSTALL = 'phonopy, spglib and seekpath'
+    SETTINGS = THERMAL_SETTINGS | {
+        'temperature_k': Setting(300.0, 'of the single numbers', minimum=0.0),
+        'projected_mesh': Setting([12, 12, 12], 'q-points where eigenvectors are needed; without symmetry'),
+        'band_points': Setting(51, 'points per segment of the path', minimum=2),
+    }
+    PHONONS, PROPERTIES = 'phonons.npz', 'properties.json'
+    THERMAL, DOS, VELOCITIES = 'thermal.npz', 'dos.npz', 'velocities.npz'
+    RETRIEVED = (PROPERTIES,)
+    RESULTS = (THERMAL, DOS, VELOCITIES)
+    FAILURES = ScriptCalculation.FAILURES | {'phonons_unusable': 'ERROR_PHONONS_UNUSABLE'}
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare inputs, outputs and exit codes."""
+        super().define(spec)
+        spec.input(
+            'phonopy_data',
+            valid_type=PhonopyData,
+            validator=lambda value, _: validate_phonons(value, None, 'phonopy_data'),
+            help='Phonons with forces.',
+        )
+        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.harmonic'
+        spec.output(
+            'properties',
+            valid_type=orm.Dict,
+            required=False,
+            help='Numbers at `temperature_k`, per cell and per formula unit, units in the keys; the conductivity of '
+            'Agne et al.; how far the force constants miss the sum rules, `..._before` and after they were imposed.',
+        )
+        spec.output(
+            'thermal',
+            valid_type=orm.ArrayData,
+            required=False,
+            help='Over `temperatures_k` (T,): heat capacity, entropy, free energy per cell and per formula unit, and '
+            '`mean_square_displacements_angstrom2` (T, n, 3).',
+        )
+        spec.output(
+            'projected_dos',
+            valid_type=orm.ArrayData,
+            required=False,
+            help='`frequencies_thz` (F,), `projected_dos_per_thz` (n, F) of each atom of the primitive cell, '
+            '`total_dos_per_thz` (F,).',
+        )
+        spec.output(
+            'group_velocities',
+            valid_type=orm.ArrayData,
+            required=False,
+            help='Along the path and on the mesh, THz Å (100 m/s), shape (Q, bands, 3), with frequencies.',
+        )
+        spec.exit_code(
+            323, 'ERROR_OUT_OF_MEMORY', message='The job ran out of memory; lower `projected_mesh`: {message}'
+        )
+        spec.exit_code(
+            410,
+            'ERROR_PHONONS_UNUSABLE',
+            message='No force constants follow from `phonopy_data`; compute it again: {message}',
+        )
+
+    @classmethod
+    def validate_settings(cls, value: orm.Dict | None, _: Any) -> str | None:
+        """Return a sentence if a key is unknown or its value is wrong."""
+        if value is None:
+            return None
+        given = dict(value)
+        problem = settings_problem(given, cls.SETTINGS)
+        meshes = (mesh_problem(given[key], key) for key in ('mesh', 'projected_mesh') if key in given)
+        return problem or next((sentence for sentence in meshes if sentence), None)
+
+    def get_job(self) -> dict[str, Any]:
+        """Return the content of ``job.json``."""
+        return self.get_settings()
+
+    def get_arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """Return the phonons."""
+        return {self.PHONONS: phonopy_arrays(self.inputs.phonopy_data)}

@@ -1,0 +1,143 @@
+"""The quasi-harmonic approximation, from phonons at several volumes, in one job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+from aiida_phonopy.data.phonopy import PhonopyData
+from numpy.typing import NDArray
+
+from aiida_equitrain.calculations.compare import validate_phonons
+from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS, mesh_problem
+from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
+from aiida_equitrain.calculations.script_job import ScriptCalculation
+from aiida_equitrain.common.settings import Setting, settings_problem
+
+#: Volumes that the equation of state needs.
+MIN_VOLUMES = 5
+QHA_SETTINGS = THERMAL_SETTINGS | {
+    'temperature_k': Setting(300.0, 'of the single numbers', minimum=0.0),
+    'eos': Setting('vinet', 'equation of state', choices=('vinet', 'birch_murnaghan', 'murnaghan')),
+    'pressure_gpa': Setting(0.0, 'pressure'),
+    'band_points': Setting(51, 'points per segment of the path', minimum=2),
+}
+
+
+def qha_settings_problem(given: Mapping[str, Any]) -> str | None:
+    """Return a sentence if a value does not make sense with the others."""
+    problem = mesh_problem(given['mesh']) if 'mesh' in given else None
+    low, high, step = (
+        given.get(f'temperature_{name}_k', THERMAL_SETTINGS[f'temperature_{name}_k'].default)
+        for name in ('min', 'max', 'step')
+    )
+    if problem is None and high - low < 4 * step:
+        return '`settings.temperature_max_k` must lie at least four steps above `settings.temperature_min_k`.'
+    return problem
+
+
+def validate_volumes(value: Mapping[str, PhonopyData], _: Any) -> str | None:
+    """Return a sentence if there are too few volumes, or one without forces."""
+    if len(value) < MIN_VOLUMES:
+        return f'`phonons` holds {len(value)} volume(s); the equation of state needs at least {MIN_VOLUMES}.'
+    problems = (validate_phonons(node, None, f'phonons.{name}') for name, node in value.items())
+    return next((problem for problem in problems if problem), None)
+
+
+class QHACalculation(ScriptCalculation):
+    """Thermal expansion, Gibbs energy, bulk modulus and Grüneisen parameters."""
+
+    DRIVER = 'qha.py'
+    HELPERS = (*ScriptCalculation.HELPERS, 'harmonic.py')
+    MODULES = (
+        'science.elasticity',
+        'science.lattice_match',
+        'science.phonon_metrics',
+        'science.phonopy_io',
+        'science.quasi_harmonic',
+    )
+    NEEDS = INSTALL = 'phonopy, spglib, seekpath and ase'
+    SETTINGS = QHA_SETTINGS
+    QHA, CURVES, GRUNEISEN = 'qha.json', 'curves.npz', 'gruneisen.npz'
+    RETRIEVED = (QHA,)
+    RESULTS = (CURVES, GRUNEISEN)
+    FAILURES = ScriptCalculation.FAILURES | {
+        'phonons_unusable': 'ERROR_PHONONS_UNUSABLE',
+        'unstable': 'ERROR_UNSTABLE',
+        'no_fit': 'ERROR_NO_FIT',
+    }
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare inputs, outputs and exit codes."""
+        super().define(spec)
+        spec.input_namespace(
+            'phonons',
+            valid_type=PhonopyData,
+            dynamic=True,
+            validator=validate_volumes,
+            help='Phonons at different volumes, by names whose order is that of `energies`.',
+        )
+        spec.input(
+            'energies', valid_type=orm.ArrayData, help='`energies` (V,), eV, of the unit cells of `phonons`, by name.'
+        )
+        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.qha'
+        spec.output(
+            'qha',
+            valid_type=orm.Dict,
+            required=False,
+            help='Numbers at `temperature_k`; volumes that were left out as unstable; where the equilibrium volume '
+            'leaves the volumes that were computed (`extrapolated_from_k`).',
+        )
+        spec.output(
+            'curves',
+            valid_type=orm.ArrayData,
+            required=False,
+            help='Over `temperatures_k`, of the primitive cell: equilibrium volume, thermal expansion, Gibbs energy, '
+            'bulk modulus, heat capacity at constant pressure, Grüneisen parameter; `helmholtz_ev` (T, V).',
+        )
+        spec.output(
+            'gruneisen', valid_type=orm.ArrayData, required=False, help='Mode Grüneisen parameters on mesh and path.'
+        )
+        spec.exit_code(
+            323, 'ERROR_OUT_OF_MEMORY', message='The job ran out of memory; lower `mesh` of `settings`: {message}'
+        )
+        spec.exit_code(
+            410, 'ERROR_PHONONS_UNUSABLE', message='No force constants follow from one of `phonons`: {message}'
+        )
+        spec.exit_code(
+            411,
+            'ERROR_UNSTABLE',
+            message='Too few volumes have no imaginary modes; the approximation does not hold for this crystal, or '
+            '`volume_factors` reach too far: {message}',
+        )
+        spec.exit_code(
+            412,
+            'ERROR_NO_FIT',
+            message='The free energies have no minimum within the volumes; choose other `volume_factors`: {message}',
+        )
+
+    @classmethod
+    def validate_inputs(cls, inputs: dict[str, Any]) -> str | None:
+        """Return a sentence if there is not one energy for each volume."""
+        energies = inputs['energies']
+        if 'energies' not in energies.get_arraynames() or energies.get_shape('energies') != (len(inputs['phonons']),):
+            return '`energies` must hold the array `energies` with one value for each of the phonons.'
+        return None
+
+    @classmethod
+    def validate_settings(cls, value: orm.Dict | None, _: Any) -> str | None:
+        """Return a sentence if a key is unknown or its value is wrong."""
+        if value is None:
+            return None
+        return settings_problem(dict(value), cls.SETTINGS) or qha_settings_problem(dict(value))
+
+    def get_job(self) -> dict[str, Any]:
+        """Return the content of ``job.json``."""
+        return {**self.get_settings(), 'phonons': sorted(self.inputs.phonons)}
+
+    def get_arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """Return energies and phonons."""
+        arrays = {f'{name}.npz': phonopy_arrays(node) for name, node in self.inputs.phonons.items()}
+        return {'static.npz': {'energies': self.inputs.energies.get_array('energies')}, **arrays}

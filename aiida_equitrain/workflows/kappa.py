@@ -1,0 +1,203 @@
+"""Lattice thermal conductivity with a potential: relaxation, third-order forces, phono3py."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ExitCode, ToContext, if_
+
+from aiida_equitrain.calculations.conductivity import (
+    ConductivityCalculation,
+    ThirdOrderCalculation,
+    conductivity_settings_problem,
+)
+from aiida_equitrain.calculations.functions import kappa as functions
+from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.common.settings import settings_help, settings_problem, with_defaults
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows import phonon_checks as checks
+from aiida_equitrain.workflows.common import serial_options, structure_problem
+from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
+from aiida_equitrain.workflows.stages import StagedWorkChain
+
+MATRICES = ('supercell_matrix', 'phonon_supercell_matrix')
+
+
+def validate_settings(value: orm.Dict, _: Any = None) -> str | None:
+    """Return a sentence if a key of ``settings`` is unknown or its value is wrong."""
+    return settings_problem(dict(value), functions.KAPPA_SETTINGS) or conductivity_settings_problem(dict(value))
+
+
+def validate_inputs(inputs: Any, ctx: Any = None) -> str | None:
+    """Return a sentence about what only all inputs together tell."""
+    if ctx is not None and any(name not in ctx for name in ('structure', 'potential', 'python_code')):
+        return None
+    structure, settings = inputs['structure'], dict(inputs['settings'])
+    for name in MATRICES:
+        rows = inputs[name].get_list() if name in inputs else functions.supercell_rows_of(structure, settings, name)
+        problem = structure_problem(structure, inputs['potential'].elements, inputs['max_atoms'].value, rows)
+        if problem:
+            return f'`{name}`: {problem}' if name in inputs else problem
+    return checks.nac_problem(inputs) or checks.codes_problem(inputs)
+
+
+class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
+    """Relax, evaluate all supercells with displaced pairs in one job, and solve for the conductivity in another."""
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare ports, outline and exit codes."""
+        super().define(spec)
+        spec.input('structure', valid_type=orm.StructureData, help='The crystal.')
+        spec.input('potential', valid_type=PotentialData, help='The potential.')
+        spec.input('python_code', valid_type=orm.AbstractCode, help='A Python for the `potential`, with phono3py.')
+        spec.input('postprocess_code', valid_type=orm.AbstractCode, required=False,
+                   help='A Python with phono3py for the conductivity itself; by default `python_code`.')  # fmt: skip
+        for name, order in zip(MATRICES, ('third', 'second'), strict=True):
+            spec.input(name, valid_type=orm.List, required=False, validator=checks.validate_supercell_matrix,
+                       help=f'Rows of the supercell of the force constants of {order} order; else by length.')  # fmt: skip
+        spec.input('nac', valid_type=orm.ArrayData, required=False, help='As in `equitrain.phonons`.')
+        spec.input('reference', valid_type=orm.ArrayData, required=False,
+                   help='`modes` of another conductivity on the same mesh, for the errors.')  # fmt: skip
+        spec.input('settings', valid_type=orm.Dict, default=lambda: orm.Dict({}), validator=validate_settings,
+                   help=settings_help(functions.KAPPA_SETTINGS))  # fmt: skip
+        spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=checks.validate_positive)
+        for process, namespace, hidden in (
+            (RelaxCalculation, 'potential_relax', ('code', 'potential', 'structure', 'frames')),
+            (ThirdOrderCalculation, 'third_order', ('code', 'potential', 'structure', *MATRICES)),
+            (ConductivityCalculation, 'conductivity', ('code', 'phono3py_params', 'nac', 'reference', 'settings')),
+        ):
+            spec.expose_inputs(process, namespace=namespace, exclude=hidden, namespace_options={'validator': None})
+        spec.inputs.validator = validate_inputs
+
+        step: Any = cls
+        spec.outline(
+            step.setup,
+            if_(step.should_run_relax)(step.run_relax, step.inspect_relax),
+            step.run_third_order,
+            step.inspect_third_order,
+            step.run_conductivity,
+            step.inspect_conductivity,
+        )
+
+        spec.output('relaxed_structure', valid_type=orm.StructureData, required=False, help='Absent if not relaxed.')
+        spec.expose_outputs(ThirdOrderCalculation, include=('phono3py_params',))
+        spec.expose_outputs(ConductivityCalculation, include=('kappa', 'modes'))
+        for status, label, what in (
+            (401, 'ERROR_RELAXATION_FAILED', 'The relaxation of `structure`'),
+            (402, 'ERROR_FORCES_FAILED', 'The evaluation of third-order forces'),
+            (403, 'ERROR_CONDUCTIVITY_FAILED', 'The conductivity'),
+        ):
+            spec.exit_code(status, label, message=f'{what} failed, see {{process}}: {{message}}')
+
+    @classmethod
+    def get_protocol_filepath(cls) -> Path:
+        """Return the path of the YAML file of the protocols."""
+        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('kappa.yaml')))
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        structure: orm.StructureData,
+        potential: PotentialData,
+        python_code: orm.AbstractCode,
+        *,
+        postprocess_code: orm.AbstractCode | None = None,
+        supercell_matrix: list[list[int]] | None = None,
+        phonon_supercell_matrix: list[list[int]] | None = None,
+        relax: bool = True,
+        protocol: str | None = None,
+        overrides: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Any:
+        """Return a builder with all inputs of a protocol.
+
+        :param supercell_matrix: rows of the supercell of third order, and ``phonon_supercell_matrix`` of second order;
+            otherwise chosen by the shortest edges of the protocol.
+        :param protocol: ``fast``, ``balanced`` (default), ``stringent`` or ``paper``.
+        :param overrides: nested as the inputs; unknown keys are refused.
+        :param options: ``metadata.options`` of all jobs.
+        :raises ValueError: if an override is unknown.
+        """
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        builder: Any = cls.get_builder()
+        builder.structure, builder.potential, builder.python_code = structure, potential, python_code
+        if postprocess_code is not None:
+            builder.postprocess_code = postprocess_code
+        for name, given in zip(MATRICES, (supercell_matrix, phonon_supercell_matrix), strict=True):
+            rows = inputs.get(name) if given is None else given
+            if rows is not None:
+                builder[name] = orm.List([list(row) for row in rows])
+        inputs['settings']['relax'] = bool(relax and inputs['settings'].get('relax', True))
+        builder.settings = orm.Dict(inputs['settings'])  # type: ignore[no-untyped-call]
+        builder.max_atoms = orm.Int(inputs['max_atoms'])
+        for name in ('potential_relax', 'third_order'):
+            getattr(builder, name).settings = orm.Dict(inputs[name]['settings'])  # type: ignore[no-untyped-call]
+        if options:
+            for name in ('potential_relax', 'third_order', 'conductivity'):
+                getattr(builder, name).metadata.options = serial_options(options)
+        return builder
+
+    def setup(self) -> None:
+        """Choose the supercells."""
+        self.ctx.structure = self.inputs.structure
+        self.ctx.matrices = {
+            name: self.inputs[name]
+            if name in self.inputs
+            else functions.choose_supercell(self.inputs.structure, self.inputs.settings, orm.Str(name))
+            for name in MATRICES
+        }
+
+    def should_run_relax(self) -> bool:
+        """Return whether the structure is relaxed first."""
+        return bool(with_defaults(dict(self.inputs.settings), functions.KAPPA_SETTINGS)['relax'])
+
+    def run_relax(self) -> Any:
+        """Relax the structure."""
+        inputs = self.stage_inputs(RelaxCalculation, 'potential_relax')
+        inputs.update(code=self.inputs.python_code, potential=self.inputs.potential, structure=self.ctx.structure)
+        return ToContext(relax=self.launch(RelaxCalculation, inputs, 'relax'))
+
+    def inspect_relax(self) -> ExitCode | None:
+        """Take over the relaxed structure."""
+        node = self.ctx.relax
+        if not node.is_finished_ok:
+            return self.fail('ERROR_RELAXATION_FAILED', node)
+        self.ctx.structure = node.outputs.relaxed_structure
+        self.out('relaxed_structure', self.ctx.structure)
+        return None
+
+    def run_third_order(self) -> Any:
+        """Evaluate all displaced supercells in one job."""
+        inputs = self.stage_inputs(ThirdOrderCalculation, 'third_order')
+        inputs.update(code=self.inputs.python_code, potential=self.inputs.potential, structure=self.ctx.structure)
+        inputs.update(self.ctx.matrices)
+        return ToContext(third_order=self.launch(ThirdOrderCalculation, inputs, 'third_order'))
+
+    def inspect_third_order(self) -> ExitCode | None:
+        """Attach the forces."""
+        node = self.ctx.third_order
+        self.out_many(self.exposed_outputs(node, ThirdOrderCalculation))
+        return None if node.is_finished_ok else self.fail('ERROR_FORCES_FAILED', node)
+
+    def run_conductivity(self) -> Any:
+        """Solve for the conductivity."""
+        inputs = self.stage_inputs(ConductivityCalculation, 'conductivity')
+        inputs.code = self.inputs.get('postprocess_code', self.inputs.python_code)
+        inputs.phono3py_params = self.ctx.third_order.outputs.phono3py_params
+        inputs.settings = functions.conductivity_settings(self.inputs.settings)
+        inputs.update({name: self.inputs[name] for name in ('nac', 'reference') if name in self.inputs})
+        return ToContext(conductivity=self.launch(ConductivityCalculation, inputs, 'conductivity'))
+
+    def inspect_conductivity(self) -> ExitCode | None:
+        """Attach the conductivity."""
+        node = self.ctx.conductivity
+        self.out_many(self.exposed_outputs(node, ConductivityCalculation))
+        if not node.is_finished_ok:
+            return self.fail('ERROR_CONDUCTIVITY_FAILED', node)
+        for temperature, kappa in zip(*(node.outputs.kappa[key] for key in functions.REPORTED), strict=True):
+            self.report(f'{temperature:g} K: {kappa:.3g} W/m/K')
+        return None

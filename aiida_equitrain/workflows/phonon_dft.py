@@ -1,0 +1,69 @@
+"""The forces of DFT on displaced supercells: one ``PwBaseWorkChain`` each, a few at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.engine import ExitCode, ToContext
+from aiida_quantumespresso.utils.mapping import prepare_process_inputs
+from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
+
+from aiida_equitrain.workflows.common import may_use_gamma_trick
+from aiida_equitrain.workflows.stages import StagedWorkChain
+
+
+class DftForces(StagedWorkChain):
+    """The part of the phonon WorkChain that runs pw.x."""
+
+    def take_phonons(self, phonopy_data: Any) -> None:
+        """Go on with displacements and forces."""
+        raise NotImplementedError
+
+    def should_run_dft_forces(self) -> bool:
+        """Return whether supercells are left."""
+        return bool(self.ctx.waiting)
+
+    def run_dft_forces(self) -> Any:
+        """Submit as many supercells as may run at a time."""
+        number = self.inputs.max_concurrent.value
+        now, self.ctx.waiting = self.ctx.waiting[:number], self.ctx.waiting[number:]
+        self.ctx.running = now
+        futures = {}
+        for label in now:
+            inputs = self.stage_inputs(PwBaseWorkChain, 'pw')
+            for name in ('kpoints_distance', 'kpoints_force_parity'):
+                inputs.pop(name, None)
+            inputs.kpoints = self.ctx.kpoints
+            inputs.pw.structure = self.ctx.supercells[label]
+            if may_use_gamma_trick(self.ctx.kpoints, inputs.pw.parameters):
+                inputs.pw.settings = {**dict(inputs.pw.get('settings', {})), 'GAMMA_ONLY': True}
+            futures[f'dft_{label}'] = self.launch(
+                PwBaseWorkChain, prepare_process_inputs(PwBaseWorkChain, inputs), label
+            )
+        return ToContext(**futures)
+
+    def inspect_dft_forces(self) -> ExitCode | None:
+        """Attach what has finished; stop if anything failed, as phonopy needs every displacement."""
+        failed = []
+        for label in self.ctx.running:
+            node = self.ctx[f'dft_{label}']
+            if not node.is_finished_ok:
+                failed.append(node)
+                continue
+            self.out(f'supercells_forces.{label}', node.outputs.output_trajectory)
+            if not np.isfinite(node.outputs.output_trajectory.get_array('forces')).all():
+                return self.fail('ERROR_FORCES_NOT_FINITE', node)
+        if failed:
+            return self.fail('ERROR_DFT_FAILED', failed[0], failed=len(failed), total=len(self.ctx.supercells))
+        return None
+
+    def collect_dft_forces(self) -> None:
+        """Collect the forces of DFT."""
+        forces = {
+            label.replace('supercell', 'forces'): self.ctx[f'dft_{label}'].outputs.output_trajectory
+            for label in self.ctx.supercells
+        }
+        generate = self.ctx.preprocess.calcfunctions.generate_phonopy_data
+        self.take_phonons(generate(forces_index=orm.Int(0), **forces))

@@ -1,0 +1,132 @@
+"""The quasi-harmonic approximation: two jobs of the potential, and what two ways to a bulk modulus agree on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.plugins import CalculationFactory, WorkflowFactory
+from ase.build import bulk
+
+from aiida_equitrain.calculations.functions import elastic
+from aiida_equitrain.science.elasticity import slack_conductivity
+from aiida_equitrain.science.quasi_harmonic import mean_gruneisen
+from aiida_equitrain.workflows.qha import validate_settings
+
+SETTINGS = {'mesh': [10, 10, 10], 'temperature_max_k': 600.0, 'temperature_step_k': 20.0}
+
+
+@pytest.fixture
+def make_builder(starter: Any, python_code: Any) -> Any:
+    """Return a factory of builders for rock salt, which expands more than silicon."""
+
+    def factory(settings: dict[str, Any] | None = None) -> Any:
+        return WorkflowFactory('equitrain.qha').get_builder_from_protocol(
+            orm.StructureData(ase=bulk('NaCl', 'rocksalt', a=5.69)),
+            starter,
+            python_code,
+            supercell_matrix=[[2, 0, 0], [0, 2, 0], [0, 0, 2]],
+            protocol='fast',
+            overrides={'settings': SETTINGS | (settings or {})},
+        )
+
+    return factory
+
+
+@pytest.mark.real
+def test_qha(make_builder: Any, starter: Any, python_code: Any) -> None:
+    """Three jobs; the bulk modulus is that of the elastic tensor, and the curves obey their identities."""
+    outputs, node = run_get_node(make_builder())
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    jobs = sorted(child.process_label for child in node.called if isinstance(child, orm.CalcJobNode))
+    assert jobs == ['ForcesCalculation', 'QHACalculation', 'RelaxCalculation']
+    assert (
+        sorted(outputs['structures']) == sorted(outputs['phonopy_data']) == [f'volume_0{index}' for index in range(5)]
+    )
+    relaxed, energies = outputs['relaxed_structure'], outputs['energies']
+    volumes = energies.get_array('volumes')
+    assert volumes / relaxed.get_cell_volume() == pytest.approx([0.96, 0.98, 1.0, 1.02, 1.04])
+    assert energies.get_array('energies').argmin() == 2
+
+    facts, curves = outputs['qha'].get_dict(), outputs['curves']
+    assert facts['n_volumes'] == 5
+    assert facts['left_out'] == []
+    temperatures = curves.get_array('temperatures_k')
+    assert temperatures[-1] == 600
+    # Static bulk modulus from stress and strain, without phonons: zero point and temperature soften it a little.
+    tensor = elastic_tensor_of(relaxed, starter, python_code)
+    coldest = curves.get_array('bulk_modulus_gpa')[0]
+    assert 0.85 * tensor['bulk_modulus_gpa'] < coldest < 1.02 * tensor['bulk_modulus_gpa']
+    expansion, volume = curves.get_array('thermal_expansion_per_k'), curves.get_array('equilibrium_volume_angstrom3')
+    assert np.gradient(np.log(volume), temperatures)[5:-1] == pytest.approx(expansion[5:-1], rel=0.02)
+    # NaCl at 300 K: 40e-6 per K along each axis, a Grüneisen parameter of 1.6 (experiment).
+    assert 20e-6 < facts['linear_thermal_expansion_per_k'] < 80e-6
+    assert 1 < facts['thermal_gruneisen_parameter'] < 2.5
+    check_gruneisen(outputs['gruneisen'], facts, relaxed)
+
+
+def elastic_tensor_of(structure: Any, potential: Any, code: Any) -> dict[str, Any]:
+    settings = orm.Dict({'elastic_strain': 0.005})
+    relaxation = {'relax_cell': False, 'fmax_ev_per_angstrom': 1e-4}
+    outputs = run_get_node(
+        CalculationFactory('equitrain.relax'),
+        code=code,
+        potential=potential,
+        frames=elastic.strained_frames(structure, settings),
+        settings=orm.Dict(relaxation),
+    )[0]
+    tensor = elastic.elastic_tensor(structure, outputs['trajectory'], settings, orm.Float(1e-4))
+    return dict(tensor)
+
+
+def check_gruneisen(modes: Any, facts: dict[str, Any], structure: Any) -> None:
+    """Compare the means with pymatgen's, which are of the same formulas."""
+    from pymatgen.phonon.gruneisen import GruneisenParameter
+
+    arrays = {name: modes.get_array(name) for name in modes.get_arraynames()}
+    mean = mean_gruneisen(arrays, 2)
+    assert mean['gruneisen_parameter'] == pytest.approx(facts['mean_gruneisen_parameter'])
+    theirs = GruneisenParameter(
+        arrays['mesh_qpoints'],
+        arrays['mesh_gruneisen'],
+        arrays['mesh_frequencies_thz'],
+        arrays['mesh_weights'],
+        structure.get_pymatgen(),
+    )
+    acoustic = mean['debye_temperature_k'] / 2 ** (1 / 3)
+    assert theirs.average_gruneisen(t=acoustic) == pytest.approx(mean['gruneisen_parameter'], rel=1e-6)
+    masses = structure.get_ase().get_masses()
+    ours = slack_conductivity(
+        masses.mean(), structure.get_cell_volume(), 2, mean['debye_temperature_k'], mean['gruneisen_parameter'], 300.0
+    )
+    assert theirs.thermal_conductivity_slack(theta_d=acoustic, t=300.0) == pytest.approx(ours, rel=1e-3)
+    assert facts['slack_conductivity_300k_w_per_m_k'] == pytest.approx(ours, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'sentence'),
+    [
+        ({'volume_factors': [0.9, 1.0, 1.1]}, 'needs at least 5 different volumes'),
+        ({'volume_factors': [1.0, 1.1, 1.2, 1.3, 1.4]}, 'must lie on both sides of 1'),
+        ({'volume_factors': [-1, 0.9, 1.0, 1.1, 1.2]}, 'must be numbers between 0.5 and 2'),
+        ({'temperature_max_k': 20.0}, 'at least four steps above'),
+        ({'eos': 'birch'}, 'must be one of vinet'),
+        ({'mesh': [0, 1, 1]}, 'must be three positive integers'),
+        ({'eso': 'vinet'}, 'eos'),
+    ],
+)
+def test_wrong_settings(aiida_profile: Any, settings: dict[str, Any], sentence: str) -> None:
+    assert sentence in validate_settings(orm.Dict(settings))
+
+
+@pytest.mark.real
+def test_unstable(make_builder: Any, python_code: Any) -> None:
+    """Without stable volumes there is no fit; phonons and energies are kept."""
+    settings = {'stability_tolerance_thz': 0.0, 'volume_factors': [0.8, 1.0, 1.5, 1.6, 1.7]}
+    outputs, node = run_get_node(make_builder(settings))
+    assert node.exit_status == 403, node.exit_message
+    assert 'no imaginary modes' in node.exit_message
+    assert len(outputs['phonopy_data']) == 5
