@@ -133,14 +133,14 @@ class ConductivityCalculation(ScriptCalculation):
             'kappa',
             valid_type=orm.Dict,
             required=False,
-            help='`kappa_w_per_m_k`, a third of the trace, and its components at `temperatures_k`; with a `reference` the '
-            '`errors` `sre` and `srme`.',
+            help='`kappa_w_per_m_k`, a third of the trace, and its components at `temperatures_k`; with a `reference` '
+            'the `errors` `sre` and `srme`.',
         )
         spec.output(
             'modes',
             valid_type=orm.ArrayData,
             required=False,
-            help='`mode_kappa_w_per_m_k` (T, Q, B, 6), frequencies, linewidths, group velocities on irreducible q-points.',
+            help='`mode_kappa_w_per_m_k` (T, Q, B, 6), frequencies, linewidths, velocities of irreducible q-points.',
         )
         spec.exit_code(
             323, 'ERROR_OUT_OF_MEMORY', message='The job ran out of memory; lower `mesh` of `settings`: {message}'
@@ -149,8 +149,8 @@ class ConductivityCalculation(ScriptCalculation):
         spec.exit_code(
             411,
             'ERROR_UNSTABLE',
-            message='The crystal has imaginary modes, so that there is no conductivity; `equitrain.instability` follows '
-            'them: {message}',
+            message='The crystal has imaginary modes, so that there is no conductivity; `equitrain.instability` '
+            'follows them: {message}',
         )
         spec.exit_code(
             412,

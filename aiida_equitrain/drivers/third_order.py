@@ -5,12 +5,13 @@ Reads ``job.json`` and ``structures.npz``; writes ``phono3py_params.yaml.xz``, `
 
 from __future__ import annotations
 
+import lzma
+from pathlib import Path
 from typing import Any
 
 from evaluation_io import Evaluation, Progress, make_atoms
 from job_io import DriverFailure, run_driver
 
-#: phono3py adds the suffix of the compression.
 PARAMS = 'phono3py_params.yaml'
 
 
@@ -37,6 +38,15 @@ def make_solver(job: Any) -> Any:
     return solver
 
 
+def save(solver: Any) -> None:
+    """Write crystal, displacements and forces, compressed."""
+    plain = Path(PARAMS)
+    solver.save(plain, settings={'force_sets': True, 'displacements': True})
+    with lzma.open(f'{PARAMS}.xz', 'wb') as handle:
+        handle.write(plain.read_bytes())
+    plain.unlink()
+
+
 def main() -> None:
     """Displace, evaluate, save."""
     job = Evaluation()
@@ -60,7 +70,7 @@ def main() -> None:
             progress(done)
         forces.append(np.array(found))
     solver.forces, solver.phonon_forces = forces
-    solver.save(PARAMS, settings={'force_sets': True, 'displacements': True}, compression='xz')
+    save(solver)
     job.write_summary(
         {
             'n_supercells_third_order': sum(cell is not None for cell in groups[0]),

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 COMPONENTS = ('xx', 'yy', 'zz', 'yz', 'xz', 'xy')
 
 
-def load_phono3py(path: str | Path, *, symmetrize: bool = True, nac: Mapping[str, Array] | None = None) -> Any:
+def load_phono3py(path: str | Path, nac: Mapping[str, Array] | None = None) -> Any:
     """Return phono3py's object with force constants of second and third order.
 
     :param path: ``phono3py_params.yaml`` or the same with ``.xz``, with forces.
@@ -28,18 +28,14 @@ def load_phono3py(path: str | Path, *, symmetrize: bool = True, nac: Mapping[str
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         try:
-            solver: Any = phono3py.load(
-                str(path), produce_fc=False, is_nac=nac is None, log_level=0, make_r0_average=True
-            )
+            solver: Any = phono3py.load(str(path), is_nac=nac is None, log_level=0)
         except Exception as error:
             text = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ValueError(f'it is no file of phono3py: {text}') from error
-        if solver.dataset is None or not _has_forces(solver.dataset):
+        if solver.fc3 is None or solver.fc2 is None:
             raise ValueError('it holds no forces on supercells with two displaced atoms.')
         if nac is not None:
             solver.nac_params = nac_params(solver.primitive, nac['born_charges'], nac['dielectric'])
-        solver.produce_fc3(symmetrize_fc3r=symmetrize)
-        solver.produce_fc2(symmetrize_fc2=symmetrize)
     return solver
 
 
@@ -58,8 +54,8 @@ def conductivity(solver: Any, mesh: Sequence[int], temperatures: Sequence[float]
 
     :returns: ``temperatures_k`` (T,), ``kappa_w_per_m_k`` (T, 6) in the order of :data:`COMPONENTS`; of the irreducible
         q-points ``qpoints`` (Q, 3), ``weights`` (Q,), ``frequencies_thz`` (Q, B), ``gamma_thz`` (T, Q, B), half the
-        linewidths, ``group_velocities_thz_angstrom`` (Q, B, 3), and ``mode_kappa_w_per_m_k`` (T, Q, B, 6): contributions of
-        a q-point and its star, which add up to the conductivity.
+        linewidths, ``group_velocities_thz_angstrom`` (Q, B, 3), and ``mode_kappa_w_per_m_k`` (T, Q, B, 6): what
+        a q-point and its star contribute, which adds up to the conductivity.
     """
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -118,10 +114,3 @@ def conductivity_errors(modes: Mapping[str, Array], reference: Mapping[str, Arra
         errors['sre'].append(float(2 * (ours.sum() - theirs.sum()) / total))
         errors['srme'].append(float(2 * np.abs(ours - theirs).sum() / total))
     return errors
-
-
-def _has_forces(dataset: Mapping[str, Any]) -> bool:
-    if 'first_atoms' not in dataset:
-        return 'forces' in dataset
-    pairs = [pair for first in dataset['first_atoms'] for pair in first.get('second_atoms', [])]
-    return bool(pairs) and all('forces' in pair for pair in pairs if pair.get('included', True))

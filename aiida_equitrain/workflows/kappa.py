@@ -58,7 +58,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
                    help='A Python with phono3py for the conductivity itself; by default `python_code`.')  # fmt: skip
         for name, order in zip(MATRICES, ('third', 'second'), strict=True):
             spec.input(name, valid_type=orm.List, required=False, validator=checks.validate_supercell_matrix,
-                       help=f'Rows of the supercell of the force constants of {order} order; else by length.')  # fmt: skip
+                       help=f'Rows of the supercell of force constants of {order} order; else by length.')  # fmt: skip
         spec.input('nac', valid_type=orm.ArrayData, required=False, help='As in `equitrain.phonons`.')
         spec.input('reference', valid_type=orm.ArrayData, required=False,
                    help='`modes` of another conductivity on the same mesh, for the errors.')  # fmt: skip
