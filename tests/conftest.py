@@ -142,6 +142,12 @@ def pw_code(make_code: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture
+def ph_code(make_code: Callable[..., Any]) -> Any:
+    """Return Quantum ESPRESSO's ``ph.x``, serial."""
+    return make_code('ph', _executable('ph.x'), 'quantumespresso.ph')
+
+
+@pytest.fixture
 def phonopy_code(make_code: Callable[..., Any]) -> Any:
     """Return the ``phonopy`` command."""
     return make_code('phonopy', _executable('phonopy'), 'phonopy.phonopy')

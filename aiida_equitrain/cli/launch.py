@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, follow_to_the_end, go, options
+from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, follow_to_the_end, go, options, postprocess
+from aiida_equitrain.cli.launch_thermal import cmd_kappa, cmd_qha
 from aiida_equitrain.cli.profile import with_profile
 
 FILE_TO_WRITE = click.Path(dir_okay=False, writable=True, path_type=Path)
@@ -28,7 +29,7 @@ def cmd_launch() -> None:
 @click.option('--dataset', metavar='PK', help='Labelled frames that exist already; nothing is labelled then.')
 @options(
     'training_protocol', 'strategy', 'engine', 'replay', 'metal', 'seed', 'overrides', 'report', 'submit', 'foundation',
-    'family', 'python', 'pw', 'phonopy',
+    'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph',
 )  # fmt: skip
 @with_profile
 def cmd_material(
@@ -43,7 +44,7 @@ def cmd_material(
         from aiida_equitrain.tools import launch
         from aiida_equitrain.workflows.material import MaterialWorkChain
 
-        needs_dft = dft or dataset is None
+        needs_dft = dft or dataset is None or chosen['born_charges']
         foundation = launch.load_potential(chosen['foundation'])
         return MaterialWorkChain.get_builder_from_protocol(
             launch.load_structure(structure),
@@ -56,6 +57,8 @@ def cmd_material(
             seed=chosen['seed'],
             forgetting_dataset=launch.forgetting_dataset(),
             **codes(chosen, 'python', 'phonopy', *(['pw'] if needs_dft else []), potential=foundation),
+            **(codes(chosen, 'ph') if chosen['born_charges'] else {}),
+            **postprocess(foundation),
             **(dft_inputs(chosen) if needs_dft else {}),
             **common(chosen),
         )
@@ -133,20 +136,25 @@ def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, 
 @cmd_launch.command('phonons')
 @click.argument('structure')
 @click.option('--dft/--potential', default=False, show_default=True, help='What the forces come from.')
-@options('protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy')
+@options(
+    'protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph'
+)
 @with_profile
 def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
     """Compute phonons with a potential (`--foundation LABEL or PK`), or with DFT (`--dft`)."""
 
     def build() -> Any:
         from aiida_equitrain.tools import launch
+        from aiida_equitrain.tools.defaults import find_code
         from aiida_equitrain.workflows.phonons import PhononsWorkChain
 
         if dft:
-            source = {**codes(chosen, 'pw'), **dft_inputs(chosen)}
+            source = {**codes(chosen, 'pw'), **dft_inputs(chosen), **postprocess()}
         else:
             potential = launch.load_potential(chosen['foundation'])
-            source = {'potential': potential, **codes(chosen, 'python', potential=potential)}
+            source = {'potential': potential, **codes(chosen, 'python', potential=potential), **postprocess(potential)}
+        if chosen['born_charges']:
+            source |= {**codes(chosen, 'ph'), **dft_inputs(chosen), 'born_pw_code': find_code(chosen['pw'])}
         return PhononsWorkChain.get_builder_from_protocol(
             launch.load_structure(structure), **codes(chosen, 'phonopy'), **source, **common(chosen)
         )
@@ -208,3 +216,7 @@ def cmd_follow(identifier: str, report: Path | None) -> None:
     if not isinstance(node, ProcessNode):
         raise click.ClickException(f'`{identifier}` is a {type(node).__name__}, not a job')
     follow_to_the_end(node, report)
+
+
+cmd_launch.add_command(cmd_qha)
+cmd_launch.add_command(cmd_kappa)

@@ -38,6 +38,8 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     'family': click.option('--family', metavar='LABEL', help='Pseudopotentials.  [default: those of the set-up]'),
     'python': click.option('--python', metavar='LABEL', help='Code: Python.  [default: the one for the foundation]'),
     'pw': click.option('--pw', default='pw', show_default=True, help='Code: pw.x.'),
+    'ph': click.option('--ph', default='ph', show_default=True, help='Code: ph.x.'),
+    'born_charges': click.option('--born-charges', is_flag=True, help='Of a polar crystal: compute them with ph.x.'),
     'phonopy': click.option('--phonopy', default='phonopy', show_default=True, help='Code: phonopy.'),
 }
 
@@ -61,6 +63,20 @@ def codes(chosen: dict[str, Any], *names: str, potential: Any = None) -> dict[st
     from aiida_equitrain.tools.defaults import find_code, python_label
 
     return {f'{name}_code': find_code(chosen[name] or python_label(potential)) for name in names}
+
+
+def postprocess(potential: Any = None) -> dict[str, Any]:
+    """Return the Python that looks at phonons where that of the potential cannot, if there is one."""
+    from aiida.common.exceptions import NotExistent
+
+    from aiida_equitrain.tools.defaults import PYTHON_CODE, find_code
+
+    if potential is not None and potential.family == 'mace':
+        return {}
+    try:
+        return {'postprocess_code': find_code(PYTHON_CODE)}
+    except (NotExistent, ValueError):
+        return {}
 
 
 def dft_inputs(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ COLOURS = {'found': 'blue', 'created': 'green', 'note': 'yellow', 'missing': 're
 @click.option('--computer', default='localhost', show_default=True, help='Computer of the codes.')
 @click.option('--python', metavar='PATH', help='Python with MACE, Equitrain and phonopy.  [default: this one]')
 @click.option('--pw', metavar='PATH', help='pw.x of Quantum ESPRESSO.  [default: from the PATH]')
+@click.option('--ph', metavar='PATH', help='ph.x, for Born charges.  [default: beside pw.x]')
 @click.option('--phonopy', metavar='PATH', help='phonopy.  [default: beside the Python, or from the PATH]')
 @click.option('--with', 'extras', multiple=True, type=click.Choice(['sevennet']), help='Set up SevenNet as well.')
 @click.option('--sevennet-python', metavar='PATH', help='Python with sevenn.  [default: an environment made for it]')
@@ -28,6 +29,7 @@ def cmd_setup(
     computer: str,
     python: str | None,
     pw: str | None,
+    ph: str | None,
     phonopy: str | None,
     extras: tuple[str, ...],
     sevennet_python: str | None,
@@ -44,7 +46,7 @@ def cmd_setup(
     if not check:
         from aiida_equitrain.tools.setup import Options, run_setup
 
-        options = Options(offline=offline, computer=computer, python=python, pw=pw, phonopy=phonopy)
+        options = Options(offline=offline, computer=computer, python=python, pw=pw, ph=ph, phonopy=phonopy)
         items = run_setup(options, progress=_show_download if sys.stderr.isatty() else None)
         if sevennet:
             from aiida_equitrain.tools import sevennet as extra

@@ -7,13 +7,20 @@ from typing import Any
 import numpy as np
 
 
-def check_nac(born_charges: Any, dielectric: Any, n_atoms: int, charge_tolerance: float) -> str | None:
+def check_nac(
+    born_charges: Any,
+    dielectric: Any,
+    n_atoms: int,
+    charge_tolerance: float,
+    port: str = 'settings.nac_charge_tolerance',
+) -> str | None:
     """Return a sentence if Born charges and dielectric tensor cannot be those of a crystal, ``None`` if they can.
 
     :param born_charges: e, should have the shape (``n_atoms``, 3, 3).
     :param dielectric: should have the shape (3, 3), symmetric, all eigenvalues at least 1.
     :param n_atoms: of the primitive cell.
     :param charge_tolerance: largest component (e) of the sum over the atoms: the crystal is neutral.
+    :param port: input that holds it, for the sentence.
     """
     born_charges, dielectric = np.asarray(born_charges, dtype=float), np.asarray(dielectric, dtype=float)
     if born_charges.shape != (n_atoms, 3, 3):
@@ -30,7 +37,7 @@ def check_nac(born_charges: Any, dielectric: Any, n_atoms: int, charge_tolerance
     total = float(np.abs(born_charges.sum(axis=0)).max())
     if total > charge_tolerance:
         return (
-            f'the `nac.born_charges` of the atoms sum up to {total:.3g} e, more than `settings.nac_charge_tolerance` '
+            f'the `nac.born_charges` of the atoms sum up to {total:.3g} e, more than `{port}` '
             f'({charge_tolerance:g} e): converge them better, or raise it; the rest is spread over the atoms.'
         )
     return None

@@ -14,7 +14,7 @@ from aiida_equitrain.tools.resources import SHIPPED_FAMILY
 #: Label of the computer that is used unless another is named.
 COMPUTER = 'localhost'
 #: Labels of the codes: for training and evaluation, for DFT, for phonopy.
-PYTHON_CODE, PW_CODE, PHONOPY_CODE = 'python', 'pw', 'phonopy'
+PYTHON_CODE, PW_CODE, PH_CODE, PHONOPY_CODE = 'python', 'pw', 'ph', 'phonopy'
 #: Families by preference: the whole table of PseudoDojo, then the files that ship with the package.
 ONLINE_FAMILY = 'PseudoDojo/0.4/PBE/SR/standard/upf'
 FAMILIES = (ONLINE_FAMILY, SHIPPED_FAMILY)

@@ -67,6 +67,7 @@ class Options:
 
     :param python: path of a Python with MACE, Equitrain and phonopy; by default the one that runs this.
     :param pw: path of ``pw.x``; by default from the PATH.
+    :param ph: path of ``ph.x``; by default beside ``pw.x``.
     :param phonopy: path of ``phonopy``; by default beside that Python, else from the PATH.
     :param family_url: base address of PseudoDojo's archives, for a mirror.
     """
@@ -75,6 +76,7 @@ class Options:
     computer: str = defaults.COMPUTER
     python: str | None = None
     pw: str | None = None
+    ph: str | None = None
     phonopy: str | None = None
     foundation_url: str = MACE_MP_0B3_URL
     foundation_sha256: str | None = MACE_MP_0B3_SHA256
@@ -132,7 +134,7 @@ def _create_localhost(label: str) -> orm.Computer:
 
 
 def ensure_codes(computer: orm.Computer, options: Options) -> Iterator[Item]:
-    """Create the codes ``python``, ``pw`` and ``phonopy`` that are absent."""
+    """Create the codes ``python``, ``pw``, ``phonopy`` and ``ph`` that are absent."""
     local = computer.transport_type == 'core.local'
     python = options.python or (sys.executable if local else None)
     beside = Path(python).parent / 'phonopy' if python else None
@@ -152,6 +154,15 @@ def ensure_codes(computer: orm.Computer, options: Options) -> Iterator[Item]:
     }
     for label, (path, plugin, wanted) in paths.items():
         yield ensure_code(computer, label, path, plugin, wanted)
+    ph = options.ph or _ph_beside(options.pw or shutil.which('pw.x') if local else None)
+    if ph is not None:
+        yield ensure_code(computer, defaults.PH_CODE, ph, 'quantumespresso.ph', '')
+
+
+def _ph_beside(pw: str | None) -> str | None:
+    """Return the ``ph.x`` beside a ``pw.x``: only Born charges need it, so that it may be absent."""
+    beside = Path(pw).with_name('ph.x') if pw else None
+    return str(beside) if beside is not None and beside.exists() else None
 
 
 def ensure_code(computer: orm.Computer, label: str, path: str | None, plugin: str | None, wanted: str) -> Item:

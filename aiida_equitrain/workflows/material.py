@@ -13,19 +13,21 @@ from aiida_equitrain.calculations.compare import CompareCalculation
 from aiida_equitrain.calculations.functions.phonons import choose_supercell
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows.born_charges import BornChargesWorkChain
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.label import LabelWorkChain
 from aiida_equitrain.workflows.material_builder import build, override_schema
 from aiida_equitrain.workflows.material_checks import validate_inputs, validate_max_concurrent
+from aiida_equitrain.workflows.phonon_dft import BornCharges
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
-from aiida_equitrain.workflows.stages import StagedWorkChain, describe_failure
+from aiida_equitrain.workflows.stages import describe_failure
 
 #: Inputs that the stages share; they are given once, at the top.
 SHARED = ('structure', 'foundation', 'potential', 'python_code', 'phonopy_code', 'supercell_matrix', 'max_concurrent',
           'nac', 'postprocess_code')  # fmt: skip
-#: Inputs of phonons that only a potential needs.
-OF_POTENTIAL = ('potential_relax', 'potential_elastic', 'potential_forces')
+#: Inputs of phonons that those of DFT do not take here.
+OF_POTENTIAL = ('potential_relax', 'potential_elastic', 'potential_forces', 'born_charges')
 #: Outputs of the fine-tuning that are outputs of the whole.
 FINETUNE_OUTPUTS = ('potential', 'metrics', 'predictions', 'summary')
 #: With fewer DFT calculations at a time than this, the labels have them all and the phonons of DFT follow, beside the
@@ -34,7 +36,7 @@ SHARED_FROM = 4
 COMPARE_OUTPUTS = ('comparison', 'bands', 'thermal')
 
 
-class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
+class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
     """Label frames, fine-tune, and compare the phonons of foundation, fine-tuned potential and DFT.
 
     What does not depend on one another runs at the same time: the phonons of the foundation and of DFT start first and
@@ -62,13 +64,9 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         for process, namespace, hidden, required in (
             (LabelWorkChain, 'label', (*SHARED[:2], *SHARED[3:4], SHARED[6]), False),
             (FinetuneWorkChain, 'finetune', ('train.code', 'train.foundation', 'train.dataset'), True),
-            (PhononsWorkChain, 'phonons', (*SHARED, 'pw', 'relax'), True),
-            (
-                PhononsWorkChain,
-                'dft_phonons',
-                (*SHARED, 'potential_relax', 'potential_elastic', 'potential_forces'),
-                False,
-            ),
+            (BornChargesWorkChain, 'born_charges', ('structure', 'symprec'), False),
+            (PhononsWorkChain, 'phonons', (*SHARED, 'pw', 'relax', 'born_charges'), True),
+            (PhononsWorkChain, 'dft_phonons', (*SHARED, *OF_POTENTIAL), False),
             (CompareCalculation, 'compare', ('code', 'reference', 'candidates', 'dataset'), True),
         ):
             # The stages' own validators see complete inputs only in ``validate_inputs``.
@@ -79,6 +77,7 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         when: Any = if_
         spec.outline(
             cls.setup,
+            when(cls.should_run_born_charges)(cls.run_born_charges, cls.inspect_born_charges),
             cls.run_phonons_foundation,
             when(cls.should_run_phonons_dft)(cls.run_phonons_dft),
             when(cls.should_run_label)(cls.run_label, cls.inspect_label),
@@ -92,6 +91,7 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         )
 
         spec.output('dataset', valid_type=DatasetData, required=False, help='Labelled frames.')
+        spec.output('nac', valid_type=orm.ArrayData, required=False, help='Of `born_charges`.')
         spec.output('dropped', valid_type=orm.Dict, required=False, help='Frames whose DFT failed.')
         spec.expose_outputs(FinetuneWorkChain, include=FINETUNE_OUTPUTS)
         for side in ('foundation', 'finetuned', 'dft'):
@@ -105,6 +105,7 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             (404, 'ERROR_PHONONS_FINETUNED_FAILED', 'The phonon calculation with the fine-tuned potential'),
             (405, 'ERROR_PHONONS_DFT_FAILED', 'The phonon calculation with DFT (`dft_phonons`)'),
             (406, 'ERROR_COMPARE_FAILED', 'The comparison of the phonons'),
+            (407, 'ERROR_BORN_CHARGES_FAILED', 'The calculation of Born charges'),
         ):
             spec.exit_code(status, label, message=f'{what} failed, see {{process}}: {{message}}')
 
@@ -124,9 +125,10 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
 
         :param kwargs: ``python_code``, ``phonopy_code``; ``pw_code``, ``pseudo_family`` (label) and ``electronic_type``
             (``insulator`` or ``metal``) where there is DFT; ``dft``: whether DFT phonons judge the result (default
-            ``True``); ``dataset`` instead of labelling; ``strategy``; ``engine``; ``replay``; ``forgetting_dataset``;
-            ``seed``; ``supercell_matrix`` of the phonons; ``protocol``; ``overrides`` by namespace; ``options`` of all
-            jobs. See :func:`~aiida_equitrain.workflows.material_builder.build`.
+            ``True``); ``ph_code`` for Born charges; ``dataset`` instead of labelling; ``strategy``; ``engine``;
+            ``replay``; ``forgetting_dataset``; ``seed``; ``supercell_matrix`` of the phonons; ``postprocess_code``;
+            ``protocol``; ``overrides`` by namespace; ``options`` of all jobs. See
+            :func:`~aiida_equitrain.workflows.material_builder.build`.
         :raises ValueError: with a sentence, if an override is unknown or something is missing.
         """
         return build(cls, structure, foundation, **kwargs)
@@ -275,8 +277,9 @@ class MaterialWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             postprocess_code=self.postprocess_code(),
             supercell_matrix=self.ctx.supercell_matrix,
         )
-        if 'nac' in self.inputs:
-            inputs.nac = self.inputs.nac
+        nac = self.ctx.get('nac', self.inputs.get('nac'))
+        if nac is not None:
+            inputs.nac = nac
         if potential is not None:
             inputs.update(potential=potential, python_code=self.inputs.python_code)
         else:

@@ -8,9 +8,11 @@ from aiida import orm
 
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows.born_charges import BornChargesWorkChain
 from aiida_equitrain.workflows.common import serial_options
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.label import LabelWorkChain
+from aiida_equitrain.workflows.phonon_builder import fill_born_builder
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
 
 STAGES: dict[str, Any] = {
@@ -25,6 +27,7 @@ def override_schema() -> dict[str, Any]:
     """Return the keys that overrides of the main job may have."""
     stages: dict[str, Any] = {name: process.get_override_schema() for name, process in STAGES.items()}
     top: dict[str, Any] = {'max_concurrent': None, 'supercell_matrix': None}
+    top['born_charges'] = BornChargesWorkChain.get_override_schema()
     return {**top, **stages, 'compare': {'settings': None, 'metadata': None}}
 
 
@@ -36,6 +39,7 @@ def build(
     python_code: orm.AbstractCode,
     phonopy_code: orm.AbstractCode,
     postprocess_code: orm.AbstractCode | None = None,
+    ph_code: orm.AbstractCode | None = None,
     pw_code: orm.AbstractCode | None = None,
     pseudo_family: str | None = None,
     electronic_type: str = 'insulator',
@@ -71,6 +75,10 @@ def build(
     matrix = supercell_matrix or inputs.get('supercell_matrix')
     if matrix is not None:
         builder.supercell_matrix = orm.List([list(row) for row in matrix])
+    if ph_code is not None:
+        fill_born_builder(builder, inputs, pw_code, ph_code, pseudo_family, common['protocol'], options)
+    else:
+        _unset(builder, 'born_charges')
     if dataset is not None:
         builder.dataset = dataset
         _unset(builder, 'label')

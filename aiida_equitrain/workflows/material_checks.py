@@ -31,6 +31,7 @@ def validate_inputs(inputs: Mapping[str, Any], _: Any = None) -> str | None:
         or _source_problem(inputs)
         or _phonons_problem(inputs, 'phonons')
         or _phonons_problem(inputs, 'dft_phonons')
+        or phonon_checks.nac_problem(inputs)
     )
 
 

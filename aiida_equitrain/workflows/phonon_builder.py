@@ -10,6 +10,7 @@ from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
+from aiida_equitrain.workflows.born_charges import BornChargesWorkChain
 from aiida_equitrain.workflows.common import mpi_options, serial_options
 from aiida_equitrain.workflows.dft_inputs import recommended_cutoffs
 
@@ -67,3 +68,31 @@ def fill_dft_builder(
     full.pop('structure', None)
     full.pop('base_init_relax', None)
     builder.relax = full
+
+
+def fill_born_builder(
+    builder: Any,
+    inputs: dict[str, Any],
+    pw_code: orm.AbstractCode | None,
+    ph_code: orm.AbstractCode,
+    pseudo_family: str | None,
+    protocol: str | None,
+    options: dict[str, Any] | None,
+) -> None:
+    """Set what Born charges need.
+
+    :raises ValueError: if pw.x or the family is missing.
+    """
+    if pw_code is None or pseudo_family is None:
+        raise ValueError('Born charges need `ph_code`, a code of pw.x and a `pseudo_family`')
+    stage = BornChargesWorkChain.get_builder_from_protocol(
+        builder.structure,
+        pw_code,
+        ph_code,
+        pseudo_family,
+        protocol=protocol,
+        overrides=inputs.get('born_charges'),
+        options=options,
+    )
+    values = stage._inputs(prune=True)
+    builder.born_charges = {name: values[name] for name in ('charge_tolerance', 'scf', 'ph')}

@@ -115,6 +115,10 @@ def cell_problem(inputs: Mapping[str, Any]) -> str | None:
 
 def nac_problem(inputs: Mapping[str, Any]) -> str | None:
     """Return a sentence if Born charges and dielectric tensor are not those of the crystal."""
+    if inputs.get('born_charges'):
+        if 'nac' in inputs:
+            return 'give either `nac` or `born_charges` (how to compute it), not both.'
+        return born_charges_problem({**inputs['born_charges'], 'structure': inputs['structure']})
     if 'nac' not in inputs:
         return None
     nac, structure = inputs['nac'], inputs['structure']
@@ -128,6 +132,23 @@ def nac_problem(inputs: Mapping[str, Any]) -> str | None:
         nac.get_array('dielectric'),
         len(symmetric_primitive(structure.get_ase(), symprec)),
         with_defaults(settings, PHONON_SETTINGS)['nac_charge_tolerance'],
+    )
+
+
+def born_charges_problem(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
+    """Return a sentence if Born charges cannot be computed."""
+    if ctx is not None and any(name not in ctx for name in ('structure', 'scf', 'ph')):
+        return None
+    structure, scf, ph = inputs['structure'], inputs['scf'], inputs['ph']
+    occupations = scf['pw']['parameters'].get_dict().get('SYSTEM', {}).get('occupations', 'fixed')
+    if occupations != 'fixed':
+        return '`scf.pw.parameters`: Born charges are those of insulators; set `occupations` to `fixed`.'
+    codes = {'scf.pw.code': scf['pw']['code'], 'ph.ph.code': ph['ph']['code']}
+    problems = (code_problem(code, port) for port, code in codes.items())
+    return (
+        structure_problem(structure)
+        or pseudo_problem([kind.name for kind in structure.kinds], scf['pw'].get('pseudos'), 'scf.pw.pseudos')
+        or next((problem for problem in problems if problem), None)
     )
 
 

@@ -1,4 +1,4 @@
-"""The forces of DFT on displaced supercells: one ``PwBaseWorkChain`` each, a few at a time."""
+"""What phonons take from DFT: forces on displaced supercells, Born charges."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from aiida.engine import ExitCode, ToContext
 from aiida_quantumespresso.utils.mapping import prepare_process_inputs
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
+from aiida_equitrain.workflows.born_charges import BornChargesWorkChain
 from aiida_equitrain.workflows.common import may_use_gamma_trick
 from aiida_equitrain.workflows.stages import StagedWorkChain
 
 
 class DftForces(StagedWorkChain):
-    """The part of the phonon WorkChain that runs pw.x."""
+    """The part of the phonon WorkChain that runs one ``PwBaseWorkChain`` for each supercell, a few at a time."""
 
     def take_phonons(self, phonopy_data: Any) -> None:
         """Go on with displacements and forces."""
@@ -67,3 +68,27 @@ class DftForces(StagedWorkChain):
         }
         generate = self.ctx.preprocess.calcfunctions.generate_phonopy_data
         self.take_phonons(generate(forces_index=orm.Int(0), **forces))
+
+
+class BornCharges(StagedWorkChain):
+    """The part of a WorkChain that computes ``nac`` for its phonons, when the namespace ``born_charges`` is given."""
+
+    def should_run_born_charges(self) -> bool:
+        """Return whether Born charges are wanted."""
+        return bool(self.inputs.get('born_charges'))
+
+    def run_born_charges(self) -> Any:
+        """Compute Born charges and dielectric tensor of the structure as it was given: all sides then share them."""
+        inputs = self.stage_inputs(BornChargesWorkChain, 'born_charges')
+        inputs.structure = self.inputs.structure
+        if 'symprec' in self.inputs:
+            inputs.symprec = self.inputs.symprec
+        return ToContext(born_charges=self.launch(BornChargesWorkChain, inputs, 'born_charges'))
+
+    def inspect_born_charges(self) -> ExitCode | None:
+        """Take them over."""
+        node = self.ctx.born_charges
+        if 'nac' in node.outputs:
+            self.ctx.nac = node.outputs.nac
+            self.out('nac', self.ctx.nac)
+        return None if node.is_finished_ok else self.fail('ERROR_BORN_CHARGES_FAILED', node)

@@ -17,6 +17,7 @@ from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.common.settings import settings_help
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows import phonon_checks as checks
+from aiida_equitrain.workflows.born_charges import BornChargesWorkChain
 
 
 def declare_inputs(spec: Any) -> None:
@@ -72,6 +73,12 @@ def declare_inputs(spec: Any) -> None:
         help='Largest number of DFT calculations at a time.',
     )
     optional = {'required': False, 'populate_defaults': False}
+    spec.expose_inputs(
+        BornChargesWorkChain,
+        namespace='born_charges',
+        exclude=('structure', 'symprec'),
+        namespace_options={**optional, 'help': 'In place of `nac`: compute it with pw.x and ph.x.', 'validator': None},
+    )
     for process, namespace, hidden in (
         (RelaxCalculation, 'potential_relax', ('code', 'potential', 'structure', 'frames')),
         (RelaxCalculation, 'potential_elastic', ('code', 'potential', 'structure', 'frames')),
@@ -94,6 +101,7 @@ def declare_outputs(spec: Any) -> None:
         'supercells_forces', valid_type=orm.TrajectoryData, dynamic=True, required=False, help='Of DFT.'
     )
     spec.output('phonopy_data', valid_type=PhonopyData, required=False, help='Displacements and forces.')
+    spec.output('nac', valid_type=orm.ArrayData, required=False, help='Of `born_charges`.')
     spec.output('force_constants', valid_type=orm.ArrayData, required=False, help='eV/Å², compact.')
     spec.output('bands', valid_type=orm.BandsData, required=False, help='THz, along the seekpath, with labels.')
     spec.output('total_dos', valid_type=orm.XyData, required=False, help='States per THz.')
@@ -133,6 +141,7 @@ def declare_outputs(spec: Any) -> None:
         message='DFT failed for {failed} of {total} displaced supercells, see {process}: {message}',
     )
     spec.exit_code(404, 'ERROR_PHONOPY_FAILED', message='The post-processing failed, see {process}: {message}')
+    spec.exit_code(407, 'ERROR_BORN_CHARGES_FAILED', message='The Born charges failed, see {process}: {message}')
     spec.exit_code(405, 'ERROR_HARMONIC_FAILED', message='The harmonic properties failed, see {process}: {message}')
     spec.exit_code(406, 'ERROR_ELASTIC_FAILED', message='The elastic tensor failed, see {process}: {message}')
     spec.exit_code(

@@ -23,15 +23,15 @@ from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows import phonon_ports
 from aiida_equitrain.workflows.common import serial_options
-from aiida_equitrain.workflows.phonon_builder import fill_dft_builder, fill_potential_builder
-from aiida_equitrain.workflows.phonon_dft import DftForces
+from aiida_equitrain.workflows.phonon_builder import fill_born_builder, fill_dft_builder, fill_potential_builder
+from aiida_equitrain.workflows.phonon_dft import BornCharges, DftForces
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
 
 #: Outputs of the harmonic properties that are outputs of the whole.
 HARMONIC_OUTPUTS = ('properties', 'thermal', 'projected_dos', 'group_velocities')
 
 
-class PhononsWorkChain(EquitrainProtocolMixin, DftForces):
+class PhononsWorkChain(EquitrainProtocolMixin, BornCharges, DftForces):
     """Relax a structure, displace its supercell, evaluate the forces, and post-process them with phonopy.
 
     The forces come from a potential (one job for all displacements) or from DFT (one ``PwBaseWorkChain`` for each).
@@ -46,6 +46,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, DftForces):
         step: Any = cls
         spec.outline(
             step.setup,
+            if_(step.should_run_born_charges)(step.run_born_charges, step.inspect_born_charges),
             if_(step.should_run_relax)(step.run_relax, step.inspect_relax),
             step.run_displacements,
             if_(step.should_run_dft)(
@@ -78,7 +79,9 @@ class PhononsWorkChain(EquitrainProtocolMixin, DftForces):
         potential: PotentialData | None = None,
         python_code: orm.AbstractCode | None = None,
         pw_code: orm.AbstractCode | None = None,
+        born_pw_code: orm.AbstractCode | None = None,
         postprocess_code: orm.AbstractCode | None = None,
+        ph_code: orm.AbstractCode | None = None,
         pseudo_family: str | None = None,
         electronic_type: str = 'insulator',
         relax: bool = True,
@@ -91,6 +94,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, DftForces):
 
         :param potential: the potential, with ``python_code``; or give ``pw_code`` with ``pseudo_family``.
         :param postprocess_code: a Python with phonopy, where there is no potential or that of SevenNet.
+        :param ph_code: ``ph.x``: Born charges are computed by it and pw.x (``born_pw_code`` or ``pw_code``).
         :param pseudo_family: label of the pseudopotential family.
         :param electronic_type: of DFT: ``insulator`` (fixed occupations) or ``metal``.
         :param relax: whether cell and positions are relaxed first.
@@ -120,6 +124,8 @@ class PhononsWorkChain(EquitrainProtocolMixin, DftForces):
         if potential is not None:
             builder.potential, builder.python_code = potential, python_code
             fill_potential_builder(builder, inputs, options)
+        if ph_code is not None:
+            fill_born_builder(builder, inputs, born_pw_code or pw_code, ph_code, pseudo_family, protocol, options)
         if pw_code is not None:
             fill_dft_builder(builder, inputs, pw_code, pseudo_family, electronic_type, protocol, options)
         return builder
@@ -201,7 +207,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, DftForces):
 
     def take_phonons(self, phonopy_data: PhonopyData) -> None:
         """Attach the displacements with their forces, and what the non-analytical term needs."""
-        nac = self.inputs.get('nac')
+        nac = self.ctx.get('nac', self.inputs.get('nac'))
         self.ctx.phonopy_data = phonopy_data if nac is None else functions.attach_nac(phonopy_data, nac)
         self.out('phonopy_data', self.ctx.phonopy_data)
 

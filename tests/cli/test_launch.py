@@ -25,7 +25,7 @@ def invoke(aiida_profile: Any) -> Any:
 
 def test_help(invoke: Any) -> None:
     """Every job has its help."""
-    for job in ('material', 'label', 'finetune', 'phonons', 'instability', 'follow'):
+    for job in ('material', 'label', 'finetune', 'phonons', 'instability', 'qha', 'kappa', 'follow'):
         result = invoke('launch', job, '--help')
         assert result.exit_code == 0, result.output
     assert '--dft' in invoke('launch', 'material', '--help').output

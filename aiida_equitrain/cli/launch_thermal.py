@@ -1,0 +1,71 @@
+"""``aiida-equitrain launch qha`` and ``kappa``: what anharmonic crystals do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aiida_equitrain.cli.launch_options import codes, common, go, options, postprocess
+from aiida_equitrain.cli.profile import with_profile
+
+FILE_TO_WRITE = click.Path(dir_okay=False, writable=True, path_type=Path)
+FIGURE = click.option('--figure', type=FILE_TO_WRITE, help='Draw the curves there (.png, .pdf or .svg).')
+
+
+@click.command('qha')
+@click.argument('structure')
+@FIGURE
+@options('protocol', 'overrides', 'submit', 'foundation', 'python')
+@with_profile
+def cmd_qha(structure: str, figure: Path | None, submit: bool, **chosen: Any) -> None:
+    """Compute thermal expansion in the quasi-harmonic approximation, with a potential.
+
+    STRUCTURE is a file (CIF, POSCAR, ...) or the PK of a StructureData.
+    """
+    from aiida_equitrain.tools.report import thermal
+
+    node = go(lambda: _builder('equitrain.qha', structure, chosen), submit)
+    _show(node, 'qha', thermal.describe_qha, thermal.save_qha, figure)
+
+
+@click.command('kappa')
+@click.argument('structure')
+@FIGURE
+@options('protocol', 'overrides', 'submit', 'foundation', 'python')
+@with_profile
+def cmd_kappa(structure: str, figure: Path | None, submit: bool, **chosen: Any) -> None:
+    """Compute the lattice thermal conductivity with phono3py, with a potential.
+
+    STRUCTURE is a file (CIF, POSCAR, ...) or the PK of a StructureData.
+    """
+    from aiida_equitrain.tools.report import thermal
+
+    node = go(lambda: _builder('equitrain.kappa', structure, chosen), submit)
+    _show(node, 'kappa', thermal.describe_kappa, thermal.save_kappa, figure)
+
+
+def _builder(name: str, structure: str, chosen: dict[str, Any]) -> Any:
+    from aiida.plugins import WorkflowFactory
+
+    from aiida_equitrain.tools import launch
+
+    potential = launch.load_potential(chosen['foundation'])
+    process: Any = WorkflowFactory(name)
+    return process.get_builder_from_protocol(
+        launch.load_structure(structure),
+        potential,
+        **codes(chosen, 'python', potential=potential),
+        **postprocess(potential),
+        **common(chosen),
+    )
+
+
+def _show(node: Any, output: str, describe: Any, save: Any, figure: Path | None) -> None:
+    if node is None or output not in node.outputs:
+        return
+    click.echo(describe(node.outputs[output].get_dict()))
+    if figure is not None:
+        save(node, figure)
+        click.echo(f'Curves: {figure}')

@@ -1,0 +1,154 @@
+"""Born effective charges and dielectric tensor with pw.x and ph.x."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ExitCode, ToContext
+from aiida_quantumespresso.common.types import ElectronicType
+from aiida_quantumespresso.utils.mapping import prepare_process_inputs
+from aiida_quantumespresso.workflows.ph.base import PhBaseWorkChain
+from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
+from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
+
+from aiida_equitrain.calculations.functions import born_charges as functions
+from aiida_equitrain.science.nac import check_nac
+from aiida_equitrain.workflows import phonon_checks as checks
+from aiida_equitrain.workflows.common import mpi_options
+from aiida_equitrain.workflows.dft_inputs import PW_PROTOCOL, recommended_cutoffs
+from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
+from aiida_equitrain.workflows.stages import StagedWorkChain
+
+#: Keys of ``output_parameters`` of ph.x.
+TENSORS = ('effective_charges_eu', 'dielectric_constant')
+
+
+class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
+    """Make the ``nac`` input of ``equitrain.phonons``: an scf of the primitive cell, and its response at Γ by ph.x."""
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare ports, outline and exit codes."""
+        super().define(spec)
+        spec.input('structure', valid_type=orm.StructureData, help='The crystal, an insulator.')
+        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=checks.validate_positive)
+        spec.input('charge_tolerance', valid_type=orm.Float, default=lambda: orm.Float(0.1),
+                   help='Largest sum of the Born charges over the atoms, e; more means too few k-points.')  # fmt: skip
+        spec.expose_inputs(PwBaseWorkChain, namespace='scf', exclude=('pw.structure', 'pw.parent_folder', 'kpoints'))
+        spec.expose_inputs(PhBaseWorkChain, namespace='ph', exclude=('ph.parent_folder', 'qpoints', 'qpoints_distance'))
+        spec.inputs.validator = checks.born_charges_problem
+        spec.outline(cls.run_scf, cls.inspect_scf, cls.run_ph, cls.inspect_ph)
+        spec.output('primitive_structure', valid_type=orm.StructureData, required=False, help='What `nac` is of.')
+        spec.output('nac', valid_type=orm.ArrayData, required=False,
+                    help='`born_charges` (n, 3, 3), e, and `dielectric` (3, 3).')  # fmt: skip
+        for status, label, what in (
+            (401, 'ERROR_SCF_FAILED', 'The scf of the primitive cell'),
+            (402, 'ERROR_PH_FAILED', 'The response to an electric field'),
+        ):
+            spec.exit_code(status, label, message=f'{what} failed, see {{process}}: {{message}}')
+        spec.exit_code(403, 'ERROR_TENSORS_MISSING', message='{process} gave no dielectric tensor or Born charges.')
+        spec.exit_code(
+            410,
+            'ERROR_TENSORS_UNUSABLE',
+            message='Born charges and dielectric tensor are there but not converged; use a smaller '
+            '`scf.kpoints_distance`: {message}',
+        )
+
+    @classmethod
+    def get_protocol_filepath(cls) -> Path:
+        """Return the path of the YAML file of the protocols."""
+        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('born_charges.yaml')))
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        structure: orm.StructureData,
+        pw_code: orm.AbstractCode,
+        ph_code: orm.AbstractCode,
+        pseudo_family: str,
+        *,
+        protocol: str | None = None,
+        overrides: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Any:
+        """Return a builder with all inputs of a protocol.
+
+        :param pseudo_family: label of the pseudopotential family.
+        :param protocol: ``fast``, ``balanced`` (default), ``stringent`` or ``paper``.
+        :param overrides: nested as the inputs; unknown keys are refused.
+        :param options: ``metadata.options`` of all jobs.
+        :raises ValueError: if an override is unknown, or a pseudopotential is missing.
+        """
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        name = PW_PROTOCOL.get(protocol or 'balanced', 'balanced')
+        system = inputs['scf'].get('pw', {}).get('parameters', {}).get('SYSTEM', {})
+        cutoffs = recommended_cutoffs(pseudo_family, structure, inputs.get('cutoff_stringency'), system.get('ecutwfc'))
+        scf = PwBaseWorkChain.get_builder_from_protocol(
+            pw_code,
+            structure,
+            name,
+            overrides=recursive_merge(
+                {'pseudo_family': pseudo_family, 'pw': {'parameters': {'SYSTEM': cutoffs}}}, inputs['scf']
+            ),
+            electronic_type=ElectronicType.INSULATOR,
+            options=mpi_options(pw_code, options),
+        )
+        scf.pw.pop('structure', None)
+        ph = PhBaseWorkChain.get_builder_from_protocol(
+            ph_code,
+            protocol=name,
+            overrides=inputs['ph'],
+            electronic_type=ElectronicType.INSULATOR,
+            options=mpi_options(ph_code, options),
+        )
+        for key in ('qpoints', 'qpoints_distance'):
+            ph.pop(key, None)
+        builder: Any = cls.get_builder()
+        builder.structure, builder.scf, builder.ph = structure, scf, ph
+        builder.symprec, builder.charge_tolerance = (orm.Float(inputs[key]) for key in ('symprec', 'charge_tolerance'))
+        return builder
+
+    def run_scf(self) -> Any:
+        """Compute the ground state of the primitive cell."""
+        self.ctx.primitive = functions.primitive_cell(self.inputs.structure, self.inputs.symprec)
+        self.out('primitive_structure', self.ctx.primitive)
+        inputs = self.stage_inputs(PwBaseWorkChain, 'scf')
+        inputs.pw.structure = self.ctx.primitive
+        return ToContext(scf=self.launch(PwBaseWorkChain, prepare_process_inputs(PwBaseWorkChain, inputs), 'scf'))
+
+    def inspect_scf(self) -> ExitCode | None:
+        """Stop without a ground state."""
+        return None if self.ctx.scf.is_finished_ok else self.fail('ERROR_SCF_FAILED', self.ctx.scf)
+
+    def run_ph(self) -> Any:
+        """Compute the response to an electric field."""
+        inputs = self.stage_inputs(PhBaseWorkChain, 'ph')
+        inputs.ph.parent_folder = self.ctx.scf.outputs.remote_folder
+        inputs.qpoints = orm.KpointsData()
+        inputs.qpoints.set_kpoints_mesh([1, 1, 1])
+        return ToContext(ph=self.launch(PhBaseWorkChain, prepare_process_inputs(PhBaseWorkChain, inputs), 'ph'))
+
+    def inspect_ph(self) -> ExitCode | None:
+        """Attach the tensors, and check them."""
+        node = self.ctx.ph
+        if not node.is_finished_ok:
+            return self.fail('ERROR_PH_FAILED', node)
+        parameters = node.outputs.output_parameters
+        if any(key not in parameters.get_dict() for key in TENSORS):
+            return self.fail('ERROR_TENSORS_MISSING', node)
+        nac = functions.collect_tensors(parameters)
+        self.out('nac', nac)
+        problem = check_nac(
+            nac.get_array('born_charges'),
+            nac.get_array('dielectric'),
+            len(self.ctx.primitive.sites),
+            self.inputs.charge_tolerance.value,
+            port='charge_tolerance',
+        )
+        if problem:
+            code: ExitCode = self.exit_codes.ERROR_TENSORS_UNUSABLE.format(message=problem)
+            return code
+        return None
