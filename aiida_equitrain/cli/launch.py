@@ -166,9 +166,12 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
 @click.argument('structure')
 @click.option('--depth', type=click.IntRange(1), help='Generations of phases.  [default: that of the protocol]')
 @click.option('--figure', type=FILE_TO_WRITE, help='Draw the energy along the modes there (.png, .pdf or .svg).')
-@options('protocol', 'overrides', 'submit', 'foundation', 'python', 'phonopy')
+@click.option('--dft', is_flag=True, help='Repeat the scans of the structure with DFT.')
+@options('protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy')
 @with_profile
-def cmd_instability(structure: str, depth: int | None, figure: Path | None, submit: bool, **chosen: Any) -> None:
+def cmd_instability(
+    structure: str, depth: int | None, figure: Path | None, dft: bool, submit: bool, **chosen: Any
+) -> None:
     """Follow imaginary modes to the phases behind them, with a potential.
 
     STRUCTURE is a file (CIF, POSCAR, ...) or the PK of a StructureData.
@@ -187,6 +190,8 @@ def cmd_instability(structure: str, depth: int | None, figure: Path | None, subm
             potential=potential,
             **codes(chosen, 'phonopy'),
             **codes(chosen, 'python', potential=potential),
+            **postprocess(potential),
+            **({**codes(chosen, 'pw'), **dft_inputs(chosen)} if dft else {}),
             **inputs,
         )
 

@@ -16,14 +16,15 @@ from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows import instability_ports
 from aiida_equitrain.workflows.common import serial_options
+from aiida_equitrain.workflows.dft_inputs import pw_builder
+from aiida_equitrain.workflows.instability_dft import DftScan
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
-from aiida_equitrain.workflows.stages import StagedWorkChain
 
 ROOT = 'root'
 
 
-class InstabilityWorkChain(EquitrainProtocolMixin, StagedWorkChain):
+class InstabilityWorkChain(EquitrainProtocolMixin, DftScan):
     """Follow imaginary modes downhill: scan the energy along them, relax both sides, and go on from the new phases.
 
     A level takes three jobs, whatever the number of phases and modes: one finds the modes, one scans, one relaxes. The
@@ -47,6 +48,11 @@ class InstabilityWorkChain(EquitrainProtocolMixin, StagedWorkChain):
                     if_(step.should_run_scan)(
                         step.run_scan,
                         step.inspect_scan,
+                        if_(step.should_run_dft)(
+                            step.setup_dft,
+                            while_(step.should_run_dft_points)(step.run_dft_points, step.inspect_dft_points),
+                            step.collect_dft,
+                        ),
                         if_(step.should_run_relax)(step.run_relax, step.inspect_relax),
                     ),
                 ),
@@ -70,6 +76,9 @@ class InstabilityWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         python_code: orm.AbstractCode,
         *,
         postprocess_code: orm.AbstractCode | None = None,
+        pw_code: orm.AbstractCode | None = None,
+        pseudo_family: str | None = None,
+        electronic_type: str = 'insulator',
         relax: bool = True,
         supercell_matrix: list[list[int]] | orm.List | None = None,
         protocol: str | None = None,
@@ -79,6 +88,7 @@ class InstabilityWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         """Return a builder with all inputs of a protocol.
 
         :param postprocess_code: a Python with phonopy, if that of the potential has none (SevenNet's).
+        :param pw_code: pw.x, with ``pseudo_family`` and ``electronic_type``: the scans are repeated with DFT.
         :param supercell_matrix: of the phonons of ``structure``; those of its phases are chosen by their length.
         :param protocol: ``fast``, ``balanced`` (default), ``stringent`` or ``paper``; also of the phonons.
         :param overrides: nested as the inputs; those below ``phonons`` go to the phonons.
@@ -104,6 +114,23 @@ class InstabilityWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         if postprocess_code is not None:
             builder.postprocess_code = postprocess_code
         builder.settings = orm.Dict(inputs['settings'])  # type: ignore[no-untyped-call]
+        builder.max_concurrent, builder.dft_levels = orm.Int(inputs['max_concurrent']), orm.Int(inputs['dft_levels'])
+        if pw_code is not None:
+            name = protocol or 'balanced'
+            if pseudo_family is None:
+                raise ValueError('DFT needs a `pseudo_family`: the label of an installed pseudopotential family')
+            builder.pw = pw_builder(
+                pw_code,
+                structure,
+                pseudo_family,
+                electronic_type,
+                protocol or 'balanced',
+                inputs,
+                overrides or {},
+                options,
+            )
+        else:
+            builder.pop('pw', None)
         for name in ('scan', 'relax'):
             namespace = getattr(builder, name)
             namespace.settings = orm.Dict(inputs.get(name, {}).get('settings', {}))  # type: ignore[no-untyped-call]
@@ -118,7 +145,7 @@ class InstabilityWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         self.ctx.level = 0
         #: Phases by name: their structures, those to be examined next, and what is known of each.
         self.ctx.structures, self.ctx.waiting, self.ctx.levels = {}, [ROOT], {}
-        self.ctx.phonons = {}
+        self.ctx.phonons, self.ctx.failed_dft = {}, []
         if 'phonopy_data' in self.inputs:
             self.ctx.phonons[ROOT] = self.inputs.phonopy_data
             self.ctx.structures[ROOT] = functions.unit_cell(self.inputs.phonopy_data)
@@ -142,6 +169,8 @@ class InstabilityWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             inputs = self.stage_inputs(PhononsWorkChain, 'phonons')
             inputs.update(potential=self.inputs.potential, python_code=self.inputs.python_code)
             inputs.structure = self.ctx.structures[name]
+            if 'postprocess_code' in self.inputs:
+                inputs.postprocess_code = self.inputs.postprocess_code
             if name != ROOT:
                 inputs.pop('supercell_matrix', None)
                 inputs.settings = functions.without_relaxation(inputs.settings)
@@ -266,8 +295,8 @@ class InstabilityWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         self.ctx.level += 1
         return None
 
-    def results(self) -> None:
-        """Put the tree together."""
+    def results(self) -> ExitCode | None:
+        """Put the tree together; then tell of DFT that failed."""
         structures = {f'structure_{name}': node for name, node in self.ctx.structures.items()}
         tree = functions.gather_tree(**structures, **self.ctx.levels)
         self.out('tree', tree)
@@ -275,6 +304,8 @@ class InstabilityWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             stable = {True: 'stable', False: 'unstable', None: 'not examined'}[phase['dynamically_stable']]
             below = phase['energy_below_root_mev_per_atom']
             self.report(f'{name}: {phase["formula"]} {phase["space_group"]}, {below:.2f} meV/atom below, {stable}')
+        failed = self.ctx.failed_dft
+        return self.fail('ERROR_DFT_FAILED', failed[0], failed=len(failed)) if failed else None
 
     def get_setting(self, key: str) -> Any:
         """Return a value of ``settings``, or its default."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiida import orm
 from aiida_phonopy.data.phonopy import PhonopyData
+from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
 from aiida_equitrain.calculations.compare import validate_phonons
 from aiida_equitrain.calculations.functions.instability import PHASE_SETTINGS
@@ -14,7 +15,8 @@ from aiida_equitrain.calculations.modes import MODE_SETTINGS, ModesCalculation, 
 from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
 from aiida_equitrain.common.settings import settings_help, settings_problem
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.common import code_problem, structure_problem
+from aiida_equitrain.workflows.common import code_problem, pseudo_problem, structure_problem
+from aiida_equitrain.workflows.phonon_checks import validate_positive
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
 
 SETTINGS = MODE_SETTINGS | PHASE_SETTINGS
@@ -48,13 +50,27 @@ def declare_inputs(spec: Any) -> None:
     spec.expose_inputs(
         PhononsWorkChain,
         namespace='phonons',
-        exclude=('structure', 'potential', 'python_code', 'pw', 'relax'),
+        exclude=('structure', 'potential', 'python_code', 'postprocess_code', 'pw', 'relax'),
         namespace_options={'validator': None},
     )
     spec.expose_inputs(ModesCalculation, namespace='modes', exclude=('code', 'parents', 'settings'))
     hidden = ('code', 'potential', 'frames')
     spec.expose_inputs(ScanCalculation, namespace='scan', exclude=hidden)
     spec.expose_inputs(RelaxPhasesCalculation, namespace='relax', exclude=hidden)
+    spec.expose_inputs(
+        PwBaseWorkChain,
+        namespace='pw',
+        exclude=('pw.structure', 'pw.parent_folder', 'kpoints'),
+        namespace_options={
+            'required': False,
+            'populate_defaults': False,
+            'help': 'Repeat the scans with DFT single points, and give the error of the potential along the modes.',
+        },
+    )
+    spec.input('dft_levels', valid_type=orm.Int, default=lambda: orm.Int(1), validator=validate_positive,
+               help='Generations of phases whose scans are repeated with `pw`; 1: those of the structure.')  # fmt: skip
+    spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_positive,
+               help='Largest number of DFT calculations at a time.')  # fmt: skip
     spec.inputs.validator = validate_inputs
 
 
@@ -81,6 +97,12 @@ def declare_outputs(spec: Any) -> None:
         '`depth_ev` of the scanned cell, `depth_mev_per_atom`, `frequency_of_fit_thz`.',
         **levels,
     )
+    spec.output_namespace(
+        'dft',
+        valid_type=orm.Dict,
+        help='By level, for each direction: `energies_ev` of DFT, its fit, and `errors` of the potential.',
+        **levels,
+    )
     spec.output_namespace('relaxed', valid_type=orm.ArrayData, help='By level, every relaxation.', **levels)
     spec.exit_code(
         401,
@@ -93,6 +115,11 @@ def declare_outputs(spec: Any) -> None:
         404,
         'ERROR_RELAXATION_FAILED',
         message='The relaxation along the modes failed, see {process}: {message}',
+    )
+    spec.exit_code(
+        405,
+        'ERROR_DFT_FAILED',
+        message='{failed} DFT single point(s) along the modes failed, all else is there; see {process}: {message}',
     )
 
 
@@ -128,4 +155,8 @@ def validate_inputs(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
         unknown = sorted(set(inputs['phonopy_data'].symbols) - set(elements))
         problem = f'the potential does not know {", ".join(unknown)} of `phonopy_data`' if unknown else None
     problems = [code_problem(inputs.get(port), port) for port in ('python_code', 'postprocess_code')]
+    if inputs.get('pw'):
+        problems.append(code_problem(inputs['pw']['pw']['code'], 'pw.pw.code'))
+        symbols = inputs['structure'].get_symbols_set() if 'structure' in inputs else inputs['phonopy_data'].symbols
+        problems.append(pseudo_problem(symbols, inputs['pw']['pw'].get('pseudos'), 'pw.pw.pseudos'))
     return problem or next((sentence for sentence in problems if sentence), None)

@@ -139,15 +139,22 @@ def test_levels(make_builder: Any, analytic_code: Any) -> None:
 
 
 @pytest.mark.real
-def test_germanium_telluride(make_builder: Any) -> None:
+def test_germanium_telluride(make_builder: Any, pw_code: Any, pseudo_family: Any) -> None:
     """The starter knows that cubic GeTe falls into the rhombohedral phase; DFT: R3m, Γ at -3.2 THz."""
     builder = make_builder(
-        {'max_modes': 1, 'max_directions': 2},
+        {'max_modes': 1, 'max_directions': 2, 'amplitudes_angstrom': [0.1, 0.2, 0.3, 0.45]},
         min_length=10.0,
+        pw_code=pw_code,
+        pseudo_family=pseudo_family.label,
+        options={'resources': {'num_machines': 1, 'num_mpiprocs_per_machine': 1}, 'withmpi': False},
         structure=orm.StructureData(ase=bulk('GeTe', 'rocksalt', a=6.0)),
         relax=True,
         supercell_matrix=[[-2, 2, 2], [2, -2, 2], [2, 2, -2]],
     )
+    # Far from convergence: what counts is that both curves are of the same points.
+    parameters = builder.pw.pw.parameters.get_dict()
+    parameters['SYSTEM'] |= {'ecutwfc': 24.0, 'ecutrho': 96.0}
+    builder.pw.pw.parameters, builder.pw.kpoints_distance = orm.Dict(parameters), orm.Float(0.7)
     outputs, node = run_get_node(builder)
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
     (mode, *_) = outputs['modes']['level_0']['parents']['root']['modes']
@@ -157,6 +164,22 @@ def test_germanium_telluride(make_builder: Any) -> None:
     assert child['dynamically_stable'] is True
     assert child['parent'] == 'root'
     assert 5 < child['energy_below_root_mev_per_atom'] < 20
+    check_dft(outputs, node)
+
+
+def check_dft(outputs: Any, node: Any) -> None:
+    """Check that each point was computed once, and that the errors are those of the two curves."""
+    wells, compared = outputs['wells']['level_0']['entries'], outputs['dft']['level_0']['entries']
+    amplitudes = outputs['modes']['level_0']['entries'][0]['amplitudes_angstrom']
+    points = [child for child in node.called if child.process_label == 'PwBaseWorkChain']
+    assert len(points) == sum(len(well['energies_ev']) for well in wells)
+    for well, told in zip(wells, compared, strict=True):
+        assert told['n_failed'] == 0
+        assert told['energies_ev'][amplitudes.index(0.0)] == 0.0
+        difference = np.array(well['energies_ev']) - np.array(told['energies_ev'])
+        assert told['errors']['energy_mae_ev'] == pytest.approx(np.abs(difference).mean())
+        assert np.isfinite(told['energies_ev']).all()
+        assert np.ptp(told['energies_ev']) > 1e-3
 
 
 @pytest.mark.real

@@ -14,7 +14,7 @@ from ase import Atoms
 from aiida_equitrain.calculations.modes import MODE_SETTINGS
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.science import batch, phases
-from aiida_equitrain.science.mode_scan import fit_well, frequency_of_curvature
+from aiida_equitrain.science.mode_scan import curve_errors, fit_well, frequency_of_curvature
 
 #: Keys of the ``settings`` of ``InstabilityWorkChain`` beside those of ``ModesCalculation``.
 PHASE_SETTINGS = {
@@ -62,6 +62,49 @@ def fit_wells(modes: orm.Dict, frames: orm.ArrayData, scan: orm.ArrayData, setti
     node.set_array('entry', np.array([index for index, _, _ in starts], dtype=np.int64))
     node.set_array('amplitude', np.array([side for _, side, _ in starts], dtype=float))
     return {'wells': orm.Dict({'entries': wells}), 'starts': node}  # type: ignore[no-untyped-call]
+
+
+@calcfunction
+def scan_structures(frames: orm.ArrayData) -> dict[str, orm.StructureData]:
+    """Return the displaced supercells as structures ``point_<n>``, for DFT."""
+    structures = batch.unpack({name: frames.get_array(name) for name in frames.get_arraynames()})
+    return {
+        f'point_{index}': orm.StructureData(ase=Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True))
+        for index, (numbers, positions, cell) in enumerate(structures)
+    }
+
+
+@calcfunction
+def compare_with_dft(
+    modes: orm.Dict, frames: orm.ArrayData, wells: orm.Dict, settings: orm.Dict, **points: orm.Dict
+) -> orm.Dict:
+    """Return, for each direction, the energies of DFT on the points of the scan, their fit, and the potential's errors.
+
+    :param points: ``output_parameters`` of pw.x by ``point_<n>``; a point that failed is absent.
+    """
+    degree = with_defaults(_own(settings), PHASE_SETTINGS)['fit_degree']
+    owner, entries = frames.get_array('entry'), []
+    for index, (entry, well) in enumerate(zip(modes['entries'], wells['entries'], strict=True)):
+        amplitudes = np.array(entry['amplitudes_angstrom'])
+        names = [f'point_{number}' for number in np.flatnonzero(owner == index)]
+        there = np.array([name in points for name in names])
+        told: dict[str, Any] = {'n_failed': int((~there).sum()), 'energies_ev': None, 'errors': None}
+        entries.append(told)
+        if not there[amplitudes == 0].all():
+            continue  # Nothing to measure energies from.
+        energies = np.array([points[name]['energy'] for name in names if name in points], dtype=float)
+        amplitudes = amplitudes[there]
+        energies -= energies[amplitudes == 0][0]
+        told |= {'amplitudes_angstrom': amplitudes.tolist(), 'energies_ev': energies.tolist()}
+        ours = np.array(well['energies_ev'])[there]
+        order = np.argsort(np.abs(amplitudes), kind='stable')
+        told['errors'] = curve_errors(ours[order], energies[order])
+        told['errors']['energy_mae_mev_per_atom'] = 1000 * told['errors']['energy_mae_ev'] / entry['n_atoms']
+        if there.all():
+            fit = fit_well(amplitudes, energies, entry['two_sided'], degree)
+            told |= {'minimum_angstrom': fit.minimum_angstrom, 'depth_ev': fit.depth_ev}
+            told['depth_mev_per_atom'] = None if fit.depth_ev is None else 1000 * fit.depth_ev / entry['n_atoms']
+    return orm.Dict({'entries': entries})  # type: ignore[no-untyped-call]
 
 
 @calcfunction
