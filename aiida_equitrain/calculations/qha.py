@@ -87,8 +87,8 @@ class QHACalculation(ScriptCalculation):
             'qha',
             valid_type=orm.Dict,
             required=False,
-            help='Numbers at `temperature_k`; volumes that were left out as unstable; where the equilibrium volume '
-            'leaves the volumes that were computed (`extrapolated_from_k`).',
+            help='Numbers at `temperature_k`; volumes that were left out as unstable; the last temperature at '
+            'which the equilibrium volume is among those that were computed (`temperature_reached_k`).',
         )
         spec.output(
             'curves',
@@ -115,7 +115,8 @@ class QHACalculation(ScriptCalculation):
         spec.exit_code(
             412,
             'ERROR_NO_FIT',
-            message='The free energies have no minimum within the volumes; choose other `volume_factors`: {message}',
+            message='The free energies have no minimum within the volumes at `temperature_k`; choose other '
+            '`volume_factors`, or a lower temperature: {message}',
         )
 
     @classmethod

@@ -62,11 +62,12 @@ def main() -> None:
         raise DriverFailure('no_fit', str(error)) from error
     write_arrays(CURVES, **curves)
     write_progress('Grüneisen parameters', 2, STEPS)
-    at = settings['temperature_k']
+    at, reached = settings['temperature_k'], curves['temperatures_k']
+    if not len(reached) or not reached[0] <= at <= reached[-1]:
+        last = f'above {reached[-1]:g} K' if len(reached) else 'at all temperatures'
+        raise DriverFailure('no_fit', f'{last} the equilibrium volume lies outside of the volumes that were computed')
     numbers = numbers_at(at, curves)
     volumes = curves['volumes_angstrom3']
-    inside = curves['equilibrium_volume_angstrom3']
-    outside = (inside < volumes[0]) | (inside > volumes[-1])
     centre = int(np.clip(np.argmin(np.abs(volumes - numbers['equilibrium_volume_angstrom3'])), 1, len(volumes) - 2))
     modes = quasi_harmonic.mode_gruneisen(phonons, centre, mesh, settings['band_points'])
     write_arrays(GRUNEISEN, **modes)
@@ -82,7 +83,7 @@ def main() -> None:
         'n_volumes': len(volumes),
         'lowest_frequencies_thz': lowest,
         'left_out': [index for index in range(len(lowest)) if index not in stable],
-        'extrapolated_from_k': float(curves['temperatures_k'][outside][0]) if outside.any() else None,
+        'temperature_reached_k': float(reached[-1]),
         'thermal_gruneisen_parameter': numbers.pop('gruneisen_parameter'),
         **numbers,
         'linear_thermal_expansion_per_k': numbers['thermal_expansion_per_k'] / 3,

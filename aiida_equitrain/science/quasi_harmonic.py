@@ -50,6 +50,7 @@ def quasi_harmonic(
     :returns: ``temperatures_k``, ``volumes_angstrom3`` (V,) and ``energies_ev`` (V,) of the primitive cells,
         ``helmholtz_ev`` (T, V), and, each (T,): ``equilibrium_volume_angstrom3``, ``gibbs_ev``, ``bulk_modulus_gpa``,
         ``thermal_expansion_per_k`` (of the volume), ``heat_capacity_p_j_per_k_mol``, ``gruneisen_parameter``.
+        Temperatures end where the equilibrium volume leaves the given ones: no fit is to be believed beyond.
     :raises ValueError: if no equation of state fits.
     """
     step = temperatures[1] - temperatures[0]
@@ -89,6 +90,10 @@ def quasi_harmonic(
         'gruneisen_parameter': qha.gruneisen_temperature,
     }
     number = min(len(temperatures), *(len(values) for values in curves.values()))
+    equilibrium = np.array(qha.volume_temperature)[:number]
+    outside = (equilibrium < volumes.min()) | (equilibrium > volumes.max())
+    if outside.any():
+        number = int(np.argmax(outside))
     return {
         'temperatures_k': temperatures[:number],
         'volumes_angstrom3': volumes,

@@ -55,7 +55,9 @@ def test_qha(make_builder: Any, starter: Any, python_code: Any) -> None:
     assert facts['n_volumes'] == 5
     assert facts['left_out'] == []
     temperatures = curves.get_array('temperatures_k')
-    assert temperatures[-1] == 600
+    # Beyond, the crystal would be larger than the largest volume: nothing is told of what was not computed.
+    assert 300 < temperatures[-1] == facts['temperature_reached_k'] <= 600
+    assert curves.get_array('equilibrium_volume_angstrom3').max() <= curves.get_array('volumes_angstrom3')[-1]
     # Static bulk modulus from stress and strain, without phonons: zero point and temperature soften it a little.
     tensor = elastic_tensor_of(relaxed, starter, python_code)
     coldest = curves.get_array('bulk_modulus_gpa')[0]
@@ -130,3 +132,24 @@ def test_unstable(make_builder: Any, python_code: Any) -> None:
     assert node.exit_status == 403, node.exit_message
     assert 'no imaginary modes' in node.exit_message
     assert len(outputs['phonopy_data']) == 5
+
+
+def test_no_minimum() -> None:
+    """Temperatures end where the minimum leaves the volumes; phonopy itself would go on and extrapolate."""
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    from aiida_equitrain.science.quasi_harmonic import quasi_harmonic
+
+    phonons, lengths = [], np.linspace(3.9, 4.2, 7)
+    for length in lengths:
+        cell = PhonopyAtoms(['Cu'], cell=np.eye(3) * length, scaled_positions=[[0, 0, 0]])
+        phonon = Phonopy(cell, np.eye(3, dtype=int), primitive_matrix=np.eye(3), log_level=0)
+        # An Einstein crystal that softens as it grows.
+        phonon.force_constants = np.eye(3)[None, None] * 5.0 * (4.0 / length) ** 24
+        phonons.append(phonon)
+    energies = 3.0 * (lengths - 4.0) ** 2
+    found = quasi_harmonic(phonons, energies, temperatures=np.arange(0.0, 2000.0, 20.0), mesh=[1, 1, 1])
+    assert 20 < found['temperatures_k'][-1] < 1900
+    assert found['equilibrium_volume_angstrom3'].max() <= found['volumes_angstrom3'].max()
+    assert len(found['gibbs_ev']) == len(found['temperatures_k']) == len(found['helmholtz_ev'])

@@ -30,8 +30,7 @@ def describe_qha(facts: Mapping[str, Any]) -> str:
     ]
     if facts['left_out']:
         lines.append(f'{len(facts["left_out"])} volume(s) were left out: they have imaginary modes')
-    if facts['extrapolated_from_k'] is not None:
-        lines.append(f'from {facts["extrapolated_from_k"]:g} K on, the crystal is larger than all computed volumes')
+    lines.append(f'curves up to {facts["temperature_reached_k"]:g} K; beyond, other `volume_factors` would be needed')
     return '\n'.join(lines)
 
 
