@@ -72,7 +72,7 @@ def draw_qha(curves: Mapping[str, Any]) -> Figure:
     first.plot(curves['equilibrium_volume_angstrom3'], curves['gibbs_ev'], color='#7f8796', label='minimum')
     first.set_xlabel('volume of primitive cell, Å³')
     first.set_ylabel('free energy, eV')
-    first.legend(fontsize=7)
+    first.legend(fontsize=7, ncols=4, loc='lower center', bbox_to_anchor=(0.5, 1.0))
     for axis, key, factor, label in (
         (expansion, 'thermal_expansion_per_k', 1e6 / 3, 'linear expansion, 10⁻⁶ per K'),
         (modulus, 'bulk_modulus_gpa', 1.0, 'bulk modulus, GPa'),
