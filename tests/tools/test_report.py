@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.common.links import LinkType
 
 from aiida_equitrain.common.formatting import duration, number
 from aiida_equitrain.common.progress import describe_progress
-from aiida_equitrain.tools.report.collect import collect, phonon_rows, training_rows
+from aiida_equitrain.tools.report.collect import collect, elastic_rows, phonon_rows, training_rows
 from aiida_equitrain.tools.report.figures import path_ticks
 from aiida_equitrain.tools.report.flow import draw_flow
 from aiida_equitrain.tools.report.page import render
@@ -118,3 +119,13 @@ def test_refuses_other_nodes(aiida_profile: Any) -> None:
     """A node that is no such job has its sentence."""
     with pytest.raises(ValueError, match='a report is made of a MaterialWorkChain'):
         collect(orm.Int(1).store())
+
+
+def test_elastic_rows(aiida_profile: Any) -> None:
+    """The moduli of each potential that has them stand below the phonons."""
+    node = orm.WorkChainNode(process_type='aiida.workflows:equitrain.material').store()
+    for side, bulk in (('foundation', 80.0), ('finetuned', 90.0)):
+        elastic = orm.Dict({'bulk_modulus_gpa': bulk, 'mechanically_stable': True}).store()
+        elastic.base.links.add_incoming(node, LinkType.RETURN, f'phonons__{side}__elastic')
+    assert elastic_rows(node.outputs) == [{'quantity': 'bulk modulus (GPa)', 'foundation': 80.0, 'finetuned': 90.0}]
+    assert elastic_rows(orm.WorkChainNode().store().outputs) == []

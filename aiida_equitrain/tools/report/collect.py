@@ -30,7 +30,14 @@ QUANTITIES = {
     'heat_capacity_j_per_k_mol': 'heat capacity (J/K/mol)',
     'entropy_j_per_k_mol': 'entropy (J/K/mol)',
     'free_energy_kj_per_mol': 'free energy (kJ/mol)',
+    'k_diff_high_temp_limit_w_per_m_k': 'diffusive minimum conductivity (W/m/K)',
     'volume_angstrom3': 'primitive cell (Å³)',
+}
+#: The same of the elastic tensors of the potentials.
+ELASTIC = {
+    'bulk_modulus_gpa': 'bulk modulus (GPa)',
+    'shear_modulus_gpa': 'shear modulus (GPa)',
+    'slack_conductivity_300k_w_per_m_k': 'Slack conductivity (W/m/K)',
 }
 ERRORS = {
     'forces_mae_mev_per_angstrom': 'force MAE, {split} (meV/Å)',
@@ -64,7 +71,7 @@ def collect(node: orm.ProcessNode) -> dict[str, Any]:
         'subtitle': f'{node.process_label} {node.pk} · {_state_sentence(node)} · {node.ctime:%Y-%m-%d %H:%M} UTC',
         'notes': _notes(node, inputs, stages),
         'headline': _headline(summary),
-        'errors': phonon_rows(comparison),
+        'errors': [*phonon_rows(comparison), *elastic_rows(outputs)],
         'training_table': training_rows(training),
         'stages': stages,
         'facts': _facts(inputs, comparison, training),
@@ -115,6 +122,18 @@ def phonon_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for key, title in QUANTITIES.items():
         values = {name: side.get(key) for name, side in sides.items() if side}
+        if any(value is not None for value in values.values()):
+            rows.append({'quantity': title, **values})
+    return rows
+
+
+def elastic_rows(outputs: Any) -> list[dict[str, Any]]:
+    """Return the moduli of each potential, where the elastic tensor was computed."""
+    phonons = outputs.phonons if 'phonons' in outputs else {}
+    sides = {name: dict(phonons[name]['elastic']) for name in phonons if 'elastic' in phonons[name]}
+    rows = []
+    for key, title in ELASTIC.items():
+        values = {name: side.get(key) for name, side in sides.items()}
         if any(value is not None for value in values.values()):
             rows.append({'quantity': title, **values})
     return rows

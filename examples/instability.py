@@ -1,0 +1,18 @@
+"""The phases behind the soft mode of cubic GeTe: `verdi -p equitrain run examples/instability.py [--submit]`."""
+
+import sys
+
+from aiida.orm import StructureData
+from ase.build import bulk
+
+from aiida_equitrain.tools import defaults, launch
+from aiida_equitrain.workflows.instability import InstabilityWorkChain
+
+builder = InstabilityWorkChain.get_builder_from_protocol(
+    StructureData(ase=bulk('GeTe', 'rocksalt', a=6.0)),
+    defaults.find_code('phonopy'),
+    defaults.default_foundation(),
+    defaults.find_code('python'),
+    protocol='fast',
+)
+launch.start(builder, submit='--submit' in sys.argv)

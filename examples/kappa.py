@@ -1,0 +1,17 @@
+"""Thermal conductivity of silicon with the foundation potential: `verdi -p equitrain run examples/kappa.py [--submit]`.
+
+Needs phono3py: `pip install 'aiida-equitrain[kappa]'`.
+"""
+
+import sys
+
+from aiida_equitrain.tools import defaults, launch, resources
+from aiida_equitrain.workflows.kappa import KappaWorkChain
+
+builder = KappaWorkChain.get_builder_from_protocol(
+    launch.load_structure(str(resources.structure_file('Si'))),
+    defaults.default_foundation(),
+    defaults.find_code('python'),
+    protocol='fast',
+)
+launch.start(builder, submit='--submit' in sys.argv)

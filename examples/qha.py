@@ -1,0 +1,14 @@
+"""Thermal expansion of silicon with the foundation potential: `verdi -p equitrain run examples/qha.py [--submit]`."""
+
+import sys
+
+from aiida_equitrain.tools import defaults, launch, resources
+from aiida_equitrain.workflows.qha import QHAWorkChain
+
+builder = QHAWorkChain.get_builder_from_protocol(
+    launch.load_structure(str(resources.structure_file('Si'))),
+    defaults.default_foundation(),
+    defaults.find_code('python'),
+    protocol='fast',
+)
+launch.start(builder, submit='--submit' in sys.argv)
