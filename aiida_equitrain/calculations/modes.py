@@ -14,6 +14,7 @@ from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
+from aiida_equitrain.science.soft_modes import commensurate_matrix
 
 #: Amplitudes of the scan, Å.
 AMPLITUDES = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6]
@@ -23,6 +24,7 @@ MODE_SETTINGS = {
         STABILITY_TOLERANCE_THZ, 'imaginary frequencies up to here are noise', minimum=0.0
     ),
     'amplitudes_angstrom': Setting(AMPLITUDES, 'of the scan: the longest displacement of an atom, without 0'),
+    'qpoints': Setting([], 'look only at these q-points, in units of the primitive reciprocal lattice; all if empty'),
     'max_modes': Setting(4, 'instabilities of each crystal that are followed, the strongest first', minimum=1),
     'max_directions': Setting(6, 'symmetric directions of a degenerate mode, the most symmetric first', minimum=1),
     'max_atoms_scan': Setting(64, 'largest supercell of a mode that is followed', minimum=2),
@@ -35,6 +37,9 @@ def mode_settings_problem(given: Mapping[str, Any]) -> str | None:
     problem = settings_problem(given, MODE_SETTINGS)
     if problem:
         return problem
+    problem = qpoints_problem(given.get('qpoints', []))
+    if problem:
+        return problem
     amplitudes = given.get('amplitudes_angstrom', AMPLITUDES)
     if any(isinstance(value, bool) or not isinstance(value, int | float) or not value > 0 for value in amplitudes):
         return (
@@ -43,6 +48,19 @@ def mode_settings_problem(given: Mapping[str, Any]) -> str | None:
         )
     if len(set(amplitudes)) < 3:
         return '`settings.amplitudes_angstrom` needs at least three different lengths for the fit of a double well.'
+    return None
+
+
+def qpoints_problem(qpoints: list[Any]) -> str | None:
+    """Return a sentence if one of the q-points is none, or fits into no small supercell."""
+    for qpoint in qpoints:
+        numbers = isinstance(qpoint, list | tuple) and all(isinstance(item, int | float) for item in qpoint)
+        if not numbers or len(qpoint) != 3:
+            return f'`settings.qpoints` must be a list of q-points of three numbers each, not {qpoint!r}.'
+        try:
+            commensurate_matrix(qpoint)
+        except ValueError as error:
+            return f'`settings.qpoints`: {error}.'
     return None
 
 

@@ -77,7 +77,7 @@ def examine(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], list[d
     from equitrain_job.science.soft_modes import common_denominator, find_soft_modes
 
     phonon = read_phonon(name)
-    modes = find_soft_modes(phonon, settings['stability_tolerance_thz'], settings['symprec'])
+    modes = find_soft_modes(phonon, settings['stability_tolerance_thz'], settings['symprec'], settings['qpoints'])
     told, entries, frames = [], [], []
     followed = 0
     for mode in modes:

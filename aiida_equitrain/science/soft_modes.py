@@ -6,6 +6,7 @@ exact, and at the high-symmetry points of the zone, one of each star.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -45,13 +46,20 @@ class SoftMode:
     eigenvectors: NDArray[np.complex128] = field(default_factory=lambda: np.zeros((0, 0), dtype=complex))
 
 
-def find_soft_modes(phonon: Phonopy, tolerance_thz: float, symprec: float = 1e-4) -> list[SoftMode]:
+def find_soft_modes(
+    phonon: Phonopy, tolerance_thz: float, symprec: float = 1e-4, qpoints: Sequence[Sequence[float]] = ()
+) -> list[SoftMode]:
     """Return every instability, the strongest first.
 
     :param tolerance_thz: what lies above minus this is noise.
+    :param qpoints: look only at these; by default at all of :func:`candidate_qpoints`.
     """
     modes: list[SoftMode] = []
     points = candidate_qpoints(phonon, symprec)
+    if qpoints:
+        names = {tuple(_reduced(qpoint)): name for qpoint, name in points}
+        given = [np.array(qpoint, dtype=float) for qpoint in qpoints]
+        points = [(_centred(qpoint), names.get(tuple(_reduced(qpoint)), '')) for qpoint in given]
     phonon.run_qpoints(np.array([qpoint for qpoint, _ in points]), with_eigenvectors=True)
     result: Any = phonon.qpoints
     for (qpoint, name), frequencies, columns in zip(points, result.frequencies, result.eigenvectors, strict=True):
