@@ -42,6 +42,19 @@ class LabelledPhonons:
     n_reference: int
 
 
+def extract_files(archive: tarfile.TarFile, folder: Path) -> None:
+    """Write the regular files of an archive below a folder, and nothing outside of it.
+
+    ``extractall(filter='data')`` does so too, but Python 3.11.2, that of Debian 12, does not know it.
+    """
+    root = folder.resolve()
+    for member in archive.getmembers():
+        target, content = (root / member.name).resolve(), archive.extractfile(member) if member.isfile() else None
+        if content is not None and target.is_relative_to(root):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content.read())
+
+
 def load_labelled(path: str | Path) -> LabelledPhonons:
     """Load frames and reference phonons.
 
@@ -56,7 +69,7 @@ def load_labelled(path: str | Path) -> LabelledPhonons:
     if path.name.endswith(('.tar.xz', '.tar')):
         with tempfile.TemporaryDirectory() as folder:
             with tarfile.open(path) as archive:
-                archive.extractall(folder, filter='data')
+                extract_files(archive, Path(folder))
             (inner,) = Path(folder).iterdir()
             return _load_folder(inner)
     if path.is_dir():
@@ -247,6 +260,6 @@ def _vaspruns(folder: Path) -> Iterator[list[str]]:
     with tempfile.TemporaryDirectory() as scratch:
         if archives:
             with tarfile.open(archives[0]) as archive:
-                archive.extractall(scratch, filter='data')
+                extract_files(archive, Path(scratch))
         found = [str(name) for root in (folder, Path(scratch)) for name in root.rglob('vasprun*.xml')]
         yield sorted(found, key=lambda name: [int(number) for number in re.findall(r'\d+', name.split('/tmp')[-1])])

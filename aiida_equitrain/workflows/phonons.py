@@ -232,7 +232,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, BornCharges, DftForces):
             inputs.parameters = orm.Dict({**tags, **common})  # type: ignore[no-untyped-call]
             futures[label] = self.launch(PhonopyCalculation, inputs, label)
         code = self.postprocess_code()
-        if code is not None:
+        if code is not None and self.get_setting('harmonic'):
             inputs = self.stage_inputs(HarmonicCalculation, 'harmonic')
             inputs.update(code=code, phonopy_data=self.ctx.phonopy_data)
             inputs.settings = functions.harmonic_settings(self.inputs.settings)

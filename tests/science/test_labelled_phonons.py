@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from aiida_equitrain.science.labelled_phonons import choose_frames, load_labelled
+from aiida_equitrain.science.labelled_phonons import choose_frames, extract_files, load_labelled
 
 RATTLED = Path(__file__).parents[3] / 'shared' / 'reference' / 'rattled'
 
@@ -69,3 +71,22 @@ def test_real_silicon() -> None:
     assert {len(frame) for frame in data.frames} == {8}
     assert len(data.reference.supercell) == 64
     assert all(frame.stress is not None for frame in data.frames)
+
+
+def test_archives_stay_in_their_folder(tmp_path: Path) -> None:
+    """A file whose name leads outside is not written, nor is a link; the others are."""
+    path = tmp_path / 'archive.tar'
+    with tarfile.open(path, 'w') as archive:
+        for name in ('inside/a.txt', '../outside.txt'):
+            member = tarfile.TarInfo(name)
+            member.size = 2
+            archive.addfile(member, io.BytesIO(b'hi'))
+        link = tarfile.TarInfo('link')
+        link.type, link.linkname = tarfile.SYMTYPE, '/etc/passwd'
+        archive.addfile(link)
+    (tmp_path / 'folder').mkdir()
+    with tarfile.open(path) as archive:
+        extract_files(archive, tmp_path / 'folder')
+    assert (tmp_path / 'folder' / 'inside' / 'a.txt').read_text() == 'hi'
+    assert not (tmp_path / 'outside.txt').exists()
+    assert not (tmp_path / 'folder' / 'link').is_symlink()

@@ -208,6 +208,7 @@ def test_builder_of_potential(make_builder: Any) -> None:
         'temperature_max_k': 1000.0,
         'temperature_step_k': 10.0,
         'stability_tolerance_thz': 0.15,
+        'harmonic': True,
         'elastic': True,
         'elastic_strain': 0.005,
     }

@@ -31,6 +31,7 @@ PHONON_SETTINGS = {
     ),
     'nac_charge_tolerance': Setting(0.1, 'largest sum of the Born charges over the atoms, e', minimum=0.0),
     **THERMAL_SETTINGS,
+    'harmonic': Setting(True, 'densities of states of atoms, displacements, group velocities, sum rules'),
     'elastic': Setting(False, 'elastic tensor from stresses of the potential'),
     'elastic_strain': Setting(0.005, 'size of the strains for it', minimum=0.0, exclusive=True),
 }
