@@ -134,6 +134,17 @@ def test_unstable(make_builder: Any, python_code: Any) -> None:
     assert len(outputs['phonopy_data']) == 5
 
 
+@pytest.mark.real
+def test_volumes_too_small(make_builder: Any) -> None:
+    """Volumes that end below what the temperature asks for: a code that says so, and the curves up to there."""
+    outputs, node = run_get_node(make_builder({'volume_factors': [0.94, 0.955, 0.97, 0.985, 1.005]}))
+    assert node.exit_status == 403
+    job = next(child for child in node.called if child.process_label == 'QHACalculation')
+    assert job.exit_status == 412
+    assert 'lies outside of the volumes that were computed' in node.exit_message
+    assert {'curves', 'phonopy_data'} <= set(outputs)
+
+
 def test_no_minimum() -> None:
     """Temperatures end where the minimum leaves the volumes; phonopy itself would go on and extrapolate."""
     from phonopy import Phonopy
