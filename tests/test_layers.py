@@ -19,6 +19,7 @@ LAYERS = {
     'data': 2,
     'calculations': 3,
     'parsers': 4,
+    'query': 5,
     'workflows': 5,
     'tools': 6,
     'cli': 7,

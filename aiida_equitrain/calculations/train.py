@@ -199,6 +199,8 @@ def check_training(
         )
     if hyperparameters.get('stress_weight', OPTIONS['stress_weight'].default) and not dataset.has_stress:
         return '`dataset` has frames without stress; set `stress_weight` to 0 in `hyperparameters`.'
+    if hyperparameters.get('energy_weight', OPTIONS['energy_weight'].default) and not dataset.has_energies:
+        return '`dataset` has frames without energies; set `energy_weight` to 0 in `hyperparameters`.'
     return None if replay is None else check_replay(foundation, replay, hyperparameters.get('replay_size'))
 
 

@@ -13,6 +13,9 @@ COMMANDS = {
     'setup': 'Create what a profile lacks: computer, codes, pseudopotentials, foundation potential.',
     'launch': 'Run a job, such as the main job on a crystal structure.',
     'report': 'Write the page of results of a finished job.',
+    'list': 'List potentials, datasets, phonons or instabilities in the database.',
+    'show': 'Say what a node is and where it came from.',
+    'data': 'Import labelled frames that exist already.',
     'potential': 'Show a potential, or write it as a model file.',
     'compare': 'Compare the phonons of two phonopy.yaml files; needs no profile.',
 }

@@ -28,7 +28,7 @@ class DatasetData(SinglefileData):
     """
 
     FILENAME = 'frames.npz'
-    _hash_ignored_attributes = ('sources', 'licence')
+    _hash_ignored_attributes = ('sources', 'licence', 'source')
 
     def __init__(
         self,
@@ -172,6 +172,11 @@ class DatasetData(SinglefileData):
         return bool(self.base.attributes.get('has_stress'))
 
     @property
+    def has_energies(self) -> bool:
+        """Whether there are energies: phonopy files often have forces only, and then all energies are 0."""
+        return bool(self.base.attributes.get('has_energies', True))
+
+    @property
     def functional(self) -> str:
         """Exchange-correlation functional of the labels."""
         return str(self.base.attributes.get('functional', ''))
@@ -202,4 +207,5 @@ def _describe(frames: Frames) -> dict[str, Any]:
         'formulas': sorted({frame.formula for frame in frames}),
         'max_atoms': int(np.max([len(frame) for frame in frames])),
         'has_stress': all(frame.stress is not None for frame in frames),
+        'has_energies': any(frame.energy != 0.0 for frame in frames),
     }

@@ -116,6 +116,8 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         hyperparameters = cls._hyperparameters(protocol, overrides or {}, foundation, strategy, engine)
         if dataset is not None and not dataset.has_stress and 'stress_weight' not in _given(overrides):
             hyperparameters['stress_weight'] = 0.0
+        if dataset is not None and not dataset.has_energies and 'energy_weight' not in _given(overrides):
+            hyperparameters['energy_weight'] = 0.0
         problem = check_hyperparameters(hyperparameters, strategy, engine)
         if dataset is not None:
             problem = problem or check_training(foundation, dataset, hyperparameters, replay)

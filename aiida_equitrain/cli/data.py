@@ -1,0 +1,52 @@
+"""``aiida-equitrain data``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aiida_equitrain.cli.profile import with_profile
+
+
+@click.group('data')
+def cmd_data() -> None:
+    """Labelled frames from elsewhere."""
+
+
+@cmd_data.command('import')
+@click.argument('files', nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option('--functional', required=True, help='Of the labels, such as PBE.')
+@click.option('--n-frames', type=click.IntRange(min=2), help='Train on so many, drawn at random.  [default: all]')
+@click.option('--valid-fraction', type=click.FloatRange(0, 1, max_open=True), default=0.2, show_default=True)
+@click.option('--seed', type=int, default=1, show_default=True, help='Of the draw.')
+@click.option('--code', default='', help='Program that computed the labels.')
+@click.option('--source', default='', help='Where the files came from, such as a DOI.')
+@click.option('--licence', default='', help='Terms under which they may be used.')
+@click.option('--label', default='', help='Of the nodes.')
+@with_profile
+def cmd_import(files: tuple[Path, ...], **chosen: Any) -> None:
+    """Store the labelled frames of files as one dataset.
+
+    FILES are extended XYZ, vasprun.xml, output of pw.x, phonopy or phono3py files with displacements and forces (also
+    .xz or .gz), or a folder of a phonopy_disp.yaml with its vasprun files. A phonopy file also gives the crystal
+    and its phonons, as nodes of their own.
+    """
+    from aiida_equitrain.tools.data_import import import_data
+
+    try:
+        found = import_data(files, **chosen)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    dataset = found.dataset
+    roles = ', '.join(f'{number} {role}' for role, number in dataset.counts.items() if number)
+    click.echo(f'dataset    PK {dataset.pk}: {dataset.n_frames} frames of {" ".join(dataset.formulas)} ({roles})')
+    if not dataset.has_energies:
+        click.echo('           no energies: `energy_weight` is 0 in trainings with it')
+    if not dataset.has_stress:
+        click.echo('           no stress: `stress_weight` is 0 in trainings with it')
+    if found.structure is not None and found.phonopy_data is not None:
+        click.echo(f'structure  PK {found.structure.pk}')
+        click.echo(f'phonons    PK {found.phonopy_data.pk}')
+    click.echo(f'To train on it: aiida-equitrain launch finetune {dataset.pk}')

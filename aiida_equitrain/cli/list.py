@@ -1,0 +1,103 @@
+"""``aiida-equitrain list``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiida_equitrain.cli.profile import with_profile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Columns for people; ``--json`` and ``--csv`` have all.
+SHOWN = {
+    'potentials': ['pk', 'name', 'kind', 'materials', 'n_frames', 'seed', 'forces_mae_mev_per_angstrom',
+                   'phonon_mae_thz'],
+    'datasets': ['pk', 'label', 'materials', 'n_frames', 'max_atoms', 'functional', 'code', 'licence'],
+    'phonons': ['pk', 'material', 'source', 'potential_pk', 'min_frequency_thz', 'max_frequency_thz',
+                'dynamically_stable'],
+    'instabilities': ['pk', 'material', 'phase', 'parent', 'space_group', 'energy_below_root_mev_per_atom',
+                      'dynamically_stable'],
+}  # fmt: skip
+
+
+@click.group('list')
+def cmd_list() -> None:
+    """Show what is in the database, as a table; `--json` and `--csv` give all columns."""
+
+
+def _options(function: Any) -> Any:
+    for option in (
+        click.option('--csv', 'style', flag_value='csv', help='Print CSV.'),
+        click.option('--json', 'style', flag_value='json', help='Print a JSON list of objects.'),
+        click.option('--material', metavar='FORMULA', help='Only of this crystal, such as NaCl.'),
+    ):
+        function = option(function)
+    return with_profile(function)
+
+
+@cmd_list.command('potentials')
+@click.option('--strategy', help='Only those trained with it.')
+@click.option('--foundation', metavar='PK', type=int, help='Only those trained from this potential.')
+@click.option('--elements', metavar='SYMBOLS', help='Only those that know these, such as Na,Cl.')
+@click.option('--max-error', metavar='THz', type=float, help='Only those with at most this phonon error.')
+@_options
+def cmd_potentials(elements: str | None, max_error: float | None, style: str | None, **chosen: Any) -> None:
+    """List potentials, with errors on validation frames and of phonons."""
+    symbols = [] if elements is None else [symbol.strip() for symbol in elements.split(',')]
+    _write('potentials', style, elements=symbols, max_phonon_mae_thz=max_error, **chosen)
+
+
+@cmd_list.command('datasets')
+@_options
+def cmd_datasets(style: str | None, **chosen: Any) -> None:
+    """List labelled frames."""
+    _write('datasets', style, **chosen)
+
+
+@cmd_list.command('phonons')
+@click.option('--stable/--unstable', default=None, help='Only those without or with imaginary modes.')
+@_options
+def cmd_phonons(style: str | None, **chosen: Any) -> None:
+    """List phonon results."""
+    _write('phonons', style, **chosen)
+
+
+@cmd_list.command('instabilities')
+@_options
+def cmd_instabilities(style: str | None, **chosen: Any) -> None:
+    """List the phases behind imaginary modes."""
+    _write('instabilities', style, **chosen)
+
+
+def _write(name: str, style: str | None, **filters: Any) -> None:
+    from aiida_equitrain import query
+
+    try:
+        table = getattr(query, name)(**filters)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if style == 'json':
+        click.echo(table.to_json(orient='records', date_format='iso', indent=2))
+    elif style == 'csv':
+        click.echo(table.to_csv(index=False), nl=False)
+    elif table.empty:
+        click.echo(f'There are no {name} here' + (' that fit.' if any(filters.values()) else '.'))
+    else:
+        click.echo(_text(table[SHOWN[name]]))
+
+
+def _text(table: pd.DataFrame) -> str:
+    """Return a table for people: what is unknown is a dash."""
+    import pandas as pd
+
+    def cell(value: Any) -> str:
+        if isinstance(value, list):
+            return ' '.join(value)
+        if value is None or pd.isna(value) or value == '':
+            return '–'
+        return f'{value:.3f}' if isinstance(value, float) else str(value)
+
+    return str(table.map(cell).to_string(index=False))

@@ -1,0 +1,30 @@
+"""``aiida-equitrain show``."""
+
+from __future__ import annotations
+
+import click
+
+from aiida_equitrain.cli.profile import with_profile
+
+
+@click.command('show')
+@click.argument('identifier', metavar='PK')
+@with_profile
+def cmd_show(identifier: str) -> None:
+    """Say what a node is and where it came from.
+
+    PK may also be a UUID. Nothing in the files of the node is run.
+    """
+    from aiida import orm
+    from aiida.common.exceptions import MultipleObjectsError, NotExistent
+
+    from aiida_equitrain.query import describe
+
+    try:
+        node = orm.load_node(identifier)
+    except (NotExistent, MultipleObjectsError, ValueError) as error:
+        raise click.ClickException(
+            f'there is no node `{identifier}` in this profile; `aiida-equitrain list potentials` shows what there is'
+        ) from error
+    for name, text in describe(node).items():
+        click.echo(f'{name:<18}{text}')

@@ -1,0 +1,104 @@
+"""Store labelled frames of files as a dataset, with the phonons that come with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from aiida import orm
+from aiida_phonopy.data.phonopy import PhonopyData
+from phonopy import Phonopy
+
+from aiida_equitrain.common.names import Role
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.science.frames import Frames
+from aiida_equitrain.science.labelled_files import join, read_labelled
+from aiida_equitrain.science.labelled_phonons import choose_frames
+
+
+@dataclass
+class Imported:
+    """What was stored.
+
+    :param dataset: all frames.
+    :param structure: the crystal, if there is one phonopy file among the files.
+    :param phonopy_data: its displacements and forces.
+    """
+
+    dataset: DatasetData
+    structure: orm.StructureData | None = None
+    phonopy_data: PhonopyData | None = None
+
+
+def import_data(
+    paths: Sequence[Path],
+    *,
+    functional: str,
+    n_frames: int | None = None,
+    valid_fraction: float = 0.2,
+    seed: int = 1,
+    code: str = '',
+    source: str = '',
+    licence: str = '',
+    label: str = '',
+) -> Imported:
+    """Read files and store what is in them.
+
+    :param n_frames: frames to train on, validation included; the others are for testing. ``None``: all frames, with
+        the roles of the file where all have one.
+    :param source: where the files came from, such as a DOI.
+    :raises ValueError: with a sentence, if a file cannot be read or the frames are not fit for a dataset.
+    """
+    files = [read_labelled(path) for path in paths]
+    frames = join(files)
+    if n_frames is not None or not all(frame.role for frame in frames):
+        frames = choose_frames(frames, len(frames) if n_frames is None else n_frames, seed, valid_fraction)
+    if Role.TRAIN.value not in {frame.role for frame in frames}:
+        raise ValueError(f'there are {len(frames)} frames, and none is left for training: give more')
+    dataset = DatasetData(_without_unused(frames), functional=functional, code=code, licence=licence)
+    dataset.label = label
+    origin = {'extras': {'sha256': {path.name: _digest(path) for path in paths if path.is_file()}}}
+    dataset.source = {**origin, **({'uri': source} if source else {}), **({'license': licence} if licence else {})}
+    result = Imported(dataset.store())
+    phonons = [file.phonon for file in files if file.phonon is not None]
+    if len(phonons) == 1:
+        result.structure, result.phonopy_data = store_phonons(phonons[0], label, dataset.source)
+    return result
+
+
+def store_phonons(
+    phonon: Phonopy, label: str = '', source: dict[str, object] | None = None
+) -> tuple[orm.StructureData, PhonopyData]:
+    """Store the unit cell and the displacements with forces of phonons that were read from a file."""
+    from aiida_phonopy.data.preprocess import PreProcessData
+    from ase import Atoms
+
+    cell = phonon.unitcell
+    atoms = Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
+    structure = orm.StructureData(ase=atoms)
+    structure.label = label
+    given = PreProcessData(
+        structure=structure,
+        supercell_matrix=phonon.supercell_matrix.tolist(),
+        primitive_matrix=phonon.primitive_matrix.tolist(),
+        symprec=float(phonon.symmetry.tolerance),
+        is_symmetry=True,
+    )
+    given.set_displacements_from_dataset(phonon.dataset)
+    data = PhonopyData(preprocess_data=given)
+    data.set_forces(sets_of_forces=phonon.forces)
+    data.label = label
+    if source:
+        structure.source = data.source = source
+    return structure.store(), data.store()
+
+
+def _without_unused(frames: Frames) -> Frames:
+    """Say that frames belong to no trajectory of this database."""
+    return Frames([replace(frame, trajectory=-1) for frame in frames])
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,81 @@
+"""Tables of the database, after a real training: what a user asks, and what the answer says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from ase.build import bulk
+from click.testing import CliRunner
+
+from aiida_equitrain import query
+from aiida_equitrain.cli.root import cmd_root
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+
+TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
+
+
+@pytest.fixture
+def trained(aiida_profile_clean: Any, tiny_dataset: Any, python_code: Any) -> tuple[Any, Any]:
+    """Return a foundation and the potential of one short training from it."""
+    foundation = PotentialData(TINY_MODEL, card={'name': 'tiny'}).store()
+    builder = FinetuneWorkChain.get_builder_from_protocol(
+        foundation=foundation,
+        dataset=tiny_dataset,
+        python_code=python_code,
+        protocol='fast',
+        overrides={'train': {'hyperparameters': {'epochs': 1}}},
+    )
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    return foundation, outputs['potential']
+
+
+@pytest.mark.real
+def test_trained(trained: Any, tiny_dataset: Any) -> None:
+    """One training is a row with its data, errors and foundation; filters keep or drop it; commands print it."""
+    foundation, potential = trained
+    table = query.potentials()
+    assert list(table['pk']) == [potential.pk, foundation.pk]
+    row = table.iloc[0]
+    assert (row['strategy'], row['materials'], row['foundation_pk']) == ('l2-tsp', ['Si'], foundation.pk)
+    assert row['dataset_pk'] == tiny_dataset.pk
+    summary = potential.creator.outputs.summary['errors']['after']['valid']
+    assert row['forces_mae_mev_per_angstrom'] == summary['forces_mae_mev_per_angstrom']
+    for filters, number in (
+        ({'material': 'Si2'}, 1), ({'material': 'NaCl'}, 0), ({'strategy': 'lora'}, 0), ({'elements': ['Si']}, 2),
+        ({'elements': ['U']}, 0), ({'foundation': foundation.pk}, 1), ({'max_phonon_mae_thz': 1.0}, 0),
+    ):  # fmt: skip
+        assert len(query.potentials(**filters)) == number, filters
+
+    assert query.best_potential(orm.StructureData(ase=bulk('Si'))).pk == potential.pk
+    assert query.best_potential(orm.StructureData(ase=bulk('Ge'))) is None
+    made_of = query.lineage(potential)
+    assert list(made_of['datasets']['pk']) == [tiny_dataset.pk]
+    assert list(made_of['potentials']['pk']) == [foundation.pk]
+    assert list(made_of['jobs']['process']) == ['TrainCalculation']
+
+    shown = CliRunner().invoke(cmd_root, ['show', str(potential.pk)])
+    assert shown.exit_code == 0, shown.output
+    assert f'l2-tsp on {tiny_dataset.n_frames} frames of Si' in shown.output
+    assert '1 × TrainCalculation' in shown.output
+    rows = json.loads(CliRunner().invoke(cmd_root, ['list', 'potentials', '--json', '--material', 'Si']).output)
+    assert [row['pk'] for row in rows] == [potential.pk]
+    text = CliRunner().invoke(cmd_root, ['list', 'datasets', '--csv']).output
+    assert text.splitlines()[1].startswith(f'{tiny_dataset.pk},')
+
+
+def test_empty(aiida_profile_clean: Any) -> None:
+    """Nothing in the database is said in words; a wrong formula and a wrong PK are sentences."""
+    for name in ('potentials', 'datasets', 'phonons', 'instabilities'):
+        assert getattr(query, name)().empty
+        assert f'There are no {name} here.' in CliRunner().invoke(cmd_root, ['list', name]).output
+    wrong = CliRunner().invoke(cmd_root, ['list', 'potentials', '--material', 'salt!'])
+    assert wrong.exit_code == 1
+    assert 'no chemical formula' in wrong.output
+    assert 'there is no node `77`' in CliRunner().invoke(cmd_root, ['show', '77']).output

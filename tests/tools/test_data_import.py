@@ -1,0 +1,101 @@
+"""Labelled frames of files as datasets: real data in each format, and what is refused."""
+
+from __future__ import annotations
+
+import lzma
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
+from aiida_equitrain.calculations.train import check_training
+from aiida_equitrain.cli.root import cmd_root
+from aiida_equitrain.science.frames import Frames, to_extxyz
+from aiida_equitrain.science.labelled_files import read_labelled
+from aiida_equitrain.science.phonopy_io import load_phonopy, phonon_from_arrays
+from aiida_equitrain.tools.data_import import import_data, store_phonons
+
+REFERENCE = Path(__file__).parents[3] / 'shared' / 'reference'
+
+
+def test_extxyz(aiida_profile: Any, tiny_frames: Any, tmp_path: Path) -> None:
+    """Frames come back exactly, with their roles; the source of the file is kept."""
+    path = tmp_path / 'si.extxyz'
+    path.write_text(to_extxyz(tiny_frames))
+    found = import_data([path], functional='PBE', source='doi:10.1000/1', licence='CC-BY-4.0').dataset
+    assert found.roles == [frame.role for frame in tiny_frames]
+    for new, old in zip(found.get_frames(), tiny_frames, strict=True):
+        assert new.energy == old.energy
+        assert np.array_equal(new.forces, old.forces)
+    assert found.source['uri'] == 'doi:10.1000/1'
+    assert list(found.source['extras']['sha256']) == ['si.extxyz']
+    assert (found.licence, found.has_energies, found.has_stress) == ('CC-BY-4.0', True, True)
+    drawn = import_data([path], functional='PBE', n_frames=4).dataset
+    assert drawn.counts == {'train': 3, 'valid': 1, 'test': 2}
+
+
+def test_compressed(tiny_frames: Any, tmp_path: Path) -> None:
+    path = tmp_path / 'si.extxyz.xz'
+    path.write_bytes(lzma.compress(to_extxyz(tiny_frames).encode()))
+    assert len(read_labelled(path).frames) == len(tiny_frames)
+
+
+def test_without_energies(aiida_profile: Any, tiny_frames: Any, starter: Any, tmp_path: Path) -> None:
+    """Frames without energies are not trained on as if all energies were 0."""
+    path = tmp_path / 'si.extxyz'
+    frames = Frames(list(tiny_frames))
+    for frame in frames:
+        frame.energy = 0.0
+    path.write_text(to_extxyz(frames))
+    dataset = import_data([path], functional='PBE').dataset
+    assert not dataset.has_energies
+    assert '`energy_weight` to 0' in str(check_training(starter, dataset, {}))
+    assert check_training(starter, dataset, {'energy_weight': 0.0}) is None
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason='no reference data')
+def test_phonopy(aiida_profile: Any) -> None:
+    """A phonopy file of DFT gives frames, crystal and phonons; the stored phonons are those of the file."""
+    path = REFERENCE / 'phonons_pbe_vs_mp0b3' / 'mp-1000' / 'dft.phonopy.yaml.xz'
+    found = read_labelled(path)
+    assert found.phonon is not None
+    assert np.array_equal([frame.forces for frame in found.frames], found.phonon.forces)
+    structure, data = store_phonons(found.phonon, 'BaTe')
+    assert structure.is_stored
+    again, direct = phonon_from_arrays(phonopy_arrays(data), acoustic_sum_rule=False), load_phonopy(path)
+    qpoint = [0.5, 0.25, 0.125]
+    frequencies = []
+    for phonon in (again, direct):
+        phonon.run_qpoints([qpoint])
+        frequencies.append(phonon.get_qpoints_dict()['frequencies'][0])
+    assert frequencies[0] == pytest.approx(frequencies[1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'sentence'),
+    [
+        ('a.csv', 'x', 'is of an unknown kind'),
+        ('a.yaml', 'a: 1', 'not a phonopy file'),
+        ('a.extxyz', '1\n\nSi 0 0 0\n', 'has no energy'),
+        ('vasprun.xml', '<modeling>', 'cannot be read'),
+    ],
+)
+def test_refused(tmp_path: Path, name: str, content: str, sentence: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(ValueError, match=sentence):
+        read_labelled(path)
+
+
+def test_command(aiida_profile: Any, tiny_frames: Any, tmp_path: Path) -> None:
+    path = tmp_path / 'si.extxyz'
+    path.write_text(to_extxyz(tiny_frames))
+    good = CliRunner().invoke(cmd_root, ['data', 'import', str(path), '--functional', 'PBE'])
+    assert good.exit_code == 0, good.output
+    assert '6 frames of Si (5 train, 1 valid)' in good.output
+    bad = CliRunner().invoke(cmd_root, ['data', 'import', str(tmp_path / 'none.xyz'), '--functional', 'PBE'])
+    assert bad.exit_code == 1
+    assert 'there is no file' in bad.output
