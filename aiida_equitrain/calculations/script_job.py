@@ -13,7 +13,7 @@ from aiida.engine import CalcJob
 from aiida.engine.processes.calcjobs.calcjob import validate_calc_job
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.staging import stage_driver
+from aiida_equitrain.calculations.staging import digest, stage_driver
 from aiida_equitrain.common.settings import Setting, settings_help, settings_problem, with_defaults
 
 #: Resources of one process. Copied where it is used: AiiDA changes what it is given.
@@ -77,6 +77,12 @@ class ScriptCalculation(CalcJob):
             'ERROR_MODULE_MISSING',
             message=f'The Python of `code` lacks a module; install {cls.INSTALL} for it: {{message}}',
         )
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the cache forget results that another version of the driver has made."""
+        super().__init_subclass__(**kwargs)
+        if hasattr(cls, 'DRIVER'):
+            cls.CACHE_VERSION = digest(cls.DRIVER, cls.MODULES, cls.HELPERS)
 
     @classmethod
     def validate_top(cls, inputs: dict[str, Any], ctx: Any) -> str | None:

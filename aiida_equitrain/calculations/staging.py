@@ -7,6 +7,7 @@ The compute machine has no aiida-equitrain. A driver is therefore copied beside 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import sha256
 from importlib.resources import files
 
 from aiida.common.folders import Folder
@@ -34,6 +35,14 @@ def stage_driver(folder: Folder, driver: str, modules: Iterable[str] = (), helpe
     for package_folder in sorted({JOB_PACKAGE} | {f'{JOB_PACKAGE}/{layer}' for layer in layers}):
         if layers:
             _write(folder, f'{package_folder}/__init__.py', '')
+
+
+def digest(driver: str, modules: Iterable[str] = (), helpers: Iterable[str] = ()) -> int:
+    """Return a number that changes with the source of a driver and of what it imports (first 12 digits of SHA-256)."""
+    package, total = files('aiida_equitrain'), sha256()
+    for path in (*(f'drivers/{name}' for name in (driver, *helpers)), *(f'{m.replace(".", "/")}.py' for m in modules)):
+        total.update(package.joinpath(path).read_bytes())
+    return int(total.hexdigest()[:12], 16)
 
 
 def _write(folder: Folder, path: str, text: str) -> None:

@@ -24,7 +24,8 @@ def cmd_data() -> None:
 @click.option('--code', default='', help='Program that computed the labels.')
 @click.option('--source', default='', help='Where the files came from, such as a DOI.')
 @click.option('--licence', default='', help='Terms under which they may be used.')
-@click.option('--label', default='', help='Of the nodes.')
+@click.option('--label', default='', help='Of the nodes.  [default in a group: the formula]')
+@click.option('--group', default='', help='Add the nodes to this group, of which `launch study` can be made.')
 @with_profile
 def cmd_import(files: tuple[Path, ...], **chosen: Any) -> None:
     """Store the labelled frames of files as one dataset.

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, follow_to_the_end, go, options, postprocess
+from aiida_equitrain.cli.launch_study import cmd_study
 from aiida_equitrain.cli.launch_thermal import cmd_kappa, cmd_qha
 from aiida_equitrain.cli.profile import with_profile
 
@@ -27,13 +28,20 @@ def cmd_launch() -> None:
 @click.argument('structure')
 @click.option('--dft/--no-dft', default=True, show_default=True, help='Judge the result by DFT phonons.')
 @click.option('--dataset', metavar='PK', help='Labelled frames that exist already; nothing is labelled then.')
+@click.option('--reference', metavar='PK', help='DFT phonons that exist already (PhonopyData); none are computed then.')
 @options(
     'training_protocol', 'strategy', 'engine', 'replay', 'metal', 'seed', 'overrides', 'report', 'submit', 'foundation',
     'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph',
 )  # fmt: skip
 @with_profile
 def cmd_material(
-    structure: str, dft: bool, dataset: str | None, report: Path | None, submit: bool, **chosen: Any
+    structure: str,
+    dft: bool,
+    dataset: str | None,
+    reference: str | None,
+    report: Path | None,
+    submit: bool,
+    **chosen: Any,
 ) -> None:
     """Label, fine-tune, and compare the phonons: the main job.
 
@@ -44,13 +52,15 @@ def cmd_material(
         from aiida_equitrain.tools import launch
         from aiida_equitrain.workflows.material import MaterialWorkChain
 
-        needs_dft = dft or dataset is None or chosen['born_charges']
+        given = None if reference is None else launch.load_phonons(reference)
+        needs_dft = (dft and given is None) or dataset is None or chosen['born_charges']
         foundation = launch.load_potential(chosen['foundation'])
         return MaterialWorkChain.get_builder_from_protocol(
             launch.load_structure(structure),
             foundation,
             dft=dft,
             dataset=None if dataset is None else launch.load_dataset(dataset),
+            reference=given,
             strategy=chosen['strategy'],
             engine=chosen['engine'],
             replay=None if chosen['replay'] is None else launch.load_replay(chosen['replay']),
@@ -225,3 +235,4 @@ def cmd_follow(identifier: str, report: Path | None) -> None:
 
 cmd_launch.add_command(cmd_qha)
 cmd_launch.add_command(cmd_kappa)
+cmd_launch.add_command(cmd_study)

@@ -20,6 +20,7 @@ SHOWN = {
                 'dynamically_stable'],
     'instabilities': ['pk', 'material', 'phase', 'parent', 'space_group', 'energy_below_root_mev_per_atom',
                       'dynamically_stable'],
+    'studies': ['pk', 'label', 'state', 'materials', 'strategies', 'sizes', 'seeds', 'n_rows', 'n_failed'],
 }  # fmt: skip
 
 
@@ -72,6 +73,13 @@ def cmd_instabilities(style: str | None, **chosen: Any) -> None:
     _write('instabilities', style, **chosen)
 
 
+@cmd_list.command('studies')
+@_options
+def cmd_studies(style: str | None, **chosen: Any) -> None:
+    """List studies; `--material` takes the name of a crystal in it."""
+    _write('studies', style, **chosen)
+
+
 def _write(name: str, style: str | None, **filters: Any) -> None:
     from aiida_equitrain import query
 
@@ -95,7 +103,7 @@ def _text(table: pd.DataFrame) -> str:
 
     def cell(value: Any) -> str:
         if isinstance(value, list):
-            return ' '.join(value)
+            return ' '.join(str(item) for item in value)
         if value is None or pd.isna(value) or value == '':
             return '–'
         return f'{value:.3f}' if isinstance(value, float) else str(value)

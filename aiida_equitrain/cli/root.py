@@ -13,9 +13,11 @@ COMMANDS = {
     'setup': 'Create what a profile lacks: computer, codes, pseudopotentials, foundation potential.',
     'launch': 'Run a job, such as the main job on a crystal structure.',
     'report': 'Write the page of results of a finished job.',
-    'list': 'List potentials, datasets, phonons or instabilities in the database.',
+    'list': 'List potentials, datasets, phonons, instabilities or studies in the database.',
     'show': 'Say what a node is and where it came from.',
     'data': 'Import labelled frames that exist already.',
+    'publish': 'Write the graph of a study as an archive that others can check and run again.',
+    'reproduce': 'Check a published archive, and run steps of it again.',
     'potential': 'Show a potential, or write it as a model file.',
     'compare': 'Compare the phonons of two phonopy.yaml files; needs no profile.',
 }

@@ -1,6 +1,17 @@
-"""Ask the database: tables of potentials, datasets and phonons, and where a result came from."""
+"""Ask the database: tables of potentials, datasets, phonons and studies, and where a result came from."""
 
 from .lineage import best_potential, describe, lineage
+from .studies import studies, study_table
 from .tables import datasets, instabilities, phonons, potentials
 
-__all__ = ['best_potential', 'datasets', 'describe', 'instabilities', 'lineage', 'phonons', 'potentials']
+__all__ = [
+    'best_potential',
+    'datasets',
+    'describe',
+    'instabilities',
+    'lineage',
+    'phonons',
+    'potentials',
+    'studies',
+    'study_table',
+]

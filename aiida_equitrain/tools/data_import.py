@@ -43,12 +43,15 @@ def import_data(
     source: str = '',
     licence: str = '',
     label: str = '',
+    group: str = '',
 ) -> Imported:
     """Read files and store what is in them.
 
     :param n_frames: frames to train on, validation included; the others are for testing. ``None``: all frames, with
         the roles of the file where all have one.
     :param source: where the files came from, such as a DOI.
+    :param label: of all nodes; if they go into a group, the formula by default.
+    :param group: label of a group that the nodes are added to, such as the crystals of a study.
     :raises ValueError: with a sentence, if a file cannot be read or the frames are not fit for a dataset.
     """
     files = [read_labelled(path) for path in paths]
@@ -58,6 +61,7 @@ def import_data(
     if Role.TRAIN.value not in {frame.role for frame in frames}:
         raise ValueError(f'there are {len(frames)} frames, and none is left for training: give more')
     dataset = DatasetData(_without_unused(frames), functional=functional, code=code, licence=licence)
+    label = label or (min({frame.formula for frame in frames}) if group else '')
     dataset.label = label
     origin = {'extras': {'sha256': {path.name: _digest(path) for path in paths if path.is_file()}}}
     dataset.source = {**origin, **({'uri': source} if source else {}), **({'license': licence} if licence else {})}
@@ -65,6 +69,9 @@ def import_data(
     phonons = [file.phonon for file in files if file.phonon is not None]
     if len(phonons) == 1:
         result.structure, result.phonopy_data = store_phonons(phonons[0], label, dataset.source)
+    if group:
+        members = [node for node in (result.dataset, result.structure, result.phonopy_data) if node is not None]
+        orm.Group.collection.get_or_create(label=group)[0].add_nodes(members)
     return result
 
 

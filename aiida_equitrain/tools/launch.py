@@ -11,6 +11,7 @@ from typing import Any
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 from aiida.manage import get_manager
+from aiida_phonopy.data.phonopy import PhonopyData
 
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
@@ -136,6 +137,22 @@ def load_dataset(text: str) -> DatasetData:
         raise NotExistent(f'there is no dataset `{text}`; `aiida-equitrain launch label` makes one') from exception
     if not isinstance(node, DatasetData):
         raise NotExistent(f'`{text}` is a {type(node).__name__}, not a DatasetData')
+    return node
+
+
+def load_phonons(text: str) -> PhonopyData:
+    """Return phonons with forces by PK or UUID.
+
+    :raises NotExistent: with the remedy.
+    """
+    try:
+        node = orm.load_node(text)
+    except (NotExistent, ValueError) as exception:
+        raise NotExistent(
+            f'there are no phonons `{text}`; `aiida-equitrain data import` stores those of a file'
+        ) from exception
+    if not isinstance(node, PhonopyData):
+        raise NotExistent(f'`{text}` is a {type(node).__name__}, not a PhonopyData')
     return node
 
 

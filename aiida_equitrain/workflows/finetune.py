@@ -114,10 +114,8 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
             raise ValueError(problem)
         inputs = cls.get_protocol_inputs(protocol, overrides)
         hyperparameters = cls._hyperparameters(protocol, overrides or {}, foundation, strategy, engine)
-        if dataset is not None and not dataset.has_stress and 'stress_weight' not in _given(overrides):
-            hyperparameters['stress_weight'] = 0.0
-        if dataset is not None and not dataset.has_energies and 'energy_weight' not in _given(overrides):
-            hyperparameters['energy_weight'] = 0.0
+        if dataset is not None:
+            hyperparameters |= {key: 0.0 for key in without_labels(dataset) if key not in _given(overrides)}
         problem = check_hyperparameters(hyperparameters, strategy, engine)
         if dataset is not None:
             problem = problem or check_training(foundation, dataset, hyperparameters, replay)
@@ -256,6 +254,12 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
             f'{how} with {what}'
         )
         return ProcessHandlerReport(True)
+
+
+def without_labels(dataset: DatasetData) -> list[str]:
+    """Return the weights of what the frames have no labels of."""
+    present = {'stress_weight': dataset.has_stress, 'energy_weight': dataset.has_energies}
+    return [key for key, has in present.items() if not has]
 
 
 def _given(overrides: dict[str, Any] | None) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from aiida import orm
 from aiida.engine import ExitCode, ToContext, if_
+from aiida_phonopy.data.phonopy import PhonopyData
 
-from aiida_equitrain.calculations.compare import CompareCalculation
+from aiida_equitrain.calculations.compare import CompareCalculation, validate_phonons
 from aiida_equitrain.calculations.functions.phonons import choose_supercell
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
@@ -51,6 +53,11 @@ class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
         spec.input('structure', valid_type=orm.StructureData, help='The crystal.')
         spec.input('foundation', valid_type=PotentialData, help='The potential to start from.')
         spec.input('dataset', valid_type=DatasetData, required=False, help='Labelled frames; instead of `label`.')
+        spec.input('reference', valid_type=PhonopyData, required=False, validator=validate_phonons,
+                   help='DFT phonons that exist; instead of `dft_phonons`.')  # fmt: skip
+        spec.input('foundation_phonons', valid_type=PhonopyData, required=False,
+                   validator=partial(validate_phonons, name='foundation_phonons'),
+                   help='Phonons of the foundation that exist; they are not computed again.')  # fmt: skip
         spec.input('python_code', valid_type=orm.AbstractCode, help='A Python with MACE, Equitrain and phonopy.')
         spec.input('phonopy_code', valid_type=orm.AbstractCode, help='The `phonopy` command.')
         spec.input('supercell_matrix', valid_type=orm.List, required=False,
@@ -78,7 +85,7 @@ class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
         spec.outline(
             cls.setup,
             when(cls.should_run_born_charges)(cls.run_born_charges, cls.inspect_born_charges),
-            cls.run_phonons_foundation,
+            when(cls.should_run_phonons_foundation)(cls.run_phonons_foundation),
             when(cls.should_run_phonons_dft)(cls.run_phonons_dft),
             when(cls.should_run_label)(cls.run_label, cls.inspect_label),
             when(cls.should_run_phonons_dft)(cls.run_phonons_dft),
@@ -125,9 +132,10 @@ class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
 
         :param kwargs: ``python_code``, ``phonopy_code``; ``pw_code``, ``pseudo_family`` (label) and ``electronic_type``
             (``insulator`` or ``metal``) where there is DFT; ``dft``: whether DFT phonons judge the result (default
-            ``True``); ``ph_code`` for Born charges; ``dataset`` instead of labelling; ``strategy``; ``engine``;
-            ``replay``; ``forgetting_dataset``; ``seed``; ``supercell_matrix`` of the phonons; ``postprocess_code``;
-            ``protocol``; ``overrides`` by namespace; ``options`` of all jobs. See
+            ``True``); ``reference`` (DFT phonons that exist) instead; ``ph_code`` for Born charges; ``dataset`` instead
+            of labelling; ``foundation_phonons`` that exist; ``strategy``; ``engine``; ``replay``;
+            ``forgetting_dataset``; ``seed``; ``supercell_matrix`` of the phonons; ``postprocess_code``; ``protocol``;
+            ``overrides`` by namespace; ``options`` of all jobs. See
             :func:`~aiida_equitrain.workflows.material_builder.build`.
         :raises ValueError: with a sentence, if an override is unknown or something is missing.
         """
@@ -140,6 +148,10 @@ class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
         self.ctx.supercell_matrix = self.inputs.get('supercell_matrix') or choose_supercell(
             self.inputs.structure, self.inputs.phonons.settings
         )
+
+    def should_run_phonons_foundation(self) -> bool:
+        """Return whether there are none yet."""
+        return 'foundation_phonons' not in self.inputs
 
     def run_phonons_foundation(self) -> None:
         """Start the phonons of the foundation; nobody waits for them yet."""
@@ -213,7 +225,8 @@ class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
 
     def inspect_phonons(self) -> None:
         """Attach the phonons of every side."""
-        self.ctx.phonons = {}
+        given = {'foundation': 'foundation_phonons', 'dft': 'reference'}
+        self.ctx.phonons = {side: self.inputs[port] for side, port in given.items() if port in self.inputs}
         for side in ('foundation', 'finetuned', 'dft'):
             node = self.ctx.get(f'phonons_{side}')
             if node is None:

@@ -45,6 +45,8 @@ def build(
     electronic_type: str = 'insulator',
     dft: bool = True,
     dataset: DatasetData | None = None,
+    reference: Any = None,
+    foundation_phonons: Any = None,
     strategy: str = 'l2-tsp',
     engine: str | None = None,
     replay: Any = None,
@@ -60,17 +62,20 @@ def build(
     :raises ValueError: with a sentence, if an override is unknown or something is missing.
     """
     inputs = process.get_protocol_inputs(protocol, overrides)
+    dft = dft and reference is None
     if (dft or dataset is None) and (pw_code is None or pseudo_family is None):
         what = 'DFT phonons need' if dataset is not None else 'labelling needs'
-        raise ValueError(f'{what} `pw_code` and `pseudo_family`; or give a `dataset` and `dft=False`')
+        raise ValueError(f'{what} `pw_code` and `pseudo_family`; or give a `dataset`, and a `reference` or `dft=False`')
     # Only fine-tuning has guidance to follow.
     common: dict[str, Any] = {'protocol': 'balanced' if protocol == 'guided' else protocol, 'options': options}
     quantum: dict[str, Any] = {'pw_code': pw_code, 'pseudo_family': pseudo_family, 'electronic_type': electronic_type}
     builder = process.get_builder()
     builder.structure, builder.foundation = structure, foundation
     builder.python_code, builder.phonopy_code = python_code, phonopy_code
-    if postprocess_code is not None:
-        builder.postprocess_code = postprocess_code
+    given = {'postprocess_code': postprocess_code, 'reference': reference, 'foundation_phonons': foundation_phonons}
+    for name, node in given.items():
+        if node is not None:
+            setattr(builder, name, node)
     builder.max_concurrent = orm.Int(inputs['max_concurrent'])
     matrix = supercell_matrix or inputs.get('supercell_matrix')
     if matrix is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
+from ase.formula import Formula
 
 from aiida_equitrain.calculations.train import check_training
 from aiida_equitrain.common.names import Strategy
@@ -29,6 +30,7 @@ def validate_inputs(inputs: Mapping[str, Any], _: Any = None) -> str | None:
         or _codes_problem(inputs)
         or _strategy_problem(inputs)
         or _source_problem(inputs)
+        or _reference_problem(inputs)
         or _phonons_problem(inputs, 'phonons')
         or _phonons_problem(inputs, 'dft_phonons')
         or phonon_checks.nac_problem(inputs)
@@ -65,6 +67,24 @@ def _source_problem(inputs: Mapping[str, Any]) -> str | None:
     shared = {key: inputs[key] for key in ('structure', 'foundation', 'python_code')}
     problem = label_inputs.validate_inputs({**inputs['label'], **shared}, LabelWorkChain.spec().inputs)
     return f'`label`: {problem}' if problem else None
+
+
+def _reference_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if there are two references, or one of which nothing can be learned for this crystal."""
+    for port in ('reference', 'foundation_phonons'):
+        node = inputs.get(port)
+        if node is None:
+            continue
+        there, here = (
+            Formula(str(cell.get_ase().symbols)).reduce()[0] for cell in (node.get_unitcell(), inputs['structure'])
+        )
+        if there != here:
+            return f'`{port}` is of {there:metal}, but `structure` is {here:metal}'
+        if node.has_nac_parameters() and 'nac' not in inputs:
+            return f'`{port}` has Born charges: give them as `nac` too, for the phonons that are compared with it'
+    if 'reference' in inputs and inputs.get('dft_phonons'):
+        return 'give either `reference` (DFT phonons that exist) or `dft_phonons` (how to compute them), not both'
+    return None
 
 
 def _phonons_problem(inputs: Mapping[str, Any], namespace: str) -> str | None:

@@ -55,8 +55,8 @@ def collect(node: orm.ProcessNode) -> dict[str, Any]:
     if getattr(node, 'process_type', None) not in [f'aiida.workflows:{name}' for name in REPORTABLE]:
         kind = getattr(node, 'process_label', None) or type(node).__name__
         raise ValueError(
-            f'PK {node.pk} is of the kind {kind}: a report is made of a MaterialWorkChain or a FinetuneWorkChain '
-            '(`verdi process list -a` shows them)'
+            f'PK {node.pk} is of the kind {kind}: a report is made of a MaterialWorkChain, a FinetuneWorkChain '
+            'or a StudyWorkChain (`verdi process list -a` shows them)'
         )
     inputs, outputs = _inputs(node), node.outputs
     comparison = dict(outputs.comparison) if 'comparison' in outputs else {}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
 from typing import Any
 
 from aiida import orm
 from aiida.common.links import LinkType
+
+from aiida_equitrain.calculations.cost import cores_of, is_reused, job_seconds, jobs_of
 
 #: Link labels of the stages of ``equitrain.material``, in the order of the work, and how they are called.
 STAGES = {
@@ -51,47 +52,11 @@ def describe(process: orm.ProcessNode, name: str, title: str) -> dict[str, Any]:
     }
 
 
-def jobs_of(process: orm.ProcessNode) -> list[orm.CalcJobNode]:
-    """Return all jobs below a process."""
-    return [node for node in process.called_descendants if isinstance(node, orm.CalcJobNode)]
-
-
-def is_reused(job: orm.CalcJobNode) -> bool:
-    """Say whether a job was taken from the cache."""
-    return bool(job.base.caching.is_created_from_cache)
-
-
 def state_of(process: orm.ProcessNode) -> str:
     """Return ``running``, ``done`` or ``failed``."""
     if not process.is_terminated:
         return 'running'
     return 'done' if process.is_finished_ok else 'failed'
-
-
-def job_seconds(job: orm.CalcJobNode) -> float:
-    """Return the wall time of a job: by its own account, by the scheduler's, or else as the engine saw it."""
-    if is_reused(job):
-        return 0.0
-    for name, key in (('output_parameters', 'wall_time_seconds'), ('summary', 'seconds')):
-        if name in job.outputs:
-            value = dict(job.outputs[name]).get(key)
-            if value is not None:
-                return float(value)
-    info = job.get_last_job_info()
-    scheduled = getattr(info, 'wallclock_time_seconds', None)
-    if scheduled:
-        return float(scheduled)
-    end: datetime = job.mtime
-    return float((end - job.ctime).total_seconds())
-
-
-def cores_of(job: orm.CalcJobNode) -> int:
-    """Return the number of cores that a job asked for."""
-    resources = job.get_option('resources') or {}
-    total = resources.get('tot_num_mpiprocs')
-    if total is None:
-        total = resources.get('num_machines', 1) * resources.get('num_mpiprocs_per_machine', 1)
-    return int(total) * int(resources.get('num_cores_per_mpiproc') or 1)
 
 
 def _total(stages: list[dict[str, Any]]) -> dict[str, Any]:

@@ -25,7 +25,6 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     :param data: what ``collect`` read.
     :param figures: SVG text by name of figure.
     """
-    style = files(__package__).joinpath('page.css').read_text(encoding='utf-8')
     title = f'{data["material"]}: {data["title"]}'
     cards = [
         _figure('bands', figures),
@@ -40,6 +39,17 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         _commands(data),
     ]
     body = '\n'.join(card for card in cards if card)
+    parts = [notes(data.get('notes', [])), numbers(data.get('headline', [])), f'<div class="grid">\n{body}\n</div>']
+    return document(title, data['subtitle'], '\n'.join(parts))
+
+
+def document(title: str, subtitle: str, body: str, style: str = '') -> str:
+    """Return a page of this house: nothing from elsewhere, dark and light.
+
+    :param body: HTML below the title.
+    :param style: further CSS.
+    """
+    style = files(__package__).joinpath('page.css').read_text(encoding='utf-8') + style
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -55,25 +65,21 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
 <main>
 <header>
 <h1>{escape(title)}</h1>
-<p class="soft">{escape(data['subtitle'])}</p>
+<p class="soft">{escape(subtitle)}</p>
 </header>
-{_notes(data.get('notes', []))}
-{_numbers(data.get('headline', []))}
-<div class="grid">
 {body}
-</div>
 </main>
 </body>
 </html>
 """
 
 
-def _notes(notes: Iterable[str]) -> str:
+def notes(notes: Iterable[str]) -> str:
     """Return boxes with what the reader must know before believing the numbers."""
     return '\n'.join(f'<p class="note">{escape(note)}</p>' for note in notes)
 
 
-def _numbers(headline: Iterable[Mapping[str, Any]]) -> str:
+def numbers(headline: Iterable[Mapping[str, Any]]) -> str:
     """Return the few large numbers at the top."""
     items = '\n'.join(
         f'<li><b>{escape(item["value"])}</b><small>{escape(item["label"])}</small></li>' for item in headline
@@ -90,7 +96,7 @@ def _figure(name: str, figures: Mapping[str, str]) -> str:
     return f'<section><h2>{heading}</h2><figure>{svg}<figcaption>{caption}</figcaption></figure></section>'
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], last_is_sum: bool = False) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], last_is_sum: bool = False) -> str:
     """Return a table that scrolls sideways inside its card where the screen is narrow; cells are HTML."""
     head = ''.join(f'<th scope="col">{text}</th>' for text in heads)
     lines = list(rows)
@@ -116,8 +122,8 @@ def _errors(errors: Sequence[Mapping[str, Any]]) -> str:
         if 'symfc' in sides
         else ''
     )
-    table = _table(['', *(titles[side] for side in sides)], rows)
-    return f'<section><h2>Phonons in numbers</h2>{table}{note}</section>'
+    drawn = table(['', *(titles[side] for side in sides)], rows)
+    return f'<section><h2>Phonons in numbers</h2>{drawn}{note}</section>'
 
 
 def _cell(value: Any) -> str:
@@ -132,12 +138,12 @@ def _training(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ''
     lines = [[escape(row['quantity']), _cell(row.get('before')), _cell(row.get('after'))] for row in rows]
-    table = _table(['', 'foun&shy;dation', 'fine-tuned'], lines)
+    drawn = table(['', 'foun&shy;dation', 'fine-tuned'], lines)
     note = (
         '<p class="soft">Forgetting: a potential that improves here by getting worse elsewhere shows it in the rows of '
         '“other crystals”, which took no part in the training.</p>'
     )
-    return f'<section><h2>Errors on energies, forces, stress</h2>{table}{note}</section>'
+    return f'<section><h2>Errors on energies, forces, stress</h2>{drawn}{note}</section>'
 
 
 def _cost(stages: Sequence[Mapping[str, Any]]) -> str:
@@ -157,7 +163,7 @@ def _cost(stages: Sequence[Mapping[str, Any]]) -> str:
     ]
     heads = ['stage', 'jobs', 'of them reused', 'first start to last end', 'cores × time']
     return (
-        f'<section><h2>Cost</h2>{_table(heads, rows, last_is_sum=True)}'
+        f'<section><h2>Cost</h2>{table(heads, rows, last_is_sum=True)}'
         '<p class="soft">Cores × time: what every job reports itself, or else what the engine saw, times its cores; a '
         'reused job costs nothing. Stages run at the same time where they can.</p></section>'
     )

@@ -12,6 +12,9 @@ from .collect import collect
 from .flow import draw_flow
 from .page import render
 from .plots import draw_all, to_png, to_svg
+from .study_collect import collect_study, is_study
+from .study_page import render_study
+from .study_plots import draw_material, draw_study
 
 PAGE, SUMMARY = 'report.html', 'summary.json'
 
@@ -21,6 +24,8 @@ def write_report(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
 
     :raises ValueError: if there can be no report of this node.
     """
+    if is_study(node):
+        return _write_study(node, folder)
     data = collect(node)
     folder.mkdir(parents=True, exist_ok=True)
     figures = draw_all(data)
@@ -31,4 +36,22 @@ def write_report(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
     (folder / PAGE).write_text(render(data, drawn), encoding='utf-8')
     (folder / SUMMARY).write_text(json.dumps(data['summary'], indent=2) + '\n', encoding='utf-8')
+    return data
+
+
+def _write_study(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
+    """Write the page of a study, its summary (the aggregates) and its figures."""
+    data = collect_study(node)
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = draw_study(data)
+    materials = {name: draw_material(item) for name, item in data['materials'].items()}
+    for name, figure in figures.items():
+        (folder / f'{name}.png').write_bytes(to_png(figure))
+    drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
+    inner = {
+        material: {name: to_svg(figure, f'{material}-{name}') for name, figure in each.items()}
+        for material, each in materials.items()
+    }
+    (folder / PAGE).write_text(render_study(data, drawn, inner), encoding='utf-8')
+    (folder / SUMMARY).write_text(json.dumps(data['aggregates'], indent=2) + '\n', encoding='utf-8')
     return data

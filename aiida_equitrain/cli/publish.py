@@ -1,0 +1,40 @@
+"""``aiida-equitrain publish``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aiida_equitrain.cli.profile import with_profile
+
+
+@click.command('publish')
+@click.argument('identifier', metavar='PK')
+@click.option('-o', '--output', type=click.Path(dir_okay=False, path_type=Path), default=Path('study.aiida'),
+              show_default=True, help='Archive to write; its README goes beside it.')  # fmt: skip
+@with_profile
+def cmd_publish(identifier: str, output: Path) -> None:
+    """Write the graph of a study or a main job as an AiiDA archive that anybody can check and run again.
+
+    User names, home folders and what schedulers said of jobs are taken out; what stays in is printed.
+    """
+    from aiida.common.exceptions import NotExistent
+    from aiida.orm import load_node
+
+    from aiida_equitrain.tools.publish.write import publish
+
+    try:
+        node: Any = load_node(identifier)
+        done = publish(node, output)
+    except (NotExistent, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(
+        f'archive  {done.archive} ({done.archive.stat().st_size / 1e6:.1f} MB, {len(done.manifest["nodes"])} nodes)'
+    )
+    click.echo(f'readme   {done.readme}')
+    for what, items in done.manifest['stays'].items():
+        click.echo(f'it says  {what}: {", ".join(items) or "none"}')
+    click.echo(f'SHA-256  {done.sha256}')
+    click.echo(f'To check it elsewhere: aiida-equitrain reproduce {done.archive.name} --sha256 {done.sha256}')

@@ -1,0 +1,1 @@
+"""Publish a graph, and check one that somebody has published."""

@@ -1,0 +1,164 @@
+"""Write a published graph: the archive with its manifest, and the pages that people read."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.tools.archive import create_archive
+
+import aiida_equitrain
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.query import study_table
+from aiida_equitrain.tools.report.study_text import describe_study
+
+from .manifest import FORMAT, MANIFEST, describe_nodes
+from .quiet import quiet
+from .scrub import Scrubber, scrub, sha256_of, what_stays
+
+PUBLISHABLE = ('equitrain.study', 'equitrain.material')
+PACKAGES = ('aiida-core', 'aiida-quantumespresso', 'aiida-phonopy', 'phonopy', 'numpy', 'scipy')
+#: With these, all of a result's history is in, the WorkChains that called its jobs included.
+TRAVERSAL: dict[str, Any] = {'call_calc_backward': True, 'call_work_backward': True, 'create_backward': True}
+
+
+@dataclass
+class Published:
+    """What was written."""
+
+    archive: Path
+    readme: Path
+    sha256: str
+    manifest: dict[str, Any]
+
+
+def publish(node: orm.ProcessNode, path: Path) -> Published:
+    """Write the graph of a study or a main job.
+
+    :param path: of the archive, which ends with ``.aiida``; ``README.md`` is written beside it under its name.
+    :raises ValueError: with a sentence, if the node cannot be published or the file exists.
+    """
+    problem = publish_problem(node, path)
+    if problem:
+        raise ValueError(problem)
+    with tempfile.TemporaryDirectory() as folder:
+        raw, cleaned = Path(folder) / 'raw.aiida', Path(folder) / 'cleaned.aiida'
+        with quiet('aiida.export'):
+            create_archive([node], raw, include_authinfos=False, include_comments=False, **TRAVERSAL)
+        n_changed = scrub(raw, cleaned, Scrubber.of_this_machine(_user_names()))
+        manifest = make_manifest(node, cleaned) | {'files_without_names': n_changed}
+        content = json.dumps(manifest, indent=1, sort_keys=True).encode()
+        scrub(cleaned, path, Scrubber(), extra={MANIFEST: content})
+    digest = sha256_of(path)
+    readme = path.with_suffix('.README.md')
+    readme.write_text(describe(node, manifest, path.name, digest), encoding='utf-8')
+    return Published(path, readme, digest, manifest)
+
+
+def publish_problem(node: Any, path: Path) -> str | None:
+    """Return why a node cannot be published there, or ``None``."""
+    names = [f'aiida.workflows:{name}' for name in PUBLISHABLE]
+    if getattr(node, 'process_type', None) not in names:
+        return f'PK {node.pk} is neither a study nor a main job: `aiida-equitrain list studies` shows the studies'
+    if not node.is_finished:
+        return f'PK {node.pk} has not finished; what it lacks would be missing for ever'
+    if path.suffix != '.aiida':
+        return f'`{path}` must end with `.aiida`'
+    return f'`{path}` exists already' if path.exists() else None
+
+
+def make_manifest(node: orm.ProcessNode, archive: Path) -> dict[str, Any]:
+    """Return what is to be expected of an archive and of a rerun."""
+    return {
+        'format': FORMAT,
+        'root': node.uuid,
+        'process': node.process_type,
+        'created': datetime.now(UTC).isoformat(timespec='seconds'),
+        'version': aiida_equitrain.__version__,
+        'packages': {name: found for name in PACKAGES if (found := _version(name))},
+        'results': results_of(node),
+        'stays': what_stays(archive),
+        'nodes': describe_nodes(archive),
+    }
+
+
+def results_of(node: orm.ProcessNode) -> dict[str, Any]:
+    """Return the results for machines: rows and aggregates of a study, the comparison of a main job."""
+    if 'table' in node.outputs:
+        table = json.loads(study_table(node).to_json(orient='records', double_precision=15))
+        return {'rows': table, 'aggregates': node.outputs.aggregates.get_dict()}
+    return {'comparison': node.outputs.comparison.get_dict()} if 'comparison' in node.outputs else {}
+
+
+def describe(node: orm.ProcessNode, manifest: dict[str, Any], name: str, digest: str) -> str:
+    """Return the README of an archive."""
+    result = ''
+    if 'aggregates' in node.outputs:
+        result = f'## Result\n\n```\n{describe_study(node.outputs.aggregates.get_dict())}\n```\n\n'
+    licences = '\n'.join(_licences(manifest)) or '- no dataset says its licence or source'
+    stays = '\n'.join(f'- {what}: {", ".join(items) or "none"}' for what, items in manifest['stays'].items())
+    packages = ', '.join(f'{key} {value}' for key, value in manifest['packages'].items())
+    return f"""# {name}
+
+The AiiDA provenance graph of {node.process_label} `{node.uuid}`: {len(manifest['nodes'])} nodes, made with
+aiida-equitrain {manifest['version']} ({packages}). SHA-256 of the file: `{digest}`.
+
+{result}## Look at it
+
+```
+verdi archive info {name}
+verdi profile setup core.sqlite_zip -n --profile-name study --filepath {name}   # read-only, nothing is imported
+aiida-equitrain -p study list studies
+```
+
+## Check and reproduce it
+
+```
+aiida-equitrain reproduce {name} --sha256 {digest}
+aiida-equitrain reproduce {name} --rerun finetune,phonons
+```
+
+The first checks all nodes, files and links against the manifest and computes derived results again from their stored
+inputs; nothing in the archive is executed. The second trains again, which executes the foundation potential: do it
+with an archive whose origin you trust.
+
+## Data
+
+{licences}
+
+## What the archive says of the publisher's machines
+
+User names, home folders, and what schedulers said of jobs were taken out. What stays in:
+
+{stays}
+"""
+
+
+def _licences(manifest: dict[str, Any]) -> list[str]:
+    """Return source and licence of the datasets that came from elsewhere."""
+    builder = orm.QueryBuilder().append(DatasetData, filters={'uuid': {'in': list(manifest['nodes'])}})
+    found = {(node.functional, node.licence, (node.source or {}).get('uri', ''), node.label): node
+             for node in builder.all(flat=True) if node.licence or node.source}  # fmt: skip
+    return [
+        f'- {label or "frames"} ({functional}): {source or "source unknown"}, licence: {licence or "not said"}'
+        for functional, licence, source, label in sorted(found)
+    ]
+
+
+def _user_names() -> list[str]:
+    """Return the names of this person on the computers of the profile."""
+    names = (info.get_auth_params().get('username') for info in orm.AuthInfo.collection.all())
+    return [str(name) for name in names if name]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

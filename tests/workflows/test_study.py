@@ -1,0 +1,246 @@
+"""A study: its rows, what is refused, what a failure costs, and a real one that is killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.engine import ProcessState, run_get_node
+from aiida.manage import get_manager
+from click.testing import CliRunner
+
+from aiida_equitrain.calculations.functions.study import columns, take_training_frames
+from aiida_equitrain.cli.root import cmd_root
+from aiida_equitrain.query import studies, study_table
+from aiida_equitrain.tools.data_import import store_phonons
+from aiida_equitrain.tools.here import run_here
+from aiida_equitrain.workflows.study import StudyWorkChain
+from aiida_equitrain.workflows.study_reuse import key_of
+
+FILE = 'tests/fixtures/phono3py/phono3py_params_Si-111-222.yaml.xz'
+
+
+@pytest.fixture
+def reference(aiida_profile: Any, request: pytest.FixtureRequest) -> tuple[Any, Any]:
+    """Return silicon as DFT relaxed it, and its phonons, of the harmonic part of phono3py's example."""
+    import phono3py
+    from phonopy import Phonopy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        source = phono3py.load(request.config.rootpath / FILE, produce_fc=False, log_level=0)
+        phonon = Phonopy(source.unitcell, source.phonon_supercell_matrix, primitive_matrix='auto', log_level=0)
+        phonon.dataset = source.phonon_dataset
+        return store_phonons(phonon, 'Si')
+
+
+@pytest.fixture
+def make_builder(starter: Any, python_code: Any, phonopy_code: Any, reference: Any, tiny_dataset: Any) -> Any:
+    """Return a factory of builders of a small study of silicon; keywords change the arguments."""
+
+    def factory(**changes: Any) -> Any:
+        overrides = {
+            'max_concurrent': 1,
+            'material': {
+                'finetune': {'train': {'hyperparameters': {'epochs': 2}}},
+                'phonons': {'settings': {'min_length_angstrom': 7.0, 'elastic': True}},
+                'compare': {'settings': {'mesh': [5, 5, 5]}},
+            },
+        }
+        arguments: dict[str, Any] = {
+            'structures': {'Si': reference[0]},
+            'foundation': starter,
+            'strategies': ['l2-tsp'],
+            'sizes': [2, 4],
+            'datasets': {'Si': tiny_dataset},
+            'references': {'Si': reference[1]},
+            'python_code': python_code,
+            'phonopy_code': phonopy_code,
+            'protocol': 'fast',
+            'overrides': overrides,
+        }
+        return StudyWorkChain.get_builder_from_protocol(**{**arguments, **changes})
+
+    return factory
+
+
+def process_of(builder: Any) -> Any:
+    """Return the process of a builder, not started."""
+    return get_manager().get_runner().instantiate_process(builder)
+
+
+def n_jobs() -> int:
+    """Return how many jobs there are."""
+    return orm.QueryBuilder().append(orm.CalcJobNode).count()
+
+
+def test_builder(make_builder: Any, tiny_dataset: Any) -> None:
+    """Crystals have what is theirs, strategies their hyperparameters, and the rest stands once."""
+    inputs = make_builder(strategies=['l2-tsp', 'transfer'], seeds=[3, 4])._inputs(prune=True)
+    assert set(inputs['materials']['Si']) == {'structure', 'dataset', 'reference', 'phonons', 'max_concurrent'}
+    strategies = inputs['strategies'].get_dict()
+    assert set(strategies) == {'l2-tsp', 'transfer'}
+    assert strategies['l2-tsp']['hyperparameters']['freeze_layers'] == '2-'
+    assert 'freeze_layers' not in strategies['transfer']['hyperparameters']
+    assert inputs['settings'].get_dict() == {'sizes': [2, 4], 'seeds': [3, 4]}
+    assert not {'strategy', 'seed', 'hyperparameters'} & set(inputs['finetune']['train'])
+
+
+def test_frames(tiny_dataset: Any) -> None:
+    """A smaller part is within a larger one; validation frames stay; another seed draws others."""
+    parts = {size: take_training_frames(tiny_dataset, orm.Int(size), orm.Int(1)).get_frames() for size in (2, 4)}
+    energies = {size: {frame.energy for frame in frames if frame.role == 'train'} for size, frames in parts.items()}
+    assert energies[2] < energies[4]
+    assert [len(item) for item in energies.values()] == [2, 4]
+    assert all(sum(frame.role == 'valid' for frame in frames) == 1 for frames in parts.values())
+    drawn = [take_training_frames(tiny_dataset, orm.Int(2), orm.Int(seed)).get_frames() for seed in range(1, 6)]
+    assert len({tuple(frame.energy for frame in frames) for frames in drawn}) > 1
+
+
+@pytest.mark.parametrize(
+    ('changes', 'sentence'),
+    [
+        ({'sizes': [2, 9]}, '`materials.Si`: 9 training frames are wanted, but there are 5'),
+        ({'sizes': [2, 2]}, '`settings.sizes` names a number twice'),
+        ({'sizes': [0]}, '`settings.sizes` must be a list of whole numbers from 1'),
+        ({'strategies': []}, '`strategies` is empty'),
+        ({'strategies': ['multihead']}, 'replay'),
+        ({'structures': {}}, 'datasets` has `Si`'),
+        ({'structures': {}, 'datasets': {}, 'references': {}}, 'no structures'),
+        ({'datasets': {}}, 'labelling needs `pw_code`'),
+        ({'overrides': {'setings': {}}}, 'did you mean `settings`'),
+    ],
+)
+def test_wrong(make_builder: Any, changes: dict[str, Any], sentence: str) -> None:
+    """Each wrong argument or input has its sentence before anything is submitted."""
+    with pytest.raises(ValueError, match=sentence.replace('[', r'\[')):
+        process_of(make_builder(**changes))
+
+
+def test_wrong_materials(make_builder: Any, silicon: Any, reference: Any) -> None:
+    """What is wrong with one crystal is said with its name."""
+    for change, sentence in (
+        ({'Si-2': {'structure': silicon}}, 'single underscores'),
+        ({'Si': {'struct': silicon}}, '`struct` is not known'),
+        ({'Si': {'structure': silicon}}, 'needs a `structure` and `phonons`'),
+    ):
+        builder = make_builder()
+        builder.materials = change
+        with pytest.raises(ValueError, match=sentence):
+            process_of(builder)
+    builder = make_builder()
+    salt = orm.StructureData(cell=reference[0].cell)
+    salt.append_atom(position=(0, 0, 0), symbols='Na')
+    salt.append_atom(position=(2.8, 2.8, 2.8), symbols='Cl')
+    builder.materials = {'Si': {**builder.materials['Si'], 'structure': salt}}
+    with pytest.raises(ValueError, match=r'`materials.Si`: `reference` is of Si, but `structure` is NaCl'):
+        process_of(builder)
+
+
+def test_key(make_builder: Any, python_code: Any) -> None:
+    """Content counts, not the node; options of the computer do not."""
+    inputs = [{'seed': orm.Int(seed), 'deep': {'code': python_code}} for seed in (1, 1, 2)]
+    inputs[1]['metadata'] = {'options': {'withmpi': True}}
+    keys = [key_of(StudyWorkChain, item) for item in inputs]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def ended(caller: Any, exit_status: int) -> Any:
+    """Return a stored part of a study that ended with ``exit_status``."""
+    node = orm.WorkChainNode().store()
+    node.set_process_label('StageWorkChain')
+    node.set_process_state(ProcessState.FINISHED)
+    node.set_exit_status(exit_status)
+    node.set_exit_message('what went wrong' if exit_status else None)
+    return node
+
+
+def test_failed_part(make_builder: Any) -> None:
+    """A crystal whose phonons failed is rows with the reason; of nothing but such rows the study ends with 401."""
+    process = process_of(make_builder())
+    process.setup()
+    process.ctx.queue = []
+    process.ctx.running = {'phonons_foundation_Si': ended(process.node, 499).pk}
+    process.inspect()
+    process.prepare_rows()
+    assert not process.should_run()
+    code = process.collect()
+    assert code.status == process.exit_codes.ERROR_ALL_ROWS_FAILED.status
+    assert 'StageWorkChain' in code.message
+    assert 'what went wrong' in code.message
+    table = study_table(process.outputs['table'])
+    assert list(table.columns) == columns()
+    assert list(table['state']) == ['failed', 'failed']
+    assert all('what went wrong' in reason for reason in table['reason'])
+    assert process.outputs['aggregates']['n_failed'] == 2
+    assert process.outputs['datasets']['Si'].pk
+
+
+def test_too_few_labels(make_builder: Any, pw_code: Any, pseudo_family: Any, tiny_dataset: Any) -> None:
+    """Where labelling gave fewer frames than a row asks for, that row fails and the others run."""
+    process = process_of(make_builder(datasets={}, pw_code=pw_code, pseudo_family=pseudo_family.label, sizes=[2, 9]))
+    process.setup()
+    process.ctx.queue = []
+    label = ended(process.node, 0)
+    tiny_dataset.base.links.add_incoming(label, LinkType.RETURN, 'dataset')
+    process.ctx.done = {'label_Si': label.pk, 'phonons_foundation_Si': ended(process.node, 0).pk}
+    process.prepare_rows()
+    assert [row['n_train'] for _, row in process.ctx.queue] == [2]
+    assert '9 training frames are wanted' in process.ctx.failures['Si_l2_tsp_9_1']
+
+
+@pytest.mark.real
+def test_killed_and_started_again(aiida_profile_clean: Any, make_builder: Any) -> None:
+    """Killed after its first row, a study goes on where it was, and ends with the table of one that was not killed."""
+
+    def kill_after_first_row(node: Any) -> float:
+        rows = [child for child in node.called if child.process_label == 'MaterialWorkChain']
+        if not killed and any(row.is_finished_ok for row in rows):
+            killed.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+        return 0.2
+
+    killed: list[bool] = []
+    first = run_here(make_builder(), kill_after_first_row)
+    assert first.is_killed
+    before = n_jobs()
+    again = run_here(make_builder())
+    assert again.is_finished_ok, again.exit_message
+    children = [child.process_label for child in again.called]
+    assert children.count('MaterialWorkChain') == 1
+    assert 'PhononsWorkChain' not in children
+    assert n_jobs() > before
+
+    table = study_table(again)
+    assert list(table['n_train']) == [2, 4]
+    assert set(table['state']) == {'done'}
+    assert (table['phonon_mae_thz'] < table['foundation_phonon_mae_thz']).all()
+    assert (table['train_core_seconds'] > 0).all()
+    for name in ('bulk_modulus_gpa', 'dos_error_percent', 'reference_entropy_j_per_k_mol', 'symfc_phonon_mae_thz'):
+        assert table[name].notna().all(), name
+
+    before = n_jobs()
+    _, third = run_get_node(make_builder())
+    assert n_jobs() == before
+    assert study_table(third).equals(table)
+
+    whole = make_builder()
+    whole.settings = orm.Dict({**whole.settings.get_dict(), 'reuse': False})
+    _, fresh = run_get_node(whole)
+    assert n_jobs() > before
+    numbers = table.select_dtypes('number').drop(columns=[name for name in table if name.endswith('core_seconds')])
+    again_numbers = study_table(fresh)[numbers.columns]
+    assert np.allclose(numbers, again_numbers, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+    rows = studies()
+    assert list(rows['pk']) == [fresh.pk, third.pk, again.pk, first.pk]
+    assert rows['materials'].iloc[0] == ['Si']
+    shown = CliRunner().invoke(cmd_root, ['list', 'studies'])
+    assert shown.exit_code == 0, shown.output
+    assert 'l2-tsp' in shown.output
