@@ -74,6 +74,13 @@ ensure_ps() {
     step 'procps from Debian' apt_install procps
 }
 
+# The tests of the pages need a browser; the product does not.
+ensure_browser() {
+    command -v chromium >/dev/null || command -v google-chrome >/dev/null && return
+    can_install || return 0
+    step 'Chromium from Debian, for the tests of the pages' apt_install chromium
+}
+
 python_is_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }

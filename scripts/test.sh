@@ -8,6 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 say 'aiida-equitrain: set-up'
 ensure_environment dev
 [ "${SEVENNET:-yes}" = no ] || ensure_sevennet
+ensure_browser
 
 # The tests make AiiDA configurations of their own; this one keeps all others out of reach.
 AIIDA_PATH="$(mktemp -d)"

@@ -62,6 +62,15 @@ def python_code(make_code: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture(scope='session')
+def browser() -> str:
+    """Return a Chromium, which runs without a screen."""
+    found = next(
+        (path for name in ('chromium', 'google-chrome', 'chromium-browser') if (path := shutil.which(name))), None
+    )
+    return found or _missing('no chromium on the PATH (Debian: apt-get install chromium)')
+
+
+@pytest.fixture(scope='session')
 def sevennet_python() -> str:
     """Return a Python with sevenn and Equitrain: of ``$SEVENNET_PYTHON``, or of ``.venv-sevennet`` of this checkout.
 

@@ -19,6 +19,7 @@ def cmd_data() -> None:
 @click.argument('files', nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option('--functional', required=True, help='Of the labels, such as PBE.')
 @click.option('--n-frames', type=click.IntRange(min=2), help='Train on so many, drawn at random.  [default: all]')
+@click.option('--n-test', type=click.IntRange(min=0), help='Keep at most so many of the other frames.  [default: all]')
 @click.option('--valid-fraction', type=click.FloatRange(0, 1, max_open=True), default=0.2, show_default=True)
 @click.option('--seed', type=int, default=1, show_default=True, help='Of the draw.')
 @click.option('--code', default='', help='Program that computed the labels.')

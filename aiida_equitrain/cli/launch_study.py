@@ -59,7 +59,7 @@ def cmd_study(
     """Study many crystals with several strategies and numbers of frames, in one table.
 
     SOURCES are folders of CIF files, structure files, labels of groups, or PKs. Datasets and phonons in a group go with
-    the structure of the same label (`aiida-equitrain data import --group` stores them so).
+    the structure of the same label; `aiida-equitrain data import` stores them so with `--group LABEL`.
     """
 
     def build() -> Any:

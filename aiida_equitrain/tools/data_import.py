@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 from aiida import orm
 from aiida_phonopy.data.phonopy import PhonopyData
 from phonopy import Phonopy
@@ -37,6 +38,7 @@ def import_data(
     *,
     functional: str,
     n_frames: int | None = None,
+    n_test: int | None = None,
     valid_fraction: float = 0.2,
     seed: int = 1,
     code: str = '',
@@ -49,6 +51,7 @@ def import_data(
 
     :param n_frames: frames to train on, validation included; the others are for testing. ``None``: all frames, with
         the roles of the file where all have one.
+    :param n_test: keep at most so many of the others, drawn at random; ``None``: all.
     :param source: where the files came from, such as a DOI.
     :param label: of all nodes; if they go into a group, the formula by default.
     :param group: label of a group that the nodes are added to, such as the crystals of a study.
@@ -58,12 +61,15 @@ def import_data(
     frames = join(files)
     if n_frames is not None or not all(frame.role for frame in frames):
         frames = choose_frames(frames, len(frames) if n_frames is None else n_frames, seed, valid_fraction)
+    if n_test is not None:
+        frames = _with_few_tests(frames, n_test, seed)
     if Role.TRAIN.value not in {frame.role for frame in frames}:
         raise ValueError(f'there are {len(frames)} frames, and none is left for training: give more')
     dataset = DatasetData(_without_unused(frames), functional=functional, code=code, licence=licence)
     label = label or (min({frame.formula for frame in frames}) if group else '')
     dataset.label = label
-    origin = {'extras': {'sha256': {path.name: _digest(path) for path in paths if path.is_file()}}}
+    origin = {'extras': {'sha256': {str(file.relative_to(path.parent)): _digest(file) for path in paths
+                                    for file in _files(path)}}}  # fmt: skip
     dataset.source = {**origin, **({'uri': source} if source else {}), **({'license': licence} if licence else {})}
     result = Imported(dataset.store())
     phonons = [file.phonon for file in files if file.phonon is not None]
@@ -102,9 +108,20 @@ def store_phonons(
     return structure.store(), data.store()
 
 
+def _with_few_tests(frames: Frames, number: int, seed: int) -> Frames:
+    """Leave out test frames beyond a number."""
+    tests = [row for row, frame in enumerate(frames) if frame.role == Role.TEST.value]
+    left_out = set(np.random.default_rng(seed).permutation(tests)[number:].tolist())
+    return Frames([frame for row, frame in enumerate(frames) if row not in left_out])
+
+
 def _without_unused(frames: Frames) -> Frames:
     """Say that frames belong to no trajectory of this database."""
     return Frames([replace(frame, trajectory=-1) for frame in frames])
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob('*') if file.is_file()) if path.is_dir() else [path]
 
 
 def _digest(path: Path) -> str:

@@ -35,6 +35,8 @@ def test_extxyz(aiida_profile: Any, tiny_frames: Any, tmp_path: Path) -> None:
     assert (found.licence, found.has_energies, found.has_stress) == ('CC-BY-4.0', True, True)
     drawn = import_data([path], functional='PBE', n_frames=4).dataset
     assert drawn.counts == {'train': 3, 'valid': 1, 'test': 2}
+    drawn = import_data([path], functional='PBE', n_frames=4, n_test=1).dataset
+    assert drawn.counts == {'train': 3, 'valid': 1, 'test': 1}
 
 
 def test_compressed(tiny_frames: Any, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import warnings
 from typing import Any
 
 import numpy as np
@@ -18,56 +17,9 @@ from click.testing import CliRunner
 from aiida_equitrain.calculations.functions.study import columns, take_training_frames
 from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.query import studies, study_table
-from aiida_equitrain.tools.data_import import store_phonons
 from aiida_equitrain.tools.here import run_here
 from aiida_equitrain.workflows.study import StudyWorkChain
 from aiida_equitrain.workflows.study_reuse import key_of
-
-FILE = 'tests/fixtures/phono3py/phono3py_params_Si-111-222.yaml.xz'
-
-
-@pytest.fixture
-def reference(aiida_profile: Any, request: pytest.FixtureRequest) -> tuple[Any, Any]:
-    """Return silicon as DFT relaxed it, and its phonons, of the harmonic part of phono3py's example."""
-    import phono3py
-    from phonopy import Phonopy
-
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        source = phono3py.load(request.config.rootpath / FILE, produce_fc=False, log_level=0)
-        phonon = Phonopy(source.unitcell, source.phonon_supercell_matrix, primitive_matrix='auto', log_level=0)
-        phonon.dataset = source.phonon_dataset
-        return store_phonons(phonon, 'Si')
-
-
-@pytest.fixture
-def make_builder(starter: Any, python_code: Any, phonopy_code: Any, reference: Any, tiny_dataset: Any) -> Any:
-    """Return a factory of builders of a small study of silicon; keywords change the arguments."""
-
-    def factory(**changes: Any) -> Any:
-        overrides = {
-            'max_concurrent': 1,
-            'material': {
-                'finetune': {'train': {'hyperparameters': {'epochs': 2}}},
-                'phonons': {'settings': {'min_length_angstrom': 7.0, 'elastic': True}},
-                'compare': {'settings': {'mesh': [5, 5, 5]}},
-            },
-        }
-        arguments: dict[str, Any] = {
-            'structures': {'Si': reference[0]},
-            'foundation': starter,
-            'strategies': ['l2-tsp'],
-            'sizes': [2, 4],
-            'datasets': {'Si': tiny_dataset},
-            'references': {'Si': reference[1]},
-            'python_code': python_code,
-            'phonopy_code': phonopy_code,
-            'protocol': 'fast',
-            'overrides': overrides,
-        }
-        return StudyWorkChain.get_builder_from_protocol(**{**arguments, **changes})
-
-    return factory
 
 
 def process_of(builder: Any) -> Any:
@@ -80,9 +32,9 @@ def n_jobs() -> int:
     return orm.QueryBuilder().append(orm.CalcJobNode).count()
 
 
-def test_builder(make_builder: Any, tiny_dataset: Any) -> None:
+def test_builder(make_study: Any, tiny_dataset: Any) -> None:
     """Crystals have what is theirs, strategies their hyperparameters, and the rest stands once."""
-    inputs = make_builder(strategies=['l2-tsp', 'transfer'], seeds=[3, 4])._inputs(prune=True)
+    inputs = make_study(strategies=['l2-tsp', 'transfer'], seeds=[3, 4])._inputs(prune=True)
     assert set(inputs['materials']['Si']) == {'structure', 'dataset', 'reference', 'phonons', 'max_concurrent'}
     strategies = inputs['strategies'].get_dict()
     assert set(strategies) == {'l2-tsp', 'transfer'}
@@ -117,25 +69,25 @@ def test_frames(tiny_dataset: Any) -> None:
         ({'overrides': {'setings': {}}}, 'did you mean `settings`'),
     ],
 )
-def test_wrong(make_builder: Any, changes: dict[str, Any], sentence: str) -> None:
+def test_wrong(make_study: Any, changes: dict[str, Any], sentence: str) -> None:
     """Each wrong argument or input has its sentence before anything is submitted."""
     with pytest.raises(ValueError, match=sentence.replace('[', r'\[')):
-        process_of(make_builder(**changes))
+        process_of(make_study(**changes))
 
 
-def test_wrong_materials(make_builder: Any, silicon: Any, reference: Any) -> None:
+def test_wrong_materials(make_study: Any, silicon: Any, silicon_phonons: Any) -> None:
     """What is wrong with one crystal is said with its name."""
     for change, sentence in (
         ({'Si-2': {'structure': silicon}}, 'single underscores'),
         ({'Si': {'struct': silicon}}, '`struct` is not known'),
         ({'Si': {'structure': silicon}}, 'needs a `structure` and `phonons`'),
     ):
-        builder = make_builder()
+        builder = make_study()
         builder.materials = change
         with pytest.raises(ValueError, match=sentence):
             process_of(builder)
-    builder = make_builder()
-    salt = orm.StructureData(cell=reference[0].cell)
+    builder = make_study()
+    salt = orm.StructureData(cell=silicon_phonons[0].cell)
     salt.append_atom(position=(0, 0, 0), symbols='Na')
     salt.append_atom(position=(2.8, 2.8, 2.8), symbols='Cl')
     builder.materials = {'Si': {**builder.materials['Si'], 'structure': salt}}
@@ -143,7 +95,7 @@ def test_wrong_materials(make_builder: Any, silicon: Any, reference: Any) -> Non
         process_of(builder)
 
 
-def test_key(make_builder: Any, python_code: Any) -> None:
+def test_key(make_study: Any, python_code: Any) -> None:
     """Content counts, not the node; options of the computer do not."""
     inputs = [{'seed': orm.Int(seed), 'deep': {'code': python_code}} for seed in (1, 1, 2)]
     inputs[1]['metadata'] = {'options': {'withmpi': True}}
@@ -161,9 +113,9 @@ def ended(caller: Any, exit_status: int) -> Any:
     return node
 
 
-def test_failed_part(make_builder: Any) -> None:
+def test_failed_part(make_study: Any) -> None:
     """A crystal whose phonons failed is rows with the reason; of nothing but such rows the study ends with 401."""
-    process = process_of(make_builder())
+    process = process_of(make_study())
     process.setup()
     process.ctx.queue = []
     process.ctx.running = {'phonons_foundation_Si': ended(process.node, 499).pk}
@@ -182,9 +134,9 @@ def test_failed_part(make_builder: Any) -> None:
     assert process.outputs['datasets']['Si'].pk
 
 
-def test_too_few_labels(make_builder: Any, pw_code: Any, pseudo_family: Any, tiny_dataset: Any) -> None:
+def test_too_few_labels(make_study: Any, pw_code: Any, pseudo_family: Any, tiny_dataset: Any) -> None:
     """Where labelling gave fewer frames than a row asks for, that row fails and the others run."""
-    process = process_of(make_builder(datasets={}, pw_code=pw_code, pseudo_family=pseudo_family.label, sizes=[2, 9]))
+    process = process_of(make_study(datasets={}, pw_code=pw_code, pseudo_family=pseudo_family.label, sizes=[2, 9]))
     process.setup()
     process.ctx.queue = []
     label = ended(process.node, 0)
@@ -196,7 +148,7 @@ def test_too_few_labels(make_builder: Any, pw_code: Any, pseudo_family: Any, tin
 
 
 @pytest.mark.real
-def test_killed_and_started_again(aiida_profile_clean: Any, make_builder: Any) -> None:
+def test_killed_and_started_again(aiida_profile_clean: Any, make_study: Any) -> None:
     """Killed after its first row, a study goes on where it was, and ends with the table of one that was not killed."""
 
     def kill_after_first_row(node: Any) -> float:
@@ -207,10 +159,10 @@ def test_killed_and_started_again(aiida_profile_clean: Any, make_builder: Any) -
         return 0.2
 
     killed: list[bool] = []
-    first = run_here(make_builder(), kill_after_first_row)
+    first = run_here(make_study(), kill_after_first_row)
     assert first.is_killed
     before = n_jobs()
-    again = run_here(make_builder())
+    again = run_here(make_study())
     assert again.is_finished_ok, again.exit_message
     children = [child.process_label for child in again.called]
     assert children.count('MaterialWorkChain') == 1
@@ -226,11 +178,11 @@ def test_killed_and_started_again(aiida_profile_clean: Any, make_builder: Any) -
         assert table[name].notna().all(), name
 
     before = n_jobs()
-    _, third = run_get_node(make_builder())
+    _, third = run_get_node(make_study())
     assert n_jobs() == before
     assert study_table(third).equals(table)
 
-    whole = make_builder()
+    whole = make_study()
     whole.settings = orm.Dict({**whole.settings.get_dict(), 'reuse': False})
     _, fresh = run_get_node(whole)
     assert n_jobs() > before

@@ -217,8 +217,8 @@ def _mapped(values: dict[str, Any], codes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _codes(node: orm.ProcessNode) -> list[Any]:
     """Return the codes among the inputs."""
-    links = node.base.links.get_incoming(node_class=orm.AbstractCode).all()
-    return list({link.node.uuid: link.node for link in links}.values())
+    found = [link.node for link in node.base.links.get_incoming().all() if isinstance(link.node, orm.AbstractCode)]
+    return list({code.uuid: code for code in found}.values())
 
 
 def _local_label(code: Any, node: orm.ProcessNode) -> str:
@@ -227,8 +227,7 @@ def _local_label(code: Any, node: orm.ProcessNode) -> str:
                'phonopy.phonopy': defaults.PHONOPY_CODE}  # fmt: skip
     if code.default_calc_job_plugin in plugins:
         return plugins[code.default_calc_job_plugin]
-    ports = {link.link_label for link in node.base.links.get_incoming(node_class=orm.AbstractCode).all()
-             if link.node.uuid == code.uuid}  # fmt: skip
+    ports = {link.link_label for link in node.base.links.get_incoming().all() if link.node.uuid == code.uuid}
     if ports <= {'phonopy_code'}:
         return defaults.PHONOPY_CODE
     return defaults.python_label(node.inputs.foundation)

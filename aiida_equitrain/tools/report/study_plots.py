@@ -54,7 +54,7 @@ def draw_errors(data: Mapping[str, Any]) -> Figure | None:
         axes.errorbar(sizes, values, yerr=np.abs(bars), color=COLOURS[strategy], marker=MARKS[strategy], markersize=5,
                       capsize=2, linewidth=1.4, elinewidth=0.8, label=strategy, zorder=4)  # fmt: skip
         rows = [row for row in data['rows'] if row['strategy'] == strategy and row['phonon_mae_thz'] is not None]
-        axes.scatter([row['n_train'] * shift for row in rows], [row['phonon_mae_thz'] for row in rows], s=6,
+        axes.scatter([row['n_train'] * shift for row in rows], [row['phonon_mae_thz'] for row in rows], s=14,
                      color=COLOURS[strategy], alpha=0.45, linewidths=0, zorder=3)  # fmt: skip
     for name, dash in (('foundation', '-'), ('symfc', (0, (1, 1.4)))):
         error = (data['aggregates'][name].get('phonon_mae_thz') or {}).get('mean')

@@ -1,0 +1,107 @@
+"""Commands in the documentation exist, the reference is that of the code, and links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from aiida_equitrain.cli.root import cmd_root
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [*ROOT.glob('docs/**/*.md'), *ROOT.glob('*.md'), *ROOT.glob('examples/*.md'), *ROOT.glob('starter/*.md')]
+)
+BLOCK = re.compile(r'```(?:bash|sh)?\n(.*?)```', re.DOTALL)
+#: Stand for what a reader puts there; each is a value of the kind that the option takes.
+PLACES = {'PK': '1', 'FILES': 'pyproject.toml', 'FILE': 'x', 'DIR': 'dir', 'UUID': '1'}
+
+
+def commands() -> list[tuple[str, str]]:
+    """Return page and text of every command line of ours in a block of code or between backticks."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding='utf-8')
+        lines = [line for block in BLOCK.findall(text) for line in block.splitlines()]
+        lines += re.findall(r'`(aiida-equitrain [a-z][^`\n]*)`', text)
+        for line in lines:
+            line = line.strip().partition('   #')[0]
+            if line.startswith('aiida-equitrain ') and '...' not in line and '|' not in line and '[' not in line:
+                found.append((str(page.relative_to(ROOT)), line))
+    return sorted(set(found))
+
+
+def check(words: list[str]) -> None:
+    """Let click take a command line apart, without running anything.
+
+    :raises click.UsageError: if an option or a command does not exist, or a value is of another kind.
+    """
+    context: click.Context = cmd_root.make_context('aiida-equitrain', words, resilient_parsing=False)
+    command: click.Command = cmd_root
+    while isinstance(command, click.Group):
+        rest = [*context._protected_args, *context.args] if hasattr(context, '_protected_args') else context.args
+        if not rest:
+            return
+        name, found, rest = command.resolve_command(context, list(rest))
+        assert found is not None, name
+        if isinstance(found, click.Group) and not rest:
+            return
+        context, command = found.make_context(name, rest, parent=context), found
+
+
+@pytest.mark.parametrize(('page', 'line'), commands(), ids=lambda value: str(value)[:60])
+def test_command(page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command and its options exist, and take such values."""
+    words = [PLACES.get(word, word) for word in shlex.split(line)[1:]]
+    monkeypatch.chdir(tmp_path)
+    for word in words:
+        # Files that a reader has.
+        if re.search(r'\.(aiida|cif|ya?ml|xz|xyz|model|json)$', word) and '/' not in word:
+            (tmp_path / word).touch()
+        elif word.startswith('examples/'):
+            (tmp_path / word).parent.mkdir(exist_ok=True)
+            (tmp_path / word).touch()
+    try:
+        check(words)
+    except click.MissingParameter:
+        if '`' not in line and len(words) > 2:
+            return  # A mention of a command in a sentence, without its arguments.
+    except click.exceptions.Exit:
+        return
+
+
+def test_there_are_commands() -> None:
+    assert len(commands()) > 25
+
+
+def test_links() -> None:
+    """Every relative link of a page leads to a file."""
+    for page in PAGES:
+        for target in re.findall(r'\]\(([^)#\s]+)', page.read_text(encoding='utf-8')):
+            if not target.startswith(('http', 'mailto')):
+                assert (page.parent / target).exists(), f'{page.relative_to(ROOT)}: {target}'
+
+
+def test_index() -> None:
+    """Every page is reached from the index."""
+    index = (ROOT / 'docs' / 'index.md').read_text(encoding='utf-8')
+    for page in ROOT.glob('docs/**/*.md'):
+        name = str(page.relative_to(ROOT / 'docs'))
+        assert name == 'index.md' or name in index, name
+
+
+def test_reference_is_current(tmp_path: Path) -> None:
+    """The pages of the reference are what the code says now."""
+    subprocess.run([sys.executable, str(ROOT / 'scripts' / 'make_reference.py'), str(tmp_path)], check=True)
+    made = sorted(tmp_path.glob('*.md'))
+    assert len(made) == 3
+    for page in made:
+        committed = ROOT / 'docs' / 'reference' / page.name
+        assert committed.read_text(encoding='utf-8') == page.read_text(encoding='utf-8'), (
+            f'{page.name} is out of date: python scripts/make_reference.py'
+        )

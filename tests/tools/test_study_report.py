@@ -1,0 +1,119 @@
+"""The page of a study: figures from real shapes, and what a browser makes of it."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aiida_equitrain.science.study_statistics import aggregate, with_deviations
+from aiida_equitrain.tools.report.plots import to_svg
+from aiida_equitrain.tools.report.study_page import render_study
+from aiida_equitrain.tools.report.study_plots import draw_material, draw_study
+from aiida_equitrain.tools.report.study_text import describe_study
+
+#: Run in the page after it was loaded: sorts by the error, opens a row by a click, and says what came of it.
+CLICKS = """
+const heads = [...document.querySelectorAll("#rows th button")];
+const error = heads.findIndex((button) => button.textContent.startsWith("MAE"));
+heads[error].click();
+const first = document.querySelector("#rows tbody tr");
+const values = [...document.querySelectorAll("#rows tbody tr")].map((row) => row.cells[error].dataset.value);
+first.querySelector("button.open").click();
+const opened = document.querySelector("dialog[open]");
+const figures = opened && opened.querySelectorAll("svg").length;
+document.title = JSON.stringify({values, opened: opened && opened.id, figures});
+"""
+
+
+@pytest.fixture
+def data() -> dict[str, Any]:
+    """Return a study of three crystals, one of which has a failed row and a name that HTML would misread."""
+    rng = np.random.default_rng(1)
+    lines = [
+        {
+            'material': material, 'strategy': strategy, 'n_train': n_train, 'seed': 1, 'state': 'done', 'reason': None,
+            'phonon_mae_thz': rng.uniform(0.1, 1), 'foundation_phonon_mae_thz': 1.2, 'symfc_phonon_mae_thz': 0.3,
+            'dos_error_percent': 20.0, 'max_frequency_thz': 9.0, 'foundation_max_frequency_thz': 8.0,
+            'reference_max_frequency_thz': 10.0, 'dynamically_stable': material != 'NaCl',
+            'reference_dynamically_stable': material != 'NaCl', 'foundation_dynamically_stable': True,
+            'label_core_seconds': 100.0, 'dft_core_seconds': 300.0, 'train_core_seconds': 40.0,
+            'process_uuid': 'p', 'potential_uuid': 'q',
+        }
+        for material in ('AlN', 'NaCl', 'Si') for strategy in ('l2-tsp', 'transfer') for n_train in (2, 4)
+    ]  # fmt: skip
+    lines[0] |= {'state': 'failed', 'reason': 'it <b>failed</b>', 'phonon_mae_thz': None}
+    table = with_deviations(pd.DataFrame(lines))
+    rows = table.astype(object).where(table.notna(), None).to_dict('records')
+    line = np.linspace(0, 1, 7)
+    sides = {name: np.stack([line, 2 * line], 1) for name in ('dft', 'foundation', 'l2-tsp')}
+    bands = {'segments': [{'distances': line, 'sides': sides}], 'ticks': [(0.0, 'Γ'), (1.0, 'X')], 'best': 'l2-tsp',
+             'worst': (0.5, 0.2)}  # fmt: skip
+    learning = {'l2-tsp': {'epoch': np.arange(4), 'valid_forces_mae': 0.1 + line[:4]}}
+    materials = {
+        name: {'rows': [row for row in rows if row['material'] == name], 'n_train': 4, 'seed': 1, 'bands': bands,
+               'learning': learning, 'provenance': [('l2-tsp', 'process p')]}
+        for name in ('AlN', 'NaCl', 'Si')
+    }  # fmt: skip
+    return {
+        'subtitle': 'StudyWorkChain 1', 'notes': ['a note'], 'headline': [{'value': '1', 'label': 'study'}],
+        'aggregates': aggregate(table, n_resamples=200), 'rows': rows, 'materials': materials, 'commands': ['verdi'],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def page(data: dict[str, Any]) -> str:
+    """Return the page."""
+    figures = {name: to_svg(figure, name) for name, figure in draw_study(data).items()}
+    assert set(figures) == {'errors', 'deviations', 'confusion', 'cost'}
+    materials = {
+        material: {name: to_svg(figure, f'{material}-{name}') for name, figure in draw_material(item).items()}
+        for material, item in data['materials'].items()
+    }
+    return render_study(data, figures, materials)
+
+
+def test_page(page: str) -> None:
+    """The page stands alone: nothing from elsewhere, ids unique, text escaped."""
+    links = re.findall(r'(?:src|href|url)[=(]["\']?([^"\')\s>]+)', page)
+    assert [link for link in links if not link.startswith(('#', 'data:'))] == []
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert 'it &lt;b&gt;failed' in page
+    assert page.count('<dialog') == 3
+    assert page.count('data-material=') == 12
+
+
+@pytest.mark.parametrize('size', ['1200,1000', '390,800'])
+def test_browser(page: str, browser: str, tmp_path: Path, size: str) -> None:
+    """In a browser it loads without a message on the console; a heading sorts, a click on a row opens its crystal."""
+    path = tmp_path / 'report.html'
+    path.write_text(page.replace('</body>', f'<script>{CLICKS}</script></body>'))
+    quiet = ['--headless', '--no-sandbox', '--disable-gpu', '--enable-logging=stderr', '--virtual-time-budget=2000']
+    own = [f'--window-size={size}', f'--user-data-dir={tmp_path / "profile"}']
+    command = [browser, *quiet, *own, '--dump-dom', path.as_uri()]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert 'CONSOLE' not in result.stderr, result.stderr
+    title = re.search(r'<title>(.*?)</title>', result.stdout)
+    assert title is not None
+    said = json.loads(html.unescape(title.group(1)))
+    numbers = [float(value) for value in said['values'] if value]
+    assert numbers == sorted(numbers)
+    assert said['values'][-1] == ''
+    assert said['opened'].startswith('material-')
+    assert said['figures'] == 2
+
+
+def test_text(data: dict[str, Any]) -> None:
+    """The table in the terminal has a line per strategy and size, with intervals."""
+    text = describe_study(data['aggregates'])
+    assert len([line for line in text.splitlines() if line.startswith(('l2-tsp', 'transfer'))]) == 4
+    assert '11 of 12 rows done' in text
+    assert 'labels cost 33%' in text

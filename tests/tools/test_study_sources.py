@@ -1,0 +1,70 @@
+"""What a study can be made of: folders, files, groups and nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiida import orm
+from ase.build import bulk
+from ase.io import write
+from click.testing import CliRunner
+
+from aiida_equitrain.cli.root import cmd_root
+from aiida_equitrain.science.frames import to_extxyz
+from aiida_equitrain.tools.data_import import import_data
+from aiida_equitrain.tools.study_sources import gather
+
+
+def test_folder_and_nodes(aiida_profile: Any, tmp_path: Path) -> None:
+    """Files are named by their stems, nodes by label or formula; what cannot be in a link label is replaced."""
+    write(tmp_path / 'my-silicon (1).cif', bulk('Si'))
+    write(tmp_path / 'POSCAR_Ge', bulk('Ge'))
+    node = orm.StructureData(ase=bulk('NaCl', 'rocksalt', a=5.6)).store()
+    found = gather([str(tmp_path), str(node.pk)])
+    assert set(found.structures) == {'my_silicon_1', 'POSCAR_Ge', 'ClNa'}
+    assert found.structures['ClNa'].uuid == node.uuid
+    with pytest.raises(ValueError, match='two crystals with the name `ClNa`'):
+        gather([str(node.pk), str(node.pk)])
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='holds no structures'):
+        gather([str(tmp_path / 'empty')])
+    with pytest.raises(ValueError, match='neither a file nor a structure'):
+        gather(['nowhere'])
+
+
+def test_group(aiida_profile_clean: Any, tiny_frames: Any, tmp_path: Path) -> None:
+    """Datasets go with the structure of their label; one that belongs to none is refused."""
+    path = tmp_path / 'si.extxyz'
+    path.write_text(to_extxyz(tiny_frames))
+    dataset = import_data([path], functional='PBE', group='crystals').dataset
+    assert dataset.label == 'Si'
+    with pytest.raises(ValueError, match='has no StructureData'):
+        gather(['crystals'])
+    silicon = orm.StructureData(ase=bulk('Si')).store()
+    silicon.label = 'Si'
+    orm.load_group('crystals').add_nodes(silicon)
+    found = gather(['crystals'])
+    assert (found.structures['Si'].uuid, found.datasets['Si'].uuid) == (silicon.uuid, dataset.uuid)
+    assert found.references == {}
+    dataset.label = 'Ge'
+    with pytest.raises(ValueError, match='belongs to no structure'):
+        gather(['crystals'])
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        (['x', '--strategies', 'l2tsp'], '`l2tsp` is none of'),
+        (['x', '--sizes', '5;10'], 'whole numbers with commas'),
+        (['x', '--dataset', '12'], 'give NAME=PK'),
+        (['nowhere'], 'neither a file nor a structure'),
+    ],
+)
+def test_command(aiida_profile_clean: Any, starter: Any, arguments: list[str], sentence: str) -> None:
+    """Each wrong argument has its sentence."""
+    starter.label = 'starter'
+    result = CliRunner().invoke(cmd_root, ['launch', 'study', *arguments])
+    assert result.exit_code
+    assert sentence in result.output

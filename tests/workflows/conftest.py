@@ -1,0 +1,57 @@
+"""What the tests of studies share: silicon with its DFT phonons, and a small study of it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+
+from aiida_equitrain.tools.data_import import store_phonons
+from aiida_equitrain.workflows.study import StudyWorkChain
+
+FILE = 'tests/fixtures/phono3py/phono3py_params_Si-111-222.yaml.xz'
+
+
+@pytest.fixture
+def silicon_phonons(aiida_profile: Any, request: pytest.FixtureRequest) -> tuple[Any, Any]:
+    """Return silicon as DFT relaxed it, and its phonons, of the harmonic part of phono3py's example."""
+    import phono3py
+    from phonopy import Phonopy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        source = phono3py.load(request.config.rootpath / FILE, produce_fc=False, log_level=0)
+        phonon = Phonopy(source.unitcell, source.phonon_supercell_matrix, primitive_matrix='auto', log_level=0)
+        phonon.dataset = source.phonon_dataset
+        return store_phonons(phonon, 'Si')
+
+
+@pytest.fixture
+def make_study(starter: Any, python_code: Any, phonopy_code: Any, silicon_phonons: Any, tiny_dataset: Any) -> Any:
+    """Return a factory of builders of a small study of silicon; keywords change the arguments."""
+
+    def factory(**changes: Any) -> Any:
+        overrides = {
+            'max_concurrent': 1,
+            'material': {
+                'finetune': {'train': {'hyperparameters': {'epochs': 2}}},
+                'phonons': {'settings': {'min_length_angstrom': 7.0, 'elastic': True}},
+                'compare': {'settings': {'mesh': [5, 5, 5]}},
+            },
+        }
+        arguments: dict[str, Any] = {
+            'structures': {'Si': silicon_phonons[0]},
+            'foundation': starter,
+            'strategies': ['l2-tsp'],
+            'sizes': [2, 4],
+            'datasets': {'Si': tiny_dataset},
+            'references': {'Si': silicon_phonons[1]},
+            'python_code': python_code,
+            'phonopy_code': phonopy_code,
+            'protocol': 'fast',
+            'overrides': overrides,
+        }
+        return StudyWorkChain.get_builder_from_protocol(**{**arguments, **changes})
+
+    return factory
