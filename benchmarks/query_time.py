@@ -4,7 +4,8 @@
 
 Fills a temporary profile with so many trainings (a ``TrainCalculation`` with its inputs, an adapter and a summary) and
 main jobs that compared them with DFT, and asks for them: ``aiida_equitrain.query.potentials()``, and the command
-``aiida-equitrain list potentials`` in a process of its own, start included. Nodes are written in bulk, without files,
+``aiida-equitrain list potentials`` in a process of its own, start included (it
+shows the newest hundred). Nodes are written in bulk, without files,
 which the queries do not read. The last column is the time per potential, as a ratio to that of the smallest number.
 """
 
@@ -83,7 +84,8 @@ def measure(number: int, repeat: int) -> tuple[float, float]:
     from aiida_equitrain.query import potentials
 
     times: dict[str, list[float]] = {'function': [], 'command': []}
-    command = [str(Path(sys.executable).with_name('aiida-equitrain')), '-p', 'bench', 'list', 'potentials']
+    program = str(Path(sys.executable).with_name('aiida-equitrain'))
+    command = [program, '-p', 'bench', 'list', 'potentials']
     for _ in range(repeat):
         start = time.perf_counter()
         table = potentials()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from types import TracebackType
 from typing import Any
 
@@ -29,6 +31,7 @@ class Display:
         self.live = Live(console=self.console, auto_refresh=False) if self.is_terminal(live) else None
         self.reader: ProgressReader | None = None
         self.earlier: Progress | None = None
+        self.muted: list[tuple[logging.Handler, int]] = []
 
     @staticmethod
     def is_terminal(live: bool | None) -> bool:
@@ -36,7 +39,12 @@ class Display:
         return sys.stdout.isatty() if live is None else live
 
     def __enter__(self) -> Display:
-        """Start to draw."""
+        """Start to draw; what processes report and phonopy explains would stand between the lines."""
+        self.muted = [(handler, handler.level) for handler in logging.getLogger('aiida').handlers
+                      if handler.get_name() == 'console']  # fmt: skip
+        for handler, _ in self.muted:
+            handler.setLevel(logging.WARNING)
+        warnings.filterwarnings('ignore', message='primitive_matrix defaulted')
         if self.live:
             self.live.start()
         return self
@@ -45,6 +53,8 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave the last state on the screen."""
+        for handler, level in self.muted:
+            handler.setLevel(level)
         if self.live:
             self.live.stop()
 

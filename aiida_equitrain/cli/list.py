@@ -24,6 +24,10 @@ SHOWN = {
 }  # fmt: skip
 
 
+#: So many potentials are shown unless another number is asked for.
+SHOWN_AT_ONCE = 100
+
+
 @click.group('list')
 def cmd_list() -> None:
     """Show what is in the database, as a table; `--json` and `--csv` give all columns."""
@@ -44,11 +48,18 @@ def _options(function: Any) -> Any:
 @click.option('--foundation', metavar='PK', type=int, help='Only those trained from this potential.')
 @click.option('--elements', metavar='SYMBOLS', help='Only those that know these, such as Na,Cl.')
 @click.option('--max-error', metavar='THz', type=float, help='Only those with at most this phonon error.')
+@click.option(
+    '--limit', type=click.IntRange(min=0), help='Only the newest; 0: all.  [default: 100, with --json or --csv all]'
+)
 @_options
-def cmd_potentials(elements: str | None, max_error: float | None, style: str | None, **chosen: Any) -> None:
+def cmd_potentials(
+    elements: str | None, max_error: float | None, limit: int | None, style: str | None, **chosen: Any
+) -> None:
     """List potentials, with errors on validation frames and of phonons."""
     symbols = [] if elements is None else [symbol.strip() for symbol in elements.split(',')]
-    _write('potentials', style, elements=symbols, max_phonon_mae_thz=max_error, **chosen)
+    if limit is None and style is None:
+        limit = SHOWN_AT_ONCE
+    _write('potentials', style, elements=symbols, max_phonon_mae_thz=max_error, limit=limit or None, **chosen)
 
 
 @cmd_list.command('datasets')
@@ -83,6 +94,8 @@ def cmd_studies(style: str | None, **chosen: Any) -> None:
 def _write(name: str, style: str | None, **filters: Any) -> None:
     from aiida_equitrain import query
 
+    if style is None and name == 'potentials':
+        filters['columns'] = SHOWN[name]
     try:
         table = getattr(query, name)(**filters)
     except ValueError as error:
@@ -92,20 +105,27 @@ def _write(name: str, style: str | None, **filters: Any) -> None:
     elif style == 'csv':
         click.echo(table.to_csv(index=False), nl=False)
     elif table.empty:
-        click.echo(f'There are no {name} here' + (' that fit.' if any(filters.values()) else '.'))
+        click.echo(
+            f'There are no {name} here'
+            + (' that fit.' if any(value for key, value in filters.items() if key not in ('columns', 'limit')) else '.')
+        )
     else:
         click.echo(_text(table[SHOWN[name]]))
+        if filters.get('limit') == len(table):
+            click.echo(f'The newest {len(table)}; there may be more (`--limit 0`).')
 
 
 def _text(table: pd.DataFrame) -> str:
     """Return a table for people: what is unknown is a dash."""
-    import pandas as pd
+    from pandas import isna
 
     def cell(value: Any) -> str:
         if isinstance(value, list):
             return ' '.join(str(item) for item in value)
-        if value is None or pd.isna(value) or value == '':
+        if value is None or isna(value) or value == '':
             return '–'
         return f'{value:.3f}' if isinstance(value, float) else str(value)
 
-    return str(table.map(cell).to_string(index=False))
+    rows = [list(table.columns), *([cell(value) for value in row] for row in table.itertuples(index=False))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return '\n'.join('  '.join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows)

@@ -27,6 +27,26 @@ PHONON_ERRORS = {
     'phonon_mae_thz': 'candidates.finetuned.phonon_mae_thz',
     'foundation_phonon_mae_thz': 'candidates.foundation.phonon_mae_thz',
 }
+#: Columns of a potential and what they are in the database.
+OF_POTENTIAL = {
+    'pk': 'id', 'uuid': 'uuid', 'label': 'label', 'created': 'ctime', 'name': 'attributes.card.name',
+    'kind': 'attributes.kind', 'family': 'attributes.family', 'n_bytes': 'attributes.n_bytes',
+}  # fmt: skip
+#: Columns of its training by the link of the job: kind of node, which way the link goes, and what is read of it.
+OF_TRAINING: dict[str, tuple[Any, str, dict[str, str]]] = {
+    'dataset': (DatasetData, 'with_outgoing', {'dataset_pk': 'id', 'materials': 'attributes.formulas',
+                                               'n_frames': 'attributes.n_frames'}),
+    'foundation': (PotentialData, 'with_outgoing', {'foundation_pk': 'id'}),
+    'strategy': (orm.Str, 'with_outgoing', {'strategy': 'attributes.value'}),
+    'seed': (orm.Int, 'with_outgoing', {'seed': 'attributes.value'}),
+    'summary': (orm.Dict, 'with_incoming', {name: f'attributes.{key}' for name, key in TRAINING_ERRORS.items()}),
+}  # fmt: skip
+ALL_OF_TRAINING = {'job_pk', *(name for _, _, known in OF_TRAINING.values() for name in known)}
+ALL_OF_POTENTIALS = {*OF_POTENTIAL, *ALL_OF_TRAINING, *PHONON_ERRORS}
+#: So many potentials are asked for one by one; of more, all trainings are read.
+FEW = 500
+#: Columns of whole numbers, which may be unknown.
+WHOLE = ('job_pk', 'dataset_pk', 'n_frames', 'foundation_pk', 'seed')
 STABILITY = ('min_frequency_thz', 'max_frequency_thz', 'dynamically_stable', 'tolerance_thz', 'n_atoms_supercell')
 
 
@@ -37,6 +57,8 @@ def potentials(
     foundation: int | None = None,
     elements: Sequence[str] = (),
     max_phonon_mae_thz: float | None = None,
+    columns: Sequence[str] | None = None,
+    limit: int | None = None,
 ) -> pd.DataFrame:
     """Return all potentials, foundations included, the newest first.
 
@@ -45,30 +67,36 @@ def potentials(
     :param foundation: only those that were trained from the potential with this PK.
     :param elements: only those that know these.
     :param max_phonon_mae_thz: only those whose phonons were compared with DFT and have at most this error, THz.
+    :param columns: only these, which is faster: what a column costs is to read it.
+    :param limit: only so many, the newest ones.
     :returns: ``pk``, ``uuid``, ``label``, ``created``, ``name``, ``kind`` (``full`` or ``adapter``), ``family``,
         ``n_bytes``; of those that were trained here ``strategy``, ``seed``, ``materials``, ``n_frames``,
         ``dataset_pk``, ``foundation_pk``, ``job_pk``, the errors of :data:`TRAINING_ERRORS` on validation frames,
         and, if the main job made them, those of :data:`PHONON_ERRORS` (mean absolute errors over the Brillouin zone).
     """
-    columns = {
-        'pk': 'id', 'uuid': 'uuid', 'label': 'label', 'created': 'ctime', 'name': 'attributes.card.name',
-        'kind': 'attributes.kind', 'family': 'attributes.family', 'n_bytes': 'attributes.n_bytes',
-    }  # fmt: skip
+    filtered = {'materials': material, 'strategy': strategy, 'foundation_pk': foundation,
+                'phonon_mae_thz': max_phonon_mae_thz}  # fmt: skip
+    wanted = {'pk', *(columns or ALL_OF_POTENTIALS), *(name for name, value in filtered.items() if value is not None)}
+    own = {name: path for name, path in OF_POTENTIAL.items() if name in wanted}
     filters = {'attributes.elements': {'contains': list(elements)}} if elements else {}
-    builder = orm.QueryBuilder().append(PotentialData, filters=filters, project=list(columns.values()))
-    table = _table(builder, [*columns])
-    table = table.merge(_trainings(), on='pk', how='left').merge(_training_errors(), on='pk', how='left')
-    table = table.merge(_phonon_errors(), on='pk', how='left')
+    builder = orm.QueryBuilder().append(PotentialData, filters=filters, project=list(own.values()), tag='potential')
+    if limit is not None and all(value is None for value in filtered.values()):
+        builder.order_by({'potential': {'id': 'desc'}}).limit(limit)
+    table = _table(builder, [*own])
+    among = {} if table.empty or len(table) > FEW else {'id': {'in': table['pk'].tolist()}}
+    table = table.merge(_trainings(wanted, among), on='pk', how='left') if wanted & ALL_OF_TRAINING else table
+    table = table.merge(_phonon_errors(wanted, among), on='pk', how='left') if wanted & set(PHONON_ERRORS) else table
     if material is not None:
-        wanted = reduced_formula(material)
-        table = table[[isinstance(found, list) and wanted in found for found in table['materials']]]
+        formula = reduced_formula(material)
+        table = table[[isinstance(found, list) and formula in found for found in table['materials']]]
     if strategy is not None:
         table = table[table['strategy'] == strategy]
     if foundation is not None:
         table = table[table['foundation_pk'] == foundation]
     if max_phonon_mae_thz is not None:
         table = table[pd.to_numeric(table['phonon_mae_thz']) <= max_phonon_mae_thz]
-    return table.sort_values('pk', ascending=False, ignore_index=True)
+    table = table.sort_values('pk', ascending=False, ignore_index=True).head(len(table) if limit is None else limit)
+    return table if columns is None else table[list(columns)]
 
 
 def datasets(*, material: str | None = None) -> pd.DataFrame:
@@ -160,41 +188,32 @@ def reduced_formula(text: str) -> str:
         raise ValueError(f'`{text}` is no chemical formula such as NaCl') from error
 
 
-def _trainings() -> pd.DataFrame:
-    """Return what potentials were trained from, by their PK."""
+def _trainings(wanted: set[str], among: dict[str, Any]) -> pd.DataFrame:
+    """Return what potentials were trained from and their errors on labelled frames, by their PK."""
     builder = orm.QueryBuilder()
-    builder.append(orm.CalcJobNode, filters={'process_type': TRAIN}, tag='job', project='id')
-    builder.append(PotentialData, with_incoming='job', edge_filters={'label': 'potential'}, project='id')
-    builder.append(DatasetData, with_outgoing='job', edge_filters={'label': 'dataset'},
-                   project=['id', 'attributes.formulas', 'attributes.n_frames'])  # fmt: skip
-    for kind, name, wanted in (
-        (PotentialData, 'foundation', 'id'), (orm.Str, 'strategy', 'attributes.value'),
-        (orm.Int, 'seed', 'attributes.value'),
-    ):  # fmt: skip
-        builder.append(kind, with_outgoing='job', edge_filters={'label': name}, project=wanted)
-    columns = ['job_pk', 'pk', 'dataset_pk', 'materials', 'n_frames', 'foundation_pk', 'strategy', 'seed']
-    whole = dict.fromkeys(('job_pk', 'dataset_pk', 'n_frames', 'foundation_pk', 'seed'), 'Int64')
-    return _table(builder, columns).astype(whole)
+    job = {name: path for name, path in (('job_pk', 'id'),) if name in wanted}
+    builder.append(orm.CalcJobNode, filters={'process_type': TRAIN}, tag='job', project=list(job.values()))
+    builder.append(PotentialData, with_incoming='job', edge_filters={'label': 'potential'}, filters=among, project='id')
+    columns = [*job, 'pk']
+    for label, (kind, direction, known) in OF_TRAINING.items():
+        here = {name: path for name, path in known.items() if name in wanted}
+        if here:
+            way: dict[str, Any] = {direction: 'job'}
+            builder.append(kind, edge_filters={'label': label}, project=list(here.values()), **way)
+            columns += here
+    return _table(builder, columns).astype({name: 'Int64' for name in WHOLE if name in columns})
 
 
-def _training_errors() -> pd.DataFrame:
-    """Return the errors on labelled frames by the PK of the potential."""
-    builder = orm.QueryBuilder()
-    builder.append(orm.CalcJobNode, filters={'process_type': TRAIN}, tag='job')
-    builder.append(PotentialData, with_incoming='job', edge_filters={'label': 'potential'}, project='id')
-    builder.append(orm.Dict, with_incoming='job', edge_filters={'label': 'summary'},
-                   project=[f'attributes.{key}' for key in TRAINING_ERRORS.values()])  # fmt: skip
-    return _table(builder, ['pk', *TRAINING_ERRORS])
-
-
-def _phonon_errors() -> pd.DataFrame:
+def _phonon_errors(wanted: set[str], among: dict[str, Any]) -> pd.DataFrame:
     """Return the errors over the Brillouin zone by the PK of the potential; of several main jobs, of the last."""
+    here = {name: f'attributes.{key}' for name, key in PHONON_ERRORS.items() if name in wanted}
     builder = orm.QueryBuilder()
     builder.append(orm.WorkChainNode, filters={'process_type': MATERIAL}, tag='work')
-    builder.append(PotentialData, with_incoming='work', edge_filters={'label': 'potential'}, project='id')
-    builder.append(orm.Dict, with_incoming='work', edge_filters={'label': 'comparison'},
-                   project=['id', *(f'attributes.{key}' for key in PHONON_ERRORS.values())])  # fmt: skip
-    table = _table(builder, ['pk', 'comparison_pk', *PHONON_ERRORS]).sort_values('comparison_pk')
+    builder.append(
+        PotentialData, with_incoming='work', edge_filters={'label': 'potential'}, filters=among, project='id'
+    )
+    builder.append(orm.Dict, with_incoming='work', edge_filters={'label': 'comparison'}, project=['id', *here.values()])
+    table = _table(builder, ['pk', 'comparison_pk', *here]).sort_values('comparison_pk')
     return table.drop_duplicates('pk', keep='last').drop(columns='comparison_pk')
 
 

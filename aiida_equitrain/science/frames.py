@@ -15,8 +15,6 @@ from typing import IO, Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import read
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -72,6 +70,9 @@ class Frame:
             results: dict[str, Any] = {'energy': self.energy, 'forces': np.array(self.forces)}
             if self.stress is not None:
                 results['stress'] = np.array(self.stress)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+            # Imported here, as ASE's calculators and readers are slow to import, and queries need none.
+            from ase.calculators.singlepoint import SinglePointCalculator
+
             atoms.calc = SinglePointCalculator(atoms, **results)  # type: ignore[no-untyped-call]
         atoms.info.update(role=self.role, trajectory=self.trajectory, source=self.source)
         return atoms
@@ -216,6 +217,8 @@ def from_extxyz(text: str, **meta: Any) -> Frames:
     :raises ValueError: if the text is no extended XYZ, or a frame has no energy or no forces.
     """
     try:
+        from ase.io import read
+
         images = list(read(StringIO(text), index=':', format='extxyz'))
     except (OSError, KeyError, IndexError, ValueError, StopIteration) as exception:
         raise ValueError(f'the file is no extended XYZ: {exception}') from exception

@@ -53,6 +53,12 @@ def test_trained(trained: Any, tiny_dataset: Any) -> None:
     ):  # fmt: skip
         assert len(query.potentials(**filters)) == number, filters
 
+    assert list(query.potentials(limit=1)['pk']) == [potential.pk]
+    assert list(query.potentials(limit=1, strategy='l2-tsp')['pk']) == [potential.pk]
+    few = query.potentials(columns=['seed', 'pk'])
+    assert list(few.columns) == ['seed', 'pk']
+    assert list(few['seed'].dropna()) == [1]
+
     assert query.best_potential(orm.StructureData(ase=bulk('Si'))).pk == potential.pk
     assert query.best_potential(orm.StructureData(ase=bulk('Ge'))) is None
     made_of = query.lineage(potential)
