@@ -44,6 +44,7 @@ def pairs(_ctx: Any, _param: Any, value: Sequence[str]) -> dict[str, str]:
 @click.option('--dft/--no-dft', default=True, show_default=True, help='DFT phonons where none are given.')
 @click.option('--dataset', 'datasets', callback=pairs, multiple=True, metavar='NAME=PK', help='Labelled frames.')
 @click.option('--reference', 'references', callback=pairs, multiple=True, metavar='NAME=PK', help='DFT phonons.')
+@click.option('--instability', is_flag=True, help='Follow imaginary modes of the fine-tuned potentials to new phases.')
 @click.option('--max-concurrent', type=click.IntRange(min=1), help='WorkChains at a time.')
 @options('training_protocol', 'replay', 'metal', 'overrides', 'report', 'submit', 'foundation', 'family', 'python',
          'pw', 'phonopy')  # fmt: skip
@@ -94,6 +95,7 @@ def study_builder(
         datasets=found.datasets,
         references=found.references,
         dft=chosen['dft'],
+        instability=chosen['instability'],
         strategies=chosen['strategies'],
         sizes=chosen['sizes'],
         seeds=chosen['seeds'],

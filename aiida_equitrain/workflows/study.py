@@ -12,28 +12,31 @@ from aiida.engine import ExitCode, ToContext, while_
 
 from aiida_equitrain.calculations.compare import CompareCalculation
 from aiida_equitrain.calculations.cost import core_seconds_of
-from aiida_equitrain.calculations.functions.study import STUDY_SETTINGS, collect_study, take_training_frames
+from aiida_equitrain.calculations.functions.study import STUDY_SETTINGS, collect_study
 from aiida_equitrain.common.settings import settings_help, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.finetune import FinetuneWorkChain, without_labels
+from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+from aiida_equitrain.workflows.instability import InstabilityWorkChain
 from aiida_equitrain.workflows.label import LabelWorkChain
 from aiida_equitrain.workflows.material import MaterialWorkChain
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
-from aiida_equitrain.workflows.stages import StagedWorkChain, describe_failure
+from aiida_equitrain.workflows.stages import describe_failure
 from aiida_equitrain.workflows.study_builder import build, override_schema
 from aiida_equitrain.workflows.study_checks import validate_inputs, validate_max_concurrent, validate_settings
+from aiida_equitrain.workflows.study_inputs import StudyInputs
 from aiida_equitrain.workflows.study_reuse import KEY, find_done, key_of
 from aiida_equitrain.workflows.study_rows import SHARED_STAGES, Row, rows_of, size_problem
 
 PROCESSES: dict[str, Any] = {'label': LabelWorkChain, 'phonons_foundation': PhononsWorkChain,
-                             'phonons_dft': PhononsWorkChain, 'row': MaterialWorkChain}  # fmt: skip
+                             'phonons_dft': PhononsWorkChain, 'row': MaterialWorkChain,
+                             'instability': InstabilityWorkChain}  # fmt: skip
 #: Results of a row that the table is made of: kind of input of ``collect_study`` and output of the row.
 COLLECTED = {'comparison': 'comparison', 'summary': 'summary', 'elastic': 'phonons.finetuned.elastic'}
 
 
-class StudyWorkChain(EquitrainProtocolMixin, StagedWorkChain):
+class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
     """Run ``equitrain.material`` for every material, strategy, number of training frames and seed.
 
     Labels, phonons of the foundation and DFT phonons are made once per material. What an earlier study has done with
@@ -66,6 +69,14 @@ class StudyWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         spec.expose_inputs(FinetuneWorkChain, namespace='finetune', exclude=hidden, namespace_options=options)
         compared = ('code', 'reference', 'candidates', 'dataset')
         spec.expose_inputs(CompareCalculation, namespace='compare', exclude=compared, namespace_options=options)
+        spec.expose_inputs(
+            InstabilityWorkChain,
+            namespace='instability',
+            exclude=('structure', 'phonopy_data', 'potential', 'python_code', 'postprocess_code', 'pw', 'dft_levels',
+                     'phonons.phonopy_code', 'phonons.supercell_matrix', 'phonons.nac'),
+            namespace_options={'validator': None, 'required': False, 'populate_defaults': False,
+                               'help': 'Follow the imaginary modes of each fine-tuned potential to new phases.'},
+        )  # fmt: skip
         spec.inputs.validator = validate_inputs
 
         while_any: Any = while_
@@ -74,6 +85,8 @@ class StudyWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             while_any(cls.should_run)(cls.run_shared, cls.inspect),
             cls.prepare_rows,
             while_any(cls.should_run)(cls.run_rows, cls.inspect),
+            cls.prepare_instabilities,
+            while_any(cls.should_run)(cls.run_instabilities, cls.inspect),
             cls.collect,
         )
         spec.output('table', valid_type=orm.SinglefileData, required=False, help='CSV, one line per row.')
@@ -132,7 +145,7 @@ class StudyWorkChain(EquitrainProtocolMixin, StagedWorkChain):
 
     def prepare_rows(self) -> None:
         """List the rows whose material has all that they need; the others have failed already."""
-        for row in rows_of(self.inputs.materials, self.inputs.strategies.get_dict(), self.ctx.settings):
+        for row in self.get_rows():
             reason = self.get_obstacle(row)
             if reason is None:
                 self.ctx.queue.append(('row', row.facts()))
@@ -147,6 +160,22 @@ class StudyWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent.value:
             row = Row(**self.ctx.queue.pop(0)[1])
             self.start('row', row.name, self.row_inputs(row))
+        return self.wait()
+
+    def prepare_instabilities(self) -> None:
+        """List the rows whose phonons have imaginary modes, if these are to be followed."""
+        if 'instability' not in self.inputs:
+            return
+        for row in self.get_rows():
+            comparison = self.get_output(row.name, 'comparison')
+            if comparison is not None and not comparison['candidates']['finetuned']['dynamically_stable']:
+                self.ctx.queue.append(('instability', row.facts()))
+
+    def run_instabilities(self) -> Any:
+        """Follow the modes of as many rows as may be at a time, and wait for the oldest."""
+        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent.value:
+            row = Row(**self.ctx.queue.pop(0)[1])
+            self.start('instability', f'instability_{row.name}', self.instability_inputs(row))
         return self.wait()
 
     def inspect(self) -> None:
@@ -165,7 +194,7 @@ class StudyWorkChain(EquitrainProtocolMixin, StagedWorkChain):
 
     def collect(self) -> ExitCode | None:
         """Make the table."""
-        rows = rows_of(self.inputs.materials, self.inputs.strategies.get_dict(), self.ctx.settings)
+        rows = self.get_rows()
         facts: dict[str, Any] = {}
         results: dict[str, Any] = {}
         for row in rows:
@@ -201,6 +230,10 @@ class StudyWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             return None
         return ToContext(oldest=orm.load_node(next(iter(self.ctx.running.values()))))
 
+    def get_rows(self) -> list[Row]:
+        """Return all rows."""
+        return rows_of(self.inputs.materials, self.inputs.strategies.get_dict(), self.ctx.settings)
+
     def get_obstacle(self, row: Row) -> str | None:
         """Return why a row cannot be run, or ``None``."""
         for stage in SHARED_STAGES:
@@ -210,64 +243,6 @@ class StudyWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         assert dataset is not None
         return size_problem(dataset, row.n_train)
 
-    def get_shared(self, stage: str, material: str, output: str) -> Any:
-        """Return an output of what was made once for a material, or ``None``."""
-        pk = self.ctx.done.get(f'{stage}_{material}')
-        node = None if pk is None else orm.load_node(pk)
-        return node.outputs[output] if node is not None and output in node.outputs else None
-
-    def get_dataset(self, material: str) -> DatasetData | None:
-        """Return the labelled frames of a material, given or made."""
-        given = self.inputs.materials[material].get('dataset')
-        found: DatasetData | None = given or self.get_shared('label', material, 'dataset')
-        return found
-
-    def shared_inputs(self, stage: str, material: str) -> AttributeDict:
-        """Return the inputs of what is made once for a material."""
-        given = self.inputs.materials[material]
-        inputs = AttributeDict({**given[SHARED_STAGES[stage]], 'structure': given['structure']})
-        if stage == 'label':
-            inputs.update(foundation=self.inputs.foundation, python_code=self.inputs.python_code)
-        else:
-            inputs.update(self.phonon_inputs(material), phonopy_code=self.inputs.phonopy_code)
-            inputs.postprocess_code = self.inputs.get('postprocess_code', self.inputs.python_code)
-        if stage == 'phonons_foundation':
-            inputs.update(potential=self.inputs.foundation, python_code=self.inputs.python_code)
-        elif 'max_concurrent' in given:
-            inputs.max_concurrent = given['max_concurrent']
-        return inputs
-
-    def phonon_inputs(self, material: str) -> dict[str, Any]:
-        """Return what all phonons of a material share."""
-        given = self.inputs.materials[material]
-        return {name: given[name] for name in ('supercell_matrix', 'nac') if name in given}
-
-    def row_inputs(self, row: Row) -> AttributeDict:
-        """Return the inputs of one row."""
-        given, strategy = self.inputs.materials[row.material], self.inputs.strategies[row.strategy]
-        whole: Any = self.get_dataset(row.material)
-        dataset = take_training_frames(whole, orm.Int(row.n_train), orm.Int(row.seed))
-        hyperparameters = {**strategy['hyperparameters'], **dict.fromkeys(without_labels(dataset), 0.0)}
-        finetune = AttributeDict(self.exposed_inputs(FinetuneWorkChain, namespace='finetune', agglomerate=False))
-        train = AttributeDict({**finetune.get('train', {}), 'strategy': orm.Str(row.strategy),
-                               'seed': orm.Int(row.seed), 'hyperparameters': orm.Dict(hyperparameters)})  # fmt: skip
-        if 'engine' in strategy:
-            train.engine = orm.Str(strategy['engine'])
-        if row.strategy != 'multihead':
-            train.pop('replay', None)
-        finetune.train = train
-        compare = self.exposed_inputs(CompareCalculation, namespace='compare', agglomerate=False)
-        inputs = AttributeDict({**self.phonon_inputs(row.material), 'structure': given['structure'], 'dataset': dataset,
-                                'finetune': finetune, 'phonons': given['phonons'], 'compare': compare})  # fmt: skip
-        for name in ('foundation', 'python_code', 'phonopy_code', 'postprocess_code'):
-            if name in self.inputs:
-                inputs[name] = self.inputs[name]
-        inputs.foundation_phonons = self.get_shared('phonons_foundation', row.material, 'phonopy_data')
-        reference = given.get('reference') or self.get_shared('phonons_dft', row.material, 'phonopy_data')
-        if reference is not None:
-            inputs.reference = reference
-        return inputs
-
     def row_facts(self, row: Row, node: Any) -> dict[str, Any]:
         """Return what the table says of a row beside its results."""
         reason = self.ctx.failures.get(row.name)
@@ -275,6 +250,10 @@ class StudyWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         for column, stage in (('label', 'label'), ('dft', 'phonons_dft'), ('foundation_phonons', 'phonons_foundation')):
             pk = self.ctx.done.get(f'{stage}_{row.material}')
             facts[f'{column}_core_seconds'] = None if pk is None else core_seconds_of(orm.load_node(pk))
+        followed = self.ctx.done.get(f'instability_{row.name}')
+        if followed is not None:
+            facts['instability_uuid'] = orm.load_node(followed).uuid
+            facts['reason'] = self.ctx.failures.get(f'instability_{row.name}')
         if node is not None:
             facts |= {'process_uuid': node.uuid, 'row_core_seconds': core_seconds_of(node)}
             training = [child for child in node.called if child.process_label == FinetuneWorkChain.__name__]
@@ -293,9 +272,12 @@ class StudyWorkChain(EquitrainProtocolMixin, StagedWorkChain):
                 found = found[part] if found is not None and part in found else None
             if found is not None:
                 results[f'{kind}_{row.name}'] = found
-        elastic = self.get_shared('phonons_foundation', row.material, 'elastic')
+        elastic = self.get_output(f'phonons_foundation_{row.material}', 'elastic')
         if elastic is not None:
             results[f'foundation_elastic_{row.name}'] = elastic
+        tree = self.get_output(f'instability_{row.name}', 'tree')
+        if tree is not None:
+            results[f'tree_{row.name}'] = tree
         for label in ('potential', 'comparison'):
             if label in node.outputs:
                 self.out(f'{label}s.{row.name}', node.outputs[label])

@@ -10,6 +10,7 @@ from aiida import orm
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows import material_builder
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+from aiida_equitrain.workflows.instability import InstabilityWorkChain
 from aiida_equitrain.workflows.material import MaterialWorkChain
 
 #: Inputs of ``equitrain.material`` that each crystal has of its own.
@@ -20,7 +21,12 @@ OF_MATERIAL = ('structure', 'dataset', 'reference', 'nac', 'supercell_matrix', '
 def override_schema() -> dict[str, Any]:
     """Return the keys that overrides of a study may have."""
     settings = dict.fromkeys(('sizes', 'seeds', 'n_resamples', 'bootstrap_seed', 'reuse'))
-    return {'max_concurrent': None, 'settings': settings, 'material': material_builder.override_schema()}
+    return {
+        'max_concurrent': None,
+        'settings': settings,
+        'material': material_builder.override_schema(),
+        'instability': InstabilityWorkChain.get_override_schema(),
+    }
 
 
 def build(
@@ -36,6 +42,7 @@ def build(
     nac: Mapping[str, orm.ArrayData] | None = None,
     supercell_matrices: Mapping[str, list[list[int]]] | None = None,
     replay: Any = None,
+    instability: bool = False,
     protocol: str | None = None,
     overrides: dict[str, Any] | None = None,
     **kwargs: Any,
@@ -51,7 +58,9 @@ def build(
     :param nac: Born charges and dielectric tensors, as in ``equitrain.phonons``.
     :param supercell_matrices: of the phonons.
     :param replay: what ``multihead`` replays.
-    :param overrides: ``settings``, ``max_concurrent``, and ``material`` with those of ``equitrain.material``.
+    :param instability: follow the imaginary modes of fine-tuned potentials to new phases.
+    :param overrides: ``settings``, ``max_concurrent``, ``instability``, and ``material``, with those of
+        ``equitrain.material``.
     :param kwargs: further arguments of :func:`~aiida_equitrain.workflows.material_builder.build`: ``python_code``,
         ``phonopy_code``, ``postprocess_code``, ``pw_code``, ``pseudo_family``, ``electronic_type``, ``dft``,
         ``forgetting_dataset``, ``options``.
@@ -93,6 +102,10 @@ def build(
     for name in ('python_code', 'phonopy_code', 'postprocess_code'):
         if name in values:
             setattr(builder, name, values[name])
+    if instability:
+        _follow_modes(builder, inputs, foundation, common)
+    else:
+        builder.pop('instability', None)
     builder.strategies = orm.Dict(
         {name: _strategy(name, foundation, replay, protocol, common) for name in dict.fromkeys(strategies)}
     )
@@ -101,6 +114,28 @@ def build(
     builder.settings = orm.Dict(settings)
     builder.max_concurrent = orm.Int(inputs['max_concurrent'])
     return builder
+
+
+def _follow_modes(builder: Any, inputs: dict[str, Any], foundation: PotentialData, common: dict[str, Any]) -> None:
+    """Set what following imaginary modes needs; the protocol of fine-tuning `guided` is `balanced` here."""
+    structure = next(iter(builder.materials.values()))['structure']
+    protocol = 'balanced' if common['protocol'] == 'guided' else common['protocol']
+    whole = InstabilityWorkChain.get_builder_from_protocol(
+        structure,
+        common['phonopy_code'],
+        foundation,
+        common['python_code'],
+        protocol=protocol,
+        overrides=inputs.get('instability'),
+        options=common.get('options'),
+    )._inputs(prune=True)
+    for name in ('settings', 'max_concurrent', 'modes', 'scan', 'relax', 'phonons'):
+        if name in whole:
+            values = whole[name]
+            if name == 'phonons':
+                hidden = ('phonopy_code', 'supercell_matrix', 'nac')
+                values = {key: value for key, value in values.items() if key not in hidden}
+            builder.instability[name] = values
 
 
 def _strategy(name: str, foundation: PotentialData, replay: Any, protocol: str | None, common: dict[str, Any]) -> Any:

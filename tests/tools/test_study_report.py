@@ -59,7 +59,7 @@ def data() -> dict[str, Any]:
     learning = {'l2-tsp': {'epoch': np.arange(4), 'valid_forces_mae': 0.1 + line[:4]}}
     materials = {
         name: {'rows': [row for row in rows if row['material'] == name], 'n_train': 4, 'seed': 1, 'bands': bands,
-               'learning': learning, 'provenance': [('l2-tsp', 'process p')]}
+               'learning': learning, 'wells': [], 'provenance': [('l2-tsp', 'process p')]}
         for name in ('AlN', 'NaCl', 'Si')
     }  # fmt: skip
     return {

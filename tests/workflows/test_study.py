@@ -18,8 +18,10 @@ from aiida_equitrain.calculations.functions.study import columns, take_training_
 from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.query import studies, study_table
 from aiida_equitrain.tools.here import run_here
+from aiida_equitrain.workflows.instability import InstabilityWorkChain
 from aiida_equitrain.workflows.study import StudyWorkChain
 from aiida_equitrain.workflows.study_reuse import key_of
+from aiida_equitrain.workflows.study_rows import Row
 
 
 def process_of(builder: Any) -> Any:
@@ -145,6 +147,45 @@ def test_too_few_labels(make_study: Any, pw_code: Any, pseudo_family: Any, tiny_
     process.prepare_rows()
     assert [row['n_train'] for _, row in process.ctx.queue] == [2]
     assert '9 training frames are wanted' in process.ctx.failures['Si_l2_tsp_9_1']
+
+
+def test_instability(make_study: Any, starter: Any, silicon_phonons: Any) -> None:
+    """Imaginary modes of rows that have some are followed, if that is wanted; what is found stands in the table."""
+    assert 'instability' not in make_study()._inputs(prune=True)
+    process = process_of(make_study(instability=True, overrides={'instability': {'settings': {'max_modes': 3}}}))
+    process.setup()
+    process.ctx.queue = []
+    for size, stable in ((2, True), (4, False)):
+        row = ended(process.node, 0)
+        sides = {'candidates': {'finetuned': {'dynamically_stable': stable}}}
+        for label, node in (
+            ('comparison', orm.Dict(sides).store()),
+            ('potential', starter),
+            ('phonons__finetuned__phonopy_data', silicon_phonons[1]),
+        ):
+            node.base.links.add_incoming(row, LinkType.RETURN, label)
+        process.ctx.done[f'Si_l2_tsp_{size}_1'] = row.pk
+    process.prepare_instabilities()
+    assert [row['n_train'] for _, row in process.ctx.queue] == [4]
+    inputs = process.instability_inputs(Row(**process.ctx.queue.pop()[1]))
+    assert inputs.settings['max_modes'] == 3
+    assert inputs.phonopy_data.uuid == silicon_phonons[1].uuid
+    get_manager().get_runner().instantiate_process(InstabilityWorkChain, **inputs)
+
+    followed = ended(process.node, 0)
+    phases = {
+        'root': {'parent': None, 'space_group': 'Fd-3m', 'energy_below_root_mev_per_atom': 0.0},
+        'phase_1': {'parent': 'root', 'space_group': 'P1', 'energy_below_root_mev_per_atom': 2.0},
+        'phase_2': {'parent': 'root', 'space_group': 'R3m', 'energy_below_root_mev_per_atom': 5.0},
+    }
+    orm.Dict({'phases': phases}).store().base.links.add_incoming(followed, LinkType.RETURN, 'tree')
+    process.ctx.done['instability_Si_l2_tsp_4_1'] = followed.pk
+    process.collect()
+    table = study_table(process.outputs['table'])
+    assert list(table['n_new_phases'].fillna(-1)) == [-1, 2]
+    assert table['lowest_phase'][1] == 'R3m'
+    assert table['lowest_phase_mev_per_atom'][1] == 5.0
+    assert table['instability_uuid'][1] == followed.uuid
 
 
 @pytest.mark.real

@@ -32,7 +32,7 @@ SIDE = (*study_statistics.DEVIATIONS, 'lowest_frequency_thz', 'min_frequency_thz
 COMPARED = ('phonon_mae_thz', 'phonon_rmse_thz', 'phonon_bias_thz', 'dos_error_percent')
 ELASTIC = ('bulk_modulus_gpa', 'shear_modulus_gpa', 'slack_conductivity_300k_w_per_m_k')
 #: Names of the inputs of :func:`collect_study`, with the name of the row behind.
-KINDS = ('comparison', 'summary', 'elastic', 'foundation_elastic')
+KINDS = ('comparison', 'summary', 'elastic', 'foundation_elastic', 'tree')
 
 
 @calcfunction
@@ -83,8 +83,9 @@ def columns() -> list[str]:
     sides = [f'{side}{name}' for name in SIDE for side in ('', 'foundation_', 'reference_')]
     sides += [f'{side}{name}' for name in ELASTIC for side in ('', 'foundation_')]
     cost = [f'{stage}_core_seconds' for stage in ('label', 'dft', 'foundation_phonons', 'train', 'row')]
-    facts = ['state', 'reason', 'process_uuid', 'potential_uuid', 'dataset_uuid']
-    return [*study_statistics.ROW, *facts[:2], *errors, *training, *sides, *cost, *facts[2:]]
+    phases = ['n_new_phases', 'lowest_phase', 'lowest_phase_mev_per_atom']
+    facts = ['state', 'reason', 'process_uuid', 'potential_uuid', 'dataset_uuid', 'instability_uuid']
+    return [*study_statistics.ROW, *facts[:2], *errors, *training, *sides, *phases, *cost, *facts[2:]]
 
 
 def _numbers(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,5 +105,18 @@ def _numbers(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
         numbers[f'{prefix}forces_mae_mev_per_angstrom'] = of_frames.get('forces_mae_mev_per_angstrom')
     numbers |= {key: training.get(key) for key in ('n_trained_parameters', 'best_epoch')}
     numbers['forgetting_mev_per_angstrom'] = (training.get('forgetting') or {}).get('change_mev_per_angstrom')
+    numbers |= _phases(found.get('tree'))
     numbers['symfc_phonon_mae_thz'] = (comparison.get('symfc') or {}).get('phonon_mae_thz')
     return numbers
+
+
+def _phases(tree: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return how many phases were found behind imaginary modes, and the lowest of them."""
+    if tree is None:
+        return {}
+    phases = [phase for phase in tree['phases'].values() if phase['parent'] is not None]
+    lowest = max(phases, key=lambda phase: float(phase['energy_below_root_mev_per_atom']), default=None)
+    if lowest is None:
+        return {'n_new_phases': 0}
+    below = lowest['energy_below_root_mev_per_atom']
+    return {'n_new_phases': len(phases), 'lowest_phase': lowest['space_group'], 'lowest_phase_mev_per_atom': below}

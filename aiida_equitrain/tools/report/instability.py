@@ -33,16 +33,21 @@ def describe_tree(phases: Mapping[str, Mapping[str, Any]]) -> str:
 
 def save_figure(node: orm.WorkChainNode, path: str | Path) -> None:
     """Draw the energy along all modes of an ``InstabilityWorkChain``; the suffix of the file tells its format."""
-    levels = sorted(node.outputs.wells) if 'wells' in node.outputs else []
-    pairs = [
-        (entry, well)
-        for level in levels
-        for entry, well in zip(node.outputs.modes[level]['entries'], node.outputs.wells[level]['entries'], strict=True)
-    ]
+    pairs = mode_pairs(node)
     with matplotlib.rc_context(STYLE):
         figure = draw_wells(pairs)
         FigureCanvasAgg(figure)
         figure.savefig(Path(path), dpi=150)
+
+
+def mode_pairs(node: Any) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Return each direction that was scanned with its well, level by level."""
+    levels = sorted(node.outputs.wells) if 'wells' in node.outputs else []
+    return [
+        (entry, well)
+        for level in levels
+        for entry, well in zip(node.outputs.modes[level]['entries'], node.outputs.wells[level]['entries'], strict=True)
+    ]
 
 
 def draw_wells(pairs: list[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Figure:

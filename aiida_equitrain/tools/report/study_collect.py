@@ -12,6 +12,7 @@ from aiida_equitrain.common.formatting import number
 from aiida_equitrain.query import study_table
 
 from .figures import bands_data, learning_data
+from .instability import mode_pairs
 
 STUDY = 'aiida.workflows:equitrain.study'
 #: Columns of the table for people: heading, and what a longer word for it is.
@@ -29,6 +30,8 @@ COLUMNS = {
     'entropy_j_per_k_mol_deviation_percent': ('S, %', 'deviation of the entropy'),
     'dynamically_stable': ('stable', 'dynamically stable with the potential'),
     'reference_dynamically_stable': ('DFT', 'dynamically stable with DFT'),
+    'n_new_phases': ('phases', 'new phases behind imaginary modes, where they were followed'),
+    'lowest_phase': ('lowest', 'space group of the lowest of them'),
     'forgetting_mev_per_angstrom': ('forgetting', 'change of the force error on other crystals, meV/Å'),
     'train_core_seconds': ('training, s', 'core-seconds of the training'),
 }
@@ -85,12 +88,23 @@ def collect_material(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         'seed': seed,
         'bands': _bands(outputs, shown),
         'learning': learning,
+        'wells': _wells(shown),
         'provenance': [
             (f'{row["strategy"]}, {row["n_train"]} frames, seed {row["seed"]}',
              row['reason'] or f'process {row["process_uuid"]}, potential {row["potential_uuid"]}')
             for row in mine
         ],
     }  # fmt: skip
+
+
+def _wells(rows: list[dict[str, Any]]) -> list[Any]:
+    """Return the energies along the modes of the first row whose modes were followed, as the figure takes them."""
+    for row in rows:
+        if row.get('instability_uuid'):
+            pairs = mode_pairs(orm.load_node(row['instability_uuid']))
+            if pairs:
+                return pairs
+    return []
 
 
 def _bands(outputs: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any] | None:

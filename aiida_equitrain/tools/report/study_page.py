@@ -97,7 +97,11 @@ def _cell(value: Any) -> str:
 def _dialog(name: str, material: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     """Return the page of one crystal."""
     which = '' if material['n_train'] is None else f'{material["n_train"]} training frames, seed {material["seed"]}'
-    captions = {'bands': ('Phonon bands', f'All strategies over DFT: {which}.'), 'learning': ('Learning curves', which)}
+    captions = {
+        'bands': ('Phonon bands', f'All strategies over DFT: {which}.'),
+        'learning': ('Learning curves', which),
+        'wells': ('Energy along imaginary modes', f'With the first potential that has some: {which}.'),
+    }
     cards = ''.join(_card(*captions[key], svg) for key, svg in figures.items())
     heads = ('strategy', 'n_train', 'seed', 'phonon_mae_thz', 'foundation_phonon_mae_thz', 'symfc_phonon_mae_thz')
     rows = [[_plain(row.get(key)) for key in heads] for row in material['rows']]

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from aiida_equitrain.common.strategies import ENGINES
 
+from .instability import draw_wells
 from .plots import GRID, INK, STYLE, style_of
 
 #: One colour and mark per strategy, those of Okabe and Ito.
@@ -193,6 +194,8 @@ def draw_material(material: Mapping[str, Any]) -> dict[str, Figure]:
             figures['bands'] = draw_bands(material['bands'])
         if material['learning']:
             figures['learning'] = draw_learning(material['learning'])
+        if material['wells']:
+            figures['wells'] = draw_wells(material['wells'])
     return figures
 
 
