@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.launch_active import cmd_active_learning
 from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, follow_to_the_end, go, options, postprocess
 from aiida_equitrain.cli.launch_study import cmd_study
 from aiida_equitrain.cli.launch_thermal import cmd_kappa, cmd_qha
@@ -236,3 +237,4 @@ def cmd_follow(identifier: str, report: Path | None) -> None:
 cmd_launch.add_command(cmd_qha)
 cmd_launch.add_command(cmd_kappa)
 cmd_launch.add_command(cmd_study)
+cmd_launch.add_command(cmd_active_learning)

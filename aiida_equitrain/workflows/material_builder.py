@@ -96,7 +96,7 @@ def build(
             **quantum,
             **common,
         )
-        _fill(builder, process, 'label', stage)
+        fill(builder, process, 'label', stage)
     finetune = FinetuneWorkChain.get_builder_from_protocol(
         foundation=foundation,
         dataset=dataset,
@@ -110,16 +110,16 @@ def build(
         protocol=protocol,
         options=options,
     )
-    _fill(builder, process, 'finetune', finetune)
+    fill(builder, process, 'finetune', finetune)
     stage = PhononsWorkChain.get_builder_from_protocol(
         structure, phonopy_code, potential=foundation, python_code=python_code, overrides=inputs['phonons'], **common
     )
-    _fill(builder, process, 'phonons', stage)
+    fill(builder, process, 'phonons', stage)
     if dft:
         stage = PhononsWorkChain.get_builder_from_protocol(
             structure, phonopy_code, overrides=inputs['dft_phonons'], **quantum, **common
         )
-        _fill(builder, process, 'dft_phonons', stage)
+        fill(builder, process, 'dft_phonons', stage)
     else:
         _unset(builder, 'dft_phonons')
     builder.compare.settings = orm.Dict(inputs['compare']['settings'])  # type: ignore[no-untyped-call]
@@ -129,7 +129,7 @@ def build(
     return builder
 
 
-def _fill(builder: Any, process: Any, namespace: str, stage: Any) -> None:
+def fill(builder: Any, process: Any, namespace: str, stage: Any) -> None:
     """Take over the inputs of a stage's builder, those that stand at the top left out."""
     setattr(builder, namespace, _exposed(stage._inputs(prune=True), process.spec().inputs[namespace]))
 

@@ -1,0 +1,70 @@
+"""``aiida-equitrain launch active-learning``: frames that are worth a label."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, go, options
+from aiida_equitrain.cli.profile import with_profile
+
+
+@click.command('active-learning')
+@click.argument('structure')
+@click.argument('pool', metavar='POOL')
+@click.option('--dataset', metavar='PK', help='Labelled frames to start from; for a pool without labels.')
+@click.option('--reference', metavar='PK', help='DFT phonons (PhonopyData): the error of each round is reported.')
+@options(
+    'protocol', 'strategy', 'metal', 'seed', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy'
+)
+@with_profile
+def cmd_active_learning(
+    structure: str, pool: str, dataset: str | None, reference: str | None, submit: bool, **chosen: Any
+) -> None:
+    """Choose frames on which a committee disagrees, label them, and train again, until the phonons stand still.
+
+    STRUCTURE is a file or the PK of a StructureData; POOL the PK of a DatasetData, whose labels are looked at only once
+    a frame is chosen, or of a TrajectoryData, which pw.x labels.
+    """
+
+    def build() -> Any:
+        from aiida_equitrain.data.dataset import DatasetData
+        from aiida_equitrain.tools import launch
+        from aiida_equitrain.workflows.active_learning import ActiveLearningWorkChain
+
+        foundation, frames = launch.load_potential(chosen['foundation']), launch.load_replay(pool)
+        needs_dft = not isinstance(frames, DatasetData)
+        return ActiveLearningWorkChain.get_builder_from_protocol(
+            launch.load_structure(structure),
+            foundation,
+            frames,
+            dataset=None if dataset is None else launch.load_dataset(dataset),
+            reference=None if reference is None else launch.load_phonons(reference),
+            strategy=chosen['strategy'],
+            seed=chosen['seed'],
+            **codes(chosen, 'python', 'phonopy', *(['pw'] if needs_dft else []), potential=foundation),
+            **(dft_inputs(chosen) if needs_dft else {}),
+            **common(chosen),
+        )
+
+    node = go(build, submit)
+    if node is not None and 'rounds' in node.outputs:
+        click.echo(describe_rounds(node.outputs.rounds.get_dict()))
+
+
+def describe_rounds(content: dict[str, Any]) -> str:
+    """Return the rounds as lines of text."""
+    from aiida_equitrain.common.formatting import number
+
+    lines = [f'{"frames":>6}  {"moved, THz":>10}  {"error, THz":>10}  {"spread of the pool, eV/Å":>24}']
+    for item in content['rounds']:
+        spread = (item.get('spread') or {}).get('max_ev_per_angstrom')
+        moved, error = number(item['change_thz']), number(item['error_thz'])
+        lines.append(f'{item["n_train"]:>6}  {moved:>10}  {error:>10}  {number(spread):>24}')
+    reasons = {
+        'phonon_tolerance_thz': 'the phonons stand still',
+        'max_train': 'the budget of labels is spent',
+        'pool': 'no frame of the pool is left',
+    }
+    return '\n'.join([*lines, f'ended as {reasons.get(content["reason"], content["reason"])}'])
