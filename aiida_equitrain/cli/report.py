@@ -24,8 +24,8 @@ from aiida_equitrain.cli.profile import with_profile
 def cmd_report(identifier: str, output: Path) -> None:
     """Write the page of results of a job: bands, learning curve, errors, cost, provenance.
 
-    PK is that of a StudyWorkChain, a MaterialWorkChain or a FinetuneWorkChain; one of the latter that failed or still
-    runs is shown as far as it got.
+    PK is that of a StudyWorkChain, a MaterialWorkChain, a FinetuneWorkChain, or of one that computes instabilities,
+    thermal expansion or conductivity. A MaterialWorkChain that failed or still runs is shown as far as it got.
     """
     from aiida.common.exceptions import NotExistent
     from aiida.orm import load_node
@@ -47,6 +47,10 @@ def show_report(node: Any, folder: Path) -> None:
         data = write_report(node, folder)
     except ValueError as exception:
         raise click.ClickException(str(exception)) from exception
+    if 'text' in data:
+        click.echo(data['text'])
+        click.echo(f'page      {folder.absolute() / PAGE}')
+        return
     if 'aggregates' in data:
         from aiida_equitrain.tools.report.study_text import describe_study
 

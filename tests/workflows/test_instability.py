@@ -16,6 +16,7 @@ from aiida.plugins import WorkflowFactory
 from ase.build import bulk
 
 from aiida_equitrain.tools.report.instability import describe_tree, save_figure
+from aiida_equitrain.tools.report.write import write_report
 from aiida_equitrain.workflows.instability_ports import validate_settings
 
 ANALYTIC = Path(__file__).parents[1] / 'fixtures' / 'analytic'
@@ -103,6 +104,12 @@ def test_double_well(make_builder: Any, analytic_code: Any, tmp_path: Path) -> N
     assert describe_tree(tree).splitlines()[-1].split()[:3] == [name_of(tree, 'R3m (160)'), 'R3m', '(160)']
     save_figure(node, tmp_path / 'wells.png')
     assert (tmp_path / 'wells.png').read_bytes().startswith(b'\x89PNG')
+    data = write_report(node, tmp_path / 'page')
+    assert set(data['figures']) == {'wells', 'phases'}
+    page = (tmp_path / 'page' / 'report.html').read_text()
+    assert 'R3m (160)' in page
+    assert page.count('<svg ') == 2
+    assert '<script' not in page
     jobs = [child.process_label for child in node.called if isinstance(child, orm.CalcJobNode)]
     assert sorted(jobs) == ['ModesCalculation', 'RelaxPhasesCalculation', 'ScanCalculation']
 

@@ -13,6 +13,7 @@ from aiida.engine import run_get_node
 from aiida.plugins import CalculationFactory, WorkflowFactory
 
 from aiida_equitrain.science.conductivity import conductivity_errors
+from aiida_equitrain.tools.report.write import write_report
 from aiida_equitrain.workflows.kappa import validate_settings
 
 phono3py = pytest.importorskip('phono3py')
@@ -64,7 +65,7 @@ def test_dft(run_conductivity: Any) -> None:
 
 
 @pytest.mark.real
-def test_potential(run_conductivity: Any, silicon: Any, starter: Any, python_code: Any) -> None:
+def test_potential(run_conductivity: Any, silicon: Any, starter: Any, python_code: Any, tmp_path: Path) -> None:
     """Relaxation, one job of forces, one of phono3py; judged mode by mode against DFT."""
     reference = run_conductivity()[0]['modes']
     builder = WorkflowFactory('equitrain.kappa').get_builder_from_protocol(
@@ -80,6 +81,8 @@ def test_potential(run_conductivity: Any, silicon: Any, starter: Any, python_cod
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
     jobs = sorted(child.process_label for child in node.called if isinstance(child, orm.CalcJobNode))
     assert jobs == ['ConductivityCalculation', 'RelaxCalculation', 'ThirdOrderCalculation']
+    assert set(write_report(node, tmp_path)['figures']) == {'kappa'}
+    assert 'W/m/K' in (tmp_path / 'report.html').read_text()
     kappa = outputs['kappa'].get_dict()
     assert kappa['space_group'] == 'Fd-3m'
     assert 5 < kappa['kappa_w_per_m_k'][0] < 1000

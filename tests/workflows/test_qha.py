@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ase.build import bulk
 from aiida_equitrain.calculations.functions import elastic
 from aiida_equitrain.science.elasticity import slack_conductivity
 from aiida_equitrain.science.quasi_harmonic import mean_gruneisen
+from aiida_equitrain.tools.report.write import write_report
 from aiida_equitrain.workflows.qha import validate_settings
 
 SETTINGS = {'mesh': [10, 10, 10], 'temperature_max_k': 600.0, 'temperature_step_k': 20.0}
@@ -37,7 +39,7 @@ def make_builder(starter: Any, python_code: Any) -> Any:
 
 
 @pytest.mark.real
-def test_qha(make_builder: Any, starter: Any, python_code: Any) -> None:
+def test_qha(make_builder: Any, starter: Any, python_code: Any, tmp_path: Path) -> None:
     """Three jobs; the bulk modulus is that of the elastic tensor, and the curves obey their identities."""
     outputs, node = run_get_node(make_builder())
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
@@ -51,6 +53,8 @@ def test_qha(make_builder: Any, starter: Any, python_code: Any) -> None:
     assert volumes / relaxed.get_cell_volume() == pytest.approx([0.98, 1.0, 1.02, 1.04, 1.06])
     assert energies.get_array('energies').argmin() == 1
 
+    assert set(write_report(node, tmp_path)['figures']) == {'qha'}
+    assert 'bulk modulus' in (tmp_path / 'report.html').read_text()
     facts, curves = outputs['qha'].get_dict(), outputs['curves']
     assert facts['n_volumes'] == 5
     assert facts['left_out'] == []

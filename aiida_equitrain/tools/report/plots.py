@@ -223,7 +223,7 @@ def to_svg(figure: Figure, name: str) -> str:
     text = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{name}-', text)
     text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt" ', '', text, count=1)
     text = re.sub(r'font: ([\d.]+)px [^;\"]*', r'font-size: \1px; font-family: inherit', text)
-    for color, variable in ((INK, 'ink'), (GRID, 'grid'), (PAPER, 'paper')):
+    for color, variable in ((INK, 'ink'), ('#000000', 'ink'), (GRID, 'grid'), (PAPER, 'paper')):
         text = text.replace(color, f'var(--{variable})')
     return text.strip()
 

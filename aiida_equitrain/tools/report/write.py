@@ -12,6 +12,7 @@ from .collect import collect
 from .flow import draw_flow
 from .page import render
 from .plots import draw_all, to_png, to_svg
+from .property_page import collect_property, is_property, render_property
 from .study_collect import collect_study, is_study
 from .study_page import render_study
 from .study_plots import draw_material, draw_study
@@ -26,6 +27,8 @@ def write_report(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     """
     if is_study(node):
         return _write_study(node, folder)
+    if is_property(node):
+        return _write_property(node, folder)
     data = collect(node)
     folder.mkdir(parents=True, exist_ok=True)
     figures = draw_all(data)
@@ -36,6 +39,17 @@ def write_report(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
     (folder / PAGE).write_text(render(data, drawn), encoding='utf-8')
     (folder / SUMMARY).write_text(json.dumps(data['summary'], indent=2) + '\n', encoding='utf-8')
+    return data
+
+
+def _write_property(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
+    """Write the page of phases, expansion or conductivity, and its figures."""
+    data = collect_property(node)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in data['figures'].items():
+        (folder / f'{name}.png').write_bytes(to_png(figure))
+    drawn = {name: to_svg(figure, name) for name, figure in data['figures'].items()}
+    (folder / PAGE).write_text(render_property(data, drawn), encoding='utf-8')
     return data
 
 

@@ -1,0 +1,162 @@
+"""Pages of what follows from a potential: phases behind imaginary modes, thermal expansion, thermal conductivity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from html import escape
+from typing import Any
+
+import matplotlib
+from aiida import orm
+from matplotlib.figure import Figure
+
+from aiida_equitrain.common.formatting import number
+
+from . import page, thermal
+from .instability import describe_tree, draw_wells, mode_pairs
+from .plots import STYLE
+
+PREFIX = 'aiida.workflows:equitrain.'
+#: Radii of atoms in pictures, as a part of the covalent ones: neighbours do not hide one another.
+RADIUS = 0.5
+#: Tolerance of symmetry in pictures, Å, and from how many atoms on a cell is not repeated.
+SYMPREC, ENOUGH_ATOMS = 1e-2, 8
+
+
+def is_property(node: Any) -> bool:
+    """Say whether there is such a page of a node."""
+    return str(getattr(node, 'process_type', '')).removeprefix(PREFIX) in KINDS
+
+
+def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
+    """Return title, text, tables and figures of the page.
+
+    :raises ValueError: with a sentence, if the job has no result.
+    """
+    kind = str(node.process_type).removeprefix(PREFIX)
+    title, needed, collect = KINDS[kind]
+    if needed not in node.outputs:
+        raise ValueError(
+            f'PK {node.pk} has no `{needed}`: it has not ended, or failed ({node.exit_message or "no reason"})'
+        )
+    data = collect(node)
+    structure = _crystal(node)
+    return {
+        'title': f'{structure.get_formula(mode="hill_compact")}: {title}' if structure is not None else title,
+        'subtitle': f'{node.process_label} {node.pk} · {node.uuid} · {node.ctime:%Y-%m-%d %H:%M} UTC',
+        'commands': [f'verdi process status {node.pk}', f'aiida-equitrain show {node.pk}'],
+        **data,
+    }
+
+
+def render_property(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
+    """Return the page.
+
+    :param figures: SVG text by name of figure.
+    """
+    cards = []
+    for name, svg in figures.items():
+        heading, caption = data['captions'][name]
+        drawn = svg.replace('<svg ', f'<svg role="img" aria-label="{escape(heading)}" ', 1)
+        cards.append(f'<section><h2>{escape(heading)}</h2><figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>'
+                     '</section>')  # fmt: skip
+    cards.append(f'<section><h2>In numbers</h2><pre><code>{escape(data["text"])}</code></pre></section>')
+    cards.append(
+        f'<section><h2>Look further</h2><pre><code>{escape(chr(10).join(data["commands"]))}</code></pre></section>'
+    )
+    body = [page.notes(data.get('notes', [])), f'<div class="grid">{"".join(cards)}</div>']
+    return page.document(data['title'], data['subtitle'], '\n'.join(body))
+
+
+def draw_phases(phases: Mapping[str, Any], structures: Mapping[str, Any]) -> Figure:
+    """Draw the conventional cell of each crystal along x and along z, with its name, space group and energy.
+
+    :param phases: of the tree, by name.
+    :param structures: ASE atoms by name.
+    """
+    from ase.visualize.plot import plot_atoms
+
+    names = [name for name in phases if name in structures]
+    figure = Figure(figsize=(4.6, 2.3 * len(names)), layout='constrained')
+    for row, name in enumerate(names):
+        phase = phases[name]
+        atoms = _conventional(structures[name])
+        for column, (axis, rotation) in enumerate((('x', '-90x,-90y,0z'), ('z', '0x,0y,0z'))):
+            panel: Any = figure.add_subplot(len(names), 2, 2 * row + column + 1)
+            plot_atoms(atoms, panel, rotation=rotation, radii=RADIUS, show_unit_cell=2)
+            panel.set_axis_off()
+            panel.set_title(f'{name}, along {axis}', fontsize=8)
+            if column == 0:
+                below = phase['energy_below_root_mev_per_atom']
+                text = f'{phase["space_group"]}\n{number(below)} meV/atom below'
+                panel.text(0, -0.02, text, transform=panel.transAxes, fontsize=7, va='top')
+    return figure
+
+
+def _conventional(atoms: Any) -> Any:
+    """Return the conventional cell, repeated if it has few atoms."""
+    import spglib
+    from ase import Atoms
+
+    cell: Any = (atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers)
+    found: Any = spglib.standardize_cell(cell, to_primitive=False, symprec=SYMPREC)
+    if found is not None:
+        atoms = Atoms(cell=found[0], scaled_positions=found[1], numbers=found[2], pbc=True)
+    return atoms if len(atoms) >= ENOUGH_ATOMS else atoms * (2, 2, 2)
+
+
+def _instability(node: Any) -> dict[str, Any]:
+    phases = node.outputs.tree['phases']
+    structures = {
+        name: node.outputs.phases[name].get_ase() for name in (node.outputs.phases if 'phases' in node.outputs else [])
+    }
+    root = _crystal(node)
+    if root is not None:
+        structures['root'] = root.get_ase()
+    figures, captions = {}, {}
+    pairs = mode_pairs(node)
+    with matplotlib.rc_context(STYLE):
+        if pairs:
+            figures['wells'] = draw_wells(pairs)
+            captions['wells'] = (
+                'Energy along imaginary modes',
+                'Marks: the potential; lines: the fit; triangle: its minimum.',
+            )
+        if structures:
+            figures['phases'] = draw_phases(phases, structures)
+            captions['phases'] = ('Phases', 'Conventional cells, small ones repeated, seen along x and along z.')
+    notes = [] if pairs else ['There are no imaginary modes beyond the tolerance: nothing was followed.']
+    return {'text': describe_tree(phases), 'figures': figures, 'captions': captions, 'notes': notes}
+
+
+def _qha(node: Any) -> dict[str, Any]:
+    curves = {name: node.outputs.curves.get_array(name) for name in node.outputs.curves.get_arraynames()}
+    with matplotlib.rc_context(STYLE):
+        figure = thermal.draw_qha(curves)
+    caption = ('Quasi-harmonic approximation', 'Free energy over volume; what follows at its minimum over temperature.')
+    text = thermal.describe_qha(node.outputs.qha.get_dict())
+    return {'text': text, 'figures': {'qha': figure}, 'captions': {'qha': caption}}
+
+
+def _kappa(node: Any) -> dict[str, Any]:
+    modes = {name: node.outputs.modes.get_array(name) for name in node.outputs.modes.get_arraynames()}
+    with matplotlib.rc_context(STYLE):
+        figure = thermal.draw_kappa(modes)
+    caption = ('Lattice thermal conductivity', 'Over temperature, and summed over modes up to a frequency.')
+    text = thermal.describe_kappa(node.outputs.kappa.get_dict())
+    return {'text': text, 'figures': {'kappa': figure}, 'captions': {'kappa': caption}}
+
+
+def _crystal(node: Any) -> Any:
+    """Return the crystal that it began with."""
+    if 'structure' in node.inputs:
+        return node.inputs.structure
+    return node.inputs.phonopy_data.get_unitcell() if 'phonopy_data' in node.inputs else None
+
+
+#: Title, the output without which there is no page, and what reads it.
+KINDS: dict[str, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
+    'instability': ('imaginary modes and the phases behind them', 'tree', _instability),
+    'qha': ('thermal expansion', 'qha', _qha),
+    'kappa': ('lattice thermal conductivity', 'kappa', _kappa),
+}
