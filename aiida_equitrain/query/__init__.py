@@ -1,11 +1,13 @@
 """Ask the database: tables of potentials, datasets, phonons and studies, and where a result came from."""
 
+from .cost import cost
 from .lineage import best_potential, describe, lineage
 from .studies import studies, study_table
 from .tables import datasets, instabilities, phonons, potentials
 
 __all__ = [
     'best_potential',
+    'cost',
     'datasets',
     'describe',
     'instabilities',

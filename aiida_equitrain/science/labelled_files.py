@@ -58,7 +58,8 @@ def read_labelled(path: str | Path) -> LabelledFile:
         images = ase.io.read(StringIO(_text(path)), index=':', format=kind)
         return LabelledFile(_named(Frames([Frame.from_atoms(atoms) for atoms in images]), path))
     except ValueError as error:
-        raise ValueError(f'`{path}`: {str(error).rstrip(".")}') from error
+        text = str(error).rstrip('.')
+        raise ValueError(text if text.startswith(f'`{path}`') else f'`{path}`: {text}') from error
     except (OSError, KeyError, IndexError, AttributeError, StopIteration, SyntaxError, AssertionError) as error:
         raise ValueError(f'`{path}` cannot be read: {error or type(error).__name__}') from error
 

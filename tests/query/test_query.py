@@ -61,6 +61,11 @@ def test_trained(trained: Any, tiny_dataset: Any) -> None:
 
     assert query.best_potential(orm.StructureData(ase=bulk('Si'))).pk == potential.pk
     assert query.best_potential(orm.StructureData(ase=bulk('Ge'))) is None
+    for node in (potential, potential.creator, potential.creator.caller):
+        spent = query.cost(node)
+        assert list(spent['process']) == ['TrainCalculation']
+        assert spent['core_seconds'][0] > 0
+    assert query.cost(foundation).empty
     made_of = query.lineage(potential)
     assert list(made_of['datasets']['pk']) == [tiny_dataset.pk]
     assert list(made_of['potentials']['pk']) == [foundation.pk]

@@ -101,3 +101,30 @@ def test_command(aiida_profile: Any, tiny_frames: Any, tmp_path: Path) -> None:
     bad = CliRunner().invoke(cmd_root, ['data', 'import', str(tmp_path / 'none.xyz'), '--functional', 'PBE'])
     assert bad.exit_code == 1
     assert 'there is no file' in bad.output
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason='no reference data')
+def test_vasprun(tmp_path: Path) -> None:
+    """A vasprun.xml of somebody's calculation gives the frame that the folder of all of them gives."""
+    import tarfile
+
+    folder = REFERENCE / 'rattled' / 'NaCl-rd'
+    with tarfile.open(folder / 'force-calcs.tar.xz') as archive:
+        names = sorted(name for name in archive.getnames() if name.endswith('.xml'))
+        content = archive.extractfile(names[1])
+        assert content is not None
+        (tmp_path / 'vasprun.xml').write_bytes(content.read())
+    (frame,) = read_labelled(tmp_path / 'vasprun.xml').frames
+    assert len(frame) == 64
+    assert frame.energy < 0
+    assert frame.stress is not None
+    known = read_labelled(folder).frames
+    assert min(np.abs(frame.forces - item.forces).max() for item in known) < 1e-8
+
+
+def test_single_displacements_of_phono3py() -> None:
+    """Pairs of single displacements, of which phono3py makes third order, are no frames to train on."""
+    path = Path(__file__).parents[1] / 'fixtures' / 'phono3py' / 'phono3py_params_Si-111-222.yaml.xz'
+    with pytest.raises(ValueError, match='no supercells with displacements of all atoms') as caught:
+        read_labelled(path)
+    assert str(caught.value).count(path.name) == 1

@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from aiida_equitrain.calculations.functions.label import trajectory_of
+from aiida_equitrain.science.labelled_files import read_labelled
 from aiida_equitrain.workflows.label import LabelWorkChain
 
 #: Only the zone centre, and a cut-off far from convergence: what is tested is the plumbing.
@@ -187,6 +188,18 @@ def test_frames_are_checked(build):
         run_get_node(build(frames=trajectory_of(images), overrides={'min_frames': 2}))
 
 
+def check_import(node, dataset):
+    """Compare what `data import` reads of the output of pw.x with what was stored: energy, forces, stress, signs."""
+    jobs = {job.uuid: job for job in node.called_descendants if job.process_label == 'PwCalculation'}
+    for frame, source in zip(dataset.get_frames(), dataset.sources, strict=True):
+        with jobs[source].outputs.retrieved.as_path() as folder:
+            (read,) = read_labelled(folder / 'aiida.out').frames
+        assert read.energy == pytest.approx(frame.energy, rel=1e-7)
+        assert read.forces == pytest.approx(frame.forces, abs=1e-4)
+        assert read.stress == pytest.approx(frame.stress, abs=2e-5)
+        assert np.array_equal(read.numbers, frame.numbers)
+
+
 @pytest.mark.real
 def test_rattled_silicon_is_labelled(build):
     """Relax the structure, rattle it, relax, choose and label: eight atoms, four frames, one mesh."""
@@ -205,6 +218,7 @@ def test_rattled_silicon_is_labelled(build):
     assert dataset.code.startswith('Quantum ESPRESSO')
     assert dataset.has_stress
     assert dataset.max_atoms == 8
+    check_import(node, dataset)
     frames = dataset.get_frames()
     volumes = [abs(np.linalg.det(frame.cell)) for frame in frames]
     assert volumes[0] / volumes[2] == pytest.approx(0.98)
