@@ -206,6 +206,7 @@ def reproduce_elsewhere(node: Any, archive: Path, folder: Path) -> None:
     )
     assert all(result.returncode == 0 for result in results), results[0].stdout + results[0].stderr
     assert '2 of 2 follow from their stored inputs' in results[0].stdout
+    assert 'version of' not in results[0].stdout
     lines = (folder / 'one' / 'lines.csv').read_text().splitlines()
     assert len(lines) > 15
     assert all(line.endswith(',reproduced') for line in lines[1:])

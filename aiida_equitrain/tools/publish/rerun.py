@@ -10,6 +10,7 @@ import pandas as pd
 from aiida import orm
 from aiida.plugins import WorkflowFactory
 
+from aiida_equitrain.calculations.cost import jobs_of
 from aiida_equitrain.query import study_table
 from aiida_equitrain.tools import defaults
 from aiida_equitrain.workflows.common import mpi_options
@@ -161,8 +162,9 @@ def _is_number(value: Any) -> bool:
 def _versions(node: orm.ProcessNode) -> dict[str, str]:
     """Return the versions that the jobs of a process said."""
     found: dict[str, str] = {}
-    for job in node.called_descendants:
-        if isinstance(job, orm.CalcJobNode) and 'summary' in job.outputs:
+    processes = [node, *(_rows(node) if 'table' in node.outputs else [])]
+    for job in (job for process in processes for job in jobs_of(process)):
+        if 'summary' in job.outputs:
             found |= dict(job.outputs.summary.get_dict().get('versions') or {})
     return found
 
