@@ -62,15 +62,19 @@ def _card(heading: str, caption: str, svg: str) -> str:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """Return the table; the headings are buttons, and so is the name of the crystal, for the keyboard."""
+    """Return the table; the headings are buttons, and so is the name of the crystal, for the keyboard.
+
+    Columns of which nothing is known are left out.
+    """
+    columns = {key: value for key, value in COLUMNS.items() if any(row.get(key) is not None for row in rows)}
     heads = ''.join(
         f'<th scope="col" aria-sort="none"><button type="button" title="{escape(words or title)}">{escape(title)}'
         '</button></th>'
-        for title, words in COLUMNS.values()
+        for title, words in columns.values()
     )
     lines = []
     for row in rows:
-        cells = [_cell(row.get(key)) for key in list(COLUMNS)[1:]]
+        cells = [_cell(row.get(key)) for key in list(columns)[1:]]
         name = escape(row['material'])
         first = f'<td data-value="{name}"><button type="button" class="open">{name}</button></td>'
         if row['state'] != 'done':
