@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from aiida_equitrain.tools.publish.rerun import steps_problem
 from aiida_equitrain.tools.publish.scrub import Scrubber
 from aiida_equitrain.tools.publish.write import publish
 
+ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sys.executable).parent
 
 
@@ -114,13 +116,19 @@ def in_new_profile(folder: Path, *commands: list[str]) -> list[subprocess.Comple
 
 
 @pytest.mark.real
-def test_published_and_reproduced(aiida_profile_clean: Any, make_study: Any, tmp_path: Path) -> None:
+def test_published_and_reproduced(
+    aiida_profile_clean: Any, make_study: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Every change of a published study is named; elsewhere its results follow from their inputs, and come again."""
     _, node = run_get_node(make_study(sizes=[2]))
     assert node.is_finished_ok, node.exit_message
+    ask_as_the_tutorial(capsys)
     done = publish(node, tmp_path / 'study.aiida')
     assert done.sha256 in done.readme.read_text()
     assert 'phonon MAE' in done.readme.read_text()
+    assert done.report is not None
+    assert 'id="rows"' in done.report.read_text()
+    assert hashlib.sha256(done.report.read_bytes()).hexdigest() in done.readme.read_text()
     manifest, problems = check_file(done.archive, done.sha256)
     assert problems == []
     assert manifest['results']['rows'][0]['phonon_mae_thz'] > 0
@@ -136,6 +144,14 @@ def test_published_and_reproduced(aiida_profile_clean: Any, make_study: Any, tmp
 
     check_changes(node, done.archive, tmp_path)
     reproduce_elsewhere(node, done.archive, tmp_path)
+
+
+def ask_as_the_tutorial(capsys: pytest.CaptureFixture[str]) -> None:
+    """Execute what docs/tutorial/study.md tells to ask in Python; it prints an error for each strategy and size."""
+    (block,) = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/tutorial/study.md').read_text(), re.DOTALL)
+    capsys.readouterr()
+    exec(block, {})
+    assert re.search(r'l2-tsp +2 +\d+\.\d+', capsys.readouterr().out)
 
 
 def check_changes(node: Any, archive: Path, folder: Path) -> None:

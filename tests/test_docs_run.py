@@ -1,0 +1,283 @@
+"""Each command of the documentation is run here, page by page, or by the script or test that a table names.
+
+A job of minutes is built, and its inputs are checked as the engine does; ``scripts/make_pictures.sh`` and
+``examples/study.sh`` launch each kind. Blocks of Python are executed, blocks of YAML are inputs of the main job.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from aiida_equitrain.cli.root import cmd_root
+from aiida_equitrain.tools.setup import Options, run_setup
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ('docs/**/*.md', '*.md', 'examples/*.md', 'starter/*.md')
+#: All but the reference, which is written from the code.
+PAGES = sorted({page for pattern in FOLDERS for page in ROOT.glob(pattern) if page.parent.name != 'reference'})
+
+PROGRAMS = r'(?:aiida-equitrain|verdi|python|bash|pip|pytest|pre-commit|source)'
+BLOCK = re.compile(r'^```(\w*)\n(.*?)^```', re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(rf'^    ({PROGRAMS} .*)$|`({PROGRAMS} [^`]+)`', re.MULTILINE)
+#: A script of ours is what runs the command, if it knows the options that the page gives it.
+SCRIPT = re.compile(r'(?:bash|python) ((?:benchmarks|examples|scripts|starter)/\S+)')
+
+#: What is not run here, and the file that runs it: all words of the command stand there.
+ELSEWHERE = {
+    'aiida-equitrain setup': 'scripts/quickstart.sh',
+    'aiida-equitrain setup --offline': 'tests/cli/test_setup.py',
+    'aiida-equitrain setup --check': 'tests/cli/test_setup.py',
+    'aiida-equitrain setup --with sevennet': 'tests/tools/test_sevennet.py',
+    'aiida-equitrain data import Si-111-222-rd.tar.xz --functional PBE --n-frames 10 --n-test 10 --label Si '
+    '--group crystals': 'examples/study.sh',
+    'aiida-equitrain data import NaCl-rd --functional PBE --n-frames 10 --n-test 10 --label NaCl '
+    '--group crystals': 'examples/study.sh',
+    'aiida-equitrain data import AlN-rd_phonopy_params_mp-661.yaml.xz --functional PBEsol --n-frames 10 --n-test 10 '
+    '--label AlN --group crystals': 'examples/study.sh',
+    'aiida-equitrain launch study crystals --strategies l2-tsp,lora,transfer --sizes 4,8 --protocol fast '
+    '--overrides examples/study.yaml --report report': 'examples/study.sh',
+    'aiida-equitrain publish PK -o study.aiida': 'examples/study.sh',
+    'aiida-equitrain reproduce study.aiida': 'examples/study.sh',
+    'aiida-equitrain reproduce study.aiida --rerun finetune,phonons': 'examples/study.sh',
+    'verdi daemon start': 'scripts/quickstart.sh',
+}
+#: The same for programs of others: the file, and what stands in it.
+TOOLS = {
+    'source .venv/bin/activate': ('scripts/_environment.sh', '$VENV/bin/activate'),
+    'pip install "aiida-equitrain[train]"': ('scripts/_environment.sh', '$ROOT[train]'),
+    "pip install 'aiida-equitrain[kappa]'": ('pyproject.toml', 'kappa = ['),
+    'pre-commit install': ('.pre-commit-config.yaml', 'ruff'),
+    "pytest -m 'not real'": ('pyproject.toml', "markers = ['real:"),
+    'pytest tests/workflows': ('scripts/test.sh', 'python -m pytest'),
+    'python -m venv sevenn && sevenn/bin/pip install torch==2.13.0 sevenn==0.13.0 phonopy': (
+        'aiida_equitrain/tools/sevennet.py', 'sevenn==0.13.0'),
+    '(cd starter && ../sevenn/bin/python label.py /tmp/labels && ../sevenn/bin/python phonons.py /tmp/labels)': (
+        'starter/train.sh', 'label.py'),
+}  # fmt: skip
+#: DFT forces of silicon, of phono3py's examples.
+DFT = ROOT / 'tests' / 'fixtures' / 'phono3py' / 'phono3py_params_Si-111-222.yaml.xz'
+#: Blocks of Python of a page that a test with the data for it executes.
+PYTHON_ELSEWHERE = {'docs/tutorial/study.md': 'tests/workflows/test_publish.py'}
+
+#: The nodes that stand for the ``PK`` of a command, in their order.
+NODES = {
+    'data import': [],
+    'launch finetune': ['dataset'],
+    'launch active-learning': ['structure', 'dataset', 'phonons'],
+    'launch material': ['dataset', 'phonons'],
+    'launch follow': ['job'],
+    'report': ['job'],
+    'show': ['potential'],
+    'potential show': ['potential'],
+    'potential export': ['potential'],
+    'examples/finetune.py': ['dataset'],
+}
+
+
+class BuiltError(Exception):
+    """Raised in place of running a job whose inputs were accepted."""
+
+
+def commands(page: Path) -> list[str]:
+    """Return the commands of a page: in blocks, in indented lines, and between backticks if they take arguments."""
+    text = page.read_text(encoding='utf-8')
+    found = []
+    for language, block in BLOCK.findall(text):
+        lines = block.replace('\\\n', '').splitlines()
+        if language in ('', 'bash', 'sh') and re.match(rf'\(?{PROGRAMS}?', lines[0]).group():  # type: ignore[union-attr]
+            found += lines
+    for indented, inline in COMMAND.findall(BLOCK.sub('', text)):
+        if indented or re.search(r' -|[A-Z/]', inline):
+            found.append(indented or inline.replace('\n', ' '))
+    return [' '.join(re.sub(r'\s+#.*', '', line).replace(' -p equitrain', '').split()) for line in found]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [block for found, block in BLOCK.findall(page.read_text(encoding='utf-8')) if found == language]
+
+
+@pytest.fixture(scope='module')
+def reader(aiida_profile: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Return the PKs of one who has a set-up profile, labelled frames, DFT phonons, and a potential made of the frames.
+
+    The working folder has the files that the commands name.
+    """
+    aiida_profile.reset_storage()
+    folder = tmp_path_factory.mktemp('reader')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert {item.state for item in run_setup(Options(offline=True))} == {'created'}
+        nodes = dict(zip(('structure', 'phonons'), write_files(folder), strict=True))
+        run_here('aiida-equitrain data import frames.xyz --functional PBE --label frames')
+        nodes['dataset'] = newest('data', 'equitrain.dataset', {'label': 'frames'})
+        run_here(f'aiida-equitrain launch finetune {nodes["dataset"].pk} --protocol fast --overrides two.yaml')
+        nodes['job'] = newest('workflows', 'equitrain.finetune')
+        nodes['potential'] = nodes['job'].outputs.potential
+        yield {name: str(node.pk) for name, node in nodes.items()}
+    aiida_profile.reset_storage()
+
+
+@pytest.fixture
+def sevennet(reader: dict[str, str], sevennet_file: Any) -> None:
+    """Store what `setup --with sevennet` makes, with a potential that nothing can be computed with."""
+    from aiida import orm
+
+    from aiida_equitrain.data.potential import PotentialData
+
+    if orm.QueryBuilder().append(PotentialData, filters={'label': 'sevennet-0'}).count() == 0:
+        potential = PotentialData(sevennet_file())
+        potential.label = 'sevennet-0'
+        potential.store()
+        computer = orm.load_computer('localhost')
+        orm.InstalledCode(label='python-sevennet', computer=computer, filepath_executable=sys.executable).store()
+
+
+def write_files(folder: Path) -> tuple[Any, Any]:
+    """Write what a reader has: crystals, labelled frames, phonopy files, a model; store silicon and its DFT phonons."""
+    import ase.io
+    import phono3py
+    from ase.build import bulk
+    from phonopy import Phonopy
+
+    from aiida_equitrain.science.frames import Frames
+    from aiida_equitrain.tools.data_import import store_phonons
+    from aiida_equitrain.tools.resources import starter_files, structure_file
+
+    (folder / 'FOLDER').mkdir()
+    for name in ('FILE.cif', 'Si.cif', 'FOLDER/Si.cif'):
+        shutil.copy(structure_file('Si'), folder / name)
+    for name, length in (('GeTe', 6.0), ('NaCl', 5.69)):
+        bulk(name, 'rocksalt', a=length).write(folder / f'{name}.cif')
+    shutil.copy(starter_files()[0], folder / 'my.model')
+    (folder / 'examples').symlink_to(ROOT / 'examples')
+    (folder / 'two.yaml').write_text('train: {hyperparameters: {epochs: 2}}')
+    (folder / 'cluster.yaml').write_text(blocks(ROOT / 'docs' / 'howto' / 'cluster.md', 'yaml')[0])
+    frames = Frames.load(ROOT / 'tests' / 'fixtures' / 'si8_pbe.npz')
+    ase.io.write(folder / 'frames.xyz', [frame.to_atoms(keys=True) for frame in frames], format='extxyz')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        source = phono3py.load(DFT, produce_fc=False, log_level=0)
+        phonon = Phonopy(source.unitcell, source.phonon_supercell_matrix, primitive_matrix='auto', log_level=0)
+    phonon.dataset = source.phonon_dataset
+    phonon.save(folder / 'A.yaml')
+    phonon.forces = phonon.forces * 0.9
+    phonon.save(folder / 'B.yaml')
+    return store_phonons(phonon, 'Si')
+
+
+def newest(kind: str, name: str, filters: dict[str, Any] | None = None) -> Any:
+    from aiida.orm import QueryBuilder
+    from aiida.plugins import DataFactory, WorkflowFactory
+
+    cls: Any = {'data': DataFactory, 'workflows': WorkflowFactory}[kind](name)
+    query = QueryBuilder().append(cls, filters=filters or {}, tag='node').order_by({'node': {'id': 'desc'}})
+    return query.first(flat=True)
+
+
+def run_here(line: str) -> None:
+    """Run a command of ours or of AiiDA in this process, in which the profile of the reader is loaded.
+
+    What asks is answered with Enter, or with yes.
+    """
+    from aiida.cmdline.commands.cmd_verdi import verdi
+
+    program, *words = shlex.split(line)
+    command, answers = (verdi, '\n' * 30) if program == 'verdi' else (cmd_root, 'y\n')
+    result = CliRunner().invoke(command, words, input=answers)
+    if isinstance(result.exception, BuiltError):
+        return
+    assert result.exit_code == 0, f'{line}\n{result.output}\n{result.exception!r}'
+
+
+def run_apart(line: str, folder: Path) -> None:
+    """Run a command of AiiDA that changes its configuration with one of its own."""
+    environment = {
+        **os.environ,
+        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+        'AIIDA_PATH': str(folder),
+    }
+    result = subprocess.run(line, shell=True, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f'{line}\n{result.stdout}\n{result.stderr}'
+
+
+def fill(words: list[str], pks: dict[str, str]) -> list[str]:
+    """Return a command with what a reader puts in the place of ``PK`` and ``FILES``."""
+    key = next((' '.join(words[1:n]) for n in (3, 2) if ' '.join(words[1:n]) in NODES), '')
+    names = iter(NODES.get(key, []))
+    return [pks[next(names)] if word == 'PK' else word.replace('FILES', 'frames.xyz') for word in words]
+
+
+def run(line: str, pks: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a command, or see that a script or a test does.
+
+    :raises AssertionError: if it fails, or nothing runs it.
+    """
+    words = shlex.split(line)
+    script = SCRIPT.match(line)
+    if script or line in TOOLS or line in ELSEWHERE:
+        name, text = (script.group(1), None) if script else TOOLS.get(line) or (ELSEWHERE[line], None)
+        files = [ROOT / name, *((ROOT / name).parent.glob('*.py') if script else [])]
+        content = '\n'.join(file.read_text(encoding='utf-8') for file in files)
+        wanted = [word for word in words[1:] if not script or word.startswith('--')] if text is None else [text]
+        missing = [word for word in wanted if word != 'PK' and word not in content]
+        assert not missing, f'`{line}`: {name} has no {missing}'
+    elif line.startswith('verdi run examples/'):
+        words = fill(words[1:], pks)
+        monkeypatch.setattr(sys, 'argv', words[1:])
+        with pytest.raises(BuiltError):
+            runpy.run_path(words[1])
+    elif line.startswith(('verdi presto', 'verdi config')):
+        run_apart(line, folder)
+    elif words[0] in ('aiida-equitrain', 'verdi'):
+        run_here(shlex.join(fill(words, pks)))
+    else:
+        pytest.fail(f'`{line}` is run by no test and no script')
+
+
+@pytest.mark.real
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page(
+    page: Path, reader: dict[str, str], sevennet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the page tells to do can be done, from top to bottom."""
+    for module in ('here', 'launch'):
+        monkeypatch.setattr(f'aiida_equitrain.tools.{module}.run_here', build_only)
+    for line in commands(page):
+        run(line, reader, tmp_path, monkeypatch)
+    for block in blocks(page, 'yaml'):
+        (tmp_path / 'block.yaml').write_text(block)
+        run_here(f'aiida-equitrain launch material FILE.cif --overrides {tmp_path / "block.yaml"}')
+    name = str(page.relative_to(ROOT))
+    if name in PYTHON_ELSEWHERE:
+        assert name in (ROOT / PYTHON_ELSEWHERE[name]).read_text(encoding='utf-8')
+        return
+    for block in blocks(page, 'python'):
+        exec(block, {})
+
+
+def build_only(builder: Any, watch: Any = None) -> None:
+    """Check the inputs of a job as the engine does first, in place of running it."""
+    ports = builder.process_class.spec().inputs
+    problem = ports.validate(ports.pre_process(builder._inputs(prune=True)))
+    assert problem is None, problem
+    raise BuiltError
+
+
+def test_all_are_needed() -> None:
+    """No entry of the tables outlives its command."""
+    found = {line for page in PAGES for line in commands(page)}
+    assert set(ELSEWHERE) | set(TOOLS) <= found
+    assert len(found) > 50
