@@ -178,31 +178,34 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
 @click.option('--depth', type=click.IntRange(1), help='Generations of phases.  [default: that of the protocol]')
 @click.option('--figure', type=FILE_TO_WRITE, help='Draw the energy along the modes there (.png, .pdf or .svg).')
 @click.option('--dft', is_flag=True, help='Repeat the scans of the structure with DFT.')
+@click.option('--dft-phases', is_flag=True, help='Find the phases with DFT, for a study to be compared with.')
 @options('protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy')
 @with_profile
 def cmd_instability(
-    structure: str, depth: int | None, figure: Path | None, dft: bool, submit: bool, **chosen: Any
+    structure: str, depth: int | None, figure: Path | None, dft: bool, dft_phases: bool, submit: bool, **chosen: Any
 ) -> None:
-    """Follow imaginary modes to the phases behind them, with a potential.
+    """Follow imaginary modes to the phases behind them, with a potential or with DFT (`--dft-phases`).
 
-    STRUCTURE is a file (CIF, POSCAR, ...) or the PK of a StructureData.
+    STRUCTURE is a file (CIF, POSCAR, ...), the PK of a StructureData, or that of phonons that exist (PhonopyData).
     """
 
     def build() -> Any:
         from aiida_equitrain.tools import launch
         from aiida_equitrain.workflows.instability import InstabilityWorkChain
 
-        potential, inputs = launch.load_potential(chosen['foundation']), common(chosen)
+        potential = None if dft_phases else launch.load_potential(chosen['foundation'])
+        inputs, (crystal, phonons) = common(chosen), launch.load_crystal(structure)
         if depth is not None:
             overrides = inputs['overrides'] or {}
             inputs['overrides'] = {**overrides, 'settings': {**overrides.get('settings', {}), 'max_depth': depth}}
         return InstabilityWorkChain.get_builder_from_protocol(
-            launch.load_structure(structure),
+            crystal,
+            phonopy_data=phonons,
             potential=potential,
             **codes(chosen, 'phonopy'),
-            **codes(chosen, 'python', potential=potential),
+            **({} if potential is None else codes(chosen, 'python', potential=potential)),
             **postprocess(potential),
-            **({**codes(chosen, 'pw'), **dft_inputs(chosen)} if dft else {}),
+            **({**codes(chosen, 'pw'), **dft_inputs(chosen)} if dft or dft_phases else {}),
             **inputs,
         )
 

@@ -44,6 +44,13 @@ def pairs(_ctx: Any, _param: Any, value: Sequence[str]) -> dict[str, str]:
 @click.option('--dft/--no-dft', default=True, show_default=True, help='DFT phonons where none are given.')
 @click.option('--dataset', 'datasets', callback=pairs, multiple=True, metavar='NAME=PK', help='Labelled frames.')
 @click.option('--reference', 'references', callback=pairs, multiple=True, metavar='NAME=PK', help='DFT phonons.')
+@click.option(
+    '--reference-phases',
+    callback=pairs,
+    multiple=True,
+    metavar='NAME=PK',
+    help='Phases of DFT: what `launch instability --dft-phases` found. With `--instability`.',
+)
 @click.option('--instability', is_flag=True, help='Follow imaginary modes of the fine-tuned potentials to new phases.')
 @click.option('--max-concurrent', type=click.IntRange(min=1), help='WorkChains at a time.')
 @options('training_protocol', 'replay', 'metal', 'overrides', 'report', 'submit', 'foundation', 'family', 'python',
@@ -53,18 +60,20 @@ def cmd_study(
     sources: tuple[str, ...],
     datasets: dict[str, str],
     references: dict[str, str],
+    reference_phases: dict[str, str],
     report: Path | None,
     submit: bool,
     **chosen: Any,
 ) -> None:
     """Study many crystals with several strategies and numbers of frames, in one table.
 
-    SOURCES are folders of CIF files, structure files, labels of groups, or PKs. Datasets and phonons in a group go with
-    the structure of the same label; `aiida-equitrain data import` stores them so with `--group LABEL`.
+    SOURCES are folders of CIF files, structure files, labels of groups, or PKs. Datasets, phonons, and
+    searches for phases by DFT in a group go with the structure of the same label; `aiida-equitrain data import` stores
+    data so with `--group LABEL`.
     """
 
     def build() -> Any:
-        return study_builder(sources, datasets, references, chosen)
+        return study_builder(sources, datasets, references, reference_phases, chosen)
 
     node = go(build, submit, report)
     if node is not None and 'aggregates' in node.outputs:
@@ -74,7 +83,11 @@ def cmd_study(
 
 
 def study_builder(
-    sources: Sequence[str], datasets: dict[str, str], references: dict[str, str], chosen: dict[str, Any]
+    sources: Sequence[str],
+    datasets: dict[str, str],
+    references: dict[str, str],
+    reference_phases: dict[str, str],
+    chosen: dict[str, Any],
 ) -> Any:
     """Return the builder of a study from the options of the command."""
     from aiida_equitrain.tools import launch
@@ -84,6 +97,7 @@ def study_builder(
     found, foundation = gather(sources), launch.load_potential(chosen['foundation'])
     found.datasets |= {name: launch.load_dataset(pk) for name, pk in datasets.items()}
     found.references |= {name: launch.load_phonons(pk) for name, pk in references.items()}
+    found.reference_phases |= {name: launch.load_phases(pk) for name, pk in reference_phases.items()}
     without = chosen['dft'] and set(found.structures) - set(found.references)
     needs_dft = bool(without or set(found.structures) - set(found.datasets))
     inputs = common(chosen)
@@ -94,6 +108,7 @@ def study_builder(
         foundation,
         datasets=found.datasets,
         references=found.references,
+        reference_phases=found.reference_phases,
         dft=chosen['dft'],
         instability=chosen['instability'],
         strategies=chosen['strategies'],

@@ -42,6 +42,16 @@ class WellFit:
         return dict(vars(self))
 
 
+def powers_of(two_sided: bool, degree: int) -> list[int]:
+    """Return the powers of a fit: even ones only where both sides are alike."""
+    return [power for power in range(2, degree + 1) if two_sided or power % 2 == 0]
+
+
+def may_fit(amplitudes: Any, two_sided: bool, degree: int) -> bool:
+    """Return whether there are the amplitude 0 and enough others for :func:`fit_well`."""
+    return bool(np.any(amplitudes == 0) and np.count_nonzero(amplitudes) >= len(powers_of(two_sided, degree)))
+
+
 def fit_well(amplitudes: Any, energies: Any, two_sided: bool = False, degree: int = 6) -> WellFit:
     """Fit the energy along a mode.
 
@@ -55,7 +65,7 @@ def fit_well(amplitudes: Any, energies: Any, two_sided: bool = False, degree: in
     if not np.any(amplitudes == 0):
         raise ValueError('the energy along a mode needs the amplitude 0.')
     relative = energies - energies[amplitudes == 0][0]
-    powers = [power for power in range(2, degree + 1) if two_sided or power % 2 == 0]
+    powers = powers_of(two_sided, degree)
     if np.count_nonzero(amplitudes) < len(powers):
         raise ValueError(
             f'{np.count_nonzero(amplitudes)} amplitudes beside 0 do not do for a fit with {len(powers)} powers; '

@@ -3,12 +3,13 @@
 Definitions where Grandel, Benner and George (2026) give none. A child phase is a structure, relaxed with its cell, that
 was reached from an imaginary mode and lies below its parent by more than a tolerance of energy. It is the parent again,
 or another child, if pymatgen's structure matcher maps one onto the other with the volume as it is. A phase of DFT is
-*found* if a child of the potential has its space group and matches it (volumes scaled, as functionals differ in it).
+*found* if a child of the potential has its space group and matches it (volumes scaled, as functionals differ in it); a
+child of the potential that matches no phase of DFT is *wrong*.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,37 +77,34 @@ def distinct(structures: Sequence[Atoms], energies: Sequence[float], symprec: fl
     return kept
 
 
-def phase_found(candidates: Iterable[Atoms], reference: Atoms, symprec: float, tolerance: float = 0.1) -> bool:
-    """Return whether one of the candidates has the space group of the reference phase and matches it."""
-    group = space_group(reference, symprec)
-    return any(
-        space_group(atoms, symprec) == group and same_structure(atoms, reference, tolerance, scale=True)
-        for atoms in candidates
-    )
+def compare_phases(
+    candidates: Mapping[str, Atoms], references: Mapping[str, Atoms], symprec: float, tolerance: float = 0.1
+) -> dict[str, Any]:
+    """Return which phases of DFT are found among those of a potential.
 
-
-def detection_scores(predicted: Sequence[bool], actual: Sequence[bool]) -> dict[str, float | int | None]:
-    """Return how well something is detected: counts, precision, recall and F1 (``None`` where it is 0/0).
-
-    :param predicted: of the potential, one per material, such as "unstable".
-    :param actual: of DFT.
+    :param candidates: phases of the potential by name.
+    :param references: those of DFT.
+    :returns: ``found_by``: for each phase of DFT the candidates that have its space group and match it; ``wrong``: the
+        candidates that match none; the numbers ``n_reference_phases``, ``n_phases_found`` (of DFT's) and
+        ``n_phases_wrong``. Several candidates that match the same phase of DFT find it once, and none of them is wrong.
     """
-    pairs = list(zip(predicted, actual, strict=True))
-    true_positive = sum(1 for said, is_so in pairs if said and is_so)
-    false_positive = sum(1 for said, is_so in pairs if said and not is_so)
-    false_negative = sum(1 for said, is_so in pairs if not said and is_so)
-
-    def ratio(part: int, whole: int) -> float | None:
-        return part / whole if whole else None
-
+    groups = {name: space_group(atoms, symprec) for name, atoms in candidates.items()}
+    found_by = {}
+    for name, reference in references.items():
+        group = space_group(reference, symprec)
+        found_by[name] = [
+            other
+            for other, atoms in candidates.items()
+            if groups[other] == group and same_structure(atoms, reference, tolerance, scale=True)
+        ]
+    right = {other for names in found_by.values() for other in names}
+    wrong = [name for name in candidates if name not in right]
     return {
-        'true_positive': true_positive,
-        'false_positive': false_positive,
-        'false_negative': false_negative,
-        'true_negative': len(pairs) - true_positive - false_positive - false_negative,
-        'precision': ratio(true_positive, true_positive + false_positive),
-        'recall': ratio(true_positive, true_positive + false_negative),
-        'f1': ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative),
+        'found_by': found_by,
+        'wrong': wrong,
+        'n_reference_phases': len(references),
+        'n_phases_found': sum(1 for names in found_by.values() if names),
+        'n_phases_wrong': len(wrong),
     }
 
 

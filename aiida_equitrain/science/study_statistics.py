@@ -34,6 +34,8 @@ DEVIATIONS = (
     'k_diff_high_temp_limit_w_per_m_k',
     'volume_angstrom3',
 )
+#: Phases of DFT behind imaginary modes, those of them that the potential finds, and the potential's that match none.
+PHASE_COUNTS = ('n_reference_phases', 'n_phases_found', 'n_phases_wrong')
 CONFIDENCE = 0.95
 Values = NDArray[np.float64]
 
@@ -54,7 +56,7 @@ def aggregate(table: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 1) ->
         for (strategy, n_train), group in done.groupby(['strategy', 'n_train'], sort=True)
     ]
     _add_wins(groups, done, boot)
-    foundation = done.drop(columns=[*ERRORS, *DEVIATIONS, 'dynamically_stable'], errors='ignore')
+    foundation = done.drop(columns=[*ERRORS, *DEVIATIONS, *PHASE_COUNTS, 'dynamically_stable'], errors='ignore')
     symfc = done[['material', 'symfc_phonon_mae_thz']].rename(columns={'symfc_phonon_mae_thz': 'phonon_mae_thz'})
     foundation = foundation.rename(columns=lambda name: name.removeprefix('foundation_'))
     return {
@@ -105,25 +107,26 @@ def with_deviations(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def classification(predicted: Any, actual: Any) -> dict[str, Any]:
-    """Return precision, recall, F1 and the confusion matrix of booleans (unstable is positive).
+def detection_scores(true_positive: float, false_positive: float, false_negative: float) -> dict[str, float]:
+    """Return precision, recall and F1; ``nan`` where a ratio has no denominator."""
 
-    :returns: ``nan`` where a ratio has no denominator, such as the recall without an unstable material.
-    """
-    predicted, actual = np.asarray(predicted, dtype=bool), np.asarray(actual, dtype=bool)
-    true = int((predicted & actual).sum())
-    false_positive, false_negative = int((predicted & ~actual).sum()), int((~predicted & actual).sum())
-
-    def ratio(part: int, whole: int) -> float:
-        return part / whole if whole else float('nan')
+    def ratio(part: float, whole: float) -> float:
+        return float(part / whole) if whole else float('nan')
 
     return {
-        'precision': ratio(true, true + false_positive),
-        'recall': ratio(true, true + false_negative),
-        'f1': ratio(2 * true, 2 * true + false_positive + false_negative),
-        'true_positive': true,
-        'false_positive': false_positive,
-        'false_negative': false_negative,
+        'precision': ratio(true_positive, true_positive + false_positive),
+        'recall': ratio(true_positive, true_positive + false_negative),
+        'f1': ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative),
+    }
+
+
+def count_verdicts(predicted: Any, actual: Any) -> dict[str, int]:
+    """Return the confusion matrix of booleans, such as whether a crystal is unstable: of a potential, and of DFT."""
+    predicted, actual = np.asarray(predicted, dtype=bool), np.asarray(actual, dtype=bool)
+    return {
+        'true_positive': int((predicted & actual).sum()),
+        'false_positive': int((predicted & ~actual).sum()),
+        'false_negative': int((~predicted & actual).sum()),
         'true_negative': int((~predicted & ~actual).sum()),
     }
 
@@ -153,6 +156,8 @@ def _group(rows: pd.DataFrame, boot: Bootstrap) -> dict[str, Any]:
             result[name] = {'mean': boot(np.mean, values), 'median': boot(np.median, values)}
     if {'dynamically_stable', 'reference_dynamically_stable'} <= set(rows):
         result['unstable'] = _unstable(rows, boot)
+    if set(PHASE_COUNTS) <= set(rows):
+        result['new_phases'] = _new_phases(rows, boot)
     return result
 
 
@@ -164,10 +169,39 @@ def _unstable(rows: pd.DataFrame, boot: Bootstrap) -> dict[str, Any]:
     sides = votes.groupby('material')[['predicted', 'actual']].mean().to_numpy().T > 0.5
     if not sides.size:
         return {}
-    numbers: dict[str, Any] = classification(*sides)
-    for name in ('precision', 'recall', 'f1'):
-        numbers[name] = boot(lambda *pair, name=name: classification(*pair)[name], *sides)
-    return numbers
+
+    def count(*pair: Any) -> tuple[float, float, float]:
+        verdicts = count_verdicts(*pair)
+        return verdicts['true_positive'], verdicts['false_positive'], verdicts['false_negative']
+
+    return {**count_verdicts(*sides), **_scores(count, sides, boot)}
+
+
+def _new_phases(rows: pd.DataFrame, boot: Bootstrap) -> dict[str, Any]:
+    """Return how well the phases behind imaginary modes are found: counts of phases, pooled over the materials.
+
+    The counts of a material are means over its seeds.
+    """
+    known = rows.dropna(subset=list(PHASE_COUNTS)).astype(dict.fromkeys(PHASE_COUNTS, float))
+    means = known.groupby('material')[list(PHASE_COUNTS)].mean().to_numpy().T
+    if not means.size:
+        return {}
+
+    def count(reference: Values, found: Values, wrong: Values) -> tuple[float, float, float]:
+        return float(found.sum()), float(wrong.sum()), float(reference.sum() - found.sum())
+
+    counts = dict(zip(('true_positive', 'false_positive', 'false_negative'), count(*means), strict=True))
+    return {**counts, **_scores(count, means, boot)}
+
+
+def _scores(count: Callable[..., tuple[float, float, float]], samples: Any, boot: Bootstrap) -> dict[str, Any]:
+    """Return precision, recall and F1 with their intervals.
+
+    :param count: gives true positives, false positives and false negatives of samples of materials.
+    :param samples: arrays with one number per material each.
+    """
+    names = ('precision', 'recall', 'f1')
+    return {name: boot(lambda *drawn, name=name: detection_scores(*count(*drawn))[name], *samples) for name in names}
 
 
 def _add_wins(groups: list[dict[str, Any]], done: pd.DataFrame, boot: Bootstrap) -> None:

@@ -107,6 +107,48 @@ def load_structure(text: str) -> orm.StructureData:
     return structure
 
 
+def load_crystal(text: str) -> tuple[orm.StructureData, PhonopyData | None]:
+    """Return a structure by file name, PK or UUID; or phonons by PK or UUID, with the structure that they are of.
+
+    :raises ValueError: with a sentence, if there is neither.
+    """
+    if not Path(text).exists():
+        try:
+            node = orm.load_node(text)
+        except (NotExistent, ValueError):
+            node = None
+        if isinstance(node, PhonopyData):
+            return node.get_primitive_cell(), node
+    return load_structure(text), None
+
+
+def load_phases(text: str) -> dict[str, orm.StructureData]:
+    """Return the phases that DFT found, by PK or UUID of the job that searched for them.
+
+    :raises ValueError: with a sentence, if it is none, has not ended, or a potential found them.
+    """
+    try:
+        node = orm.load_node(text)
+    except (NotExistent, ValueError) as exception:
+        raise ValueError(f'there is no `{text}` in this profile') from exception
+    return phases_of(node)
+
+
+def phases_of(node: orm.Node) -> dict[str, orm.StructureData]:
+    """Return the phases that DFT found.
+
+    :raises ValueError: see :func:`load_phases`.
+    """
+    if getattr(node, 'process_type', None) != 'aiida.workflows:equitrain.instability':
+        raise ValueError(f'PK {node.pk} is no `equitrain.instability`: `launch instability --dft-phases` is')
+    found: Any = node
+    if 'potential' in found.inputs:
+        raise ValueError(f'PK {node.pk} found its phases with a potential; with DFT does `--dft-phases`')
+    if 'tree' not in found.outputs:
+        raise ValueError(f'PK {node.pk} has no phases: it has not ended, or failed')
+    return dict(found.outputs.phases)
+
+
 def load_potential(text: str | None) -> PotentialData:
     """Return a potential by label, PK or UUID; by default the foundation of the set-up.
 

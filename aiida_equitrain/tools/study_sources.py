@@ -6,13 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 from aiida_phonopy.data.phonopy import PhonopyData
 
 from aiida_equitrain.data.dataset import DatasetData
-from aiida_equitrain.tools.launch import load_structure
+from aiida_equitrain.tools.launch import load_structure, phases_of
 
 #: Names of files that are read from a folder.
 PATTERNS = ('*.cif', '*.vasp', 'POSCAR*', '*.xyz', '*.extxyz')
@@ -25,6 +26,7 @@ class Sources:
     structures: dict[str, orm.StructureData] = field(default_factory=dict)
     datasets: dict[str, DatasetData] = field(default_factory=dict)
     references: dict[str, PhonopyData] = field(default_factory=dict)
+    reference_phases: dict[str, dict[str, orm.StructureData]] = field(default_factory=dict)
 
     def add(self, structure: orm.StructureData) -> None:
         """Add a crystal under its label or its formula.
@@ -40,7 +42,7 @@ class Sources:
 def gather(sources: Sequence[str]) -> Sources:
     """Return the crystals of folders, files, groups (by label) and nodes (PK or UUID).
 
-    Of a group, datasets and phonons with the label of a structure go with it.
+    Of a group, datasets, phonons and searches for phases by DFT with the label of a structure go with it.
 
     :raises ValueError: with a sentence, if there is nothing under a name, or two of the same name.
     """
@@ -85,7 +87,12 @@ def _add_group(found: Sources, group: orm.Group) -> None:
         raise ValueError(f'the group `{group.label}` has no StructureData')
     for node in structures:
         found.add(node)
-    for kind, place in ((DatasetData, found.datasets), (PhonopyData, found.references)):
+    places: dict[Any, dict[str, Any]] = {
+        DatasetData: found.datasets,
+        PhonopyData: found.references,
+        orm.WorkChainNode: found.reference_phases,
+    }
+    for kind, place in places.items():
         for node in members:
             if not isinstance(node, kind):
                 continue
@@ -94,4 +101,4 @@ def _add_group(found: Sources, group: orm.Group) -> None:
                 what = 'belongs to no structure' if name not in found.structures else 'is the second'
                 raise ValueError(f'PK {node.pk} in the group `{group.label}`, a {kind.__name__} with the label '
                                  f'`{node.label}`, {what}: give it the label of one')  # fmt: skip
-            place[name] = node
+            place[name] = phases_of(node) if kind is orm.WorkChainNode else node

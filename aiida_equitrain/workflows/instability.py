@@ -1,4 +1,4 @@
-"""From phonons with imaginary modes to the phases behind them, with a potential."""
+"""From phonons with imaginary modes to the phases behind them, with a potential or with DFT."""
 
 from __future__ import annotations
 
@@ -6,29 +6,28 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from aiida import orm
 from aiida.engine import ExitCode, ToContext, if_, while_
 
 from aiida_equitrain.calculations.functions import instability as functions
 from aiida_equitrain.calculations.modes import MODE_SETTINGS, ModesCalculation
 from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
 from aiida_equitrain.common.settings import with_defaults
-from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows import instability_ports
-from aiida_equitrain.workflows.common import serial_options
-from aiida_equitrain.workflows.dft_inputs import pw_builder
-from aiida_equitrain.workflows.instability_dft import DftScan
+from aiida_equitrain.workflows.instability_builder import build
+from aiida_equitrain.workflows.instability_dft import DftPhases
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
 
 ROOT = 'root'
+#: What evaluates the potential, and looks at phonons.
+EVALUATION = ('potential', 'python_code', 'postprocess_code')
 
 
-class InstabilityWorkChain(EquitrainProtocolMixin, DftScan):
+class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
     """Follow imaginary modes downhill: scan the energy along them, relax both sides, and go on from the new phases.
 
-    A level takes three jobs, whatever the number of phases and modes: one finds the modes, one scans, one relaxes. The
-    phonons of each phase come on top.
+    With a potential a level takes three jobs, whatever the number of phases and modes: one finds the modes, one scans,
+    one relaxes. With DFT each point of a scan and each relaxation is a job. The phonons of each phase come on top.
     """
 
     @classmethod
@@ -41,19 +40,25 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftScan):
         spec.outline(
             step.setup,
             while_(step.should_run_level)(
-                if_(step.should_run_phonons)(step.run_phonons, step.inspect_phonons),
+                while_(step.should_run_phonons)(step.run_phonons, step.inspect_phonons),
                 if_(step.should_run_modes)(
                     step.run_modes,
                     step.inspect_modes,
                     if_(step.should_run_scan)(
-                        step.run_scan,
-                        step.inspect_scan,
+                        if_(step.has_potential)(step.run_scan, step.inspect_scan, step.fit_wells),
                         if_(step.should_run_dft)(
                             step.setup_dft,
                             while_(step.should_run_dft_points)(step.run_dft_points, step.inspect_dft_points),
-                            step.collect_dft,
+                            if_(step.has_potential)(step.compare_dft).else_(step.collect_dft, step.fit_wells),
                         ),
-                        if_(step.should_run_relax)(step.run_relax, step.inspect_relax),
+                        if_(step.should_run_relax)(
+                            if_(step.has_potential)(step.run_relax, step.inspect_relax).else_(
+                                step.setup_dft_relax,
+                                while_(step.should_run_dft_relax)(step.run_dft_relax, step.inspect_dft_relax),
+                                step.collect_dft_relax,
+                            ),
+                            step.collect_phases,
+                        ),
                     ),
                 ),
             ),
@@ -68,84 +73,30 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftScan):
         return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('instability.yaml')))
 
     @classmethod
-    def get_builder_from_protocol(
-        cls,
-        structure: orm.StructureData,
-        phonopy_code: orm.AbstractCode,
-        potential: PotentialData,
-        python_code: orm.AbstractCode,
-        *,
-        postprocess_code: orm.AbstractCode | None = None,
-        pw_code: orm.AbstractCode | None = None,
-        pseudo_family: str | None = None,
-        electronic_type: str = 'insulator',
-        relax: bool = True,
-        supercell_matrix: list[list[int]] | orm.List | None = None,
-        protocol: str | None = None,
-        overrides: dict[str, Any] | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> Any:
+    def get_builder_from_protocol(cls, *args: Any, **kwargs: Any) -> Any:
         """Return a builder with all inputs of a protocol.
 
-        :param postprocess_code: a Python with phonopy, if that of the potential has none (SevenNet's).
-        :param pw_code: pw.x, with ``pseudo_family`` and ``electronic_type``: the scans are repeated with DFT.
+        Positional are ``structure``, ``phonopy_code``, ``potential`` and ``python_code``. Without the last two DFT
+        finds the phases, and makes the phonons, too.
+
+        :param phonopy_data: phonons of ``structure`` that exist: their modes are followed.
+        :param postprocess_code: a Python with phonopy, if that of the potential has none (SevenNet's), or for DFT.
+        :param pw_code: pw.x, with ``pseudo_family`` and ``electronic_type``: with a potential its scans are repeated.
+        :param relax: whether the structure is relaxed before its phonons.
         :param supercell_matrix: of the phonons of ``structure``; those of its phases are chosen by their length.
         :param protocol: ``fast``, ``balanced`` (default), ``stringent`` or ``paper``; also of the phonons.
         :param overrides: nested as the inputs; those below ``phonons`` go to the phonons.
         :param options: ``metadata.options`` of all jobs.
-        :raises ValueError: if an override is unknown.
+        :raises ValueError: if an override is unknown, or something is missing.
         """
-        inputs = cls.get_protocol_inputs(protocol, overrides)
-        builder: Any = cls.get_builder()
-        phonons = PhononsWorkChain.get_builder_from_protocol(
-            structure,
-            phonopy_code,
-            potential=potential,
-            python_code=python_code,
-            relax=relax,
-            supercell_matrix=supercell_matrix,
-            protocol=protocol,
-            overrides=inputs.get('phonons'),
-            options=options,
-        )
-        ports: Any = cls.spec().inputs['phonons']
-        builder.phonons = {name: value for name, value in phonons._inputs(prune=True).items() if name in ports}
-        builder.structure, builder.potential, builder.python_code = structure, potential, python_code
-        if postprocess_code is not None:
-            builder.postprocess_code = postprocess_code
-        builder.settings = orm.Dict(inputs['settings'])  # type: ignore[no-untyped-call]
-        builder.max_concurrent, builder.dft_levels = orm.Int(inputs['max_concurrent']), orm.Int(inputs['dft_levels'])
-        if pw_code is not None:
-            name = protocol or 'balanced'
-            if pseudo_family is None:
-                raise ValueError('DFT needs a `pseudo_family`: the label of an installed pseudopotential family')
-            builder.pw = pw_builder(
-                pw_code,
-                structure,
-                pseudo_family,
-                electronic_type,
-                protocol or 'balanced',
-                inputs,
-                overrides or {},
-                options,
-            )
-        else:
-            builder.pop('pw', None)
-        for name in ('scan', 'relax'):
-            namespace = getattr(builder, name)
-            namespace.settings = orm.Dict(inputs.get(name, {}).get('settings', {}))  # type: ignore[no-untyped-call]
-            if options:
-                namespace.metadata.options = serial_options(options)
-        if options:
-            builder.modes.metadata.options = serial_options(options)
-        return builder
+        return build(cls, *args, **kwargs)
 
     def setup(self) -> None:
         """Begin with the structure, or with the phonons that are given."""
         self.ctx.level = 0
         #: Phases by name: their structures, those to be examined next, and what is known of each.
         self.ctx.structures, self.ctx.waiting, self.ctx.levels = {}, [ROOT], {}
-        self.ctx.phonons, self.ctx.failed_dft = {}, []
+        self.ctx.phonons, self.ctx.failed_dft, self.ctx.failed_dft_relax = {}, [], []
         if 'phonopy_data' in self.inputs:
             self.ctx.phonons[ROOT] = self.inputs.phonopy_data
             self.ctx.structures[ROOT] = functions.unit_cell(self.inputs.phonopy_data)
@@ -156,23 +107,30 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftScan):
         """Return whether phases are left to be examined."""
         return bool(self.ctx.waiting)
 
+    def has_potential(self) -> bool:
+        """Return whether a potential scans and relaxes, and not DFT."""
+        return 'potential' in self.inputs
+
     def should_run_phonons(self) -> bool:
-        """Return whether a phase of this level has no phonons yet."""
-        return any(name not in self.ctx.phonons for name in self.ctx.waiting)
+        """Return whether a phase of this level has no phonons yet; without `phonons.pw`, DFT's phases get none."""
+        missing = [name for name in self.ctx.waiting if name not in self.ctx.phonons]
+        if missing and not self.has_potential() and not self.inputs.phonons.get('pw'):
+            self.report(f'no phonons of {", ".join(missing)}, as there is no `phonons.pw`')
+            self.ctx.waiting = [name for name in self.ctx.waiting if name in self.ctx.phonons]
+            return False
+        return bool(missing)
 
     def run_phonons(self) -> Any:
-        """Compute the phonons of the phases of this level, in their own supercells."""
+        """Compute the phonons of the phases of this level, in their own supercells; with DFT one phase at a time."""
         futures = {}
-        for name in self.ctx.waiting:
-            if name in self.ctx.phonons:
-                continue
+        missing = [name for name in self.ctx.waiting if name not in self.ctx.phonons]
+        for name in missing if self.has_potential() else missing[:1]:
             inputs = self.stage_inputs(PhononsWorkChain, 'phonons')
-            inputs.update(potential=self.inputs.potential, python_code=self.inputs.python_code)
+            inputs.update({port: self.inputs[port] for port in EVALUATION if port in self.inputs})
             inputs.structure = self.ctx.structures[name]
-            if 'postprocess_code' in self.inputs:
-                inputs.postprocess_code = self.inputs.postprocess_code
             if name != ROOT:
-                inputs.pop('supercell_matrix', None)
+                for port in ('supercell_matrix', 'relax'):
+                    inputs.pop(port, None)
                 inputs.settings = functions.without_relaxation(inputs.settings)
             futures[f'phonons_{name}'] = self.launch(PhononsWorkChain, inputs, f'phonons_{name}')
         return ToContext(**futures)
@@ -182,7 +140,7 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftScan):
         followed = []
         for name in self.ctx.waiting:
             node = self.ctx.get(f'phonons_{name}')
-            if node is None:
+            if node is None or name in self.ctx.phonons:
                 followed.append(name)
                 continue
             if not node.is_finished_ok:
@@ -210,7 +168,7 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftScan):
     def run_modes(self) -> Any:
         """Find the imaginary modes of all phases of this level."""
         inputs = self.stage_inputs(ModesCalculation, 'modes')
-        inputs.code = self.inputs.get('postprocess_code', self.inputs.python_code)
+        inputs.code = self.inputs.get('postprocess_code', self.inputs.get('python_code'))
         inputs.settings = functions.mode_settings(self.inputs.settings)
         inputs.parents = {name: self.ctx.phonons[name] for name in self.ctx.waiting}
         return ToContext(modes=self.launch(ModesCalculation, inputs, f'modes_{self.ctx.level}'))
@@ -245,23 +203,27 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftScan):
         return ToContext(scan=self.launch(ScanCalculation, inputs, f'scan_{self.ctx.level}'))
 
     def inspect_scan(self) -> ExitCode | None:
-        """Fit the double wells."""
+        """Take over the energies."""
         node = self.ctx.scan
         if 'scan' in node.outputs:
             self.out(f'scan.level_{self.ctx.level}', node.outputs.scan)
         if not node.is_finished_ok:
             return self.fail('ERROR_SCAN_FAILED', node)
+        self.ctx.energies = node.outputs.scan
+        return None
+
+    def fit_wells(self) -> None:
+        """Fit the double wells."""
         modes = self.ctx.modes.outputs
-        fitted = functions.fit_wells(modes.modes, modes.frames, node.outputs.scan, self.inputs.settings)
+        fitted = functions.fit_wells(modes.modes, modes.frames, self.ctx.energies, self.inputs.settings)
         self.ctx.wells, self.ctx.starts = fitted['wells'], fitted['starts']
         self.out(f'wells.level_{self.ctx.level}', self.ctx.wells)
-        return None
 
     def should_run_relax(self) -> bool:
         """Return whether any mode lowers the energy at all."""
         if len(self.ctx.starts.get_array('entry')):
             return True
-        self.report('the energy rises along all imaginary modes: they are no double wells')
+        self.report('no imaginary mode is known to lower the energy: there is nothing to relax')
         self.ctx.waiting = []
         return False
 
@@ -272,17 +234,23 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftScan):
         return ToContext(relax=self.launch(RelaxPhasesCalculation, inputs, f'relax_{self.ctx.level}'))
 
     def inspect_relax(self) -> ExitCode | None:
-        """Collect the new phases: they are the next level."""
-        node, level = self.ctx.relax, self.ctx.level
+        """Take over the relaxed structures."""
+        node = self.ctx.relax
         if 'relaxed' in node.outputs:
-            self.out(f'relaxed.level_{level}', node.outputs.relaxed)
+            self.out(f'relaxed.level_{self.ctx.level}', node.outputs.relaxed)
         if not node.is_finished_ok:
             return self.fail('ERROR_RELAXATION_FAILED', node)
+        self.ctx.relaxed = node.outputs.relaxed
+        return None
+
+    def collect_phases(self) -> None:
+        """Collect the new phases: they are the next level."""
+        level = self.ctx.level
         found = functions.collect_phases(
             self.ctx.modes.outputs.modes,
             self.ctx.wells,
             self.ctx.starts,
-            node.outputs.relaxed,
+            self.ctx.relaxed,
             self.inputs.settings,
             **self.ctx.structures,
         )
@@ -293,17 +261,20 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftScan):
             self.out(f'phases.{name}', found[name])
         self.report(f'level {level}: {len(found)} new phase(s)')
         self.ctx.level += 1
-        return None
 
     def results(self) -> ExitCode | None:
         """Put the tree together; then tell of DFT that failed."""
         structures = {f'structure_{name}': node for name, node in self.ctx.structures.items()}
         tree = functions.gather_tree(**structures, **self.ctx.levels)
         self.out('tree', tree)
+        self.out(f'phases.{ROOT}', self.ctx.structures[ROOT])
         for name, phase in tree['phases'].items():
             stable = {True: 'stable', False: 'unstable', None: 'not examined'}[phase['dynamically_stable']]
             below = phase['energy_below_root_mev_per_atom']
             self.report(f'{name}: {phase["formula"]} {phase["space_group"]}, {below:.2f} meV/atom below, {stable}')
+        if self.ctx.failed_dft_relax:
+            failed = self.ctx.failed_dft_relax
+            return self.fail('ERROR_DFT_RELAXATION_FAILED', failed[0], failed=len(failed))
         failed = self.ctx.failed_dft
         return self.fail('ERROR_DFT_FAILED', failed[0], failed=len(failed)) if failed else None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
 from aiida_phonopy.data.phonopy import PhonopyData
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
+from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
 from aiida_equitrain.calculations.compare import validate_phonons
 from aiida_equitrain.calculations.functions.instability import PHASE_SETTINGS
@@ -15,7 +15,7 @@ from aiida_equitrain.calculations.modes import MODE_SETTINGS, ModesCalculation, 
 from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
 from aiida_equitrain.common.settings import settings_help, settings_problem
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.common import code_problem, pseudo_problem, structure_problem
+from aiida_equitrain.workflows.instability_checks import validate_inputs
 from aiida_equitrain.workflows.phonon_checks import validate_positive
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
 
@@ -32,13 +32,14 @@ def declare_inputs(spec: Any) -> None:
         validator=lambda value, _: validate_phonons(value, None, 'phonopy_data'),
         help='Phonons of the parent with forces, of the potential or of DFT: their modes are followed.',
     )
-    spec.input('potential', valid_type=PotentialData, help='The potential that scans and relaxes.')
-    spec.input('python_code', valid_type=orm.AbstractCode, help='A Python for the `potential`.')
+    spec.input('potential', valid_type=PotentialData, required=False,
+               help='It scans and relaxes; or give `pw` and `pw_relax`: DFT finds the phases.')  # fmt: skip
+    spec.input('python_code', valid_type=orm.AbstractCode, required=False, help='A Python for the `potential`.')
     spec.input(
         'postprocess_code',
         valid_type=orm.AbstractCode,
         required=False,
-        help='A Python with phonopy, if `python_code` has none (that of SevenNet).',
+        help='A Python with phonopy, if there is no `python_code` or it has none (that of SevenNet).',
     )
     spec.input(
         'settings',
@@ -50,25 +51,32 @@ def declare_inputs(spec: Any) -> None:
     spec.expose_inputs(
         PhononsWorkChain,
         namespace='phonons',
-        exclude=('structure', 'potential', 'python_code', 'postprocess_code', 'pw', 'relax'),
+        exclude=('structure', 'potential', 'python_code', 'postprocess_code'),
         namespace_options={'validator': None},
     )
     spec.expose_inputs(ModesCalculation, namespace='modes', exclude=('code', 'parents', 'settings'))
     hidden = ('code', 'potential', 'frames')
     spec.expose_inputs(ScanCalculation, namespace='scan', exclude=hidden)
     spec.expose_inputs(RelaxPhasesCalculation, namespace='relax', exclude=hidden)
+    optional = {'required': False, 'populate_defaults': False}
     spec.expose_inputs(
         PwBaseWorkChain,
         namespace='pw',
         exclude=('pw.structure', 'pw.parent_folder', 'kpoints'),
         namespace_options={
-            'required': False,
-            'populate_defaults': False,
-            'help': 'Repeat the scans with DFT single points, and give the error of the potential along the modes.',
+            **optional,
+            'help': 'DFT single points along the modes. With a `potential` they repeat its scans, and give its error.',
         },
     )
+    spec.expose_inputs(
+        PwRelaxWorkChain,
+        namespace='pw_relax',
+        exclude=('structure', 'base_init_relax'),
+        namespace_options={**optional, 'help': 'DFT relaxations of the displaced structures, without a `potential`.'},
+    )
     spec.input('dft_levels', valid_type=orm.Int, default=lambda: orm.Int(1), validator=validate_positive,
-               help='Generations of phases whose scans are repeated with `pw`; 1: those of the structure.')  # fmt: skip
+               help='Generations of phases whose scans by a `potential` are repeated with `pw`; 1: those of the '
+                    'structure.')  # fmt: skip
     spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_positive,
                help='Largest number of DFT calculations at a time.')  # fmt: skip
     spec.inputs.validator = validate_inputs
@@ -84,7 +92,8 @@ def declare_outputs(spec: Any) -> None:
         help='`phases` by name (`root`, `phase_1`, ...): parent, the q-point, irrep and direction that led to it, '
         'space group, energy below parent and root (meV/atom), whether it is dynamically stable.',
     )
-    spec.output_namespace('phases', valid_type=orm.StructureData, help='New phases, primitive cells.', **levels)
+    spec.output_namespace('phases', valid_type=orm.StructureData,
+                          help='The parent (`root`) and the new phases, as primitive cells.', **levels)  # fmt: skip
     spec.output_namespace('phonopy_data', valid_type=PhonopyData, help='Phonons by phase.', **levels)
     spec.output_namespace('bands', valid_type=orm.BandsData, help='THz, by phase.', **levels)
     spec.output_namespace('stability', valid_type=orm.Dict, help='By phase, see `equitrain.phonons`.', **levels)
@@ -94,13 +103,14 @@ def declare_outputs(spec: Any) -> None:
         'wells',
         valid_type=orm.Dict,
         help='By level, for each direction: `energies_ev` over the amplitudes of `modes`, the fit, `minimum_angstrom`, '
-        '`depth_ev` of the scanned cell, `depth_mev_per_atom`, `frequency_of_fit_thz`.',
+        '`depth_ev` of the scanned cell, `depth_mev_per_atom`, `frequency_of_fit_thz`; nothing where too many points '
+        'of DFT failed.',
         **levels,
     )
     spec.output_namespace(
         'dft',
         valid_type=orm.Dict,
-        help='By level, for each direction: `energies_ev` of DFT, its fit, and `errors` of the potential.',
+        help='By level, for each direction: `energies_ev` of DFT, its fit, and `errors` of the `potential`.',
         **levels,
     )
     spec.output_namespace('relaxed', valid_type=orm.ArrayData, help='By level, every relaxation.', **levels)
@@ -121,6 +131,12 @@ def declare_outputs(spec: Any) -> None:
         'ERROR_DFT_FAILED',
         message='{failed} DFT single point(s) along the modes failed, all else is there; see {process}: {message}',
     )
+    spec.exit_code(
+        406,
+        'ERROR_DFT_RELAXATION_FAILED',
+        message='{failed} DFT relaxation(s) of displaced structures failed, their phases are not known, all else is '
+        'there; see {process}: {message}',
+    )
 
 
 def validate_settings(value: orm.Dict | None, _: Any = None) -> str | None:
@@ -139,24 +155,3 @@ def validate_settings(value: orm.Dict | None, _: Any = None) -> str | None:
     if 2 * lengths < degree - 1 or lengths < degree // 2:
         return f'`settings.amplitudes_angstrom` has {lengths} lengths, too few for `settings.fit_degree` {degree}.'
     return None
-
-
-def validate_inputs(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
-    """Return a sentence about what only all inputs together tell."""
-    if ctx is not None and any(name not in ctx for name in ('structure', 'potential', 'python_code')):
-        return None
-    given = [name for name in ('structure', 'phonopy_data') if name in inputs]
-    if len(given) != 1:
-        return 'give either `structure` or `phonopy_data`' + (', not both.' if given else '.')
-    elements = inputs['potential'].elements
-    if 'structure' in inputs:
-        problem = structure_problem(inputs['structure'], elements)
-    else:
-        unknown = sorted(set(inputs['phonopy_data'].symbols) - set(elements))
-        problem = f'the potential does not know {", ".join(unknown)} of `phonopy_data`' if unknown else None
-    problems = [code_problem(inputs.get(port), port) for port in ('python_code', 'postprocess_code')]
-    if inputs.get('pw'):
-        problems.append(code_problem(inputs['pw']['pw']['code'], 'pw.pw.code'))
-        symbols = inputs['structure'].get_symbols_set() if 'structure' in inputs else inputs['phonopy_data'].symbols
-        problems.append(pseudo_problem(symbols, inputs['pw']['pw'].get('pseudos'), 'pw.pw.pseudos'))
-    return problem or next((sentence for sentence in problems if sentence), None)

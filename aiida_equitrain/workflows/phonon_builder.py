@@ -57,17 +57,40 @@ def fill_dft_builder(
     if not builder.settings.get_dict()['relax']:
         return
     unit_cell = recursive_merge(supercells, relax.pop('base_relax', {}))
-    full = PwRelaxWorkChain.get_builder_from_protocol(
-        pw_code,
+    builder.relax = relax_builder(pw_code, structure, qe_protocol, unit_cell, relax, electronic_type, options)
+
+
+def relax_builder(
+    code: orm.AbstractCode,
+    structure: orm.StructureData,
+    qe_protocol: str | None,
+    base: dict[str, Any],
+    overrides: dict[str, Any],
+    electronic_type: str,
+    options: dict[str, Any] | None,
+) -> Any:
+    """Return the inputs of a ``PwRelaxWorkChain`` of positions and cell, without its structure.
+
+    :param base: overrides of ``base_relax``.
+    :param overrides: the others.
+    """
+    # The initial relaxation is not run, but its inputs are made: they need the family as well.
+    initial = {
+        'pseudo_family': base['pseudo_family'],
+        'pw': {'parameters': {'SYSTEM': base['pw']['parameters']['SYSTEM']}},
+    }
+    builder = PwRelaxWorkChain.get_builder_from_protocol(
+        code,
         structure,
         qe_protocol,
-        overrides={**relax, 'base_relax': unit_cell, 'base_init_relax': common},
+        overrides={**overrides, 'base_relax': base, 'base_init_relax': initial},
         relax_type=RelaxType.POSITIONS_CELL,
-        **kinds,
+        electronic_type=ElectronicType(electronic_type),
+        options=mpi_options(code, options),
     )
-    full.pop('structure', None)
-    full.pop('base_init_relax', None)
-    builder.relax = full
+    builder.pop('structure', None)
+    builder.pop('base_init_relax', None)
+    return builder
 
 
 def fill_born_builder(

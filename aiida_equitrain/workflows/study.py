@@ -51,7 +51,8 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
             'materials', dynamic=True, required=True,
             help='By name the inputs of one crystal, named as in `equitrain.material`: `structure`; `dataset` or '
                  '`label`; `reference` or `dft_phonons`, or neither; `phonons`; `nac`, `supercell_matrix`, '
-                 '`max_concurrent`.',
+                 '`max_concurrent`; and `reference_phases`, as `phases` of an `equitrain.instability` with DFT: '
+                 '`root` and the phases behind its imaginary modes, `root` alone where DFT finds none.',
         )  # fmt: skip
         spec.input('foundation', valid_type=PotentialData, help='The potential to start from.')
         spec.input('strategies', valid_type=orm.Dict,
@@ -72,8 +73,9 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
         spec.expose_inputs(
             InstabilityWorkChain,
             namespace='instability',
-            exclude=('structure', 'phonopy_data', 'potential', 'python_code', 'postprocess_code', 'pw', 'dft_levels',
-                     'phonons.phonopy_code', 'phonons.supercell_matrix', 'phonons.nac'),
+            exclude=('structure', 'phonopy_data', 'potential', 'python_code', 'postprocess_code', 'pw', 'pw_relax',
+                     'dft_levels', 'phonons.pw', 'phonons.relax', 'phonons.phonopy_code', 'phonons.supercell_matrix',
+                     'phonons.nac'),
             namespace_options={'validator': None, 'required': False, 'populate_defaults': False,
                                'help': 'Follow the imaginary modes of each fine-tuned potential to new phases.'},
         )  # fmt: skip
@@ -164,11 +166,8 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
 
     def prepare_instabilities(self) -> None:
         """List the rows whose phonons have imaginary modes, if these are to be followed."""
-        if 'instability' not in self.inputs:
-            return
         for row in self.get_rows():
-            comparison = self.get_output(row.name, 'comparison')
-            if comparison is not None and not comparison['candidates']['finetuned']['dynamically_stable']:
+            if self.may_follow(row):
                 self.ctx.queue.append(('instability', row.facts()))
 
     def run_instabilities(self) -> Any:
@@ -250,6 +249,8 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
         for column, stage in (('label', 'label'), ('dft', 'phonons_dft'), ('foundation_phonons', 'phonons_foundation')):
             pk = self.ctx.done.get(f'{stage}_{row.material}')
             facts[f'{column}_core_seconds'] = None if pk is None else core_seconds_of(orm.load_node(pk))
+        if self.may_follow(row) is False:
+            facts['nothing_to_follow'] = True
         followed = self.ctx.done.get(f'instability_{row.name}')
         if followed is not None:
             facts['instability_uuid'] = orm.load_node(followed).uuid
@@ -275,9 +276,10 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
         elastic = self.get_output(f'phonons_foundation_{row.material}', 'elastic')
         if elastic is not None:
             results[f'foundation_elastic_{row.name}'] = elastic
-        tree = self.get_output(f'instability_{row.name}', 'tree')
-        if tree is not None:
-            results[f'tree_{row.name}'] = tree
+        tree, match = self.get_output(f'instability_{row.name}', 'tree'), self.match_phases(row)
+        results |= {
+            f'{kind}_{row.name}': node for kind, node in (('tree', tree), ('phase_match', match)) if node is not None
+        }
         for label in ('potential', 'comparison'):
             if label in node.outputs:
                 self.out(f'{label}s.{row.name}', node.outputs[label])

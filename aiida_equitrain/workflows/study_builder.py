@@ -15,7 +15,7 @@ from aiida_equitrain.workflows.material import MaterialWorkChain
 
 #: Inputs of ``equitrain.material`` that each crystal has of its own.
 OF_MATERIAL = ('structure', 'dataset', 'reference', 'nac', 'supercell_matrix', 'max_concurrent', 'label', 'phonons',
-               'dft_phonons')  # fmt: skip
+               'dft_phonons', 'reference_phases')  # fmt: skip
 
 
 def override_schema() -> dict[str, Any]:
@@ -39,6 +39,7 @@ def build(
     seeds: Sequence[int] | None = None,
     datasets: Mapping[str, Any] | None = None,
     references: Mapping[str, Any] | None = None,
+    reference_phases: Mapping[str, Mapping[str, orm.StructureData]] | None = None,
     nac: Mapping[str, orm.ArrayData] | None = None,
     supercell_matrices: Mapping[str, list[list[int]]] | None = None,
     replay: Any = None,
@@ -49,12 +50,14 @@ def build(
 ) -> Any:
     """Return the builder of ``process`` (the study).
 
-    :param structures: by the names of the crystals; those of the next four are among them.
+    :param structures: by the names of the crystals; those of the next mappings are among them.
     :param strategies: names of fine-tuning strategies; ``multihead`` needs ``replay``.
     :param sizes: numbers of training frames; by default those of the protocol.
     :param seeds: each draws its own training frames; by default those of the protocol.
     :param datasets: labelled frames of the crystals that have some; the others are labelled with DFT.
     :param references: DFT phonons of the crystals that have some; the others get them if ``dft`` is true.
+    :param reference_phases: DFT's phases of the crystals, with ``instability``: ``outputs.phases`` of an
+        ``InstabilityWorkChain`` with DFT.
     :param nac: Born charges and dielectric tensors, as in ``equitrain.phonons``.
     :param supercell_matrices: of the phonons.
     :param replay: what ``multihead`` replays.
@@ -67,8 +70,9 @@ def build(
     :raises ValueError: with a sentence, if an override is unknown or something is missing.
     """
     inputs = process.get_protocol_inputs(protocol, overrides)
-    datasets, references, nac = datasets or {}, references or {}, nac or {}
-    for port, given in (('datasets', datasets), ('references', references), ('nac', nac)):
+    datasets, references, nac, reference_phases = datasets or {}, references or {}, nac or {}, reference_phases or {}
+    of_crystals = {'datasets': datasets, 'references': references, 'reference_phases': reference_phases, 'nac': nac}
+    for port, given in of_crystals.items():
         unknown = sorted(set(given) - set(structures))
         if unknown:
             raise ValueError(f'`{port}` has `{unknown[0]}`, which is none of the structures {", ".join(structures)}')
@@ -89,6 +93,8 @@ def build(
             whole.nac = nac[name]
         values = whole._inputs(prune=True)
         materials[name] = {key: values[key] for key in OF_MATERIAL if key in values}
+        if name in reference_phases:
+            materials[name]['reference_phases'] = dict(reference_phases[name])
     if not materials:
         raise ValueError('there are no structures: give at least one')
     builder.materials, builder.foundation = materials, foundation

@@ -70,6 +70,27 @@ def _strategies_problem(strategies: Mapping[str, Any], inputs: Mapping[str, Any]
     return None
 
 
+def _phases_problem(material: Mapping[str, Any], followed: bool) -> str | None:
+    """Return a sentence if the phases of DFT are none of this crystal, or nothing would be compared with them."""
+    if 'reference_phases' not in material:
+        return None
+    if not followed:
+        return '`reference_phases` needs `instability`: without it no modes are followed that could lead to a phase.'
+    phases = material['reference_phases']
+    if not isinstance(phases, Mapping) or 'root' not in phases:
+        return '`reference_phases` needs `root`, the crystal with DFT, beside its phases; alone it says there are none.'
+    formula = material['structure'].get_formula('hill_compact')
+    for name, phase in phases.items():
+        if not isinstance(phase, orm.StructureData):
+            return f'`reference_phases.{name}` must be a StructureData, not a {type(phase).__name__}.'
+        if phase.get_formula('hill_compact') != formula:
+            return (
+                f'`reference_phases.{name}` is {phase.get_formula("hill_compact")}, but `structure` is {formula}: '
+                'give the phases of this crystal.'
+            )
+    return None
+
+
 def _material_problem(
     name: str, material: Mapping[str, Any], inputs: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> str | None:
@@ -81,6 +102,9 @@ def _material_problem(
         return f'`{unknown[0]}` is not known; there may be {", ".join(OF_MATERIAL)}.'
     if not {'structure', 'phonons'} <= set(material):
         return 'it needs a `structure` and `phonons`.'
+    problem = _phases_problem(material, 'instability' in inputs)
+    if problem:
+        return problem
     dataset = material.get('dataset')
     if dataset is not None:
         problem = size_problem(dataset, max(settings['sizes']))

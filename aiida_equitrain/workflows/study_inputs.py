@@ -8,7 +8,7 @@ from aiida import orm
 from aiida.common import AttributeDict
 
 from aiida_equitrain.calculations.compare import CompareCalculation
-from aiida_equitrain.calculations.functions.study import take_training_frames
+from aiida_equitrain.calculations.functions.study import REFERENCE, match_phases, take_training_frames
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain, without_labels
 from aiida_equitrain.workflows.instability import InstabilityWorkChain
@@ -76,6 +76,22 @@ class StudyInputs(StagedWorkChain):
         if reference is not None:
             inputs.reference = reference
         return inputs
+
+    def may_follow(self, row: Row) -> bool | None:
+        """Return whether a row has imaginary modes to follow; ``None`` if they are not followed, or not known."""
+        comparison = self.get_output(row.name, 'comparison') if 'instability' in self.inputs else None
+        return None if comparison is None else not comparison['candidates']['finetuned']['dynamically_stable']
+
+    def match_phases(self, row: Row) -> orm.Dict | None:
+        """Return how the phases of a row compare with those of DFT, if both are known."""
+        references = self.inputs.materials[row.material].get('reference_phases')
+        followed = self.get_output(f'instability_{row.name}', 'tree') is not None
+        if references is None or not (followed or self.may_follow(row) is False):
+            return None
+        found = self.get_output(f'instability_{row.name}', 'phases') or {}
+        structures = {f'{REFERENCE}{name}': node for name, node in references.items()}
+        match: orm.Dict = match_phases(self.inputs.instability.settings, **structures, **dict(found))
+        return match
 
     def instability_inputs(self, row: Row) -> AttributeDict:
         """Return the inputs that follow the imaginary modes of one row."""

@@ -13,7 +13,7 @@ from ase.build import bulk
 
 from aiida_equitrain.science import batch, phases
 from aiida_equitrain.science.mode_displacements import mode_space, symmetric_directions
-from aiida_equitrain.science.mode_scan import curve_errors, fit_well, frequency_of_curvature
+from aiida_equitrain.science.mode_scan import curve_errors, fit_well, frequency_of_curvature, may_fit
 from aiida_equitrain.science.phonopy_io import load_phonopy
 from aiida_equitrain.science.soft_modes import (
     commensurate_matrix,
@@ -151,6 +151,9 @@ def test_fit_refuses_what_it_cannot_do() -> None:
         fit_well([0.1, 0.2, 0.3], [0, 1, 2])
     with pytest.raises(ValueError, match='give more of them'):
         fit_well([0, 0.1], [0, 1])
+    assert may_fit(np.array([0, 0.1, 0.2]), False, 4)
+    assert not may_fit(np.array([0.1, 0.2, 0.3]), False, 4)
+    assert not may_fit(np.array([0, 0.1, 0.2]), True, 4)
 
 
 def test_frequency_of_an_oscillator() -> None:
@@ -180,8 +183,6 @@ def test_twins_are_one_phase() -> None:
     twin.positions += 0.3
     small = bulk('GeTe', 'rocksalt', a=5.0)
     assert phases.distinct([first, twin, small], [-1.0, -1.1, -0.5], 1e-2, 0.1) == [1, 2]
-    assert phases.phase_found([small], first, 1e-2)
-    assert not phases.phase_found([bulk('GeTe', 'zincblende', a=6.0)], first, 1e-2)
     assert len(phases.symmetric_primitive(twin, 1e-3)) == 2
 
 
@@ -195,7 +196,43 @@ def test_primitive_cell_is_not_turned() -> None:
     assert np.allclose(reduced, np.sort(np.abs(polar.get_distance(0, 1, mic=True, vector=True))), atol=1e-6)
 
 
-def test_scores() -> None:
-    scores = phases.detection_scores([True, True, False, False], [True, False, True, False])
-    assert (scores['precision'], scores['recall'], scores['f1']) == (0.5, 0.5, 0.5)
-    assert phases.detection_scores([False], [False])['f1'] is None
+def shifted(x: float, y: float, z: float, a: float = 6.0) -> Atoms:
+    """Return rock salt whose second atom is moved."""
+    atoms = bulk('GeTe', 'rocksalt', a=a)
+    atoms.positions[1] += (x, y, z)
+    return atoms
+
+
+def test_found_phases() -> None:
+    """Of rhombohedral and tetragonal GeTe the first is found, whatever its cell; what else there is, is wrong."""
+    references = {'phase_1': shifted(0.15, 0.15, 0.15), 'phase_2': shifted(0, 0, 0.25)}
+    candidates = {
+        'phase_1': shifted(0.14, 0.14, 0.14, 5.8) * (2, 1, 1),
+        'phase_2': shifted(0.2, 0.2, 0),
+        'phase_3': bulk('GeTe', 'zincblende', a=6.0),
+    }
+    result = phases.compare_phases(candidates, references, 1e-2)
+    assert result == {
+        'found_by': {'phase_1': ['phase_1'], 'phase_2': []},
+        'wrong': ['phase_2', 'phase_3'],
+        'n_reference_phases': 2,
+        'n_phases_found': 1,
+        'n_phases_wrong': 2,
+    }
+
+
+def test_same_group_is_not_enough() -> None:
+    """A small and a large displacement along <111>: the space group agrees, the structure does not."""
+    far = shifted(0.8, 0.8, 0.8)
+    near = shifted(0.1, 0.1, 0.1)
+    assert phases.space_group(far, 1e-2) == phases.space_group(near, 1e-2)
+    assert phases.compare_phases({'phase_1': far}, {'phase_1': near}, 1e-2)['n_phases_found'] == 0
+
+
+def test_twins_find_a_phase_once() -> None:
+    """Two candidates that match the same phase of DFT are one phase found and none wrong; nothing finds nothing."""
+    reference = {'phase_1': shifted(0.15, 0.15, 0.15)}
+    twins = {'phase_1': shifted(0.15, 0.15, 0.15, 5.6), 'phase_2': shifted(0.15, 0.15, 0.15, 6.4)}
+    result = phases.compare_phases(twins, reference, 1e-2)
+    assert (result['n_phases_found'], result['n_phases_wrong']) == (1, 0)
+    assert phases.compare_phases({}, {}, 1e-2)['n_reference_phases'] == 0

@@ -10,7 +10,13 @@ import pytest
 
 from aiida_equitrain.calculations.functions.study import columns
 from aiida_equitrain.science.phonon_metrics import dos_error
-from aiida_equitrain.science.study_statistics import Bootstrap, aggregate, classification
+from aiida_equitrain.science.study_statistics import (
+    PHASE_COUNTS,
+    Bootstrap,
+    aggregate,
+    count_verdicts,
+    detection_scores,
+)
 
 
 def rows(**changes: Any) -> pd.DataFrame:
@@ -95,10 +101,32 @@ def test_few_materials() -> None:
     assert Bootstrap(200, 1)(np.mean, values) != Bootstrap(200, 2)(np.mean, values)
 
 
-def test_classification_without_positives() -> None:
-    numbers = classification([False, False], [False, False])
-    assert np.isnan(numbers['f1'])
-    assert numbers['true_negative'] == 2
+def test_detection() -> None:
+    verdicts = count_verdicts([True, True, False, False], [True, False, True, False])
+    assert set(verdicts.values()) == {1}
+    assert set(detection_scores(1, 1, 1).values()) == {0.5}
+    assert count_verdicts([False, False], [False, False])['true_negative'] == 2
+    assert all(np.isnan(value) for value in detection_scores(0, 0, 0).values())
+
+
+def test_new_phases() -> None:
+    """Phases are counted over all materials, each the mean of its seeds; one of which DFT's are unknown is left out."""
+    table = rows()
+    counts = {'A': (2, 1, 1), 'B': (0, 0, 2), 'C': (1, 1, 0)}
+    for material, numbers in counts.items():
+        table.loc[table['material'] == material, list(PHASE_COUNTS)] = numbers
+    found = (table['material'] == 'A') & (table['seed'] == 2)
+    table.loc[found, 'n_phases_found'] = 2
+    numbers = aggregate(table, n_resamples=200)
+    scores = numbers['strategies'][0]['new_phases']
+    assert [scores[name] for name in ('true_positive', 'false_positive', 'false_negative')] == [2.5, 3.0, 0.5]
+    assert scores['precision']['value'] == pytest.approx(2.5 / 5.5)
+    assert scores['recall']['value'] == pytest.approx(2.5 / 3)
+    assert scores['f1']['value'] == pytest.approx(5 / 8.5)
+    assert scores['f1']['n'] == 3
+    assert 0 <= scores['f1']['low'] < scores['f1']['value'] < scores['f1']['high'] <= 1
+    assert 'new_phases' not in numbers['foundation']
+    assert aggregate(rows(), n_resamples=200)['strategies'][0]['new_phases'] == {}
 
 
 def test_dos_error() -> None:

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from aiida_equitrain.calculations.functions.study import columns, take_training_frames
 from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.query import studies, study_table
+from aiida_equitrain.science.study_statistics import PHASE_COUNTS
 from aiida_equitrain.tools.here import run_here
 from aiida_equitrain.workflows.instability import InstabilityWorkChain
 from aiida_equitrain.workflows.study import StudyWorkChain
@@ -149,22 +150,44 @@ def test_too_few_labels(make_study: Any, pw_code: Any, pseudo_family: Any, tiny_
     assert '9 training frames are wanted' in process.ctx.failures['Si_l2_tsp_9_1']
 
 
+def moved(structure: Any, *shift: float) -> Any:
+    """Return silicon whose second atom is moved, stored."""
+    atoms = structure.get_ase()
+    atoms.positions[1] += shift
+    return orm.StructureData(ase=atoms).store()
+
+
+def end_row(process: Any, size: int, stable: bool, dft_stable: bool, starter: Any, phonons: Any) -> None:
+    """Make one row of a study done, with what the search for phases needs of it."""
+    row = ended(process.node, 0)
+    sides = {
+        'candidates': {'finetuned': {'dynamically_stable': stable}},
+        'reference': {'dynamically_stable': dft_stable},
+    }
+    outputs = {'comparison': orm.Dict(sides).store(), 'potential': starter, 'phonons__finetuned__phonopy_data': phonons}
+    for label, node in outputs.items():
+        node.base.links.add_incoming(row, LinkType.RETURN, label)
+    process.ctx.done[f'Si_l2_tsp_{size}_1'] = row.pk
+
+
 def test_instability(make_study: Any, starter: Any, silicon_phonons: Any) -> None:
-    """Imaginary modes of rows that have some are followed, if that is wanted; what is found stands in the table."""
+    """Imaginary modes of rows that have some are followed, if that is wanted; what is found stands in the table.
+
+    It is compared with the phases of DFT. A stable row misses them all.
+    """
     assert 'instability' not in make_study()._inputs(prune=True)
-    process = process_of(make_study(instability=True, overrides={'instability': {'settings': {'max_modes': 3}}}))
+    silicon = silicon_phonons[0]
+    process = process_of(
+        make_study(
+            instability=True,
+            reference_phases={'Si': {'root': silicon, 'phase_1': moved(silicon, 0.2, 0.2, 0.2)}},
+            overrides={'instability': {'settings': {'max_modes': 3}}},
+        )
+    )
     process.setup()
     process.ctx.queue = []
     for size, stable in ((2, True), (4, False)):
-        row = ended(process.node, 0)
-        sides = {'candidates': {'finetuned': {'dynamically_stable': stable}}}
-        for label, node in (
-            ('comparison', orm.Dict(sides).store()),
-            ('potential', starter),
-            ('phonons__finetuned__phonopy_data', silicon_phonons[1]),
-        ):
-            node.base.links.add_incoming(row, LinkType.RETURN, label)
-        process.ctx.done[f'Si_l2_tsp_{size}_1'] = row.pk
+        end_row(process, size, stable, False, starter, silicon_phonons[1])
     process.prepare_instabilities()
     assert [row['n_train'] for _, row in process.ctx.queue] == [4]
     inputs = process.instability_inputs(Row(**process.ctx.queue.pop()[1]))
@@ -178,14 +201,57 @@ def test_instability(make_study: Any, starter: Any, silicon_phonons: Any) -> Non
         'phase_1': {'parent': 'root', 'space_group': 'P1', 'energy_below_root_mev_per_atom': 2.0},
         'phase_2': {'parent': 'root', 'space_group': 'R3m', 'energy_below_root_mev_per_atom': 5.0},
     }
-    orm.Dict({'phases': phases}).store().base.links.add_incoming(followed, LinkType.RETURN, 'tree')
+    outputs = {
+        'tree': orm.Dict({'phases': phases}).store(),
+        'phases__root': moved(silicon, 0, 0, 0),
+        'phases__phase_1': moved(silicon, 0.19, 0.19, 0.19),
+        'phases__phase_2': moved(silicon, 0, 0.1, 0.2),
+    }
+    for label, node in outputs.items():
+        node.base.links.add_incoming(followed, LinkType.RETURN, label)
     process.ctx.done['instability_Si_l2_tsp_4_1'] = followed.pk
     process.collect()
     table = study_table(process.outputs['table'])
-    assert list(table['n_new_phases'].fillna(-1)) == [-1, 2]
+    assert table[['n_new_phases', *PHASE_COUNTS]].to_numpy().tolist() == [[0, 1, 0, 0], [2, 1, 1, 1]]
+    scores = [group['new_phases'] for group in process.outputs['aggregates']['strategies']]
+    assert [(item['precision']['value'], item['recall']['value']) for item in scores] == [(None, 0.0), (0.5, 1.0)]
+    match = process.outputs['table'].creator.inputs.phase_match_Si_l2_tsp_4_1.creator
+    assert match.inputs.reference_phase_1.uuid == process.inputs.materials['Si']['reference_phases']['phase_1'].uuid
+    assert match.outputs.result['found_by'] == {'phase_1': ['phase_1']}
     assert table['lowest_phase'][1] == 'R3m'
     assert table['lowest_phase_mev_per_atom'][1] == 5.0
     assert table['instability_uuid'][1] == followed.uuid
+
+
+@pytest.mark.parametrize('given', [False, True])
+def test_dft_has_no_phase(make_study: Any, starter: Any, silicon_phonons: Any, given: bool) -> None:
+    """Where DFT is stable or `root` stands alone, DFT finds nothing; where it is unstable, its phases must be given."""
+    phases = {'reference_phases': {'Si': {'root': silicon_phonons[0]}}} if given else {}
+    process = process_of(make_study(instability=True, **phases))
+    process.setup()
+    for size, dft_stable in ((2, True), (4, False)):
+        end_row(process, size, True, dft_stable, starter, silicon_phonons[1])
+    process.collect()
+    table = study_table(process.outputs['table'])
+    assert list(table['n_new_phases']) == [0, 0]
+    assert list(table['n_reference_phases'].fillna(-1)) == [0, 0 if given else -1]
+
+
+def test_wrong_phases(make_study: Any, silicon_phonons: Any) -> None:
+    """Phases of DFT that nothing is compared with, or that are of another crystal, are refused."""
+    silicon = silicon_phonons[0]
+    other = orm.StructureData(cell=silicon.cell)
+    other.append_atom(position=(0, 0, 0), symbols='Ge')
+    for instability, phases, sentence in (
+        (False, {'root': silicon}, '`materials.Si`: `reference_phases` needs `instability`'),
+        (True, {'phase_1': silicon}, '`reference_phases` needs `root`'),
+        (True, {'root': silicon, 'phase_1': other}, '`reference_phases.phase_1` is Ge, but `structure` is Si'),
+        (True, {'root': orm.Int(1)}, '`reference_phases.root` must be a StructureData, not a Int'),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            process_of(make_study(instability=instability, reference_phases={'Si': phases}))
+    with pytest.raises(ValueError, match='`reference_phases` has `Ge`, which is none of the structures Si'):
+        make_study(reference_phases={'Ge': {'root': other}})
 
 
 @pytest.mark.real

@@ -14,7 +14,7 @@ from ase import Atoms
 from aiida_equitrain.calculations.modes import MODE_SETTINGS
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.science import batch, phases
-from aiida_equitrain.science.mode_scan import curve_errors, fit_well, frequency_of_curvature
+from aiida_equitrain.science.mode_scan import fit_well, frequency_of_curvature, may_fit
 
 #: Keys of the ``settings`` of ``InstabilityWorkChain`` beside those of ``ModesCalculation``.
 PHASE_SETTINGS = {
@@ -35,24 +35,31 @@ def fit_wells(modes: orm.Dict, frames: orm.ArrayData, scan: orm.ArrayData, setti
 
     ``starts`` has the arrays of structures of different sizes, the index ``entry`` of the direction of each, and the
     ``amplitude`` (Å, negative on the other side) that it lies at.
+
+    :param scan: ``energies`` are not a number where DFT failed. A direction of which too few remain has no well.
     """
-    degree = with_defaults(_own(settings), PHASE_SETTINGS)['fit_degree']
+    degree = with_defaults(own_settings(settings), PHASE_SETTINGS)['fit_degree']
     owner, energies = frames.get_array('entry'), scan.get_array('energies')
     structures = list(batch.unpack({name: frames.get_array(name) for name in frames.get_arraynames()}))
-    wells, starts = [], []
+    wells: list[dict[str, Any] | None] = []
+    starts = []
     for index, entry in enumerate(modes['entries']):
         here = np.flatnonzero(owner == index)
-        amplitudes = np.array(entry['amplitudes_angstrom'])
-        curve = energies[here]
+        every, known = energies[here], np.isfinite(energies[here])
+        amplitudes, curve, here = np.array(entry['amplitudes_angstrom'])[known], every[known], here[known]
+        if not may_fit(amplitudes, entry['two_sided'], degree):
+            wells.append(None)
+            continue
         fit = fit_well(amplitudes, curve, entry['two_sided'], degree)
         inertia = entry['inertia_amu']
         curvature = 2 * fit.coefficients[fit.powers.index(2)]
+        at_zero = float(curve[amplitudes == 0][0])
         well = {
             **fit.as_dict(),
             'frequency_of_fit_thz': frequency_of_curvature(curvature, inertia),
             'depth_mev_per_atom': None if fit.depth_ev is None else 1000 * fit.depth_ev / entry['n_atoms'],
-            'energies_ev': (curve - curve[amplitudes == 0][0]).tolist(),
-            'energy_parent_ev_per_atom': float(curve[amplitudes == 0][0] / entry['n_atoms']),
+            'energies_ev': [float(energy - at_zero) if np.isfinite(energy) else None for energy in every],
+            'energy_parent_ev_per_atom': at_zero / entry['n_atoms'],
         }
         wells.append(well)
         starts += [(index, side, _displaced(structures, here, amplitudes, side)) for side in _sides(curve, amplitudes)]
@@ -65,64 +72,22 @@ def fit_wells(modes: orm.Dict, frames: orm.ArrayData, scan: orm.ArrayData, setti
 
 
 @calcfunction
-def scan_structures(frames: orm.ArrayData) -> dict[str, orm.StructureData]:
-    """Return the displaced supercells as structures ``point_<n>``, for DFT."""
-    structures = batch.unpack({name: frames.get_array(name) for name in frames.get_arraynames()})
-    return {
-        f'point_{index}': orm.StructureData(ase=Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True))
-        for index, (numbers, positions, cell) in enumerate(structures)
-    }
-
-
-@calcfunction
-def compare_with_dft(
-    modes: orm.Dict, frames: orm.ArrayData, wells: orm.Dict, settings: orm.Dict, **points: orm.Dict
-) -> orm.Dict:
-    """Return, for each direction, the energies of DFT on the points of the scan, their fit, and the potential's errors.
-
-    :param points: ``output_parameters`` of pw.x by ``point_<n>``; a point that failed is absent.
-    """
-    degree = with_defaults(_own(settings), PHASE_SETTINGS)['fit_degree']
-    owner, entries = frames.get_array('entry'), []
-    for index, (entry, well) in enumerate(zip(modes['entries'], wells['entries'], strict=True)):
-        amplitudes = np.array(entry['amplitudes_angstrom'])
-        names = [f'point_{number}' for number in np.flatnonzero(owner == index)]
-        there = np.array([name in points for name in names])
-        told: dict[str, Any] = {'n_failed': int((~there).sum()), 'energies_ev': None, 'errors': None}
-        entries.append(told)
-        if not there[amplitudes == 0].all():
-            continue  # Nothing to measure energies from.
-        energies = np.array([points[name]['energy'] for name in names if name in points], dtype=float)
-        amplitudes = amplitudes[there]
-        energies -= energies[amplitudes == 0][0]
-        told |= {'amplitudes_angstrom': amplitudes.tolist(), 'energies_ev': energies.tolist()}
-        ours = np.array(well['energies_ev'])[there]
-        order = np.argsort(np.abs(amplitudes), kind='stable')
-        told['errors'] = curve_errors(ours[order], energies[order])
-        told['errors']['energy_mae_mev_per_atom'] = 1000 * told['errors']['energy_mae_ev'] / entry['n_atoms']
-        if there.all():
-            fit = fit_well(amplitudes, energies, entry['two_sided'], degree)
-            told |= {'minimum_angstrom': fit.minimum_angstrom, 'depth_ev': fit.depth_ev}
-            told['depth_mev_per_atom'] = None if fit.depth_ev is None else 1000 * fit.depth_ev / entry['n_atoms']
-    return orm.Dict({'entries': entries})  # type: ignore[no-untyped-call]
-
-
-@calcfunction
 def collect_phases(
     modes: orm.Dict, wells: orm.Dict, starts: orm.ArrayData, relaxed: orm.ArrayData, settings: orm.Dict, **parents: Any
 ) -> dict[str, orm.Data]:
     """Return the phases that are new, the lowest first, and the outcome of every relaxation in ``summary``.
 
+    :param relaxed: of a potential with the cell ``fixed`` and ``free``, of DFT with a ``free`` one.
     :param parents: structures by their name: every phase that is known so far, those of this level among them.
     :returns: ``phase_<n>`` counting on from the number of phases that are known (the root is number 0).
     """
-    options = with_defaults(_own(settings), PHASE_SETTINGS)
-    symprec, tolerance = options['phase_symprec_angstrom'], options['match_tolerance']
+    options = with_defaults(own_settings(settings), PHASE_SETTINGS)
+    symprec, tolerance = phase_tolerances(settings)
     known = {name: node.get_ase() for name, node in parents.items()}
     told, candidates = [], []
     for index, entry_index in enumerate(starts.get_array('entry')):
         entry, well = modes['entries'][entry_index], wells['entries'][entry_index]
-        for cell in CELLS:
+        for cell in (cell for cell in CELLS if f'{cell}_energies' in relaxed.get_arraynames()):
             atoms, energy = _relaxed(relaxed, cell, index)
             item = {
                 'parent': entry['parent'],
@@ -199,6 +164,17 @@ def unit_cell(phonopy_data: PhonopyData) -> orm.StructureData:
     return cell
 
 
+def own_settings(settings: orm.Dict) -> dict[str, Any]:
+    """Return the settings that are not those of the search for modes."""
+    return {key: value for key, value in dict(settings).items() if key in PHASE_SETTINGS}
+
+
+def phase_tolerances(settings: orm.Dict) -> tuple[float, float]:
+    """Return the tolerances of a space group (Å) and of a match that settings ask for."""
+    options = with_defaults(own_settings(settings), PHASE_SETTINGS)
+    return options['phase_symprec_angstrom'], options['match_tolerance']
+
+
 def _with_prefix(nodes: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): node for name, node in nodes.items() if name.startswith(prefix)}
 
@@ -216,10 +192,6 @@ def _root(node: orm.StructureData) -> dict[str, Any]:
         'energy_below_root_mev_per_atom': 0.0,
         'dynamically_stable': None,
     }
-
-
-def _own(settings: orm.Dict) -> dict[str, Any]:
-    return {key: value for key, value in dict(settings).items() if key in PHASE_SETTINGS}
 
 
 def _sides(curve: Any, amplitudes: Any) -> list[float]:

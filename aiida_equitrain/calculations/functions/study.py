@@ -12,10 +12,11 @@ import pandas as pd
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_equitrain.calculations.functions.instability import phase_tolerances
 from aiida_equitrain.common.names import Role
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
-from aiida_equitrain.science import study_statistics
+from aiida_equitrain.science import phases, study_statistics
 from aiida_equitrain.science.frames import Frames
 
 #: Keys of the ``settings`` of ``StudyWorkChain``.
@@ -32,7 +33,11 @@ SIDE = (*study_statistics.DEVIATIONS, 'lowest_frequency_thz', 'min_frequency_thz
 COMPARED = ('phonon_mae_thz', 'phonon_rmse_thz', 'phonon_bias_thz', 'dos_error_percent')
 ELASTIC = ('bulk_modulus_gpa', 'shear_modulus_gpa', 'slack_conductivity_300k_w_per_m_k')
 #: Names of the inputs of :func:`collect_study`, with the name of the row behind.
-KINDS = ('comparison', 'summary', 'elastic', 'foundation_elastic', 'tree')
+KINDS = ('comparison', 'summary', 'elastic', 'foundation_elastic', 'tree', 'phase_match')
+#: Prefix of DFT's phases among the inputs of :func:`match_phases`.
+REFERENCE = 'reference_'
+#: The parent stands among its phases, and is none.
+ROOT = 'root'
 
 
 @calcfunction
@@ -51,11 +56,26 @@ def take_training_frames(dataset: DatasetData, n_train: orm.Int, seed: orm.Int) 
 
 
 @calcfunction
+def match_phases(settings: orm.Dict, **structures: orm.StructureData) -> orm.Dict:
+    """Return which phases of DFT a potential finds, see ``science.phases.compare_phases``.
+
+    :param settings: those of ``InstabilityWorkChain``, for its tolerances.
+    :param structures: phases of the potential by name, and those of DFT as ``reference_<name>``; ``root`` is none.
+    """
+    sides: dict[bool, dict[str, Any]] = {True: {}, False: {}}
+    for label, node in structures.items():
+        name = label.removeprefix(REFERENCE)
+        if name != ROOT:
+            sides[label.startswith(REFERENCE)][name] = node.get_ase()
+    return orm.Dict(phases.compare_phases(sides[False], sides[True], *phase_tolerances(settings)))
+
+
+@calcfunction
 def collect_study(rows: orm.Dict, settings: orm.Dict, **results: orm.Dict) -> dict[str, orm.Data]:
     """Return ``table`` (CSV, one line per row) and ``aggregates`` (see ``science.study_statistics``).
 
     :param rows: by its name what is known of each row before its results: ``material``, ``strategy``, ``n_train``,
-        ``seed``, ``state``, ``reason``, identifiers, and cost.
+        ``seed``, ``state``, ``reason``, identifiers, cost, and ``nothing_to_follow`` if it has no imaginary mode.
     :param results: ``comparison_<row>``, ``summary_<row>``, ``elastic_<row>`` and the like of the rows that are done.
     """
     numbers = {name: node.get_dict() for name, node in results.items()}
@@ -68,7 +88,7 @@ def tabulate(
     rows: Mapping[str, Any], settings: Mapping[str, Any], results: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the table and the aggregates; parameters as of :func:`collect_study`, as plain dictionaries."""
-    lines = [{**facts, **_numbers(name, results)} for name, facts in rows.items()]
+    lines = [{**facts, **_numbers(name, results), **_phases(name, facts, results)} for name, facts in rows.items()]
     table = pd.DataFrame(lines).reindex(columns=columns()).sort_values(list(study_statistics.ROW), ignore_index=True)
     return table, study_statistics.aggregate(
         table, n_resamples=settings['n_resamples'], seed=settings['bootstrap_seed']
@@ -83,9 +103,9 @@ def columns() -> list[str]:
     sides = [f'{side}{name}' for name in SIDE for side in ('', 'foundation_', 'reference_')]
     sides += [f'{side}{name}' for name in ELASTIC for side in ('', 'foundation_')]
     cost = [f'{stage}_core_seconds' for stage in ('label', 'dft', 'foundation_phonons', 'train', 'row')]
-    phases = ['n_new_phases', 'lowest_phase', 'lowest_phase_mev_per_atom']
+    found = ['n_new_phases', 'lowest_phase', 'lowest_phase_mev_per_atom', *study_statistics.PHASE_COUNTS]
     facts = ['state', 'reason', 'process_uuid', 'potential_uuid', 'dataset_uuid', 'instability_uuid']
-    return [*study_statistics.ROW, *facts[:2], *errors, *training, *sides, *phases, *cost, *facts[2:]]
+    return [*study_statistics.ROW, *facts[:2], *errors, *training, *sides, *found, *cost, *facts[2:]]
 
 
 def _numbers(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,18 +125,27 @@ def _numbers(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
         numbers[f'{prefix}forces_mae_mev_per_angstrom'] = of_frames.get('forces_mae_mev_per_angstrom')
     numbers |= {key: training.get(key) for key in ('n_trained_parameters', 'best_epoch')}
     numbers['forgetting_mev_per_angstrom'] = (training.get('forgetting') or {}).get('change_mev_per_angstrom')
-    numbers |= _phases(found.get('tree'))
     numbers['symfc_phonon_mae_thz'] = (comparison.get('symfc') or {}).get('phonon_mae_thz')
     return numbers
 
 
-def _phases(tree: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return how many phases were found behind imaginary modes, and the lowest of them."""
-    if tree is None:
+def _phases(name: str, facts: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how many phases one row has behind imaginary modes, the lowest of them, and how many are those of DFT.
+
+    A crystal that is stable with DFT has no such phase; of another one DFT's phases have to be given.
+    """
+    tree, match = results.get(f'tree_{name}'), results.get(f'phase_match_{name}')
+    if tree is None and not facts.get('nothing_to_follow'):
         return {}
-    phases = [phase for phase in tree['phases'].values() if phase['parent'] is not None]
-    lowest = max(phases, key=lambda phase: float(phase['energy_below_root_mev_per_atom']), default=None)
-    if lowest is None:
-        return {'n_new_phases': 0}
-    below = lowest['energy_below_root_mev_per_atom']
-    return {'n_new_phases': len(phases), 'lowest_phase': lowest['space_group'], 'lowest_phase_mev_per_atom': below}
+    new = [] if tree is None else [phase for phase in tree['phases'].values() if phase['parent'] is not None]
+    numbers: dict[str, Any] = {'n_new_phases': len(new)}
+    lowest = max(new, key=lambda phase: float(phase['energy_below_root_mev_per_atom']), default=None)
+    if lowest is not None:
+        numbers['lowest_phase'] = lowest['space_group']
+        numbers['lowest_phase_mev_per_atom'] = lowest['energy_below_root_mev_per_atom']
+    reference = results.get(f'comparison_{name}', {}).get('reference') or {}
+    if match is not None:
+        numbers |= {key: match[key] for key in study_statistics.PHASE_COUNTS}
+    elif reference.get('dynamically_stable'):
+        numbers |= dict(zip(study_statistics.PHASE_COUNTS, (0, 0, len(new)), strict=True))
+    return numbers

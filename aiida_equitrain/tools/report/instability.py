@@ -41,12 +41,13 @@ def save_figure(node: orm.WorkChainNode, path: str | Path) -> None:
 
 
 def mode_pairs(node: Any) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Return each direction that was scanned with its well, level by level."""
+    """Return each direction that was scanned with its well, level by level; those without one are left out."""
     levels = sorted(node.outputs.wells) if 'wells' in node.outputs else []
     return [
         (entry, well)
         for level in levels
         for entry, well in zip(node.outputs.modes[level]['entries'], node.outputs.wells[level]['entries'], strict=True)
+        if well is not None
     ]
 
 
@@ -81,7 +82,7 @@ def _draw_curve(axis: Any, entry: Mapping[str, Any], well: Mapping[str, Any], co
     depth = well['depth_mev_per_atom']
     text = f'[{direction}]' + ('' if depth is None else f': {depth:.1f} meV/atom')
     axis.plot(fine, fit * to_mev, color=colour, linewidth=1.1)
-    energies = np.array(well['energies_ev'])[shown] * to_mev
+    energies = np.array(well['energies_ev'], dtype=float)[shown] * to_mev
     axis.plot(amplitudes[shown], energies, 'o', color=colour, markersize=3, label=text)
     if well['minimum_angstrom'] is not None:
         axis.plot(well['minimum_angstrom'], well['depth_ev'] * to_mev, 'v', color=colour, markersize=6)

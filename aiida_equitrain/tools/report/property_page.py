@@ -115,12 +115,13 @@ def _instability(node: Any) -> dict[str, Any]:
         structures['root'] = root.get_ase()
     figures, captions = {}, {}
     pairs = mode_pairs(node)
+    source = 'the potential' if 'potential' in node.inputs else 'DFT'
     with matplotlib.rc_context(STYLE):
         if pairs:
             figures['wells'] = draw_wells(pairs)
             captions['wells'] = (
                 'Energy along imaginary modes',
-                'Marks: the potential; lines: the fit; triangle: its minimum.',
+                f'Marks: {source}; lines: the fit; triangle: its minimum.',
             )
         if structures:
             figures['phases'] = draw_phases(phases, structures)

@@ -13,6 +13,7 @@ from aiida_equitrain.query import study_table
 
 from .figures import bands_data, learning_data
 from .instability import mode_pairs
+from .study_text import interval
 
 STUDY = 'aiida.workflows:equitrain.study'
 #: Columns of the table for people: heading, and what a longer word for it is.
@@ -32,6 +33,9 @@ COLUMNS = {
     'reference_dynamically_stable': ('DFT', 'dynamically stable with DFT'),
     'n_new_phases': ('phases', 'new phases behind imaginary modes, where they were followed'),
     'lowest_phase': ('lowest', 'space group of the lowest of them'),
+    'n_reference_phases': ('DFT phases', 'phases that DFT finds behind imaginary modes'),
+    'n_phases_found': ('found', 'those of them that the potential finds: same space group and structure'),
+    'n_phases_wrong': ('wrong', "phases of the potential that match none of DFT's"),
     'forgetting_mev_per_angstrom': ('forgetting', 'change of the force error on other crystals, meV/Å'),
     'train_core_seconds': ('training, s', 'core-seconds of the training'),
 }
@@ -176,4 +180,9 @@ def _headline(aggregates: dict[str, Any]) -> list[dict[str, str]]:
         if 'phonon_mae_thz' in aggregates[key]:
             value = aggregates[key]['phonon_mae_thz']['mean']['value']
             numbers.insert(-1, {'value': f'{number(value)} THz', 'label': label})
+    scores = best.get('new_phases') or {}
+    if scores.get('f1', {}).get('value') is not None:
+        words = ', '.join(f'{name} {interval(scores[name], percent=True)}' for name in ('precision', 'recall'))
+        label = f'F1 of its new phases: {words}'
+        numbers.insert(-1, {'value': number(scores['f1']['value']), 'label': label})
     return numbers

@@ -7,13 +7,21 @@ from typing import Any
 
 from aiida_equitrain.common.formatting import number
 
-COLUMNS = ('strategy', 'frames', 'phonon MAE, THz', 'wins', 'F1 of instability', 'forgetting, meV/Å')
+COLUMNS = (
+    'strategy',
+    'frames',
+    'phonon MAE, THz',
+    'wins',
+    'F1 of instability',
+    'forgetting, meV/Å',
+    'F1 of new phases',
+)
 
 
 def describe_study(aggregates: Mapping[str, Any]) -> str:
     """Return the table of strategies with their intervals, and what failed."""
     confidence = f'{aggregates["confidence"]:.0%}'
-    lines = [COLUMNS]
+    lines: list[tuple[str, ...]] = [COLUMNS]
     for group in aggregates['strategies']:
         lines.append(
             (
@@ -23,12 +31,15 @@ def describe_study(aggregates: Mapping[str, Any]) -> str:
                 interval(group.get('wins'), percent=True),
                 interval((group.get('unstable') or {}).get('f1')),
                 interval((group.get('forgetting_mev_per_angstrom') or {}).get('mean')),
+                interval((group.get('new_phases') or {}).get('f1')),
             )
         )
     for name, title in (('foundation', 'foundation'), ('symfc', 'no potential (symfc)')):
         error = (aggregates[name].get('phonon_mae_thz') or {}).get('mean')
-        lines.append((title, '', interval(error), '', '', ''))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+        lines.append((title, '', interval(error), *[''] * (len(COLUMNS) - 3)))
+    if not any(group.get('new_phases') for group in aggregates['strategies']):
+        lines = [line[:-1] for line in lines]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ['  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     done = aggregates['n_rows'] - aggregates['n_failed']
     text.append(

@@ -1,0 +1,107 @@
+"""What can be wrong with the input of a search for phases: one sentence each, before anything is submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida_equitrain.workflows import phonon_checks
+from aiida_equitrain.workflows.common import code_problem, pseudo_problem, structure_problem
+
+
+def validate_inputs(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
+    """Return a sentence about what only all inputs together tell."""
+    if ctx is not None and any(name not in ctx for name in ('structure', 'potential', 'python_code')):
+        return None
+    given = [name for name in ('structure', 'phonopy_data') if name in inputs]
+    if len(given) != 1:
+        return 'give either `structure` or `phonopy_data`' + (', not both.' if given else '.')
+    return (
+        _source_problem(inputs)
+        or _crystal_problem(inputs)
+        or _energies_problem(inputs)
+        or _codes_problem(inputs)
+        or _phonons_problem(inputs)
+    )
+
+
+def _source_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence unless the phases come either from a potential or from DFT."""
+    phonons, relaxes = inputs.get('phonons') or {}, bool(inputs.get('pw_relax'))
+    if 'potential' in inputs:
+        if 'python_code' not in inputs:
+            return 'a `potential` needs a `python_code`: a Python that has MACE, or SevenNet for a potential of that.'
+        extra = [name for name in ('pw', 'relax') if phonons.get(name)]
+        port = 'pw_relax' if relaxes else f'phonons.{extra[0]}' if extra else None
+        return port and f'`{port}` is for phases of DFT: leave it out, or the `potential`.'
+    if not relaxes or not inputs.get('pw'):
+        return 'phases come either from a `potential` (with its `python_code`) or from DFT (both `pw` and `pw_relax`).'
+    if not {'postprocess_code', 'python_code'} & set(inputs):
+        return 'without a `potential` the modes need a `postprocess_code`: a Python with phonopy.'
+    if 'structure' in inputs and not phonons.get('pw'):
+        return 'without a `potential` the phonons of `structure` need `phonons.pw`; or give `phonopy_data` of DFT.'
+    return None
+
+
+def _crystal_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if the crystal cannot be computed, or an element of it is unknown to potential or DFT."""
+    elements = inputs['potential'].elements if 'potential' in inputs else None
+    if 'structure' in inputs:
+        problem = structure_problem(inputs['structure'], elements)
+        symbols = inputs['structure'].get_symbols_set()
+    else:
+        symbols = set(inputs['phonopy_data'].symbols)
+        unknown = [] if elements is None else sorted(symbols - set(elements))
+        problem = f'the potential does not know {", ".join(unknown)} of `phonopy_data`' if unknown else None
+    problems = [problem] + [
+        pseudo_problem(symbols, base['pw'].get('pseudos'), f'{port}.pw.pseudos') for port, base in _dft(inputs).items()
+    ]
+    return next((sentence for sentence in problems if sentence), None)
+
+
+def _energies_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if energies of the scan and of relaxed structures cannot be compared, or the cell is fixed."""
+    if 'potential' in inputs:
+        return None
+    scan, relaxation = inputs['pw'], inputs['pw_relax']['base_relax']
+    parameters = [base['pw']['parameters'].get_dict() for base in (scan, relaxation)]
+    if parameters[1].get('CONTROL', {}).get('calculation') != 'vc-relax':
+        return (
+            '`pw_relax.base_relax.pw.parameters`: set `CONTROL.calculation` to `vc-relax`; a phase is relaxed with its '
+            'cell.'
+        )
+    compared = 'the energies of `pw` and `pw_relax.base_relax` are compared, but they differ in'
+    first, second = (item.get('SYSTEM', {}) for item in parameters)
+    different = sorted(key for key in set(first) | set(second) if first.get(key) != second.get(key))
+    if different:
+        return f'{compared} `SYSTEM.{different[0]}` of `pw.parameters`: set the same in both.'
+    if any('kpoints_distance' not in base for base in (scan, relaxation)):
+        return '`pw` and `pw_relax.base_relax` need a `kpoints_distance`: the supercells of modes differ in size.'
+    if scan['kpoints_distance'].value != relaxation['kpoints_distance'].value:
+        return f'{compared} `kpoints_distance`: set the same in both.'
+    hashes = [{kind: pseudo.md5 for kind, pseudo in base['pw']['pseudos'].items()} for base in (scan, relaxation)]
+    return f'{compared} `pw.pseudos`: take them of one family.' if hashes[0] != hashes[1] else None
+
+
+def _codes_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if a code on this machine cannot be run."""
+    codes = {port: inputs.get(port) for port in ('python_code', 'postprocess_code')}
+    codes |= {f'{port}.pw.code': base['pw'].get('code') for port, base in _dft(inputs).items()}
+    problems = (code_problem(code, port) for port, code in codes.items())
+    return next((problem for problem in problems if problem), None)
+
+
+def _phonons_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if the phonons that DFT starts with cannot be computed."""
+    if 'potential' in inputs or 'structure' not in inputs:
+        return None
+    problem = phonon_checks.validate_inputs({**inputs['phonons'], 'structure': inputs['structure']})
+    return problem and f'`phonons`: {problem}'
+
+
+def _dft(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the namespaces of ``PwBaseWorkChain`` that are given, by their ports."""
+    phonons = (inputs.get('phonons') or {}).get('pw')
+    relaxation = (inputs.get('pw_relax') or {}).get('base_relax')
+    given = {'pw': inputs.get('pw'), 'pw_relax.base_relax': relaxation, 'phonons.pw': phonons}
+    return {port: base for port, base in given.items() if base}
