@@ -13,7 +13,7 @@ from aiida_equitrain.cli.profile import with_profile
 @click.command('publish')
 @click.argument('identifier', metavar='PK')
 @click.option('-o', '--output', type=click.Path(dir_okay=False, path_type=Path), default=Path('study.aiida'),
-              show_default=True, help='Archive to write; its README goes beside it.')  # fmt: skip
+              show_default=True, help='Archive to write; its README and report go beside it.')  # fmt: skip
 @with_profile
 def cmd_publish(identifier: str, output: Path) -> None:
     """Write the graph of a study or a main job as an AiiDA archive that anybody can check and run again.
@@ -34,6 +34,8 @@ def cmd_publish(identifier: str, output: Path) -> None:
         f'archive  {done.archive} ({done.archive.stat().st_size / 1e6:.1f} MB, {len(done.manifest["nodes"])} nodes)'
     )
     click.echo(f'readme   {done.readme}')
+    if done.report is not None:
+        click.echo(f'report   {done.report}')
     for what, items in done.manifest['stays'].items():
         click.echo(f'it says  {what}: {", ".join(items) or "none"}')
     click.echo(f'SHA-256  {done.sha256}')

@@ -1,4 +1,4 @@
-"""Write a published graph: the archive with its manifest, and the pages that people read."""
+"""Write a published graph: the archive with its manifest, its report, and a README."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import aiida_equitrain
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.query import study_table
 from aiida_equitrain.tools.report.study_text import describe_study
+from aiida_equitrain.tools.report.write import PAGE, write_report
 
 from .manifest import FORMAT, MANIFEST, describe_nodes
 from .quiet import quiet
@@ -30,10 +31,11 @@ TRAVERSAL: dict[str, Any] = {'call_calc_backward': True, 'call_work_backward': T
 
 @dataclass
 class Published:
-    """What was written."""
+    """What was written; there is no ``report`` of a job that has no results."""
 
     archive: Path
     readme: Path
+    report: Path | None
     sha256: str
     manifest: dict[str, Any]
 
@@ -41,24 +43,27 @@ class Published:
 def publish(node: orm.ProcessNode, path: Path) -> Published:
     """Write the graph of a study or a main job.
 
-    :param path: of the archive, which ends with ``.aiida``; ``README.md`` is written beside it under its name.
+    :param path: of the archive, which ends with ``.aiida``; ``.README.md`` and ``.report.html`` are written beside it
+        under its name.
     :raises ValueError: with a sentence, if the node cannot be published or the file exists.
     """
     problem = publish_problem(node, path)
     if problem:
         raise ValueError(problem)
+    scrubber = Scrubber.of_this_machine(_user_names())
     with tempfile.TemporaryDirectory() as folder:
         raw, cleaned = Path(folder) / 'raw.aiida', Path(folder) / 'cleaned.aiida'
         with quiet('aiida.export'):
             create_archive([node], raw, include_authinfos=False, include_comments=False, **TRAVERSAL)
-        n_changed = scrub(raw, cleaned, Scrubber.of_this_machine(_user_names()))
+        n_changed = scrub(raw, cleaned, scrubber)
         manifest = make_manifest(node, cleaned) | {'files_without_names': n_changed}
         content = json.dumps(manifest, indent=1, sort_keys=True).encode()
         scrub(cleaned, path, Scrubber(), extra={MANIFEST: content})
     digest = sha256_of(path)
+    report = _write_page(node, path.with_suffix('.report.html'), scrubber)
     readme = path.with_suffix('.README.md')
-    readme.write_text(describe(node, manifest, path.name, digest), encoding='utf-8')
-    return Published(path, readme, digest, manifest)
+    readme.write_text(describe(node, manifest, path.name, digest, report), encoding='utf-8')
+    return Published(path, readme, report, digest, manifest)
 
 
 def publish_problem(node: Any, path: Path) -> str | None:
@@ -96,11 +101,28 @@ def results_of(node: orm.ProcessNode) -> dict[str, Any]:
     return {'comparison': node.outputs.comparison.get_dict()} if 'comparison' in node.outputs else {}
 
 
-def describe(node: orm.ProcessNode, manifest: dict[str, Any], name: str, digest: str) -> str:
-    """Return the README of an archive."""
+def _write_page(node: orm.ProcessNode, path: Path, scrubber: Scrubber) -> Path | None:
+    """Write the report of a job as one file, without personal names, if it has results."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            write_report(node, Path(folder))
+        except ValueError:
+            return None
+        path.write_text(scrubber((Path(folder) / PAGE).read_text(encoding='utf-8')), encoding='utf-8')
+    return path
+
+
+def describe(node: orm.ProcessNode, manifest: dict[str, Any], name: str, digest: str, report: Path | None) -> str:
+    """Return the README of an archive.
+
+    :param digest: SHA-256 of the archive.
+    :param report: the page beside it.
+    """
     result = ''
     if 'aggregates' in node.outputs:
         result = f'## Result\n\n```\n{describe_study(node.outputs.aggregates.get_dict())}\n```\n\n'
+    if report is not None:
+        result += f'Figures and all rows: `{report.name}`, SHA-256 `{sha256_of(report)}`.\n\n'
     licences = '\n'.join(_licences(manifest)) or '- no dataset says its licence or source'
     stays = '\n'.join(f'- {what}: {", ".join(items) or "none"}' for what, items in manifest['stays'].items())
     packages = ', '.join(f'{key} {value}' for key, value in manifest['packages'].items())
