@@ -1,12 +1,19 @@
-"""Frames on which a committee disagrees against frames drawn at random, at equal numbers of labels.
+"""Frames on which a committee disagrees against the selection of the publication, at equal numbers of labels.
 
-    python benchmarks/active_learning.py [--materials Si NaCl] [--seeds 1 2] [--output rows.jsonl] [--markdown]
+    python benchmarks/active_learning.py [--seeds 1 2 3] [--folder active-learning] [--markdown]
 
-Both start from the same pool of published DFT frames and train with the same hyperparameters; both are judged by the
-phonons of DFT over the Brillouin zone. ``committee``: ``equitrain.active_learning``, two frames to start with, two more
-in each round, the first member of each round is judged. ``random``: ``equitrain.study`` with as many training frames.
-The selection of the publication (equally spaced in energy along relaxations) has no meaning for these pools of rattled
-supercells, which were not relaxed. Labels are counted, not the work of the committee, which is a multiple.
+Silicon, from nothing: rattled cells of 64 atoms at five volumes are relaxed with the starter, and some frames of each
+relaxation (``--per-trajectory``), equally spaced in energy, are labelled by pw.x with the settings of the quickstart.
+The frames of the unchanged volume validate, the others are the pool. All sides train with the same hyperparameters, and
+are judged by DFT phonons of the same settings over the Brillouin zone:
+
+- ``publication``: frames drawn from the four of each trajectory that the publication would label (equally spaced in
+  energy as well: every second of the pool's);
+- ``random``: frames drawn from the whole pool;
+- ``committee``: ``equitrain.active_learning``, which draws two, then chooses two each round; its first member counts.
+
+Labels are counted, not the work of the committee, which is a multiple. What was done below ``--folder`` is not done
+again.
 """
 
 from __future__ import annotations
@@ -15,41 +22,111 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RATTLED = ROOT.parent / 'shared' / 'reference' / 'rattled'
-FILES = {'Si': 'Si-111-222-rd.tar.xz', 'NaCl': 'NaCl-rd', 'AlN': 'AlN-rd_phonopy_params_mp-661.yaml.xz'}
+PROFILE = 'bench'
+#: Of the publication, per trajectory.
+PUBLISHED = 4
+SELECTIONS = ('publication', 'random', 'committee')
 
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--materials', nargs='+', default=['Si', 'NaCl'], choices=sorted(FILES))
-    parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2])
-    parser.add_argument('--pool', type=int, default=10, help='frames of the pool, two of which validate')
-    parser.add_argument('--sizes', nargs='+', type=int, default=[2, 4, 6], help='training frames, in equal steps')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3])
+    parser.add_argument('--sizes', nargs='+', type=int, default=[2, 4, 6, 8], help='training frames, in equal steps')
+    parser.add_argument(
+        '--per-trajectory', type=int, default=2 * PUBLISHED - 1, help='frames of each relaxation in the pool: 4, 7, 10'
+    )
     parser.add_argument('--epochs', type=int, default=60)
-    parser.add_argument('--output', type=Path, default=Path('active_learning.jsonl'))
+    parser.add_argument('--members', type=int, default=3, help='of the committee')
+    parser.add_argument('--folder', type=Path, default=Path('active-learning'))
     parser.add_argument('--markdown', action='store_true', help='print the table of the rows that are there, and end')
-    parser.add_argument('--one', nargs=2, default=None, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if (args.per_trajectory - 1) % (PUBLISHED - 1):
+        parser.error('--per-trajectory must be 4, 7, 10 ...: the frames of the publication are to be among them')
+    return args
 
 
-def compute(args: argparse.Namespace, material: str, seed: int) -> list[dict[str, Any]]:
-    """Run both in the loaded profile, and return a row for each and each size."""
-    from aiida import orm
+def prepare(folder: Path) -> None:
+    """Load a profile of its own below the folder, with codes, pseudopotentials, and the starter."""
+    os.environ['AIIDA_PATH'] = str(folder.resolve() / 'aiida')
+    from click.testing import CliRunner
+
+    from aiida_equitrain.cli.root import cmd_root
+    from aiida_equitrain.tools.profile import ensure_profile
+
+    ensure_profile(PROFILE)
+    done = CliRunner().invoke(cmd_root, ['-p', PROFILE, 'setup', '--offline'])
+    if done.exit_code:
+        raise SystemExit(done.output)
+
+
+def run(builder: Any) -> Any:
+    """Run a WorkChain in this process, and return its node.
+
+    :raises SystemExit: if it did not end well.
+    """
+    from aiida_equitrain.tools.launch import start
+
+    node = start(builder)
+    if not node.is_finished_ok:
+        raise SystemExit(1)
+    return node
+
+
+def make_pool(args: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """Return crystal, labelled frames and DFT phonons; jobs of an earlier call come from the cache."""
+    from aiida.plugins import WorkflowFactory
+
+    from aiida_equitrain.tools import defaults, launch
+
+    overrides = launch.load_overrides(ROOT / 'examples' / 'quickstart.yaml')
+    label, dft = overrides['label'], overrides['dft_phonons']
+    label['selection'] = {'frames_per_trajectory': args.per_trajectory}
+    label['rattle'] = {'volume_changes': [-0.05, -0.025, 0.0, 0.025, 0.05]}
+    structure = launch.load_structure(str(ROOT / 'aiida_equitrain' / 'resources' / 'structures' / 'Si.cif'))
+    shared = {
+        'pw_code': defaults.find_code('pw'),
+        'pseudo_family': defaults.default_family().label,
+        'protocol': 'fast',
+    }
+    labelled = run(
+        WorkflowFactory('equitrain.label').get_builder_from_protocol(
+            structure=structure, foundation=defaults.default_foundation(),
+            python_code=defaults.find_code('python'), overrides={**label, 'max_concurrent': 1}, **shared,
+        )
+    )  # fmt: skip
+    phonons = run(
+        WorkflowFactory('equitrain.phonons').get_builder_from_protocol(
+            structure, defaults.find_code('phonopy'), overrides=dft, **shared
+        )
+    )
+    return structure, labelled.outputs.dataset, phonons.outputs.phonopy_data
+
+
+def published_part(dataset: Any, per_trajectory: int) -> Any:
+    """Return the pool without the training frames that the publication would not have labelled."""
+    from aiida_equitrain.data.dataset import DatasetData
+    from aiida_equitrain.science.frames import Frames
+
+    step, kept, ranks = (per_trajectory - 1) // (PUBLISHED - 1), [], {}
+    for frame in dataset.get_frames():
+        rank = ranks[frame.trajectory] = ranks.get(frame.trajectory, -1) + 1
+        if frame.role != 'train' or rank % step == 0:
+            kept.append(frame)
+    return DatasetData(Frames(kept), functional=dataset.functional, code=dataset.code)
+
+
+def compute(args: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
+    """Return a row for each selection and size, of one seed."""
+    from aiida.plugins import WorkflowFactory
 
     from aiida_equitrain.query import study_table
-    from aiida_equitrain.tools import defaults, launch
-    from aiida_equitrain.tools.data_import import import_data
-    from aiida_equitrain.workflows.active_learning import ActiveLearningWorkChain
-    from aiida_equitrain.workflows.study import StudyWorkChain
+    from aiida_equitrain.tools import defaults
 
-    data = import_data([RATTLED / FILES[material]], functional='PBE', n_frames=args.pool, n_test=0, seed=seed)
+    structure, dataset, reference = make_pool(args)
     training = {'finetune': {'train': {'hyperparameters': {'epochs': args.epochs}}}}
     shared = {
         'python_code': defaults.find_code('python'),
@@ -59,82 +136,76 @@ def compute(args: argparse.Namespace, material: str, seed: int) -> list[dict[str
     foundation = defaults.default_foundation()
     start, step = args.sizes[0], args.sizes[1] - args.sizes[0]
     settings = {'n_start': start, 'n_per_round': step, 'max_train': args.sizes[-1], 'phonon_tolerance_thz': 0.0}
-    node = launch.start(
-        ActiveLearningWorkChain.get_builder_from_protocol(
-            data.structure, foundation, data.dataset, reference=data.phonopy_data, seed=seed,
-            overrides={'settings': settings, 'committee': training}, **shared,
+    node = run(
+        WorkflowFactory('equitrain.active_learning').get_builder_from_protocol(
+            structure, foundation, dataset, reference=reference, seed=seed,
+            overrides={'settings': settings, 'committee': {'n_seeds': args.members, **training}}, **shared,
         )
     )  # fmt: skip
     rows = [
         {'selection': 'committee', 'n_train': item['n_train'], 'phonon_mae_thz': item['error_thz']}
         for item in node.outputs.rounds['rounds']
     ]
-    node = launch.start(
-        StudyWorkChain.get_builder_from_protocol(
-            {material: data.structure}, foundation, datasets={material: data.dataset},
-            references={material: data.phonopy_data}, sizes=args.sizes, seeds=[seed],
-            overrides={'material': training, 'max_concurrent': 1}, **shared,
+    datasets = {'publication': published_part(dataset, args.per_trajectory), 'random': dataset}
+    node = run(
+        WorkflowFactory('equitrain.study').get_builder_from_protocol(
+            dict.fromkeys(datasets, structure), foundation, datasets=datasets,
+            references=dict.fromkeys(datasets, reference), sizes=args.sizes, seeds=[seed],
+            overrides={'material': {**training, 'phonons': {'settings': {'elastic': False}}}, 'max_concurrent': 1},
+            **shared,
         )
     )  # fmt: skip
-    assert isinstance(node, orm.ProcessNode)
-    table = study_table(node)
     rows += [
-        {'selection': 'random', 'n_train': int(row['n_train']), 'phonon_mae_thz': float(row['phonon_mae_thz'])}
-        for row in table.to_dict('records')
+        {'selection': row['material'], 'n_train': int(row['n_train']), 'phonon_mae_thz': float(row['phonon_mae_thz'])}
+        for row in study_table(node).to_dict('records')
     ]
-    return [{'material': material, 'seed': seed, 'epochs': args.epochs, **row} for row in rows]
+    settings = {name: getattr(args, name) for name in ('per_trajectory', 'epochs', 'members')}
+    return [{'seed': seed, **settings, **row} for row in rows]
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """Return the table: mean error over the seeds, and in how many of them the committee is better."""
+    """Return the table: mean error and standard deviation over the seeds, and where the committee is the better."""
     lines = [
-        '| crystal, training frames | committee, THz | random, THz | committee better |',
-        '| --- | --- | --- | --- |',
+        f'| training frames | {", THz | ".join(SELECTIONS)}, THz | committee better than publication |',
+        '| --- | --- | --- | --- | --- |',
     ]
-    for material in dict.fromkeys(row['material'] for row in rows):
-        for size in sorted({row['n_train'] for row in rows if row['material'] == material}):
-            sides = {
-                side: {row['seed']: row['phonon_mae_thz'] for row in rows
-                       if (row['material'], row['n_train'], row['selection']) == (material, size, side)}
-                for side in ('committee', 'random')
-            }  # fmt: skip
-            both = sorted(set(sides['committee']) & set(sides['random']))
-            if both:
-                means = [statistics.mean(sides[side][seed] for seed in both) for side in sides]
-                better = sum(sides['committee'][seed] < sides['random'][seed] for seed in both)
-                lines.append(f'| {material}, {size} | {means[0]:.3f} | {means[1]:.3f} | {better} of {len(both)} |')
+    for size in sorted({row['n_train'] for row in rows}):
+        sides = {
+            side: {
+                row['seed']: row['phonon_mae_thz'] for row in rows if (row['n_train'], row['selection']) == (size, side)
+            }
+            for side in SELECTIONS
+        }
+        numbers = [list(sides[side].values()) for side in SELECTIONS]
+        if not all(numbers):
+            continue
+        cells = [
+            f'{statistics.mean(values):.3f}' + (f' ± {statistics.stdev(values):.3f}' if len(values) > 1 else '')
+            for values in numbers
+        ]
+        both = sorted(set(sides['committee']) & set(sides['publication']))
+        better = sum(sides['committee'][seed] < sides['publication'][seed] for seed in both)
+        lines.append(f'| {size} | {" | ".join(cells)} | {better} of {len(both)} |')
     return '\n'.join(lines)
 
 
 def main() -> None:
     args = read_arguments()
-    if args.one is not None:
+    args.folder.mkdir(parents=True, exist_ok=True)
+    output = args.folder / 'rows.jsonl'
+    rows = [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
+    if not args.markdown:
+        prepare(args.folder)
         from aiida import load_profile
 
-        load_profile('bench')
-        with args.output.open('a') as handle:
-            for row in compute(args, args.one[0], int(args.one[1])):
-                handle.write(json.dumps(row) + '\n')
-        return
-    rows = [json.loads(line) for line in args.output.read_text().splitlines()] if args.output.exists() else []
-    if args.markdown:
-        print(markdown(rows))
-        return
-    there = {(row['material'], row['seed']) for row in rows}
-    programs = Path(sys.executable).parent
-    for material in args.materials:
+        load_profile(PROFILE)
         for seed in args.seeds:
-            if (material, seed) in there:
-                continue
-            with tempfile.TemporaryDirectory() as folder:
-                environment = {**os.environ, 'AIIDA_PATH': folder}
-                setup = ['profile', 'setup', 'core.sqlite_dos', '-n', '--profile-name', 'bench', '--email', 'a@b.c']
-                subprocess.run([programs / 'verdi', *setup], env=environment, check=True)
-                words = [programs / 'aiida-equitrain', '-p', 'bench', 'setup', '--offline']
-                subprocess.run(words, env=environment, check=True)
-                again = [sys.executable, __file__, *sys.argv[1:], '--one', material, str(seed)]
-                subprocess.run(again, env=environment, check=True)
-    print(markdown([json.loads(line) for line in args.output.read_text().splitlines()]))
+            if seed not in {row['seed'] for row in rows}:
+                new = compute(args, seed)
+                with output.open('a') as handle:
+                    handle.writelines(json.dumps(row) + '\n' for row in new)
+                rows += new
+    print(markdown(rows))
 
 
 if __name__ == '__main__':
