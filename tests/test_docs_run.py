@@ -30,8 +30,7 @@ FOLDERS = ('docs/**/*.md', '*.md', 'examples/*.md', 'starter/*.md')
 PAGES = sorted({page for pattern in FOLDERS for page in ROOT.glob(pattern) if page.parent.name != 'reference'})
 
 PROGRAMS = r'(?:aiida-equitrain|verdi|python|bash|pip|pytest|pre-commit|source)'
-BLOCK = re.compile(r'^```(\w*)\n(.*?)^```', re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(rf'^    ({PROGRAMS} .*)$|`({PROGRAMS} [^`]+)`', re.MULTILINE)
+STEP = re.compile(rf'^```(\w*)\n(.*?)^```|^    ({PROGRAMS} [^\n]*)$|`({PROGRAMS} [^`]+)`', re.DOTALL | re.MULTILINE)
 #: A script of ours is what runs the command, if it knows the options that the page gives it.
 SCRIPT = re.compile(r'(?:bash|python) ((?:benchmarks|examples|scripts|starter)/\S+)')
 
@@ -67,6 +66,8 @@ TOOLS = {
     '(cd starter && ../sevenn/bin/python label.py /tmp/labels && ../sevenn/bin/python phonons.py /tmp/labels)': (
         'starter/train.sh', 'label.py'),
 }  # fmt: skip
+#: Its block of YAML is a file that its commands name.
+CLUSTER = ROOT / 'docs' / 'howto' / 'cluster.md'
 #: DFT forces of silicon, of phono3py's examples.
 DFT = ROOT / 'tests' / 'fixtures' / 'phono3py' / 'phono3py_params_Si-111-222.yaml.xz'
 #: Blocks of Python of a page that a test with the data for it executes.
@@ -91,22 +92,32 @@ class BuiltError(Exception):
     """Raised in place of running a job whose inputs were accepted."""
 
 
-def commands(page: Path) -> list[str]:
-    """Return the commands of a page: in blocks, in indented lines, and between backticks if they take arguments."""
-    text = page.read_text(encoding='utf-8')
+def steps(page: Path) -> list[tuple[str, str]]:
+    """Return what a page tells to do, from top to bottom: kind (``bash``, ``python``, ``yaml``) and text.
+
+    Commands stand in blocks, in indented lines, or between backticks; of the latter those that take arguments.
+    """
     found = []
-    for language, block in BLOCK.findall(text):
-        lines = block.replace('\\\n', '').splitlines()
-        if language in ('', 'bash', 'sh') and re.match(rf'\(?{PROGRAMS}?', lines[0]).group():  # type: ignore[union-attr]
-            found += lines
-    for indented, inline in COMMAND.findall(BLOCK.sub('', text)):
-        if indented or re.search(r' -|[A-Z/]', inline):
-            found.append(indented or inline.replace('\n', ' '))
-    return [' '.join(re.sub(r'\s+#.*', '', line).replace(' -p equitrain', '').split()) for line in found]
+    for language, block, indented, inline in STEP.findall(page.read_text(encoding='utf-8')):
+        if language in ('python', 'yaml'):
+            found.append((language, block))
+            continue
+        lines = [indented or inline.replace('\n', ' ')]
+        if block:
+            lines = block.replace('\\\n', '').splitlines() if re.match(rf'\(?{PROGRAMS}|\(cd ', block) else []
+        elif inline and not re.search(r' -|[A-Z/]', inline):
+            continue
+        found += [('bash', plain(line)) for line in lines]
+    return found
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return [block for found, block in BLOCK.findall(page.read_text(encoding='utf-8')) if found == language]
+def plain(line: str) -> str:
+    """Return a command without its comment, and without the name of the profile: that of the reader is another."""
+    return ' '.join(re.sub(r'\s+#.*', '', line).replace(' -p equitrain', '').split())
+
+
+def commands() -> set[str]:
+    return {text for page in PAGES for kind, text in steps(page) if kind == 'bash'}
 
 
 @pytest.fixture(scope='module')
@@ -164,7 +175,7 @@ def write_files(folder: Path) -> tuple[Any, Any]:
     shutil.copy(starter_files()[0], folder / 'my.model')
     (folder / 'examples').symlink_to(ROOT / 'examples')
     (folder / 'two.yaml').write_text('train: {hyperparameters: {epochs: 2}}')
-    (folder / 'cluster.yaml').write_text(blocks(ROOT / 'docs' / 'howto' / 'cluster.md', 'yaml')[0])
+    (folder / 'cluster.yaml').write_text(next(text for kind, text in steps(CLUSTER) if kind == 'yaml'))
     frames = Frames.load(ROOT / 'tests' / 'fixtures' / 'si8_pbe.npz')
     ase.io.write(folder / 'frames.xyz', [frame.to_atoms(keys=True) for frame in frames], format='extxyz')
     with warnings.catch_warnings():
@@ -255,17 +266,17 @@ def test_page(
     """What the page tells to do can be done, from top to bottom."""
     for module in ('here', 'launch'):
         monkeypatch.setattr(f'aiida_equitrain.tools.{module}.run_here', build_only)
-    for line in commands(page):
-        run(line, reader, tmp_path, monkeypatch)
-    for block in blocks(page, 'yaml'):
-        (tmp_path / 'block.yaml').write_text(block)
-        run_here(f'aiida-equitrain launch material FILE.cif --overrides {tmp_path / "block.yaml"}')
     name = str(page.relative_to(ROOT))
-    if name in PYTHON_ELSEWHERE:
-        assert name in (ROOT / PYTHON_ELSEWHERE[name]).read_text(encoding='utf-8')
-        return
-    for block in blocks(page, 'python'):
-        exec(block, {})
+    for kind, text in steps(page):
+        if kind == 'bash':
+            run(text, reader, tmp_path, monkeypatch)
+        elif kind == 'yaml':
+            (tmp_path / 'block.yaml').write_text(text)
+            run_here(f'aiida-equitrain launch material FILE.cif --overrides {tmp_path / "block.yaml"}')
+        elif name in PYTHON_ELSEWHERE:
+            assert name in (ROOT / PYTHON_ELSEWHERE[name]).read_text(encoding='utf-8')
+        else:
+            exec(text, {})
 
 
 def build_only(builder: Any, watch: Any = None) -> None:
@@ -278,6 +289,14 @@ def build_only(builder: Any, watch: Any = None) -> None:
 
 def test_all_are_needed() -> None:
     """No entry of the tables outlives its command."""
-    found = {line for page in PAGES for line in commands(page)}
+    found = commands()
     assert set(ELSEWHERE) | set(TOOLS) <= found
     assert len(found) > 50
+
+
+def test_each_kind_is_launched() -> None:
+    """A job whose inputs are only checked here is launched by a script, with the same command."""
+    script = (ROOT / 'scripts' / 'make_pictures.sh').read_text(encoding='utf-8')
+    kinds = {line.split()[2] for line in commands() if line.startswith('aiida-equitrain launch ')} - {'follow'}
+    assert len(kinds) > 7
+    assert [kind for kind in kinds if f'\nsmall {kind} ' not in script] == []
