@@ -31,6 +31,19 @@ def test_help(invoke: Any) -> None:
     assert '--dft' in invoke('launch', 'material', '--help').output
 
 
+def test_phases_by_dft(
+    invoke: Any, silicon: Any, phonopy_code: Any, pw_code: Any, pseudo_family: Any, python_code: Any, monkeypatch: Any
+) -> None:
+    """With `--dft-phases` no potential is asked for: DFT scans and relaxes."""
+    built = []
+    monkeypatch.setattr('aiida_equitrain.cli.launch.go', lambda build, *_: built.append(build()))
+    result = invoke('launch', 'instability', silicon.store().pk, '--dft-phases', '--family', pseudo_family.label)
+    assert result.exit_code == 0, (result.output, result.exception)
+    given = built[0]._inputs(prune=True)
+    assert {'pw', 'pw_relax', 'structure'} <= set(given)
+    assert not {'potential', 'phonopy_data'} & set(given)
+
+
 def test_load_structure(aiida_profile: Any, silicon: Any, tmp_path: Path) -> None:
     """A structure is a file or a PK; partial occupancy, which ASE drops silently, is refused."""
     path = tmp_path / 'Si.cif'

@@ -15,6 +15,7 @@ import pytest
 
 from aiida_equitrain.science.study_statistics import aggregate, with_deviations
 from aiida_equitrain.tools.report.plots import to_svg
+from aiida_equitrain.tools.report.study_collect import headline
 from aiida_equitrain.tools.report.study_page import render_study
 from aiida_equitrain.tools.report.study_plots import draw_material, draw_study
 from aiida_equitrain.tools.report.study_text import describe_study
@@ -45,7 +46,8 @@ def data() -> dict[str, Any]:
             'reference_max_frequency_thz': 10.0, 'dynamically_stable': material != 'NaCl',
             'reference_dynamically_stable': material != 'NaCl', 'foundation_dynamically_stable': True,
             'label_core_seconds': 100.0, 'dft_core_seconds': 300.0, 'train_core_seconds': 40.0,
-            'process_uuid': 'p', 'potential_uuid': 'q',
+            'process_uuid': 'p', 'potential_uuid': 'q', 'n_reference_phases': 2 if material == 'NaCl' else 0,
+            'n_phases_found': int(material == 'NaCl'), 'n_phases_wrong': 0,
         }
         for material in ('AlN', 'NaCl', 'Si') for strategy in ('l2-tsp', 'transfer') for n_train in (2, 4)
     ]  # fmt: skip
@@ -87,6 +89,7 @@ def test_page(page: str) -> None:
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert 'it &lt;b&gt;failed' in page
+    assert '>DFT phases</button>' in page
     assert page.count('<dialog') == 3
     assert page.count('data-material=') == 12
 
@@ -117,3 +120,10 @@ def test_text(data: dict[str, Any]) -> None:
     assert len([line for line in text.splitlines() if line.startswith(('l2-tsp', 'transfer'))]) == 4
     assert '11 of 12 rows done' in text
     assert 'labels cost 33%' in text
+    assert 'F1 of new phases' in text
+    assert any(
+        item['label'].startswith('F1 of its new phases: precision 100%') for item in headline(data['aggregates'])
+    )
+    for group in data['aggregates']['strategies']:
+        group['new_phases'] = {}
+    assert 'F1 of new phases' not in describe_study(data['aggregates'])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiida import orm
+from aiida.common.links import LinkType
 from ase.build import bulk
 from ase.io import write
 from click.testing import CliRunner
@@ -35,7 +36,7 @@ def test_folder_and_nodes(aiida_profile: Any, tmp_path: Path) -> None:
 
 
 def test_group(aiida_profile_clean: Any, tiny_frames: Any, tmp_path: Path) -> None:
-    """Datasets go with the structure of their label; one that belongs to none is refused."""
+    """Datasets and phases of DFT go with the structure of their label; one that belongs to none is refused."""
     path = tmp_path / 'si.extxyz'
     path.write_text(to_extxyz(tiny_frames))
     dataset = import_data([path], functional='PBE', group='crystals').dataset
@@ -48,6 +49,12 @@ def test_group(aiida_profile_clean: Any, tiny_frames: Any, tmp_path: Path) -> No
     found = gather(['crystals'])
     assert (found.structures['Si'].uuid, found.datasets['Si'].uuid) == (silicon.uuid, dataset.uuid)
     assert found.references == {}
+    search = orm.WorkChainNode(label='Si', process_type='aiida.workflows:equitrain.instability')
+    search.store()
+    for label, node in (('tree', orm.Dict({}).store()), ('phases__root', silicon)):
+        node.base.links.add_incoming(search, LinkType.RETURN, label)
+    orm.load_group('crystals').add_nodes(search)
+    assert gather(['crystals']).reference_phases['Si']['root'].uuid == silicon.uuid
     dataset.label = 'Ge'
     with pytest.raises(ValueError, match='belongs to no structure'):
         gather(['crystals'])

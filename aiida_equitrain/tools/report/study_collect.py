@@ -61,7 +61,7 @@ def collect_study(node: orm.ProcessNode) -> dict[str, Any]:
         'uuid': node.uuid,
         'subtitle': f'{node.process_label} {node.pk} · {node.uuid} · {node.ctime:%Y-%m-%d %H:%M} UTC',
         'notes': _notes(node, aggregates),
-        'headline': _headline(aggregates),
+        'headline': headline(aggregates),
         'aggregates': aggregates,
         'rows': rows,
         'materials': {name: collect_material(name, rows) for name in sorted(set(table['material']))},
@@ -164,7 +164,7 @@ def _notes(node: Any, aggregates: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _headline(aggregates: dict[str, Any]) -> list[dict[str, str]]:
+def headline(aggregates: dict[str, Any]) -> list[dict[str, str]]:
     """Return the few numbers at the top: the best strategy of the largest size, and what it is compared with."""
     groups = [group for group in aggregates['strategies'] if 'phonon_mae_thz' in group]
     numbers = [{'value': str(aggregates['n_materials']), 'label': f'materials, {aggregates["n_rows"]} rows'}]
