@@ -92,10 +92,11 @@ def _codes_problem(inputs: Mapping[str, Any]) -> str | None:
 
 
 def _phonons_problem(inputs: Mapping[str, Any]) -> str | None:
-    """Return a sentence if the phonons that DFT starts with cannot be computed."""
-    if 'potential' in inputs or 'structure' not in inputs:
+    """Return a sentence if the phonons of DFT cannot be computed."""
+    if 'potential' in inputs or not inputs['phonons'].get('pw'):
         return None
-    problem = phonon_checks.validate_inputs({**inputs['phonons'], 'structure': inputs['structure']})
+    structure = inputs['structure'] if 'structure' in inputs else inputs['phonopy_data'].get_primitive_cell()
+    problem = phonon_checks.validate_inputs({**inputs['phonons'], 'structure': structure})
     return problem and f'`phonons`: {problem}'
 
 

@@ -266,10 +266,11 @@ def test_wrong(make_builder: Any, soft_phonons: Any, starter: Any, python_code: 
     builder.phonons.pop('pw')
     with pytest.raises(ValueError, match=r'the phonons of `structure` need `phonons.pw`'):
         process_of(builder)
-    builder = make_builder()
-    builder.phonons.pw.pop('kpoints_distance')
-    with pytest.raises(ValueError, match='`phonons`: `pw` needs a `kpoints_distance`'):
-        process_of(builder)
+    for given in ({}, {'phonopy_data': soft_phonons}):
+        builder = make_builder(**given)
+        builder.phonons.pw.pop('kpoints_distance')
+        with pytest.raises(ValueError, match='`phonons`: `pw` needs a `kpoints_distance`'):
+            process_of(builder)
     with pytest.raises(ValueError, match='give a `potential` with its `python_code`, or `pw_code`'):
         make_builder(pw_code=None)
 
