@@ -1,10 +1,11 @@
 """Strategies of fine-tuning against the number of labelled frames, trained until nothing gets better.
 
-    python benchmarks/strategy_table.py --output strategies.jsonl --markdown table.md --figure table.png [--jobs 2]
+    python benchmarks/strategy_table.py --markdown table.md --figure table.png [--jobs 2]
 
 Each row is computed and judged as in ``phonon_accuracy.py``, of which all arguments hold here too, with other defaults:
 all strategies, 2 to 16 frames, three seeds, up to 1000 epochs with a patience of 60. Rows that are in ``--output``
-already are not computed again. The table has means and standard deviations over the seeds that are there.
+already are not computed again; by default that is the file in this checkout, so that whoever has time adds to it.
+The table has means and standard deviations over the seeds that are there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ DEFAULTS = {
     'strategies': STRATEGIES,
     'frames': [2, 4, 6, 8, 10, 16],
     'hyperparameters': {'epochs': 1000, 'patience': 60},
-    'output': Path('strategies.jsonl'),
+    'output': Path(__file__).resolve().parent / 'rows' / 'strategies.jsonl',
 }
 #: The two numbers of every cell: heading, key of the row, factor, format.
 QUANTITIES = (
