@@ -10,7 +10,7 @@ are judged by DFT phonons of the same settings over the Brillouin zone:
 - ``publication``: frames drawn from the four of each trajectory that the publication would label (equally spaced in
   energy as well: every second of the pool's);
 - ``random``: frames drawn from the whole pool;
-- ``committee``: ``equitrain.active_learning``, which draws two, then chooses two each round; its first member counts.
+- ``committee``: ``equitrain.active_learning``, which draws four, then chooses two each round; its first member counts.
 
 Labels are counted, not the work of the committee, which is a multiple. What was done below ``--folder`` is not done
 again.
@@ -35,7 +35,7 @@ SELECTIONS = ('publication', 'random', 'committee')
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seeds', nargs='+', type=int, default=[1, 2, 3])
-    parser.add_argument('--sizes', nargs='+', type=int, default=[2, 4, 6, 8], help='training frames, in equal steps')
+    parser.add_argument('--sizes', nargs='+', type=int, default=[4, 6, 8, 10], help='training frames, in equal steps')
     parser.add_argument(
         '--per-trajectory', type=int, default=2 * PUBLISHED - 1, help='frames of each relaxation in the pool: 4, 7, 10'
     )

@@ -131,6 +131,10 @@ def test_rounds(make_builder: Any) -> None:
     assert len(first['chosen']) == 2
     spread = first['spread']
     assert max(spread['chosen_ev_per_angstrom']) == spread['max_ev_per_angstrom'] > 0
+    # Both frames of the first round are one batch: there is nothing that a seed could change.
+    messages = [entry.message for entry in orm.Log.collection.get_logs_for(node)]
+    assert spread['max_ev_per_angstrom'] < 1e-5
+    assert any('the members are all the same' in message for message in messages)
     assert outputs['dataset'].counts['train'] == 4
     assert outputs['potential'].creator.inputs.dataset.uuid == outputs['dataset'].uuid
     assert 0 < second['error_thz'] < 5
