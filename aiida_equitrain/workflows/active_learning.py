@@ -229,10 +229,11 @@ class ActiveLearningWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         forces = {name: job.outputs.forces for name, job in jobs.items()}
         made = functions.choose_disputed(self.ctx.rows, orm.Int(wanted), **forces)
         self.ctx.chosen, self.ctx.rows = made['chosen'], made['left']
-        if made['spread']['max_ev_per_angstrom'] < functions.AGREEMENT_EV_PER_ANGSTROM:
+        spread = made['spread'].get_dict()
+        if spread['max_ev_per_angstrom'] < functions.AGREEMENT_EV_PER_ANGSTROM:
             self.report('WARNING: the members are all the same, so that frames are chosen at random: train on more '
                         'frames at first (`settings.n_start`) than fit into one batch (`batch_size`)')  # fmt: skip
-        self.ctx.rounds[-1] |= {'spread': made['spread'].get_dict(), 'chosen': made['chosen'].get_list()}
+        self.ctx.rounds[-1] |= {'spread': spread, 'chosen': made['chosen'].get_list()}
         if isinstance(self.inputs.pool, DatasetData):
             self.ctx.dataset = functions.reveal_labels(self.ctx.dataset, self.inputs.pool, self.ctx.chosen)
         return None
