@@ -224,3 +224,22 @@ def tiny_dataset(aiida_profile: Any, tiny_frames: Any) -> Any:
     from aiida_equitrain.data.dataset import DatasetData
 
     return DatasetData(tiny_frames, functional='PBE', code='Quantum ESPRESSO 6.7').store()
+
+
+@pytest.fixture(scope='session')
+def load_silicon_phonons() -> Any:
+    """Return a function that reads silicon with the DFT forces of the harmonic part of phono3py's example."""
+
+    def load() -> Any:
+        import phono3py
+        from phonopy import Phonopy
+
+        file = FIXTURES / 'phono3py' / 'phono3py_params_Si-111-222.yaml.xz'
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            source = phono3py.load(file, produce_fc=False, log_level=0)
+            phonon = Phonopy(source.unitcell, source.phonon_supercell_matrix, primitive_matrix='auto', log_level=0)
+        phonon.dataset = source.phonon_dataset
+        return phonon
+
+    return load

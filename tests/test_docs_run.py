@@ -13,7 +13,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,8 +67,6 @@ TOOLS = {
 }  # fmt: skip
 #: Its block of YAML is a file that its commands name.
 CLUSTER = ROOT / 'docs' / 'howto' / 'cluster.md'
-#: DFT forces of silicon, of phono3py's examples.
-DFT = ROOT / 'tests' / 'fixtures' / 'phono3py' / 'phono3py_params_Si-111-222.yaml.xz'
 #: Blocks of Python of a page that a test with the data for it executes.
 PYTHON_ELSEWHERE = {'docs/tutorial/study.md': 'tests/workflows/test_publish.py'}
 
@@ -121,7 +118,9 @@ def commands() -> set[str]:
 
 
 @pytest.fixture(scope='module')
-def reader(aiida_profile: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def reader(
+    aiida_profile: Any, load_silicon_phonons: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
     """Return the PKs of one who has a set-up profile, labelled frames, DFT phonons, and a potential made of the frames.
 
     The working folder has the files that the commands name.
@@ -133,7 +132,7 @@ def reader(aiida_profile: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert {item.state for item in run_setup(Options(offline=True))} == {'created'}
-        nodes = dict(zip(('structure', 'phonons'), write_files(folder), strict=True))
+        nodes = dict(zip(('structure', 'phonons'), write_files(folder, load_silicon_phonons()), strict=True))
         run_here('aiida-equitrain data import frames.xyz --functional PBE --label frames')
         nodes['dataset'] = newest('data', 'equitrain.dataset', {'label': 'frames'})
         run_here(f'aiida-equitrain launch finetune {nodes["dataset"].pk} --protocol fast --overrides two.yaml')
@@ -158,12 +157,10 @@ def sevennet(reader: dict[str, str], sevennet_file: Any) -> None:
         orm.InstalledCode(label='python-sevennet', computer=computer, filepath_executable=sys.executable).store()
 
 
-def write_files(folder: Path) -> tuple[Any, Any]:
+def write_files(folder: Path, phonon: Any) -> tuple[Any, Any]:
     """Write what a reader has: crystals, labelled frames, phonopy files, a model; store silicon and its DFT phonons."""
     import ase.io
-    import phono3py
     from ase.build import bulk
-    from phonopy import Phonopy
 
     from aiida_equitrain.science.frames import Frames
     from aiida_equitrain.tools.data_import import store_phonons
@@ -180,11 +177,6 @@ def write_files(folder: Path) -> tuple[Any, Any]:
     (folder / 'cluster.yaml').write_text(next(text for kind, text in steps(CLUSTER) if kind == 'yaml'))
     frames = Frames.load(ROOT / 'tests' / 'fixtures' / 'si8_pbe.npz')
     ase.io.write(folder / 'frames.xyz', [frame.to_atoms(keys=True) for frame in frames], format='extxyz')
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        source = phono3py.load(DFT, produce_fc=False, log_level=0)
-        phonon = Phonopy(source.unitcell, source.phonon_supercell_matrix, primitive_matrix='auto', log_level=0)
-    phonon.dataset = source.phonon_dataset
     phonon.save(folder / 'A.yaml')
     phonon.forces = phonon.forces * 0.9
     phonon.save(folder / 'B.yaml')

@@ -46,6 +46,9 @@ class Family(str, Enum):
     SEVENNET = 'sevennet'
 
 
+#: Name of the parent among the phases behind its imaginary modes.
+ROOT_PHASE = 'root'
+
 #: Name of the package under which modules of ours are staged in a job's folder (see ``calculations.staging``).
 JOB_PACKAGE = 'equitrain_job'
 

@@ -11,6 +11,7 @@ from aiida.engine import ExitCode, ToContext, if_, while_
 from aiida_equitrain.calculations.functions import instability as functions
 from aiida_equitrain.calculations.modes import MODE_SETTINGS, ModesCalculation
 from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
+from aiida_equitrain.common.names import ROOT_PHASE as ROOT
 from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.workflows import instability_ports
 from aiida_equitrain.workflows.instability_builder import build
@@ -18,7 +19,6 @@ from aiida_equitrain.workflows.instability_dft import DftPhases
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
 
-ROOT = 'root'
 #: What evaluates the potential, and looks at phonons.
 EVALUATION = ('potential', 'python_code', 'postprocess_code')
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from aiida.engine import ToContext
@@ -11,7 +11,7 @@ from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
 from aiida_equitrain.calculations.functions import instability_dft as functions
-from aiida_equitrain.workflows.stages import StagedWorkChain
+from aiida_equitrain.workflows.stages import StagedWorkChain, describe_failure
 
 
 class DftPhases(StagedWorkChain):
@@ -28,35 +28,27 @@ class DftPhases(StagedWorkChain):
     def setup_dft(self) -> None:
         """Line up the points of this level."""
         self.ctx.points = functions.scan_structures(self.ctx.modes.outputs.frames)
-        self.ctx.points_waiting = in_order(self.ctx.points)
+        self.ctx.dft_waiting = in_order(self.ctx.points)
         self.ctx.points_done = {}
 
     def should_run_dft_points(self) -> bool:
         """Return whether points are left."""
-        return bool(self.ctx.points_waiting)
+        return bool(self.ctx.dft_waiting)
 
     def run_dft_points(self) -> Any:
         """Submit as many points as may run at a time."""
-        number = self.inputs.max_concurrent.value
-        now, self.ctx.points_waiting = self.ctx.points_waiting[:number], self.ctx.points_waiting[number:]
-        self.ctx.points_running = now
-        futures = {}
-        for name in now:
+
+        def inputs_of(name: str) -> Any:
             inputs = self.stage_inputs(PwBaseWorkChain, 'pw')
             inputs.pw.structure = self.ctx.points[name]
-            label = f'dft_{self.ctx.level}_{name}'
-            futures[label] = self.launch(PwBaseWorkChain, prepare_process_inputs(PwBaseWorkChain, inputs), label)
-        return ToContext(**futures)
+            return inputs
+
+        return self.run_some(PwBaseWorkChain, inputs_of, 'dft')
 
     def inspect_dft_points(self) -> None:
         """Keep what has finished."""
-        for name in self.ctx.points_running:
-            node = self.ctx[f'dft_{self.ctx.level}_{name}']
-            if node.is_finished_ok:
-                self.ctx.points_done[name] = node.outputs.output_parameters
-            else:
-                self.report(f'WARNING: {name} failed, see {node.process_label}<{node.pk}>: {node.exit_message}')
-                self.ctx.failed_dft.append(node)
+        for name, node in self.inspect_some(self.ctx.failed_dft):
+            self.ctx.points_done[name] = node.outputs.output_parameters
 
     def collect_dft(self) -> None:
         """Take DFT's energies for the scan."""
@@ -84,41 +76,59 @@ class DftPhases(StagedWorkChain):
     def setup_dft_relax(self) -> None:
         """Line up the lowest structures of each side of each mode."""
         self.ctx.starting = functions.scan_structures(self.ctx.starts)
-        self.ctx.starts_waiting = in_order(self.ctx.starting)
+        self.ctx.dft_waiting = in_order(self.ctx.starting)
         self.ctx.starts_done = {}
 
     def should_run_dft_relax(self) -> bool:
         """Return whether structures are left."""
-        return bool(self.ctx.starts_waiting)
+        return bool(self.ctx.dft_waiting)
 
     def run_dft_relax(self) -> Any:
         """Relax as many structures, with their cells, as may be at a time."""
-        number = self.inputs.max_concurrent.value
-        now, self.ctx.starts_waiting = self.ctx.starts_waiting[:number], self.ctx.starts_waiting[number:]
-        self.ctx.starts_running = now
-        futures = {}
-        for name in now:
+
+        def inputs_of(name: str) -> Any:
             inputs = self.stage_inputs(PwRelaxWorkChain, 'pw_relax')
             inputs.structure = self.ctx.starting[name]
-            label = f'dft_relax_{self.ctx.level}_{name}'
-            futures[label] = self.launch(PwRelaxWorkChain, prepare_process_inputs(PwRelaxWorkChain, inputs), label)
-        return ToContext(**futures)
+            return inputs
+
+        return self.run_some(PwRelaxWorkChain, inputs_of, 'dft_relax')
 
     def inspect_dft_relax(self) -> None:
         """Keep what has relaxed."""
-        for name in self.ctx.starts_running:
-            node = self.ctx[f'dft_relax_{self.ctx.level}_{name}']
-            if node.is_finished_ok:
-                self.ctx.starts_done[f'structure_{name}'] = node.outputs.output_structure
-                self.ctx.starts_done[f'parameters_{name}'] = node.outputs.output_parameters
-            else:
-                self.report(f'WARNING: {name} failed, see {node.process_label}<{node.pk}>: {node.exit_message}')
-                self.ctx.failed_dft_relax.append(node)
+        for name, node in self.inspect_some(self.ctx.failed_dft_relax):
+            self.ctx.starts_done[f'structure_{name}'] = node.outputs.output_structure
+            self.ctx.starts_done[f'parameters_{name}'] = node.outputs.output_parameters
 
     def collect_dft_relax(self) -> None:
         """Take over the relaxed structures, as a potential's would be."""
         self.ctx.relaxed = functions.take_dft_relaxations(self.ctx.starts, **self.ctx.starts_done)
         self.out(f'relaxed.level_{self.ctx.level}', self.ctx.relaxed)
+
+    def run_some(self, process: Any, inputs_of: Callable[[str], Any], prefix: str) -> Any:
+        """Submit as many of what waits as may run at a time.
+
+        :param prefix: of the names of the calls, before the level.
+        """
+        number = self.inputs.max_concurrent.value
+        now, self.ctx.dft_waiting = self.ctx.dft_waiting[:number], self.ctx.dft_waiting[number:]
+        self.ctx.dft_running = {name: f'{prefix}_{self.ctx.level}_{name}' for name in now}
+        return ToContext(
+            **{
+                label: self.launch(process, prepare_process_inputs(process, inputs_of(name)), label)
+                for name, label in self.ctx.dft_running.items()
+            }
+        )
+
+    def inspect_some(self, failed: list[Any]) -> Iterator[tuple[str, Any]]:
+        """Yield what has finished well, by its name; tell of the others, and add them to ``failed``."""
+        for name, label in self.ctx.dft_running.items():
+            node = self.ctx[label]
+            if node.is_finished_ok:
+                yield name, node
+            else:
+                failure = describe_failure(node)
+                self.report(f'WARNING: {name} failed, see {failure["process"]}: {failure["message"]}')
+                failed.append(node)
 
 
 def in_order(points: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from aiida import orm
 
 from aiida_equitrain.calculations.functions.study import STUDY_SETTINGS
+from aiida_equitrain.common.names import ROOT_PHASE
 from aiida_equitrain.common.settings import settings_problem, with_defaults
 from aiida_equitrain.common.strategies import check_strategy
 from aiida_equitrain.workflows import material_checks
@@ -77,7 +78,7 @@ def _phases_problem(material: Mapping[str, Any], followed: bool) -> str | None:
     if not followed:
         return '`reference_phases` needs `instability`: without it no modes are followed that could lead to a phase.'
     phases = material['reference_phases']
-    if not isinstance(phases, Mapping) or 'root' not in phases:
+    if not isinstance(phases, Mapping) or ROOT_PHASE not in phases:
         return '`reference_phases` needs `root`, the crystal with DFT, beside its phases; alone it says there are none.'
     formula = material['structure'].get_formula('hill_compact')
     for name, phase in phases.items():

@@ -6,25 +6,34 @@ import warnings
 from typing import Any
 
 import pytest
+from aiida import orm
+from aiida.engine import ProcessState
 
 from aiida_equitrain.tools.data_import import store_phonons
 from aiida_equitrain.workflows.study import StudyWorkChain
 
-FILE = 'tests/fixtures/phono3py/phono3py_params_Si-111-222.yaml.xz'
+
+@pytest.fixture
+def ended(aiida_profile: Any) -> Any:
+    """Return a factory of stored stages that ended with an exit status; one that failed says what went wrong."""
+
+    def factory(exit_status: int) -> Any:
+        node = orm.WorkChainNode().store()
+        node.set_process_label('StageWorkChain')
+        node.set_process_state(ProcessState.FINISHED)
+        node.set_exit_status(exit_status)
+        node.set_exit_message('what went wrong' if exit_status else None)
+        return node
+
+    return factory
 
 
 @pytest.fixture
-def silicon_phonons(aiida_profile: Any, request: pytest.FixtureRequest) -> tuple[Any, Any]:
+def silicon_phonons(aiida_profile: Any, load_silicon_phonons: Any) -> tuple[Any, Any]:
     """Return silicon as DFT relaxed it, and its phonons, of the harmonic part of phono3py's example."""
-    import phono3py
-    from phonopy import Phonopy
-
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        source = phono3py.load(request.config.rootpath / FILE, produce_fc=False, log_level=0)
-        phonon = Phonopy(source.unitcell, source.phonon_supercell_matrix, primitive_matrix='auto', log_level=0)
-        phonon.dataset = source.phonon_dataset
-        return store_phonons(phonon, 'Si')
+        return store_phonons(load_silicon_phonons(), 'Si')
 
 
 @pytest.fixture

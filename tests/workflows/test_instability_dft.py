@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
-from aiida.engine import ProcessState, run_get_node
+from aiida.engine import run_get_node
 from aiida.manage import get_manager
 from aiida_phonopy.data import PhonopyData, PreProcessData
 from ase.build import bulk
@@ -149,17 +149,7 @@ def test_nothing_to_compute_phonons_with(make_builder: Any, soft_phonons: Any) -
     assert process.ctx.waiting == []
 
 
-def ended(exit_status: int) -> Any:
-    """Return a stored relaxation that ended with ``exit_status``."""
-    node = orm.WorkChainNode().store()
-    node.set_process_label('PwRelaxWorkChain')
-    node.set_process_state(ProcessState.FINISHED)
-    node.set_exit_status(exit_status)
-    node.set_exit_message('what went wrong' if exit_status else None)
-    return node
-
-
-def test_failed_relaxation(make_builder: Any, soft_phonons: Any, telluride: Any) -> None:
+def test_failed_relaxation(make_builder: Any, soft_phonons: Any, telluride: Any, ended: Any) -> None:
     """Of two relaxations one fails: the phase of the other is there, and 406 tells of the failure."""
     process = process_of(make_builder(phonopy_data=soft_phonons))
     process.setup()
@@ -173,9 +163,9 @@ def test_failed_relaxation(make_builder: Any, soft_phonons: Any, telluride: Any)
     process.ctx.wells = orm.Dict({'entries': [{'energy_parent_ev_per_atom': -10.0}]}).store()
     process.ctx.starts = starts_of([atoms, atoms])
     process.setup_dft_relax()
-    assert process.ctx.starts_waiting == ['point_0', 'point_1']
-    process.ctx.starts_running = process.ctx.starts_waiting
-    process.ctx.starts_waiting = []
+    assert process.ctx.dft_waiting == ['point_0', 'point_1']
+    process.ctx.dft_running = {name: f'dft_relax_0_{name}' for name in process.ctx.dft_waiting}
+    process.ctx.dft_waiting = []
     for name, status in (('point_0', 401), ('point_1', 0)):
         process.ctx[f'dft_relax_0_{name}'] = ended(status)
     outputs = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
-from aiida.engine import ProcessState, run_get_node
+from aiida.engine import run_get_node
 from aiida.manage import get_manager
 from click.testing import CliRunner
 
@@ -106,22 +106,12 @@ def test_key(make_study: Any, python_code: Any) -> None:
     assert keys[0] == keys[1] != keys[2]
 
 
-def ended(caller: Any, exit_status: int) -> Any:
-    """Return a stored part of a study that ended with ``exit_status``."""
-    node = orm.WorkChainNode().store()
-    node.set_process_label('StageWorkChain')
-    node.set_process_state(ProcessState.FINISHED)
-    node.set_exit_status(exit_status)
-    node.set_exit_message('what went wrong' if exit_status else None)
-    return node
-
-
-def test_failed_part(make_study: Any) -> None:
+def test_failed_part(make_study: Any, ended: Any) -> None:
     """A crystal whose phonons failed is rows with the reason; of nothing but such rows the study ends with 401."""
     process = process_of(make_study())
     process.setup()
     process.ctx.queue = []
-    process.ctx.running = {'phonons_foundation_Si': ended(process.node, 499).pk}
+    process.ctx.running = {'phonons_foundation_Si': ended(499).pk}
     process.inspect()
     process.prepare_rows()
     assert not process.should_run()
@@ -137,14 +127,14 @@ def test_failed_part(make_study: Any) -> None:
     assert process.outputs['datasets']['Si'].pk
 
 
-def test_too_few_labels(make_study: Any, pw_code: Any, pseudo_family: Any, tiny_dataset: Any) -> None:
+def test_too_few_labels(make_study: Any, pw_code: Any, pseudo_family: Any, tiny_dataset: Any, ended: Any) -> None:
     """Where labelling gave fewer frames than a row asks for, that row fails and the others run."""
     process = process_of(make_study(datasets={}, pw_code=pw_code, pseudo_family=pseudo_family.label, sizes=[2, 9]))
     process.setup()
     process.ctx.queue = []
-    label = ended(process.node, 0)
+    label = ended(0)
     tiny_dataset.base.links.add_incoming(label, LinkType.RETURN, 'dataset')
-    process.ctx.done = {'label_Si': label.pk, 'phonons_foundation_Si': ended(process.node, 0).pk}
+    process.ctx.done = {'label_Si': label.pk, 'phonons_foundation_Si': ended(0).pk}
     process.prepare_rows()
     assert [row['n_train'] for _, row in process.ctx.queue] == [2]
     assert '9 training frames are wanted' in process.ctx.failures['Si_l2_tsp_9_1']
@@ -157,9 +147,9 @@ def moved(structure: Any, *shift: float) -> Any:
     return orm.StructureData(ase=atoms).store()
 
 
-def end_row(process: Any, size: int, stable: bool, dft_stable: bool, starter: Any, phonons: Any) -> None:
+def end_row(process: Any, size: int, stable: bool, dft_stable: bool, starter: Any, phonons: Any, ended: Any) -> None:
     """Make one row of a study done, with what the search for phases needs of it."""
-    row = ended(process.node, 0)
+    row = ended(0)
     sides = {
         'candidates': {'finetuned': {'dynamically_stable': stable}},
         'reference': {'dynamically_stable': dft_stable},
@@ -170,7 +160,7 @@ def end_row(process: Any, size: int, stable: bool, dft_stable: bool, starter: An
     process.ctx.done[f'Si_l2_tsp_{size}_1'] = row.pk
 
 
-def test_instability(make_study: Any, starter: Any, silicon_phonons: Any) -> None:
+def test_instability(make_study: Any, starter: Any, silicon_phonons: Any, ended: Any) -> None:
     """Imaginary modes of rows that have some are followed, if that is wanted; what is found stands in the table.
 
     It is compared with the phases of DFT. A stable row misses them all.
@@ -187,7 +177,7 @@ def test_instability(make_study: Any, starter: Any, silicon_phonons: Any) -> Non
     process.setup()
     process.ctx.queue = []
     for size, stable in ((2, True), (4, False)):
-        end_row(process, size, stable, False, starter, silicon_phonons[1])
+        end_row(process, size, stable, False, starter, silicon_phonons[1], ended)
     process.prepare_instabilities()
     assert [row['n_train'] for _, row in process.ctx.queue] == [4]
     inputs = process.instability_inputs(Row(**process.ctx.queue.pop()[1]))
@@ -195,7 +185,7 @@ def test_instability(make_study: Any, starter: Any, silicon_phonons: Any) -> Non
     assert inputs.phonopy_data.uuid == silicon_phonons[1].uuid
     get_manager().get_runner().instantiate_process(InstabilityWorkChain, **inputs)
 
-    followed = ended(process.node, 0)
+    followed = ended(0)
     phases = {
         'root': {'parent': None, 'space_group': 'Fd-3m', 'energy_below_root_mev_per_atom': 0.0},
         'phase_1': {'parent': 'root', 'space_group': 'P1', 'energy_below_root_mev_per_atom': 2.0},
@@ -224,13 +214,13 @@ def test_instability(make_study: Any, starter: Any, silicon_phonons: Any) -> Non
 
 
 @pytest.mark.parametrize('given', [False, True])
-def test_dft_has_no_phase(make_study: Any, starter: Any, silicon_phonons: Any, given: bool) -> None:
+def test_dft_has_no_phase(make_study: Any, starter: Any, silicon_phonons: Any, given: bool, ended: Any) -> None:
     """Where DFT is stable or `root` stands alone, DFT finds nothing; where it is unstable, its phases must be given."""
     phases = {'reference_phases': {'Si': {'root': silicon_phonons[0]}}} if given else {}
     process = process_of(make_study(instability=True, **phases))
     process.setup()
     for size, dft_stable in ((2, True), (4, False)):
-        end_row(process, size, True, dft_stable, starter, silicon_phonons[1])
+        end_row(process, size, True, dft_stable, starter, silicon_phonons[1], ended)
     process.collect()
     table = study_table(process.outputs['table'])
     assert list(table['n_new_phases']) == [0, 0]

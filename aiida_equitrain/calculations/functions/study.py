@@ -13,7 +13,7 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_equitrain.calculations.functions.instability import phase_tolerances
-from aiida_equitrain.common.names import Role
+from aiida_equitrain.common.names import ROOT_PHASE, Role
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science import phases, study_statistics
@@ -36,8 +36,6 @@ ELASTIC = ('bulk_modulus_gpa', 'shear_modulus_gpa', 'slack_conductivity_300k_w_p
 KINDS = ('comparison', 'summary', 'elastic', 'foundation_elastic', 'tree', 'phase_match')
 #: Prefix of DFT's phases among the inputs of :func:`match_phases`.
 REFERENCE = 'reference_'
-#: The parent stands among its phases, and is none.
-ROOT = 'root'
 
 
 @calcfunction
@@ -65,7 +63,7 @@ def match_phases(settings: orm.Dict, **structures: orm.StructureData) -> orm.Dic
     sides: dict[bool, dict[str, Any]] = {True: {}, False: {}}
     for label, node in structures.items():
         name = label.removeprefix(REFERENCE)
-        if name != ROOT:
+        if name != ROOT_PHASE:
             sides[label.startswith(REFERENCE)][name] = node.get_ase()
     return orm.Dict(phases.compare_phases(sides[False], sides[True], *phase_tolerances(settings)))
 

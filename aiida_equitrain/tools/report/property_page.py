@@ -11,6 +11,7 @@ from aiida import orm
 from matplotlib.figure import Figure
 
 from aiida_equitrain.common.formatting import number
+from aiida_equitrain.common.names import ROOT_PHASE
 
 from . import page, thermal
 from .instability import describe_tree, draw_wells, mode_pairs
@@ -112,7 +113,7 @@ def _instability(node: Any) -> dict[str, Any]:
     }
     root = _crystal(node)
     if root is not None:
-        structures['root'] = root.get_ase()
+        structures[ROOT_PHASE] = root.get_ase()
     figures, captions = {}, {}
     pairs = mode_pairs(node)
     source = 'the potential' if 'potential' in node.inputs else 'DFT'
