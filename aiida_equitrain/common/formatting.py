@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -20,6 +22,13 @@ def number(value: Any, digits: int = 3) -> str:
     if float(text) == 0:
         return '0'
     return text.replace('-', '−')
+
+
+def formula(symbols: Sequence[str]) -> str:
+    """Return the reduced formula of the symbols of all atoms as people write it, ``NaCl`` and not Hill's ``ClNa``."""
+    from pymatgen.core.composition import Composition  # a second to import
+
+    return str(Composition(Counter(symbols)).reduced_formula)
 
 
 def duration(seconds: float | None) -> str:

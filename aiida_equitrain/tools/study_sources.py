@@ -12,6 +12,7 @@ from aiida import orm
 from aiida.common.exceptions import NotExistent
 from aiida_phonopy.data.phonopy import PhonopyData
 
+from aiida_equitrain.common.formatting import formula
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.tools.launch import load_structure, phases_of
 
@@ -64,7 +65,7 @@ def gather(sources: Sequence[str]) -> Sources:
 
 def name_of(node: orm.Data) -> str:
     """Return the name under which a node stands in a study: letters, digits and single underscores."""
-    text = node.label or (node.get_formula(mode='hill_compact') if isinstance(node, orm.StructureData) else '')
+    text = node.label or (formula(node.get_ase().get_chemical_symbols()) if isinstance(node, orm.StructureData) else '')
     return re.sub(r'[^A-Za-z0-9]+', '_', text).strip('_')
 
 

@@ -231,8 +231,8 @@ class ActiveLearningWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         self.ctx.chosen, self.ctx.rows = made['chosen'], made['left']
         spread = made['spread'].get_dict()
         if spread['max_ev_per_angstrom'] < functions.AGREEMENT_EV_PER_ANGSTROM:
-            self.report('WARNING: the members are all the same, so that frames are chosen at random: train on more '
-                        'frames at first (`settings.n_start`) than fit into one batch (`batch_size`)')  # fmt: skip
+            self.report('WARNING: the members are all the same, so that frames are chosen at random: let them '
+                        'train on different frames (`committee.subsample` below 1)')  # fmt: skip
         self.ctx.rounds[-1] |= {'spread': spread, 'chosen': made['chosen'].get_list()}
         if isinstance(self.inputs.pool, DatasetData):
             self.ctx.dataset = functions.reveal_labels(self.ctx.dataset, self.inputs.pool, self.ctx.chosen)

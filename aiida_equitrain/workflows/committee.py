@@ -8,9 +8,9 @@ from typing import Any
 
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ToContext, WorkChain, while_
-from aiida.orm import ArrayData, Dict, Int, load_node
+from aiida.orm import ArrayData, Dict, Float, Int, load_node
 
-from aiida_equitrain.calculations.functions.committee import compare_members
+from aiida_equitrain.calculations.functions.committee import compare_members, draw_subsample
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
@@ -32,6 +32,9 @@ class CommitteeWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[mis
         spec.input('n_seeds', valid_type=Int, default=lambda: Int(4), validator=validate_n_seeds,
                    help='Number of members.')  # fmt: skip
         spec.input('seed', valid_type=Int, default=lambda: Int(1), help='Seed of the first member; the next count up.')
+        spec.input('subsample', valid_type=Float, default=lambda: Float(1.0), validator=validate_subsample,
+                   help='Share of the training frames, drawn by its seed, that each member after the first trains on. '
+                        'At 1 the members differ in their seeds only.')  # fmt: skip
         spec.input('max_concurrent', valid_type=Int, default=lambda: Int(2), validator=validate_max_concurrent,
                    help='Members trained at once.')  # fmt: skip
         spec.outline(
@@ -62,7 +65,7 @@ class CommitteeWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[mis
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:
         """Return the keys that overrides may have."""
-        names = ('n_seeds', 'seed', 'max_concurrent')
+        names = ('n_seeds', 'seed', 'subsample', 'max_concurrent')
         return {**dict.fromkeys(names), 'finetune': FinetuneWorkChain.get_override_schema()}
 
     @classmethod
@@ -92,6 +95,7 @@ class CommitteeWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[mis
         builder.finetune._update(member)
         builder.n_seeds = Int(n_seeds if n_seeds is not None else inputs['n_seeds'])
         builder.seed = Int(seed if seed is not None else inputs['seed'])
+        builder.subsample = Float(inputs['subsample'])
         builder.max_concurrent = Int(inputs['max_concurrent'])
         return builder
 
@@ -113,6 +117,8 @@ class CommitteeWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[mis
             name = MEMBER.format(seed)
             inputs = AttributeDict(self.exposed_inputs(FinetuneWorkChain, 'finetune'))
             inputs.train.seed = Int(seed)
+            if seed != self.inputs.seed.value and self.inputs.subsample.value < 1.0:
+                inputs.train.dataset = draw_subsample(inputs.train.dataset, self.inputs.subsample, inputs.train.seed)
             inputs.metadata.call_link_label = name
             self.ctx.running[name] = self.submit(FinetuneWorkChain, **inputs).pk
         oldest = next(iter(self.ctx.running.values()))
@@ -149,6 +155,11 @@ class CommitteeWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[mis
 def validate_n_seeds(value: Int, _: Any) -> str | None:
     """Return a sentence if there is no committee."""
     return None if value.value >= 2 else f'`n_seeds` is {value.value}; a committee has at least 2 members.'
+
+
+def validate_subsample(value: Float, _: Any) -> str | None:
+    """Return a sentence if nothing, or more than all, would train."""
+    return None if 0 < value.value <= 1 else f'`subsample` is {value.value}; it is a share: above 0, 1 at most.'
 
 
 def validate_max_concurrent(value: Int, _: Any) -> str | None:

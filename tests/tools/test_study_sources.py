@@ -24,9 +24,9 @@ def test_folder_and_nodes(aiida_profile: Any, tmp_path: Path) -> None:
     write(tmp_path / 'POSCAR_Ge', bulk('Ge'))
     node = orm.StructureData(ase=bulk('NaCl', 'rocksalt', a=5.6)).store()
     found = gather([str(tmp_path), str(node.pk)])
-    assert set(found.structures) == {'my_silicon_1', 'POSCAR_Ge', 'ClNa'}
-    assert found.structures['ClNa'].uuid == node.uuid
-    with pytest.raises(ValueError, match='two crystals with the name `ClNa`'):
+    assert set(found.structures) == {'my_silicon_1', 'POSCAR_Ge', 'NaCl'}
+    assert found.structures['NaCl'].uuid == node.uuid
+    with pytest.raises(ValueError, match='two crystals with the name `NaCl`'):
         gather([str(node.pk), str(node.pk)])
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ValueError, match='holds no structures'):

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from aiida.engine import run_get_node
-from aiida.orm import Int
+from aiida.orm import Float, Int
 
+from aiida_equitrain.calculations.functions.committee import draw_subsample
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.committee import CommitteeWorkChain
 
@@ -43,6 +44,8 @@ def test_builder(build: Any) -> None:
     ('inputs', 'sentence'),
     [
         ({'n_seeds': 1}, 'at least 2 members'),
+        ({'overrides': {'subsample': 1.5}}, 'above 0, 1 at most'),
+        ({'overrides': {'subsample': 0.0}}, 'above 0, 1 at most'),
         ({'overrides': {'n_seed': 3}}, 'did you mean `n_seeds`'),
         ({'overrides': {'finetune': {'trian': {}}}}, 'did you mean `train`'),
     ],
@@ -50,6 +53,32 @@ def test_builder(build: Any) -> None:
 def test_wrong_input(build: Any, inputs: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         build(**inputs)
+
+
+def test_subsample(tiny_dataset: Any) -> None:
+    """The seed draws the frames that train; the others keep their places, and one trains at least."""
+    drawn = {seed: draw_subsample(tiny_dataset, Float(0.6), Int(seed)) for seed in range(6)}
+    assert all(dataset.counts == {'train': 3, 'valid': 1, 'test': 2} for dataset in drawn.values())
+    assert len({tuple(dataset.roles) for dataset in drawn.values()}) > 1
+    assert drawn[1].roles == draw_subsample(tiny_dataset, Float(0.6), Int(1)).roles
+    for old, new in zip(tiny_dataset.get_frames(), drawn[2].get_frames(), strict=True):
+        assert np.array_equal(old.positions, new.positions)
+    assert draw_subsample(tiny_dataset, Float(0.01), Int(1)).counts['train'] == 1
+
+
+@pytest.mark.real
+def test_members_of_one_batch(build: Any) -> None:
+    """Frames that are one batch train the same member for any seed; on different frames members differ."""
+    outputs = {}
+    for subsample in (1.0, 0.6):
+        builder = build({'batch_size': 5, 'lr': 0.01}, n_seeds=2)
+        builder.subsample = Float(subsample)
+        outputs[subsample], node = run_get_node(builder)
+        assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    spreads = {key: made['spread'].get_array('forces_spread').max() for key, made in outputs.items()}
+    assert spreads[0.6] > 100 * spreads[1.0], spreads
+    hashes = {key: made['potentials']['seed_1'].sha256 for key, made in outputs.items()}
+    assert hashes[1.0] == hashes[0.6], 'the first member trains on all frames'
 
 
 @pytest.mark.real

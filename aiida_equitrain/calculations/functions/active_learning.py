@@ -16,11 +16,11 @@ from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science.committee import committee_spread
 from aiida_equitrain.science.frames import Frames
 
-#: Members whose forces differ by less (eV/Å) are one potential: of frames that are one batch a seed changes nothing.
+#: Members whose forces differ by less (eV/Å) are one potential: where all frames are one batch, a seed changes nothing.
 AGREEMENT_EV_PER_ANGSTROM = 1e-5
 #: Keys of the ``settings`` of ``ActiveLearningWorkChain``.
 ACTIVE_SETTINGS = {
-    'n_start': Setting(4, 'training frames of the first round, drawn at random: more than `batch_size`', minimum=1),
+    'n_start': Setting(4, 'training frames of the first round, drawn at random', minimum=1),
     'n_per_round': Setting(2, 'frames that are chosen in a round', minimum=1),
     'max_train': Setting(10, 'training frames at which it ends: the budget of labels', minimum=1),
     'phonon_tolerance_thz': Setting(

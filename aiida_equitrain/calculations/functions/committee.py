@@ -1,14 +1,18 @@
-"""Calcfunction of the committee: a thin wrapper of ``science``."""
+"""Calcfunctions of the committee: thin wrappers of ``science``."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from aiida.engine import calcfunction
-from aiida.orm import ArrayData, Dict
+from aiida.orm import ArrayData, Dict, Float, Int
 
+from aiida_equitrain.common.names import Role
+from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science.committee import committee_spread
+from aiida_equitrain.science.frames import Frames
 
 
 @calcfunction
@@ -51,6 +55,21 @@ def compare_members(**predictions: ArrayData) -> dict[str, Any]:
                 'mean_forces_mae_mev_per_angstrom': 1e3 * float(single[chosen].mean()),
             }
     return {'spread': arrays, 'committee': Dict(summary)}
+
+
+@calcfunction
+def draw_subsample(dataset: DatasetData, subsample: Float, seed: Int) -> DatasetData:
+    """Return the dataset with fewer frames that train: those left out get the role ``test``, and none is lost.
+
+    :param subsample: share of the training frames that are kept, rounded down, but at least one.
+    :param seed: of the draw, without replacement.
+    """
+    frames = list(dataset.get_frames())
+    train = [row for row, frame in enumerate(frames) if frame.role == Role.TRAIN.value]
+    n_kept = max(1, int(subsample.value * len(train) + 1e-9))
+    for row in np.random.default_rng(seed.value).permutation(train)[n_kept:]:
+        frames[row] = replace(frames[row], role=Role.TEST.value)
+    return DatasetData(Frames(frames), functional=dataset.functional, code=dataset.code, licence=dataset.licence)
 
 
 def _by_frame(differences: Any, index: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from aiida import orm
 
 import aiida_equitrain
-from aiida_equitrain.common.formatting import duration, number
+from aiida_equitrain.common.formatting import duration, formula, number
 from aiida_equitrain.common.names import Role
 
 from .cost import stages_of, state_of
@@ -94,9 +94,11 @@ def summarize(
     dataset = inputs.get('dataset')
     forgetting = training.get('forgetting') or {}
     structure = inputs.get('structure')
-    formulas = dataset.formulas if dataset is not None else []
+    material = ' '.join(dataset.formulas if dataset is not None else [])
+    if structure is not None:
+        material = formula(structure.get_ase().get_chemical_symbols())
     return {
-        'material': structure.get_formula(mode='hill_compact') if structure is not None else ' '.join(formulas),
+        'material': material,
         'foundation_mae_thz': (candidates.get('foundation') or {}).get('phonon_mae_thz'),
         'finetuned_mae_thz': (candidates.get('finetuned') or {}).get('phonon_mae_thz'),
         'symfc_mae_thz': (comparison.get('symfc') or {}).get('phonon_mae_thz'),

@@ -10,7 +10,7 @@ import matplotlib
 from aiida import orm
 from matplotlib.figure import Figure
 
-from aiida_equitrain.common.formatting import number
+from aiida_equitrain.common.formatting import formula, number
 from aiida_equitrain.common.names import ROOT_PHASE
 
 from . import page, thermal
@@ -43,7 +43,7 @@ def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
     data = collect(node)
     structure = _crystal(node)
     return {
-        'title': f'{structure.get_formula(mode="hill_compact")}: {title}' if structure is not None else title,
+        'title': f'{formula(structure.get_ase().get_chemical_symbols())}: {title}' if structure is not None else title,
         'subtitle': f'{node.process_label} {node.pk} · {node.uuid} · {node.ctime:%Y-%m-%d %H:%M} UTC',
         'commands': [f'verdi process status {node.pk}', f'aiida-equitrain show {node.pk}'],
         **data,

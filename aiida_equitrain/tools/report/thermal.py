@@ -30,7 +30,7 @@ def describe_qha(facts: Mapping[str, Any]) -> str:
     ]
     if facts['left_out']:
         lines.append(f'{len(facts["left_out"])} volume(s) were left out: they have imaginary modes')
-    lines.append(f'curves up to {facts["temperature_reached_k"]:g} K; beyond, other `volume_factors` would be needed')
+    lines.append(f'curves up to {facts["temperature_reached_k"]:g} K, as far as `volume_factors` allow')
     return '\n'.join(lines)
 
 
@@ -85,19 +85,22 @@ def draw_qha(curves: Mapping[str, Any]) -> Figure:
 
 
 def draw_kappa(modes: Mapping[str, Any]) -> Figure:
-    """Return a figure of the conductivity over temperature, and of what modes up to a frequency bring to it."""
-    figure = Figure(figsize=(7.2, 3.0), layout='constrained')
-    left, right = figure.subplots(1, 2)
+    """Return a figure of the conductivity over temperature, and near 300 K summed over modes up to a frequency."""
     temperatures, kappa = modes['temperatures_k'], modes['kappa_w_per_m_k'][:, :3].mean(axis=1)
-    left.plot(temperatures, kappa, 'o-', color=BLUE, markersize=3)
-    left.set_xlabel('temperature, K')
-    left.set_ylabel('conductivity, W/m/K')
+    several = len(temperatures) > 1
+    figure = Figure(figsize=(7.2 if several else 4.0, 3.0), layout='constrained')
+    *left, right = np.ravel(figure.subplots(1, 1 + several))
+    for axis in left:
+        axis.plot(temperatures, kappa, 'o-', color=BLUE, markersize=3)
+        axis.set_xlabel('temperature, K')
+        axis.set_ylabel('conductivity, W/m/K')
+    room = int(np.argmin(np.abs(temperatures - 300.0)))
     frequencies = modes['frequencies_thz'].ravel()
     order = np.argsort(frequencies)
-    share = modes['mode_kappa_w_per_m_k'][0, ..., :3].mean(axis=-1).ravel()[order]
+    share = modes['mode_kappa_w_per_m_k'][room, ..., :3].mean(axis=-1).ravel()[order]
     right.plot(frequencies[order], np.cumsum(share), color=ORANGE)
     right.set_xlabel('frequency, THz')
-    right.set_ylabel(f'of modes up to there, W/m/K ({temperatures[0]:g} K)')
+    right.set_ylabel(f'of modes up to there, W/m/K ({temperatures[room]:g} K)')
     return figure
 
 
