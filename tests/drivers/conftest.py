@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
+import runpy
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,12 @@ from aiida_equitrain.common.hyperparameters import MAY_CHANGE_ON_RESTART, comple
 from aiida_equitrain.common.strategies import default_engine
 
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
+RUN = str(Path(__file__).with_name('run_forked.py'))
+
+
+#: A server with the heavy imports done, which forks for each run: they take longer than a tiny training.
+SERVER = multiprocessing.get_context('forkserver')
+SERVER.set_forkserver_preload(['mace.calculators', 'mace.cli.run_train', 'equitrain'])
 
 
 class TrainFolder:
@@ -26,25 +31,20 @@ class TrainFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.result: Any = None
 
     def run(self, script: str = TrainCalculation.DRIVER) -> int:
-        # Equitrain's commands lie beside the Python, whether its environment is activated or not.
-        path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-        environment = {**os.environ, 'OPENBLAS_NUM_THREADS': '1', 'PATH': path}
-        self.result = subprocess.run(
-            [sys.executable, '-W', 'ignore', script],
-            cwd=self.path,
-            capture_output=True,
-            text=True,
-            env=environment,
-            check=False,
-        )
-        return self.result.returncode
+        process = SERVER.Process(target=runpy.run_path, args=(RUN, {'folder': str(self.path), 'script': script}))
+        process.start()
+        process.join()
+        return int(process.exitcode or 0)
+
+    @property
+    def stderr(self) -> str:
+        return (self.path / 'driver.err').read_text()
 
     def json(self, name: str) -> Any:
         path = self.path / name
-        assert path.exists(), self.result.stderr[-2000:]
+        assert path.exists(), self.stderr[-2000:]
         return json.loads(path.read_text())
 
 

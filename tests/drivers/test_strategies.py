@@ -42,7 +42,7 @@ def test_pair(train_folder: Any, salt: Frames, strategy: str, engine: str) -> No
     """It trains what it should; the file that it writes has the errors that it has logged."""
     replay = salt if strategy == 'multihead' else None
     job = train_folder(strategy=strategy, engine=engine, epochs=2, replay=replay, replay_labels='foundation')
-    assert job.run() == 0, job.result.stderr + job.result.stdout
+    assert job.run() == 0, job.stderr
     summary, metrics = job.json('summary.json'), columns(job.path)
     assert (summary['strategy'], summary['engine'], summary['stopped_by']) == (strategy, engine, 'finished')
     assert summary['n_trained_parameters'] == N_TRAINED.get((strategy, engine), 1332)
@@ -66,7 +66,7 @@ def test_transfer_is_the_same_through_both_engines(train_folder: Any) -> None:
     for engine in ('equitrain', 'mace'):
         values = {'epochs': 1, 'batch_size': 5, 'dtype': 'float64', 'gradient_clipping': None, 'lr': 1e-3}
         job = train_folder(engine, strategy='transfer', engine=engine, **values)
-        assert job.run() == 0, job.result.stderr
+        assert job.run() == 0, job.stderr
         found.append(columns(job.path))
     equitrain, mace = found
     for row, name in ((0, 'valid_loss'), (1, 'train_loss'), (1, 'valid_loss'), (1, 'valid_forces_mae')):
@@ -81,7 +81,7 @@ def test_same_inputs_same_weights(train_folder: Any, salt: Frames, strategy: str
     for name in ('a', 'b'):
         replay = salt if strategy == 'multihead' else None
         job = train_folder(name, strategy=strategy, engine=engine, epochs=1, replay=replay, replay_labels='given')
-        assert job.run() == 0, job.result.stderr
+        assert job.run() == 0, job.stderr
         hashes.append(job.json('summary.json')['weights_sha256'])
     assert hashes[0] == hashes[1]
 
@@ -92,7 +92,7 @@ def test_mace_continues(train_folder: Any) -> None:
     assert first.run() == 1
     assert first.json('failure.json')['reason'] == 'walltime'
     last = train_folder('last', strategy='transfer', engine='mace', checkpoint=first.path / 'checkpoint.pt')
-    assert last.run() == 0, last.result.stderr
+    assert last.run() == 0, last.stderr
     before, joined = columns(first.path), columns(last.path)
     assert (before['epoch'].tolist(), joined['epoch'].tolist()) == ([0, 1], [0, 1, 2, 3])
     for name in before:
