@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,10 +17,26 @@ pytest_plugins = ['aiida.tools.pytest_fixtures']
 FIXTURES = Path(__file__).parent / 'fixtures'
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _waits_that_rest() -> Iterator[None]:
+    """Let a process that waits for another look ten times a second; in a test profile it looks all the time."""
+    from aiida.manage.manager import Manager
+
+    original = Manager.create_runner
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Manager,
+            'create_runner',
+            lambda self, *args, **kwargs: original(self, *args, **{'poll_interval': 0.1} | kwargs),
+        )
+        yield
+
+
 @pytest.fixture
 def aiida_localhost(aiida_localhost: Any) -> Any:
-    """Return the computer of the tests without a login shell and without waiting between connections."""
+    """Return the computer of the tests without a login shell, and with short waits that leave the cores to the jobs."""
     aiida_localhost.configure(use_login_shell=False, safe_interval=0.0)
+    aiida_localhost.set_minimum_job_poll_interval(0.25)
     return aiida_localhost
 
 

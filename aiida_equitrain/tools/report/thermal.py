@@ -24,7 +24,7 @@ def describe_qha(facts: Mapping[str, Any]) -> str:
         f'  linear thermal expansion  {1e6 * facts["linear_thermal_expansion_per_k"]:.2f}e-6 per K',
         f'  volume of primitive cell  {facts["equilibrium_volume_angstrom3"]:.3f} Å³',
         f'  bulk modulus              {facts["bulk_modulus_gpa"]:.1f} GPa',
-        f'  heat capacity Cp          {facts["heat_capacity_p_j_per_k_mol"]:.2f} J/K/mol of primitive cells',
+        f'  heat capacity Cp          {facts["heat_capacity_p_j_per_k_mol"]:.2f} J/K/mol of cells',
         f'  Grüneisen parameter       {facts["thermal_gruneisen_parameter"]:.2f}',
         f'  Slack conductivity        {facts["slack_conductivity_300k_w_per_m_k"]:.3g} W/m/K (300 K)',
     ]
