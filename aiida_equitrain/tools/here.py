@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
 import time
@@ -24,6 +25,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PAUSE = 2.0
 #: Seconds that the jobs of a killed process have to end.
 END_WITHIN = 60.0
+#: Of AiiDA, about monitors of jobs.
+LOGGER = logging.getLogger('aiida.engine.processes.calcjobs.tasks')
 
 
 class InProcessCommunicator(LocalCommunicator):  # type: ignore[misc]
@@ -56,6 +59,7 @@ def run_here(builder: Any, watch: Watch | None = None) -> orm.ProcessNode:
     manager.set_runner(manager.create_runner(communicator=InProcessCommunicator()))
     runner = manager.get_runner()
     runner.loop.set_exception_handler(_without_interruptions)
+    LOGGER.addFilter(_is_news)
     with _interrupts(runner.loop, lambda: _kill(runner, node)):
         # Not `run`: its handler of signals acts wherever the interpreter is just then, and those of functions replace
         # it. The one of the loop waits until the loop runs, here and during functions.
@@ -104,6 +108,11 @@ async def _until_the_end(runner: Runner, node: orm.ProcessNode, watch: Watch | N
         for called in left:
             _kill(runner, called)
         await asyncio.sleep(PAUSE)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a warning is worth a line: that a job ended before its monitor looked again is not, as all do."""
+    return 'skipping task_monitor_job' not in record.getMessage()
 
 
 def _without_interruptions(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -18,12 +18,14 @@ import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 
+from aiida_equitrain.tools.launch import load_overrides
 from aiida_equitrain.tools.publish.check import check_file
 from aiida_equitrain.tools.publish.manifest import MANIFEST, describe_nodes
 from aiida_equitrain.tools.publish.recompute import first_difference, recompute
 from aiida_equitrain.tools.publish.rerun import steps_problem
 from aiida_equitrain.tools.publish.scrub import Scrubber
 from aiida_equitrain.tools.publish.write import publish
+from aiida_equitrain.workflows.material import MaterialWorkChain
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sys.executable).parent
@@ -239,3 +241,28 @@ def reproduce_elsewhere(node: Any, archive: Path, folder: Path) -> None:
     assert 'nothing was imported' in tampered.stderr
     assert hidden.returncode == 1, hidden.stdout
     assert 'candidates.finetuned.max_frequency_thz' in hidden.stdout + hidden.stderr or 'finetuned' in hidden.stdout
+
+
+@pytest.mark.real
+def test_main_job_with_its_dft(aiida_profile_clean: Any, silicon: Any, starter: Any, python_code: Any, pw_code: Any,
+                               phonopy_code: Any, pseudo_family: Any, tmp_path: Path) -> None:  # fmt: skip
+    """A main job is reproduced with all its DFT: labels and phonons are computed by pw.x again."""
+    builder = MaterialWorkChain.get_builder_from_protocol(
+        silicon, starter, python_code=python_code, phonopy_code=phonopy_code, pw_code=pw_code,
+        pseudo_family=pseudo_family.label, protocol='fast', overrides=load_overrides(ROOT / 'examples' / 'tiny.yaml'),
+    )  # fmt: skip
+    _, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    archive = publish(node, tmp_path / 'main.aiida').archive
+    n_dft = orm.QueryBuilder().append(orm.CalcJobNode, filters={'process_type': {'like': '%.pw'}}).count()
+    again, database = in_new_profile(
+        tmp_path / 'other',
+        ['aiida-equitrain', '-p', 'second', 'reproduce', str(archive), '--rerun', 'all', '--csv', 'lines.csv'],
+        ['verdi', '-p', 'second', 'process', 'list', '-a', '-r', '-P', 'process_label'],
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert n_dft > 3
+    assert database.stdout.count('PwCalculation') == 2 * n_dft, 'those of the archive, and as many new ones'
+    lines = (tmp_path / 'other' / 'lines.csv').read_text().splitlines()[1:]
+    assert len(lines) > 10
+    assert all(line.endswith(',reproduced') for line in lines)
