@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ def _waits_that_rest() -> Iterator[None]:
         patch.setattr(
             Manager,
             'create_runner',
-            lambda self, *args, **kwargs: original(self, *args, **{'poll_interval': 0.1} | kwargs),
+            lambda self, *args, **kwargs: original(self, *args, **{'poll_interval': 0.25} | kwargs),
         )
         yield
 
@@ -36,7 +37,7 @@ def _waits_that_rest() -> Iterator[None]:
 def aiida_localhost(aiida_localhost: Any) -> Any:
     """Return the computer of the tests without a login shell, and with short waits that leave the cores to the jobs."""
     aiida_localhost.configure(use_login_shell=False, safe_interval=0.0)
-    aiida_localhost.set_minimum_job_poll_interval(0.25)
+    aiida_localhost.set_minimum_job_poll_interval(0.5)
     return aiida_localhost
 
 
@@ -69,6 +70,28 @@ def make_code(aiida_code_installed: Callable[..., Any]) -> Callable[..., Any]:
         )
 
     return factory
+
+
+@pytest.fixture
+def in_new_profile() -> Callable[..., list[subprocess.CompletedProcess[str]]]:
+    """Return a function: run commands in a folder with an AiiDA profile `second`, with the codes that `setup` finds."""
+    scripts = Path(sys.executable).parent
+
+    def run(folder: Path, *commands: list[str]) -> list[subprocess.CompletedProcess[str]]:
+        folder.mkdir()
+        environment = {**os.environ, 'AIIDA_PATH': str(folder), 'PATH': f'{scripts}:{os.environ["PATH"]}'}
+        setup = [
+            ['verdi', 'profile', 'setup', 'core.sqlite_dos', '-n', '--profile-name', 'second', '--email', 'a@b.c'],
+            ['aiida-equitrain', '-p', 'second', 'setup', '--offline'],
+        ]
+        results = [
+            subprocess.run(item, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=900)
+            for item in (*setup, *commands)
+        ]
+        assert all(result.returncode == 0 for result in results[:2]), results[1].stdout + results[1].stderr
+        return results[2:]
+
+    return run
 
 
 @pytest.fixture

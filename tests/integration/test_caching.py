@@ -11,6 +11,8 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 
+from aiida_equitrain.tools.publish.write import publish
+
 OVERRIDES = {
     'label': {
         'min_frames': 2,
@@ -44,9 +46,10 @@ def test_material_twice(
     phonopy_code: Any,
     pseudo_family: Any,
     tiny_dataset: Any,
+    in_new_profile: Any,
     tmp_path: Path,
 ) -> None:
-    """A second identical run makes no new job; another strategy reuses everything before the training."""
+    """A second identical run makes no new job; another strategy reuses all before the training; and elsewhere."""
     from aiida_equitrain.tools.report.write import write_report
     from aiida_equitrain.workflows.material import MaterialWorkChain
 
@@ -101,3 +104,21 @@ def test_material_twice(
     ]  # fmt: skip
     assert data['stages'][-1]['jobs'] == len(jobs(first))
     assert write_report(second, folder)['stages'][-1]['reused'] == len(jobs(second))
+    reproduce_with_dft(first, in_new_profile, tmp_path)
+
+
+def reproduce_with_dft(node: Any, in_new_profile: Any, folder: Path) -> None:
+    """On an empty profile, labels and phonons are computed by pw.x again, and all comes out as it was."""
+    archive = publish(node, folder / 'main.aiida').archive
+    again, database = in_new_profile(
+        folder / 'other',
+        ['aiida-equitrain', '-p', 'second', 'reproduce', str(archive), '--rerun', 'all', '--csv', 'lines.csv'],
+        ['verdi', '-p', 'second', 'process', 'list', '-a', '-r', '-P', 'process_label'],
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    n_dft = sum(job.process_label == 'PwCalculation' for job in jobs(node))
+    assert n_dft > 3
+    assert database.stdout.count('PwCalculation') == 2 * n_dft, 'those of the archive, and as many new ones'
+    lines = (folder / 'other' / 'lines.csv').read_text().splitlines()[1:]
+    assert len(lines) > 10
+    assert all(line.endswith(',reproduced') for line in lines)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.common.links import LinkType
 from aiida.engine import ProcessState, run_get_node
 from aiida.manage import get_manager
 
@@ -117,6 +118,25 @@ def test_failures(make_builder: Any, part: str, step: str, label: str) -> None:
     assert process.outputs['dataset'].counts['train'] == 2
 
 
+@pytest.mark.parametrize('difference', [0.0, 0.1])
+def test_members_that_agree(make_builder: Any, ended: Any, difference: float) -> None:
+    """Where members say the same, frames are chosen at random, and the report says so."""
+    process = get_manager().get_runner().instantiate_process(make_builder())
+    process.setup()
+    process.ctx.rounds, process.ctx.members = [{'n_train': 2}], {'a': None, 'b': None}
+    for number, name in enumerate(process.ctx.members):
+        array = orm.ArrayData()
+        array.set_array('forces', np.full((3, 8, 3), number * difference))
+        array.set_array('energies', np.zeros(3))
+        node = ended(0)
+        array.store().base.links.add_incoming(node, LinkType.RETURN, 'forces')
+        process.ctx[f'evaluate_{name}'] = node
+    assert process.choose() is None
+    messages = [entry.message for entry in orm.Log.collection.get_logs_for(process.node)]
+    assert any('the members are all the same' in message for message in messages) == (difference == 0.0)
+    assert process.ctx.dataset.counts['train'] == 4
+
+
 @pytest.mark.real
 def test_rounds(make_builder: Any) -> None:
     """Two rounds: frames are chosen and revealed, phonons compared, and the budget ends it."""
@@ -130,11 +150,8 @@ def test_rounds(make_builder: Any) -> None:
     assert second['change_thz'] > 0
     assert len(first['chosen']) == 2
     spread = first['spread']
-    assert max(spread['chosen_ev_per_angstrom']) == spread['max_ev_per_angstrom'] > 0
-    # Both frames of the first round are one batch: there is nothing that a seed could change.
-    messages = [entry.message for entry in orm.Log.collection.get_logs_for(node)]
-    assert spread['max_ev_per_angstrom'] < 1e-5
-    assert any('the members are all the same' in message for message in messages)
+    # Both frames of the first round are one batch, where seeds change nothing; but the second member has one of them.
+    assert max(spread['chosen_ev_per_angstrom']) == spread['max_ev_per_angstrom'] > 1e-5
     assert outputs['dataset'].counts['train'] == 4
     assert outputs['potential'].creator.inputs.dataset.uuid == outputs['dataset'].uuid
     assert 0 < second['error_thz'] < 5

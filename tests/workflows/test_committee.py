@@ -68,17 +68,15 @@ def test_subsample(tiny_dataset: Any) -> None:
 
 @pytest.mark.real
 def test_members_of_one_batch(build: Any) -> None:
-    """Frames that are one batch train the same member for any seed; on different frames members differ."""
-    outputs = {}
-    for subsample in (1.0, 0.6):
-        builder = build({'batch_size': 5, 'lr': 0.01}, n_seeds=2)
-        builder.subsample = Float(subsample)
-        outputs[subsample], node = run_get_node(builder)
-        assert node.is_finished_ok, (node.exit_status, node.exit_message)
-    spreads = {key: made['spread'].get_array('forces_spread').max() for key, made in outputs.items()}
-    assert spreads[0.6] > 100 * spreads[1.0], spreads
-    hashes = {key: made['potentials']['seed_1'].sha256 for key, made in outputs.items()}
-    assert hashes[1.0] == hashes[0.6], 'the first member trains on all frames'
+    """Frames that are one batch train the same member for any seed; the second one differs as it trains on a part."""
+    builder = build({'batch_size': 5, 'lr': 0.01}, n_seeds=2)
+    builder.subsample = Float(0.6)
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    trained = [outputs['potentials'][f'seed_{seed}'].creator.inputs.dataset.counts['train'] for seed in (1, 2)]
+    assert trained == [5, 3]
+    assert outputs['spread'].get_array('forces_spread').max() > 1e-6
+    assert len(outputs['spread'].get_array('forces_spread')) == 6
 
 
 @pytest.mark.real

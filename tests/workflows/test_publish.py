@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,17 +15,14 @@ import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 
-from aiida_equitrain.tools.launch import load_overrides
 from aiida_equitrain.tools.publish.check import check_file
 from aiida_equitrain.tools.publish.manifest import MANIFEST, describe_nodes
 from aiida_equitrain.tools.publish.recompute import first_difference, recompute
 from aiida_equitrain.tools.publish.rerun import steps_problem
 from aiida_equitrain.tools.publish.scrub import Scrubber
 from aiida_equitrain.tools.publish.write import publish
-from aiida_equitrain.workflows.material import MaterialWorkChain
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = Path(sys.executable).parent
 
 
 def test_scrubber() -> None:
@@ -101,25 +95,9 @@ def attributes_of(connection: sqlite3.Connection, uuid: str) -> dict[str, Any]:
     return content
 
 
-def in_new_profile(folder: Path, *commands: list[str]) -> list[subprocess.CompletedProcess[str]]:
-    """Run commands in an AiiDA configuration of their own, with the codes that ``setup`` finds."""
-    folder.mkdir()
-    environment = {**os.environ, 'AIIDA_PATH': str(folder), 'PATH': f'{SCRIPTS}:{os.environ["PATH"]}'}
-    setup = [
-        ['verdi', 'profile', 'setup', 'core.sqlite_dos', '-n', '--profile-name', 'second', '--email', 'a@b.c'],
-        ['aiida-equitrain', '-p', 'second', 'setup', '--offline'],
-    ]
-    results = [
-        subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=900)
-        for command in (*setup, *commands)
-    ]
-    assert all(result.returncode == 0 for result in results[:2]), results[1].stdout + results[1].stderr
-    return results[2:]
-
-
 @pytest.mark.real
 def test_published_and_reproduced(
-    aiida_profile_clean: Any, make_study: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    aiida_profile_clean: Any, make_study: Any, in_new_profile: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every change of a published study is named; elsewhere its results follow from their inputs, and come again."""
     _, node = run_get_node(make_study(sizes=[2]))
@@ -145,7 +123,7 @@ def test_published_and_reproduced(
     assert b'remote_workdir' not in everything
 
     check_changes(node, done.archive, tmp_path)
-    reproduce_elsewhere(node, done.archive, tmp_path)
+    reproduce_elsewhere(node, done.archive, in_new_profile, tmp_path)
 
 
 def ask_as_the_tutorial(capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,7 +180,7 @@ def with_new_manifest(archive: Path, content: dict[str, bytes]) -> None:
     content[MANIFEST] = json.dumps(manifest).encode()
 
 
-def reproduce_elsewhere(node: Any, archive: Path, folder: Path) -> None:
+def reproduce_elsewhere(node: Any, archive: Path, in_new_profile: Any, folder: Path) -> None:
     """On an empty profile all follows from its inputs and comes out again; a hidden change does not."""
     reproduce = ['aiida-equitrain', '-p', 'second', 'reproduce']
     read_only = [
@@ -241,28 +219,3 @@ def reproduce_elsewhere(node: Any, archive: Path, folder: Path) -> None:
     assert 'nothing was imported' in tampered.stderr
     assert hidden.returncode == 1, hidden.stdout
     assert 'candidates.finetuned.max_frequency_thz' in hidden.stdout + hidden.stderr or 'finetuned' in hidden.stdout
-
-
-@pytest.mark.real
-def test_main_job_with_its_dft(aiida_profile_clean: Any, silicon: Any, starter: Any, python_code: Any, pw_code: Any,
-                               phonopy_code: Any, pseudo_family: Any, tmp_path: Path) -> None:  # fmt: skip
-    """A main job is reproduced with all its DFT: labels and phonons are computed by pw.x again."""
-    builder = MaterialWorkChain.get_builder_from_protocol(
-        silicon, starter, python_code=python_code, phonopy_code=phonopy_code, pw_code=pw_code,
-        pseudo_family=pseudo_family.label, protocol='fast', overrides=load_overrides(ROOT / 'examples' / 'tiny.yaml'),
-    )  # fmt: skip
-    _, node = run_get_node(builder)
-    assert node.is_finished_ok, node.exit_message
-    archive = publish(node, tmp_path / 'main.aiida').archive
-    n_dft = orm.QueryBuilder().append(orm.CalcJobNode, filters={'process_type': {'like': '%.pw'}}).count()
-    again, database = in_new_profile(
-        tmp_path / 'other',
-        ['aiida-equitrain', '-p', 'second', 'reproduce', str(archive), '--rerun', 'all', '--csv', 'lines.csv'],
-        ['verdi', '-p', 'second', 'process', 'list', '-a', '-r', '-P', 'process_label'],
-    )
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert n_dft > 3
-    assert database.stdout.count('PwCalculation') == 2 * n_dft, 'those of the archive, and as many new ones'
-    lines = (tmp_path / 'other' / 'lines.csv').read_text().splitlines()[1:]
-    assert len(lines) > 10
-    assert all(line.endswith(',reproduced') for line in lines)
