@@ -86,6 +86,10 @@ class DatasetData(SinglefileData):
         meta = {} if role is None else {'role': role}
         return cls(from_extxyz(Path(path).read_text(encoding='utf-8'), **meta), **kwargs)
 
+    def with_frames(self, frames: Iterable[Any]) -> DatasetData:
+        """Return a new dataset of other frames whose labels come from where those of this one came from."""
+        return type(self)(frames, functional=self.functional, code=self.code, licence=self.licence)
+
     def _validate(self) -> bool:
         """Check the frames, and that the attributes describe them.
 

@@ -14,7 +14,6 @@ from aiida_equitrain.common.names import Role
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science.committee import committee_spread
-from aiida_equitrain.science.frames import Frames
 
 #: Members whose forces differ by less (eV/Å) are one potential: where all frames are one batch, a seed changes nothing.
 AGREEMENT_EV_PER_ANGSTROM = 1e-5
@@ -40,7 +39,7 @@ def start_pool(pool: DatasetData, settings: orm.Dict, seed: orm.Int) -> dict[str
     n_start = with_defaults(settings.get_dict(), ACTIVE_SETTINGS)['n_start']
     chosen = set(np.random.default_rng(seed.value).permutation(candidates)[:n_start].tolist())
     kept = [frame for row, frame in enumerate(frames) if row in chosen or frame.role != Role.TRAIN.value]
-    return {'dataset': _like(pool, kept), 'rows': orm.List([row for row in candidates if row not in chosen])}
+    return {'dataset': pool.with_frames(kept), 'rows': orm.List([row for row in candidates if row not in chosen])}
 
 
 @calcfunction
@@ -83,19 +82,14 @@ def choose_disputed(rows: orm.List, n_frames: orm.Int, **members: orm.ArrayData)
 def reveal_labels(dataset: DatasetData, pool: DatasetData, chosen: orm.List) -> DatasetData:
     """Return the dataset with chosen frames of a pool whose labels are known."""
     frames = pool.get_frames()
-    return _like(dataset, [*dataset.get_frames(), *(frames[row] for row in chosen.get_list())])
+    return dataset.with_frames([*dataset.get_frames(), *(frames[row] for row in chosen.get_list())])
 
 
 @calcfunction
 def add_labelled(dataset: DatasetData, labelled: DatasetData) -> DatasetData:
     """Return the dataset with frames that were labelled for it, all of them for training."""
     added = [replace(frame, role=Role.TRAIN.value, trajectory=-1) for frame in labelled.get_frames()]
-    return _like(dataset, [*dataset.get_frames(), *added])
-
-
-def _like(dataset: DatasetData, frames: list[Any]) -> DatasetData:
-    given = {'functional': dataset.functional, 'code': dataset.code, 'licence': dataset.licence}
-    return DatasetData(Frames(frames), **given)
+    return dataset.with_frames([*dataset.get_frames(), *added])
 
 
 def _bare(frame: Any) -> Any:

@@ -12,7 +12,6 @@ from aiida.orm import ArrayData, Dict, Float, Int
 from aiida_equitrain.common.names import Role
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science.committee import committee_spread
-from aiida_equitrain.science.frames import Frames
 
 
 @calcfunction
@@ -69,7 +68,7 @@ def draw_subsample(dataset: DatasetData, subsample: Float, seed: Int) -> Dataset
     n_kept = max(1, int(subsample.value * len(train) + 1e-9))
     for row in np.random.default_rng(seed.value).permutation(train)[n_kept:]:
         frames[row] = replace(frames[row], role=Role.TEST.value)
-    return DatasetData(Frames(frames), functional=dataset.functional, code=dataset.code, licence=dataset.licence)
+    return dataset.with_frames(frames)
 
 
 def _by_frame(differences: Any, index: Any) -> Any:

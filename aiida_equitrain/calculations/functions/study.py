@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from aiida_equitrain.common.names import ROOT_PHASE, Role
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science import phases, study_statistics
-from aiida_equitrain.science.frames import Frames
 
 #: Keys of the ``settings`` of ``StudyWorkChain``.
 STUDY_SETTINGS = {
@@ -49,8 +47,7 @@ def take_training_frames(dataset: DatasetData, n_train: orm.Int, seed: orm.Int) 
     training = [row for row, frame in enumerate(frames) if frame.role == Role.TRAIN.value]
     order = np.random.default_rng(seed.value).permutation(training)
     left_out = set(order[n_train.value :].tolist())
-    kept = Frames([replace(frame) for row, frame in enumerate(frames) if row not in left_out])
-    return DatasetData(kept, functional=dataset.functional, code=dataset.code, licence=dataset.licence)
+    return dataset.with_frames(frame for row, frame in enumerate(frames) if row not in left_out)
 
 
 @calcfunction
