@@ -20,7 +20,7 @@ FIXTURES = Path(__file__).parent / 'fixtures'
 
 @pytest.fixture(scope='session', autouse=True)
 def _waits_that_rest() -> Iterator[None]:
-    """Let a process that waits for another look ten times a second; in a test profile it looks all the time."""
+    """Let a process that waits for another look four times a second; in a test profile it looks all the time."""
     from aiida.manage.manager import Manager
 
     original = Manager.create_runner

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 
@@ -24,11 +22,11 @@ def number(value: Any, digits: int = 3) -> str:
     return text.replace('-', '−')
 
 
-def formula(symbols: Sequence[str]) -> str:
-    """Return the reduced formula of the symbols of all atoms as people write it, ``NaCl`` and not Hill's ``ClNa``."""
+def formula(text: str) -> str:
+    """Return a chemical formula reduced and as people write it, ``NaCl`` and not Hill's ``ClNa``."""
     from pymatgen.core.composition import Composition  # a second to import
 
-    return str(Composition(Counter(symbols)).reduced_formula)
+    return str(Composition(text).reduced_formula)
 
 
 def duration(seconds: float | None) -> str:

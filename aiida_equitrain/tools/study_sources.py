@@ -65,7 +65,7 @@ def gather(sources: Sequence[str]) -> Sources:
 
 def name_of(node: orm.Data) -> str:
     """Return the name under which a node stands in a study: letters, digits and single underscores."""
-    text = node.label or (formula(node.get_ase().get_chemical_symbols()) if isinstance(node, orm.StructureData) else '')
+    text = node.label or (formula(node.get_formula()) if isinstance(node, orm.StructureData) else '')
     return re.sub(r'[^A-Za-z0-9]+', '_', text).strip('_')
 
 

@@ -11,7 +11,7 @@ from aiida.engine import ExitCode, ToContext, if_, while_
 from aiida_equitrain.calculations.functions import instability as functions
 from aiida_equitrain.calculations.modes import MODE_SETTINGS, ModesCalculation
 from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
-from aiida_equitrain.common.names import ROOT_PHASE as ROOT
+from aiida_equitrain.common.names import ROOT_PHASE
 from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.workflows import instability_ports
 from aiida_equitrain.workflows.instability_builder import build
@@ -95,13 +95,13 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
         """Begin with the structure, or with the phonons that are given."""
         self.ctx.level = 0
         #: Phases by name: their structures, those to be examined next, and what is known of each.
-        self.ctx.structures, self.ctx.waiting, self.ctx.levels = {}, [ROOT], {}
+        self.ctx.structures, self.ctx.waiting, self.ctx.levels = {}, [ROOT_PHASE], {}
         self.ctx.phonons, self.ctx.failed_dft, self.ctx.failed_dft_relax = {}, [], []
         if 'phonopy_data' in self.inputs:
-            self.ctx.phonons[ROOT] = self.inputs.phonopy_data
-            self.ctx.structures[ROOT] = functions.unit_cell(self.inputs.phonopy_data)
+            self.ctx.phonons[ROOT_PHASE] = self.inputs.phonopy_data
+            self.ctx.structures[ROOT_PHASE] = functions.unit_cell(self.inputs.phonopy_data)
         else:
-            self.ctx.structures[ROOT] = self.inputs.structure
+            self.ctx.structures[ROOT_PHASE] = self.inputs.structure
 
     def should_run_level(self) -> bool:
         """Return whether phases are left to be examined."""
@@ -128,7 +128,7 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
             inputs = self.stage_inputs(PhononsWorkChain, 'phonons')
             inputs.update({port: self.inputs[port] for port in EVALUATION if port in self.inputs})
             inputs.structure = self.ctx.structures[name]
-            if name != ROOT:
+            if name != ROOT_PHASE:
                 for port in ('supercell_matrix', 'relax'):
                     inputs.pop(port, None)
                 inputs.settings = functions.without_relaxation(inputs.settings)
@@ -144,14 +144,14 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
                 followed.append(name)
                 continue
             if not node.is_finished_ok:
-                if name == ROOT:
+                if name == ROOT_PHASE:
                     return self.fail('ERROR_PHONONS_FAILED', node)
                 self.report(f'no phonons of {name}, see {node.process_label}<{node.pk}>: {node.exit_message}')
                 continue
             followed.append(name)
             self.ctx.phonons[name] = node.outputs.phonopy_data
-            if name == ROOT and 'relaxed_structure' in node.outputs:
-                self.ctx.structures[ROOT] = node.outputs.relaxed_structure
+            if name == ROOT_PHASE and 'relaxed_structure' in node.outputs:
+                self.ctx.structures[ROOT_PHASE] = node.outputs.relaxed_structure
             for output in ('phonopy_data', 'bands', 'stability'):
                 self.out(f'{output}.{name}', node.outputs[output])
             self.ctx.levels[f'stability_{name}'] = node.outputs.stability
@@ -267,7 +267,7 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
         structures = {f'structure_{name}': node for name, node in self.ctx.structures.items()}
         tree = functions.gather_tree(**structures, **self.ctx.levels)
         self.out('tree', tree)
-        self.out(f'phases.{ROOT}', self.ctx.structures[ROOT])
+        self.out(f'phases.{ROOT_PHASE}', self.ctx.structures[ROOT_PHASE])
         for name, phase in tree['phases'].items():
             stable = {True: 'stable', False: 'unstable', None: 'not examined'}[phase['dynamically_stable']]
             below = phase['energy_below_root_mev_per_atom']

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import runpy
 import shutil
 from pathlib import Path
@@ -21,6 +22,8 @@ TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 RUN = str(Path(__file__).with_name('run_forked.py'))
 
 
+# Before the server imports NumPy.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 #: A server with the heavy imports done, which forks for each run: they take longer than a tiny training.
 SERVER = multiprocessing.get_context('forkserver')
 SERVER.set_forkserver_preload(['mace.calculators', 'mace.cli.run_train', 'equitrain'])

@@ -68,7 +68,7 @@ def test_subsample(tiny_dataset: Any) -> None:
 
 @pytest.mark.real
 def test_members_of_one_batch(build: Any) -> None:
-    """Frames that are one batch train the same member for any seed; the second one differs as it trains on a part."""
+    """Of frames that are one batch, where a seed changes nothing, the second member differs as it trains on a part."""
     builder = build({'batch_size': 5, 'lr': 0.01}, n_seeds=2)
     builder.subsample = Float(0.6)
     outputs, node = run_get_node(builder)

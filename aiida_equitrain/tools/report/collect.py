@@ -94,11 +94,9 @@ def summarize(
     dataset = inputs.get('dataset')
     forgetting = training.get('forgetting') or {}
     structure = inputs.get('structure')
-    material = ' '.join(dataset.formulas if dataset is not None else [])
-    if structure is not None:
-        material = formula(structure.get_ase().get_chemical_symbols())
+    formulas = dataset.formulas if dataset is not None else []
     return {
-        'material': material,
+        'material': formula(structure.get_formula()) if structure is not None else ' '.join(formulas),
         'foundation_mae_thz': (candidates.get('foundation') or {}).get('phonon_mae_thz'),
         'finetuned_mae_thz': (candidates.get('finetuned') or {}).get('phonon_mae_thz'),
         'symfc_mae_thz': (comparison.get('symfc') or {}).get('phonon_mae_thz'),

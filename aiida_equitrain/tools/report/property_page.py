@@ -43,7 +43,7 @@ def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
     data = collect(node)
     structure = _crystal(node)
     return {
-        'title': f'{formula(structure.get_ase().get_chemical_symbols())}: {title}' if structure is not None else title,
+        'title': f'{formula(structure.get_formula())}: {title}' if structure is not None else title,
         'subtitle': f'{node.process_label} {node.pk} · {node.uuid} · {node.ctime:%Y-%m-%d %H:%M} UTC',
         'commands': [f'verdi process status {node.pk}', f'aiida-equitrain show {node.pk}'],
         **data,
