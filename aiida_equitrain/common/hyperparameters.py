@@ -129,6 +129,7 @@ OURS: dict[str, Option] = {
         'total', 'validation quantity that picks the best epoch', str, choices=('total', 'energy', 'forces', 'stress')
     ),
     'patience': Option(None, 'stop after so many epochs without a better one; null for never', int, 1, optional=True),
+    'patience_threshold': Option(0.0, 'relative improvement by which an epoch is better for `patience`', low=0.0),
     'device': Option('cpu', '`cpu` or `cuda`; a missing GPU is an error', str),
     'threads': Option(1, 'threads of the training process', int, low=1),
 }  # fmt: skip
@@ -155,7 +156,7 @@ STRATEGY_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 #: Hyperparameters of which a checkpoint may be continued with other values.
-MAY_CHANGE_ON_RESTART = ('epochs', 'patience', 'lr', 'batch_max_nodes', 'device', 'threads')
+MAY_CHANGE_ON_RESTART = ('epochs', 'patience', 'patience_threshold', 'lr', 'batch_max_nodes', 'device', 'threads')
 
 
 def options_of(strategy: str, engine: str | None = None) -> dict[str, Option]:

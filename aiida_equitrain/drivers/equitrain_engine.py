@@ -29,7 +29,17 @@ from equitrain.data.backend_torch.loaders import get_dataloaders
 from equitrain.logger import FileLogger
 from equitrain_setup import equitrain_arguments
 from job_io import DriverFailure
-from training import CHECKPOINT_SECONDS, QUANTITIES, Best, Outcome, restart_rate, safest_rate, write_checkpoint
+from training import (
+    CHECKPOINT_SECONDS,
+    QUANTITIES,
+    Best,
+    Outcome,
+    out_of_patience,
+    restart_rate,
+    safest_rate,
+    watched,
+    write_checkpoint,
+)
 
 
 class WatchedLogger(FileLogger):  # type: ignore[misc,unused-ignore]
@@ -105,8 +115,8 @@ class Trainer:
             self._record(None, self._evaluate(), start)
         while self.epoch < self.hyperparameters['epochs']:
             start = time.time()
-            if self._patience_is_over():
-                return Outcome('patience', f'no better epoch than {self.best.epoch} in {self.epoch - self.best.epoch}')
+            if outcome := out_of_patience(self.rows, self.hyperparameters):
+                return outcome
             self.epoch += 1
             train, _ = train_one_epoch(
                 args=self.args, model=self.module, model_ema=self.average, accelerator=self.accelerator,
@@ -133,10 +143,6 @@ class Trainer:
     def _terminate(self, *_: Any) -> None:
         self.killed = True
 
-    def _patience_is_over(self) -> bool:
-        patience = self.hyperparameters['patience']
-        return patience is not None and self.epoch - self.best.epoch >= patience and self.epoch > 0
-
     def _evaluate(self) -> Any:
         losses, _ = evaluate_main(
             self.args, model=self.module, accelerator=self.accelerator, dataloader=self.valid_loader
@@ -161,8 +167,7 @@ class Trainer:
         return row
 
     def _keep_if_best(self, row: dict[str, float]) -> None:
-        chosen = self.hyperparameters['best_by']
-        value = row['valid_loss'] if chosen == 'total' else row[f'valid_{chosen}_mae']
+        value = watched(row, self.hyperparameters['best_by'])
         if value < self.best.value:
             self.best = Best(self.epoch, value, {key: item.detach().clone() for key, item in self.trained().items()})
 

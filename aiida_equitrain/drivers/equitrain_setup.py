@@ -16,7 +16,10 @@ from start_model import layer_names, selected_layers
 from training import QUANTITIES
 
 #: Hyperparameters that are not arguments of Equitrain.
-NOT_EQUITRAIN = ('freeze_layers', 'rank', 'rank_fraction', 'lora_alpha', 'best_by', 'patience', 'device', 'threads')
+NOT_EQUITRAIN = (
+    'freeze_layers', 'rank', 'rank_fraction', 'lora_alpha', 'best_by', 'patience', 'patience_threshold', 'device',
+    'threads',
+)  # fmt: skip
 
 
 def wrap(model: Any, strategy: str, hyperparameters: dict[str, Any], seed: int, family: str = 'mace') -> Any:

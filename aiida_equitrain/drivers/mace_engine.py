@@ -36,7 +36,16 @@ from mace_files import (
     write_frames,
 )
 from mace_model import count_trained, plain_model, strategy_config
-from training import CHECKPOINT_SECONDS, Best, Outcome, restart_rate, safest_rate, write_checkpoint
+from training import (
+    CHECKPOINT_SECONDS,
+    Best,
+    Outcome,
+    out_of_patience,
+    restart_rate,
+    safest_rate,
+    watched,
+    write_checkpoint,
+)
 
 #: Seconds between two looks at the child.
 INTERVAL = 0.2
@@ -169,10 +178,7 @@ class Trainer:
             return outcome
         if self.epoch < self.values['epochs'] and self.is_late(1.2 * self.longest):
             return Outcome('walltime', f'the time ran out after epoch {self.epoch}')
-        patience = self.values['patience']
-        if patience is not None and self.epoch - self.best.epoch >= patience and self.epoch < self.values['epochs']:
-            return Outcome('patience', f'no better epoch than {self.best.epoch} in {self.epoch - self.best.epoch}')
-        return None
+        return out_of_patience(self.rows, self.values) if self.epoch < self.values['epochs'] else None
 
     def is_late(self, reserve: float = 0.0) -> bool:
         """Tell whether the time is out; an epoch is trained in any case, so that there is something to go on from."""
@@ -191,8 +197,7 @@ class Trainer:
 
     def keep_if_best(self, row: dict[str, float]) -> None:
         """Keep the checkpoint of the best epoch and those of the last two; delete the others."""
-        chosen = self.values['best_by']
-        value = row['valid_loss'] if chosen == 'total' else row[f'valid_{chosen}_mae']
+        value = watched(row, self.values['best_by'])
         if value < self.best.value:
             shutil.copy(self.checkpoint_of(self.epoch), FOLDER / BEST)
             self.best = Best(self.epoch, value, read_state(FOLDER / BEST)['model'])

@@ -34,6 +34,29 @@ class Outcome:
     message: str = ''
 
 
+def watched(row: dict[str, float], best_by: str) -> float:
+    """Return the validation error of an epoch that the hyperparameter ``best_by`` names."""
+    return row['valid_loss'] if best_by == 'total' else row[f'valid_{best_by}_mae']
+
+
+def out_of_patience(rows: list[dict[str, float]], values: dict[str, Any]) -> Outcome | None:
+    """Return how training ends if the last epochs brought too little, or None.
+
+    :param rows: of all epochs; row 0 is the model before training.
+    :param values: hyperparameters. An epoch counts that is better than the last one that counted, by more than the
+        fraction ``patience_threshold``.
+    """
+    if values['patience'] is None:
+        return None
+    last, epoch = math.inf, 0
+    for row in rows[1:]:
+        value = watched(row, values['best_by'])
+        if value < last * (1 - values['patience_threshold']):
+            last, epoch = value, int(row['epoch'])
+    waited = len(rows) - 1 - epoch
+    return Outcome('patience', f'no better epoch than {epoch} in {waited}') if waited >= values['patience'] else None
+
+
 def safest_rate(rows: list[dict[str, float]], best: Best) -> float:
     """Return the smallest learning rate that any epoch since the best one had."""
     return min(row['learning_rate'] for row in rows[best.epoch :])

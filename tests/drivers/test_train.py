@@ -182,6 +182,15 @@ def test_early_stopping(train_folder: Any) -> None:
     assert (summary['stopped_by'], summary['best_epoch'], summary['epochs']) == ('patience', 1, 4)
 
 
+def test_gains_too_small_to_wait_for(train_folder: Any) -> None:
+    """Below ``patience_threshold``, better epochs do not keep training alive, but the best of them is still kept."""
+    job = train_folder(epochs=50, patience=3, patience_threshold=0.5, lr=1e-4)
+    assert job.run() == 0, job.stderr
+    summary = job.json('summary.json')
+    assert (summary['stopped_by'], summary['epochs']) == ('patience', 4)
+    assert summary['best_epoch'] > 1
+
+
 def test_diverged(train_folder: Any) -> None:
     """NaN, which Equitrain leaves out of its averages, is found; what was best before is kept."""
     # One good epoch, and then a learning rate beyond all reason.
