@@ -2,7 +2,7 @@
 
     python benchmarks/phonon_accuracy.py [--strategies l2-tsp transfer] [--seeds 1 2 3] [--frames 10] [--json]
 
-Every row is one run of the WorkChain ``equitrain.finetune`` in a temporary AiiDA profile of its own. How it is judged:
+Every row is one run of the WorkChain ``equitrain.finetune`` in a temporary AiiDA profile. How it is judged:
 
 - Reference: force constants that symfc fits to *all* DFT frames of the data set (Si: to its two 64-atom frames, while
   the potential is trained on 8-atom ones). No Born charges.
@@ -20,13 +20,17 @@ Rows are appended to ``--output`` as they come; rows that are there already are 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +42,9 @@ DATASETS = {
     'NaCl': ('NaCl-rd', 'PBE'),
     'AlN': ('AlN-rd_phonopy_params_mp-661.yaml.xz', 'PBEsol'),
 }
+#: Rows that agree in these are computed in one process.
+SHARED = ('material', 'n_frames', 'seed')
+ROW = 'ROW '
 ROW_OF = ('material', 'strategy', 'seed', 'n_frames', 'replay', 'protocol', 'hyperparameters')
 COLUMNS = ('material', 'strategy', 'seed', 'n_frames', 'foundation_mae_thz', 'finetuned_mae_thz', 'symfc_mae_thz')
 
@@ -181,38 +188,15 @@ def replay_dataset(number: int, foundation: Any, left_out: str) -> Any:
     return DatasetData.from_ase(frames, functional='foundation', role='train').store()
 
 
-def run_one(task: dict[str, Any], scratch: str) -> dict[str, Any]:
-    """Compute one row in a temporary profile below ``scratch``."""
+def make_profile(scratch: str, python: str) -> Any:
+    """Load a temporary profile below ``scratch``; return the code of the jobs' Python."""
     os.environ['AIIDA_PATH'] = scratch
     from aiida import load_profile, orm
-    from aiida.engine import run_get_node
     from aiida.manage.configuration import get_config
     from aiida.storage.sqlite_temp import SqliteTempBackend
 
     get_config(create=True).set_option('runner.poll.interval', 1)
     load_profile(SqliteTempBackend.create_profile('accuracy', filepath=str(Path(scratch) / 'repository')))
-
-    from aiida_equitrain.data.dataset import DatasetData
-    from aiida_equitrain.data.potential import PotentialData
-    from aiida_equitrain.science import phonon_metrics
-    from aiida_equitrain.science.force_constants import fit_force_constants
-    from aiida_equitrain.science.frames import Frames
-    from aiida_equitrain.science.labelled_phonons import choose_frames, load_labelled
-    from aiida_equitrain.tools.resources import forgetting_file
-    from aiida_equitrain.workflows.finetune import FinetuneWorkChain
-
-    start = time.time()
-    data = load_labelled(task['path'])
-    side = phonon_metrics.evaluate_side(data.reference)
-
-    def error(phonon: Any) -> float:
-        return phonon_metrics.errors_between(phonon, data.reference, side)['phonon_mae_thz']
-
-    chosen = choose_frames(data.frames, task['n_frames'], task['seed'])
-    used = [frame for frame in chosen if frame.role != 'test']
-    tests = [frame for frame in chosen if frame.role == 'test'][: task['test_frames']]
-    fit = fit_force_constants(data.reference.unitcell, used, primitive_matrix=data.reference.primitive_matrix)
-
     computer = orm.Computer(
         label='localhost',
         hostname='localhost',
@@ -223,76 +207,135 @@ def run_one(task: dict[str, Any], scratch: str) -> dict[str, Any]:
     computer.configure(safe_interval=0.0, use_login_shell=False)
     computer.set_minimum_job_poll_interval(1)
     threads = '\n'.join(f'export {name}=1' for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'))
-    code = orm.InstalledCode(
-        label='python', computer=computer, filepath_executable=task['python'], prepend_text=threads
+    return orm.InstalledCode(
+        label='python', computer=computer, filepath_executable=python, prepend_text=threads
     ).store()
-    card_file = Path(task['foundation']).with_suffix('.json')
-    card = json.loads(card_file.read_text()) if card_file.exists() else None
-    foundation = PotentialData(Path(task['foundation']), card=card).store()
-    before = error(phonons_of(foundation, code, data.reference))
-
-    overrides: dict[str, Any] = {}
-    hyperparameters = dict(task['hyperparameters'])
-    if not any(frame.energy for frame in used):
-        hyperparameters['energy_weight'] = 0.0
-    if hyperparameters:
-        overrides = {'train': {'hyperparameters': hyperparameters}}
-    replay = None
-    if task['replay']:
-        # A tenth as many others validate them.
-        formula = used[0].to_atoms(keys=True).symbols.formula.reduce()[0]
-        replay = replay_dataset(task['replay'] + -(-task['replay'] // 10), foundation, str(formula))
-        hyperparameters['replay_size'] = task['replay']
-        overrides = {'train': {'hyperparameters': hyperparameters}}
-    builder = FinetuneWorkChain.get_builder_from_protocol(
-        foundation=foundation,
-        dataset=DatasetData(Frames([*used, *tests]), functional=task['functional']).store(),
-        python_code=code,
-        strategy=task['strategy'],
-        replay=replay,
-        forgetting_dataset=DatasetData(Frames.load(forgetting_file()), functional='teacher').store(),
-        seed=task['seed'],
-        protocol=task['protocol'],
-        overrides=overrides,
-    )
-    results, node = run_get_node(builder)
-    if not node.is_finished_ok:
-        raise RuntimeError(f'equitrain.finetune ended with {node.exit_status}: {node.exit_message}')
-    summary = results['summary'].get_dict()
-    after = error(phonons_of(results['potential'], code, data.reference))
-    return {
-        **{name: task[name] for name in ROW_OF},
-        'foundation_mae_thz': before,
-        'finetuned_mae_thz': after,
-        'symfc_mae_thz': None if fit.phonon is None else error(fit.phonon),
-        'forgetting_mev_per_angstrom': summary.get('forgetting', {}).get('change_mev_per_angstrom'),
-        'symfc_is_reference': len(used) == data.n_reference and len(used[0]) == len(data.reference.supercell),
-        'n_atoms': len(used[0]),
-        'n_reference_frames': data.n_reference,
-        'functional': task['functional'],
-        'foundation_sha256': task['foundation_sha256'],
-        'epochs': summary.get('epochs'),
-        'best_epoch': summary.get('best_epoch'),
-        'errors': summary.get('errors'),
-        'seconds_training': summary.get('seconds_training'),
-        'seconds': round(time.time() - start, 1),
-    }
 
 
-def run_in_process(task: dict[str, Any]) -> dict[str, Any]:
-    """Run one task in a process of its own, since a process has one profile."""
-    with tempfile.TemporaryDirectory(prefix='equitrain-accuracy-') as scratch:
-        command = [sys.executable, '-W', 'ignore', __file__, '--one', json.dumps({**task, 'scratch': scratch})]
+class Judge:
+    """Compute rows that share crystal, frames and seed.
+
+    :param task: the first of them.
+    :param code: Python of the jobs, in a loaded profile.
+    """
+
+    def __init__(self, task: dict[str, Any], code: Any) -> None:
+        from aiida_equitrain.data.potential import PotentialData
+        from aiida_equitrain.science import phonon_metrics
+        from aiida_equitrain.science.force_constants import fit_force_constants
+        from aiida_equitrain.science.labelled_phonons import choose_frames, load_labelled
+
+        self.code, self.data = code, load_labelled(task['path'])
+        self.side = phonon_metrics.evaluate_side(self.data.reference)
+        chosen = choose_frames(self.data.frames, task['n_frames'], task['seed'])
+        self.used = [frame for frame in chosen if frame.role != 'test']
+        self.tests = [frame for frame in chosen if frame.role == 'test'][: task['test_frames']]
+        unitcell, primitive = self.data.reference.unitcell, self.data.reference.primitive_matrix
+        fit = fit_force_constants(unitcell, self.used, primitive_matrix=primitive)
+        self.symfc_mae = None if fit.phonon is None else self.error(fit.phonon)
+        card_file = Path(task['foundation']).with_suffix('.json')
+        card = json.loads(card_file.read_text()) if card_file.exists() else None
+        self.foundation = PotentialData(Path(task['foundation']), card=card).store()
+        self.before = self.error(phonons_of(self.foundation, code, self.data.reference))
+
+    def error(self, phonon: Any) -> float:
+        """Return the mean error over bands and mesh, THz."""
+        from aiida_equitrain.science import phonon_metrics
+
+        return float(phonon_metrics.errors_between(phonon, self.data.reference, self.side)['phonon_mae_thz'])
+
+    def train(self, task: dict[str, Any]) -> dict[str, Any]:
+        """Run the WorkChain; return its outputs."""
+        from aiida.engine import run_get_node
+
+        from aiida_equitrain.data.dataset import DatasetData
+        from aiida_equitrain.science.frames import Frames
+        from aiida_equitrain.tools.resources import forgetting_file
+        from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+
+        hyperparameters = dict(task['hyperparameters'])
+        if not any(frame.energy for frame in self.used):
+            hyperparameters['energy_weight'] = 0.0
+        replay = None
+        if task['replay']:
+            # A tenth as many others validate them.
+            formula = self.used[0].to_atoms(keys=True).symbols.formula.reduce()[0]
+            replay = replay_dataset(task['replay'] + -(-task['replay'] // 10), self.foundation, str(formula))
+            hyperparameters['replay_size'] = task['replay']
+        builder = FinetuneWorkChain.get_builder_from_protocol(
+            foundation=self.foundation,
+            dataset=DatasetData(Frames([*self.used, *self.tests]), functional=task['functional']).store(),
+            python_code=self.code,
+            strategy=task['strategy'],
+            replay=replay,
+            forgetting_dataset=DatasetData(Frames.load(forgetting_file()), functional='teacher').store(),
+            seed=task['seed'],
+            protocol=task['protocol'],
+            overrides={'train': {'hyperparameters': hyperparameters}} if hyperparameters else {},
+        )
+        results, node = run_get_node(builder)
+        if not node.is_finished_ok:
+            raise RuntimeError(f'equitrain.finetune ended with {node.exit_status}: {node.exit_message}')
+        return results
+
+    def row(self, task: dict[str, Any]) -> dict[str, Any]:
+        """Return the row of a task."""
+        start = time.time()
+        results = self.train(task)
+        summary = results['summary'].get_dict()
+        return {
+            **{name: task[name] for name in ROW_OF},
+            'foundation_mae_thz': self.before,
+            'finetuned_mae_thz': self.error(phonons_of(results['potential'], self.code, self.data.reference)),
+            'symfc_mae_thz': self.symfc_mae,
+            'forgetting_mev_per_angstrom': summary.get('forgetting', {}).get('change_mev_per_angstrom'),
+            'symfc_is_reference': len(self.used) == self.data.n_reference
+            and len(self.used[0]) == len(self.data.reference.supercell),
+            'n_atoms': len(self.used[0]),
+            'n_reference_frames': self.data.n_reference,
+            'functional': task['functional'],
+            'foundation_sha256': task['foundation_sha256'],
+            'epochs': summary.get('epochs'),
+            'best_epoch': summary.get('best_epoch'),
+            'errors': summary.get('errors'),
+            'seconds_training': summary.get('seconds_training'),
+            'seconds': round(time.time() - start, 1),
+        }
+
+
+def run_group(tasks: list[dict[str, Any]], scratch: str) -> None:
+    """Compute the rows of tasks that share crystal, frames and seed; print each as soon as it is there."""
+    judge = Judge(tasks[0], make_profile(scratch, tasks[0]['python']))
+    for task in tasks:
+        try:
+            row = judge.row(task)
+        except Exception as error:
+            row = {**task, 'error': f'{type(error).__name__}: {error}', 'log': traceback.format_exc()}
+        print(ROW + json.dumps(row), flush=True)
+
+
+def run_in_process(tasks: list[dict[str, Any]], take: Callable[[dict[str, Any]], None]) -> None:
+    """Run a group in a process of its own, since a process has one profile.
+
+    :param take: called with each row, or with a task and its ``error``.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix='equitrain-accuracy-') as scratch,
+        (Path(scratch) / 'log').open('w+') as log,
+    ):
+        command = [sys.executable, '-W', 'ignore', __file__, '--one', json.dumps({'tasks': tasks, 'scratch': scratch})]
         environment = {**os.environ, 'AIIDA_PATH': scratch, 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        row = Path(scratch) / 'row.json'
-        if done.returncode or not row.exists():
-            return {
-                **task,
-                'error': (done.stderr.strip().splitlines() or ['no message'])[-1],
-                'log': done.stderr[-4000:],
-            }
-        return json.loads(row.read_text())
+        missing = {key_of(task): task for task in tasks}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as child:
+            for line in child.stdout or ():
+                if line.startswith(ROW):
+                    row = json.loads(line.removeprefix(ROW))
+                    missing.pop(key_of(row))
+                    take(row)
+        log.seek(0)
+        text = log.read()
+        for task in missing.values():
+            take({**task, 'error': (text.strip().splitlines() or ['no message'])[-1], 'log': text[-4000:]})
 
 
 def name_of(row: dict[str, Any]) -> str:
@@ -337,31 +380,35 @@ def compute(tasks: list[dict[str, Any]], output: Path, jobs: int) -> list[dict[s
     known = [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
     rows = {key_of(row): row for row in known if key_of(row) in wanted}
     todo = [task for task in tasks if key_of(task) not in rows]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for task in todo:
+        groups.setdefault(tuple(task[name] for name in SHARED), []).append(task)
+    lock, n_done = threading.Lock(), itertools.count(1)
     print(f'{len(rows)} rows are there, {len(todo)} to do', file=sys.stderr)
-    with ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(run_in_process, task) for task in todo]
-        for number, row in enumerate((done.result() for done in as_completed(running)), 1):
-            what = f'{row["material"]} {row["strategy"]} {row["n_frames"]} frames, seed {row["seed"]}'
-            name = f'[{number}/{len(todo)}] {what}'
+
+    def take(row: dict[str, Any]) -> None:
+        with lock:
+            what = f'{row["material"]} {name_of(row)} {row["n_frames"]} frames, seed {row["seed"]}'
+            name = f'[{next(n_done)}/{len(todo)}] {what}'
             if 'error' in row:
                 print(f'{name}: FAILED: {row["error"]}\n{row["log"]}', file=sys.stderr)
-                continue
+                return
             with output.open('a') as handle:
                 handle.write(json.dumps(row) + '\n')
             rows[key_of(row)] = row
-            print(
-                f'{name}: {row["foundation_mae_thz"]:.3f} -> {row["finetuned_mae_thz"]:.3f} THz, {row["seconds"]} s',
-                file=sys.stderr,
-                flush=True,
-            )
+            change = f'{row["foundation_mae_thz"]:.3f} -> {row["finetuned_mae_thz"]:.3f} THz'
+            print(f'{name}: {change}, {row["seconds"]} s', file=sys.stderr, flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for ended in [pool.submit(run_in_process, group, take) for group in groups.values()]:
+            ended.result()
     return [rows[key_of(task)] for task in tasks if key_of(task) in rows]
 
 
 def main() -> None:
     args = read_arguments()
     if args.one:
-        row = run_one(args.one, args.one['scratch'])
-        (Path(args.one['scratch']) / 'row.json').write_text(json.dumps(row))
+        run_group(**args.one)
         return
     tasks = list_tasks(args)
     rows = compute(tasks, args.output, args.jobs)
