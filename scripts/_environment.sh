@@ -169,12 +169,12 @@ ensure_sevennet() {
     local folder="$ROOT/.venv-sevennet" stamp
     stamp="$(sha256sum "$ROOT/aiida_equitrain/tools/sevennet.py" | cut -d' ' -f1)"
     [ "$(cat "$STATE/stamp-sevennet" 2>/dev/null)" = "$stamp" ] && [ -x "$folder/bin/python" ] && return
-    printf '  SevenNet in .venv-sevennet (two minutes, 1.7 GB) ... '
+    say '  SevenNet in .venv-sevennet (two minutes, 1.7 GB) ...'
     if python -m aiida_equitrain.tools.sevennet "$folder" >>"$LOG" 2>&1; then
-        say 'done'
+        say '  SevenNet: done'
         printf '%s\n' "$stamp" >"$STATE/stamp-sevennet"
     else
-        say "FAILED, so that tests with SevenNet cannot run: $(tail -n 1 "$LOG")"
+        say "  SevenNet: FAILED, so that tests with it cannot run: $(tail -n 1 "$LOG")"
         rm -rf "$folder"
     fi
 }

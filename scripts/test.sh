@@ -7,8 +7,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 
 say 'aiida-equitrain: set-up'
 ensure_environment dev
-[ "${SEVENNET:-yes}" = no ] || ensure_sevennet
 ensure_browser
+# Two minutes of downloads, while ruff and mypy run.
+sevennet=
+[ "${SEVENNET:-yes}" = no ] || { ensure_sevennet & sevennet=$!; }
 
 # The tests make AiiDA configurations of their own; this one keeps all others out of reach.
 AIIDA_PATH="$(mktemp -d)"
@@ -20,6 +22,7 @@ ruff check .
 ruff format --check .
 say 'mypy'
 mypy
+[ -z "$sevennet" ] || wait "$sevennet"
 say 'pytest'
 # One file per core at a time: a real run is one job after the other. (nproc would count the threads of a job.)
-python -m pytest -n "$(env -u OMP_NUM_THREADS nproc)" --dist loadfile "$@"
+python -m pytest -n "$(env -u OMP_NUM_THREADS nproc)" --dist loadfile --no-loadscope-reorder "$@"

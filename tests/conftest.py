@@ -18,6 +18,12 @@ pytest_plugins = ['aiida.tools.pytest_fixtures']
 FIXTURES = Path(__file__).parent / 'fixtures'
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with real runs first: the short ones fill the cores at the end (``--no-loadscope-reorder``)."""
+    real = {item.path for item in items if item.get_closest_marker('real')}
+    items.sort(key=lambda item: ('integration' not in item.path.parts, item.path not in real))
+
+
 @pytest.fixture(scope='session', autouse=True)
 def _waits_that_rest() -> Iterator[None]:
     """Let a process that waits for another look four times a second; in a test profile it looks all the time."""
