@@ -17,13 +17,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from temporary_profile import load_code
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / 'shared' / 'reference' / 'rattled' / 'NaCl-rd'
@@ -84,7 +85,7 @@ def write_foundation(path: Path) -> None:
     torch.save(model, path)
 
 
-def make_job(folder: Path, args: argparse.Namespace) -> tuple[Any, Any, Path]:
+def make_job(folder: Path, args: argparse.Namespace, code: Any) -> tuple[Any, Any, Path]:
     """Return the stored foundation, a frame for the comparison, and the folder of the job as AiiDA writes it."""
     from aiida import orm
     from aiida.common.folders import Folder
@@ -101,12 +102,8 @@ def make_job(folder: Path, args: argparse.Namespace) -> tuple[Any, Any, Path]:
     foundation = PotentialData(folder / 'random.model').store()
     train, valid, test = load_labelled(args.data).frames[:3]
     train.role, valid.role = 'train', 'valid'
-    computer = orm.Computer(
-        label='localhost', hostname='localhost', transport_type='core.local', scheduler_type='core.direct',
-        workdir=str(folder / 'work'),
-    ).store()  # fmt: skip
     builder = TrainCalculation.get_builder()
-    builder.code = orm.InstalledCode(label='python', computer=computer, filepath_executable=sys.executable).store()
+    builder.code = code
     builder.foundation = foundation
     builder.dataset = DatasetData(Frames([train, valid]), functional='PBE').store()
     builder.strategy = orm.Str(args.strategy)
@@ -121,17 +118,11 @@ def make_job(folder: Path, args: argparse.Namespace) -> tuple[Any, Any, Path]:
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Train, store, and compare."""
-    os.environ['AIIDA_PATH'] = str(folder)
-    from aiida import load_profile
-    from aiida.manage.configuration import get_config
-    from aiida.storage.sqlite_temp import SqliteTempBackend
-
-    get_config(create=True)
-    load_profile(SqliteTempBackend.create_profile('adapter-size', filepath=str(folder / 'repository')))
+    code = load_code(folder)
     from aiida_equitrain.data.potential import PotentialData
     from aiida_equitrain.drivers.potential_loader import load_calculator
 
-    foundation, atoms, job = make_job(folder, args)
+    foundation, atoms, job = make_job(folder, args, code)
     (job / 'keep_export.py').write_text(KEEP_EXPORT)
     start = time.time()
     run = subprocess.run(

@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from temporary_profile import load_code
+
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = ROOT / 'tests' / 'fixtures' / 'si8_pbe.npz'
 
@@ -39,24 +41,6 @@ start = time.time()
 train(args)
 print('SECONDS', time.time() - start)
 """
-
-
-def make_profile(folder: str) -> Any:
-    """Load a temporary profile; return a code for this Python."""
-    os.environ['AIIDA_PATH'] = folder
-    from aiida import load_profile, orm
-    from aiida.manage.configuration import get_config
-    from aiida.storage.sqlite_temp import SqliteTempBackend
-
-    get_config(create=True).set_option('runner.poll.interval', 1)
-    load_profile(SqliteTempBackend.create_profile('cost', filepath=str(Path(folder) / 'repository')))
-    computer = orm.Computer('localhost', 'localhost', '', 'core.local', 'core.direct', f'{folder}/jobs').store()
-    computer.configure(safe_interval=0.0, use_login_shell=False)
-    computer.set_minimum_job_poll_interval(1)
-    threads = '\n'.join(f'export {name}=1' for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'))
-    return orm.InstalledCode(
-        label='python', computer=computer, filepath_executable=sys.executable, prepend_text=threads
-    ).store()
 
 
 def make_inputs(code: Any, epochs: int) -> dict[str, Any]:
@@ -128,7 +112,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory(prefix='equitrain-cost-') as folder:
-        inputs = make_inputs(make_profile(folder), args.epochs)
+        inputs = make_inputs(load_code(folder), args.epochs)
         for engine in args.engines:
             jobs, bare = [], []
             for _ in range(args.repeat):
