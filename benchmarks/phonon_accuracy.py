@@ -102,7 +102,7 @@ def list_tasks(args: argparse.Namespace) -> list[dict[str, Any]]:
             'protocol': args.protocol,
             'hyperparameters': args.hyperparameters,
             'foundation': str(foundation),
-            'python': args.python,
+            'python': str(Path(args.python).absolute()),
             'foundation_sha256': hashlib.sha256(foundation.read_bytes()).hexdigest(),
         }
         for seed in args.seeds
