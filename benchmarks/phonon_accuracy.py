@@ -123,7 +123,7 @@ def run_in_process(tasks: list[dict[str, Any]], take: Callable[[dict[str, Any]],
         (Path(scratch) / 'log').open('w+') as log,
     ):
         command = [sys.executable, '-W', 'ignore', __file__, '--one', json.dumps({'tasks': tasks, 'scratch': scratch})]
-        environment = {**os.environ, 'AIIDA_PATH': scratch, 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
         missing = {key_of(task): task for task in tasks}
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as child:
             for line in child.stdout or ():

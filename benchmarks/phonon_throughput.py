@@ -18,8 +18,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-THREADS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
-
 
 def make_profile(folder: str) -> None:
     """Create and load a profile in ``folder``; no other profile is touched."""
@@ -43,6 +41,8 @@ def make_codes(folder: str) -> tuple[Any, Any]:
     """Return the codes of Python and phonopy on a computer without delays."""
     from aiida import orm
 
+    from aiida_equitrain.tools.setup import PREPEND_TEXT
+
     _, computer = orm.Computer.collection.get_or_create(
         label='localhost',
         hostname='localhost',
@@ -54,7 +54,7 @@ def make_codes(folder: str) -> tuple[Any, Any]:
     computer.set_minimum_job_poll_interval(0.0)
     computer.set_default_mpiprocs_per_machine(1)
     computer.configure(use_login_shell=False, safe_interval=0.0)
-    prepend = '\n'.join([*(f'export {name}=1' for name in THREADS), 'export TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1'])
+    prepend = f'{PREPEND_TEXT}\nexport TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1'
     phonopy = Path(sys.executable).parent / 'phonopy'
     codes = [
         orm.InstalledCode(

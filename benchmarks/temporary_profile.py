@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-THREADS = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
-
 
 def load_code(folder: str | Path, python: str = sys.executable) -> Any:
     """Load a profile that lives below ``folder``; return the code of a Python with one thread, on this computer."""
@@ -17,12 +15,13 @@ def load_code(folder: str | Path, python: str = sys.executable) -> Any:
     from aiida.manage.configuration import get_config
     from aiida.storage.sqlite_temp import SqliteTempBackend
 
+    from aiida_equitrain.tools.setup import PREPEND_TEXT
+
     get_config(create=True).set_option('runner.poll.interval', 1)
     load_profile(SqliteTempBackend.create_profile('benchmark', filepath=str(Path(folder) / 'repository')))
     computer = orm.Computer('localhost', 'localhost', '', 'core.local', 'core.direct', f'{folder}/jobs').store()
     computer.configure(safe_interval=0.0, use_login_shell=False)
     computer.set_minimum_job_poll_interval(1)
-    threads = '\n'.join(f'export {name}=1' for name in THREADS)
     return orm.InstalledCode(
-        label='python', computer=computer, filepath_executable=python, prepend_text=threads
+        label='python', computer=computer, filepath_executable=python, prepend_text=PREPEND_TEXT
     ).store()
