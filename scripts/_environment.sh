@@ -14,6 +14,8 @@ TORCH_VERSION=2.13.0
 export AIIDA_PATH="$ROOT/.aiida"
 export XDG_CACHE_HOME="$STATE/cache" MPLCONFIGDIR="$STATE/matplotlib"
 export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+# Modules are compiled when they are first imported; most of the 290 MB never are.
+export PIP_COMPILE=0
 # One thread per job; as many jobs at once as there are cores.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
@@ -140,25 +142,22 @@ extend_activation() {
             "$AIIDA_PATH" >>"$VENV/bin/activate"
 }
 
-# ensure_venv EXTRAS
+# ensure_venv train|dev
 ensure_venv() {
-    local extras="$1" stamp
+    local kind="$1" extras=train stamp
+    [ "$kind" = train ] || extras=train,dev
     stamp="$(stamp_of train)"
     if [ ! -x "$VENV/bin/python" ] || ! "$VENV/bin/python" -c '' 2>/dev/null; then
         ensure_python
         step 'virtual environment .venv' "$PYTHON" -m venv --clear "$VENV"
         rm -f "$STATE"/stamp-*
     fi
-    if [ "$(cat "$STATE/stamp-train" 2>/dev/null)" != "$stamp" ]; then
+    if [ "$(cat "$STATE/stamp-$kind" 2>/dev/null)" != "$stamp" ]; then
         step "torch $TORCH_VERSION (${TORCH:-cpu})" install_torch
         step 'aiida-equitrain with AiiDA, MACE and Equitrain (minutes)' \
-            "$VENV/bin/pip" install --progress-bar off "torch==$TORCH_VERSION" --editable "$ROOT[train]"
+            "$VENV/bin/pip" install --progress-bar off "torch==$TORCH_VERSION" --editable "$ROOT[$extras]"
         extend_activation
-        printf '%s\n' "$stamp" >"$STATE/stamp-train"
-    fi
-    if [ "$extras" = dev ] && [ "$(cat "$STATE/stamp-dev" 2>/dev/null)" != "$stamp" ]; then
-        step 'tools of the developers' "$VENV/bin/pip" install --progress-bar off --editable "$ROOT[train,dev]"
-        printf '%s\n' "$stamp" >"$STATE/stamp-dev"
+        printf '%s\n' "$stamp" | tee "$STATE/stamp-train" >"$STATE/stamp-$kind"
     fi
     # Programs of the environment first, for the jobs too.
     export PATH="$VENV/bin:$PATH"
@@ -179,7 +178,7 @@ ensure_sevennet() {
     fi
 }
 
-# ensure_environment EXTRAS: all of it.
+# ensure_environment train|dev: all of it.
 ensure_environment() {
     case "${TORCH:-cpu}" in
         cpu | cuda) ;;

@@ -7,10 +7,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 
 say 'aiida-equitrain: set-up'
 ensure_environment dev
-ensure_browser
 # Two minutes of downloads, while ruff and mypy run.
-sevennet=
-[ "${SEVENNET:-yes}" = no ] || { ensure_sevennet & sevennet=$!; }
+{
+    ensure_browser
+    [ "${SEVENNET:-yes}" = no ] || ensure_sevennet
+} >"$STATE/for-tests.log" &
+downloads=$!
 
 # The tests make AiiDA configurations of their own; this one keeps all others out of reach.
 AIIDA_PATH="$(mktemp -d)"
@@ -22,7 +24,8 @@ ruff check .
 ruff format --check .
 say 'mypy'
 mypy
-[ -z "$sevennet" ] || wait "$sevennet"
+wait "$downloads" || true
+cat "$STATE/for-tests.log"
 say 'pytest'
 # One file per core at a time: a real run is one job after the other. (nproc would count the threads of a job.)
 python -m pytest -n "$(env -u OMP_NUM_THREADS nproc)" --dist loadfile --no-loadscope-reorder "$@"
