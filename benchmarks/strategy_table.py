@@ -3,9 +3,10 @@
     python benchmarks/strategy_table.py --markdown table.md --figure table.png [--jobs 2]
 
 Each row is computed and judged as in ``phonon_accuracy.py``, of which all arguments hold here too, with other defaults:
-all strategies, 2 to 16 frames, three seeds, up to 1000 epochs with a patience of 60. Rows that are in ``--output``
-already are not computed again; by default that is the file in this checkout, so that whoever has time adds to it.
-The table has means and standard deviations over the seeds that are there.
+all strategies, 2 to 16 frames, three seeds, and training until three (``freeze``: four) halvings of the rate in a row
+gained less than 1 % (see ``RULE``). Rows that are in ``--output`` already are not computed again; by default
+that is the file in this checkout, so that whoever has time adds to it. The table has means and standard deviations over
+the seeds that are there.
 """
 
 from __future__ import annotations
@@ -20,11 +21,27 @@ import phonon_accuracy
 from phonon_accuracy import name_of
 
 STRATEGIES = ['l2-tsp', 'l2-sp', 'lora', 'transfer', 'freeze', 'multihead', 'scratch']
+#: The rate is halved after three epochs that gained less than 1 % on the validation frames.
+RULE = {
+    'epochs': 400,
+    'batch_size': 1,
+    'scheduler_monitor': 'val',
+    'plateau_patience': 2,
+    'plateau_threshold': 0.01,
+    'patience': 9,
+    'patience_threshold': 0.01,
+}
+#: `freeze` stands still at first, which would end it; MACE, which trains `multihead`, has its own plateau.
+BY_STRATEGY = {
+    'freeze': {**RULE, 'plateau_patience': 6, 'patience': 28},
+    'multihead': {'epochs': 200, 'plateau_patience': 4, 'patience': 10, 'patience_threshold': 0.01},
+}
 DEFAULTS = {
     'materials': ['Si', 'AlN'],
     'strategies': STRATEGIES,
     'frames': [2, 4, 6, 8, 10, 16],
-    'hyperparameters': {'epochs': 1000, 'patience': 60},
+    'hyperparameters': {**RULE, 'by_strategy': BY_STRATEGY},
+    'replay': [100],
     'output': Path(__file__).resolve().parent / 'rows' / 'strategies.jsonl',
 }
 #: The two numbers of every cell: heading, key of the row, factor, format.
