@@ -51,12 +51,7 @@ def read_arguments(defaults: dict[str, Any] | None = None) -> argparse.Namespace
     )
     parser.add_argument('--test-frames', type=int, default=20, help='at most so many of the others are for testing')
     parser.add_argument('--protocol', default=None, help='of the WorkChain; default: its default')
-    parser.add_argument(
-        '--hyperparameters',
-        type=json.loads,
-        default={},
-        help='JSON that overrides the protocol; a strategy under `by_strategy` has its own instead',
-    )
+    parser.add_argument('--hyperparameters', type=json.loads, default={}, help='JSON that overrides the protocol')
     parser.add_argument(
         '--replay', type=int, nargs='+', default=[200], help='frames that multihead replays, labelled by the foundation'
     )
@@ -94,8 +89,6 @@ def list_tasks(args: argparse.Namespace) -> list[dict[str, Any]]:
     data = {name: known[name] for name in wanted}
     data.update({path.name.split('.')[0]: (str(path.resolve()), args.functional) for path in args.data})
     foundation = (args.foundation or starter_files()[0]).resolve()
-    common = {name: value for name, value in args.hyperparameters.items() if name != 'by_strategy'}
-    own = args.hyperparameters.get('by_strategy', {})
     return [
         {
             'material': name,
@@ -107,7 +100,7 @@ def list_tasks(args: argparse.Namespace) -> list[dict[str, Any]]:
             'replay': replay,
             'test_frames': args.test_frames,
             'protocol': args.protocol,
-            'hyperparameters': own.get(strategy, common),
+            'hyperparameters': args.hyperparameters,
             'foundation': str(foundation),
             'python': str(Path(args.python).absolute()),
             'foundation_sha256': hashlib.sha256(foundation.read_bytes()).hexdigest(),

@@ -3,10 +3,9 @@
     python benchmarks/strategy_table.py --markdown table.md --figure table.png [--jobs 2]
 
 Each row is computed and judged as in ``phonon_accuracy.py``, of which all arguments hold here too, with other defaults:
-all strategies, 2 to 16 frames, three seeds, and training until three (``freeze``: four) halvings of the rate in a row
-gained less than 1 % (see ``RULE``). Rows that are in ``--output`` already are not computed again; by default
-that is the file in this checkout, so that whoever has time adds to it. The table has means and standard deviations over
-the seeds that are there.
+all strategies, 2 to 16 frames, three seeds, and training as ``rule_of`` has it. Rows that are in ``--output`` already
+are not computed again; by default that is the file in this checkout, so that whoever has time adds to it. The table has
+means and standard deviations over the seeds that are there.
 """
 
 from __future__ import annotations
@@ -21,26 +20,11 @@ import phonon_accuracy
 from phonon_accuracy import name_of
 
 STRATEGIES = ['l2-tsp', 'l2-sp', 'lora', 'transfer', 'freeze', 'multihead', 'scratch']
-#: The rate is halved after three epochs that gained less than 1 % on the validation frames.
-RULE = {
-    'epochs': 400,
-    'batch_size': 1,
-    'scheduler_monitor': 'val',
-    'plateau_patience': 2,
-    'plateau_threshold': 0.01,
-    'patience': 9,
-    'patience_threshold': 0.01,
-}
-#: `freeze` stands still at first, which would end it; MACE, which trains `multihead`, has its own plateau.
-BY_STRATEGY = {
-    'freeze': {**RULE, 'plateau_patience': 6, 'patience': 28},
-    'multihead': {'epochs': 200, 'plateau_patience': 4, 'patience': 10, 'patience_threshold': 0.01},
-}
 DEFAULTS = {
     'materials': ['Si', 'AlN'],
     'strategies': STRATEGIES,
     'frames': [2, 4, 6, 8, 10, 16],
-    'hyperparameters': {**RULE, 'by_strategy': BY_STRATEGY},
+    'hyperparameters': None,
     'replay': [100],
     'output': Path(__file__).resolve().parent / 'rows' / 'strategies.jsonl',
 }
@@ -62,6 +46,31 @@ def read_arguments() -> argparse.Namespace:
     sys.argv[1:] = rest
     args = phonon_accuracy.read_arguments(DEFAULTS)
     return argparse.Namespace(**vars(args), **vars(own))
+
+
+def rule_of(strategy: str, n_frames: int) -> dict[str, Any]:
+    """Return the hyperparameters with which a strategy is trained to convergence.
+
+    The rate is halved after epochs that gained less than 1 % on the validation frames, three and as many as make 15
+    steps of one frame; training ends when three halvings in a row brought no more. ``freeze`` stands still at first and
+    gets more of both; MACE, which trains ``multihead``, has its own plateau.
+
+    :param n_frames: labelled frames, a fifth of which validates.
+    """
+    if strategy == 'multihead':
+        return {'epochs': 200, 'plateau_patience': 4, 'patience': 10, 'patience_threshold': 0.01}
+    n_epochs, n_steps, n_halvings = (7, 35, 4) if strategy == 'freeze' else (3, 15, 3)
+    n_train = n_frames - max(1, round(n_frames / 5))
+    wait = max(n_epochs, -(-n_steps // n_train))
+    return {
+        'epochs': 400,
+        'batch_size': 1,
+        'scheduler_monitor': 'val',
+        'plateau_patience': wait - 1,
+        'plateau_threshold': 0.01,
+        'patience': n_halvings * wait,
+        'patience_threshold': 0.01,
+    }
 
 
 def cells_of(rows: list[dict[str, Any]]) -> Cells:
@@ -158,6 +167,9 @@ def main() -> None:
         phonon_accuracy.main()
         return
     tasks = phonon_accuracy.list_tasks(args)
+    if args.hyperparameters is None:
+        for task in tasks:
+            task['hyperparameters'] = rule_of(task['strategy'], task['n_frames'])
     rows = phonon_accuracy.compute(tasks, args.output, args.jobs)
     text = markdown(rows)
     print(text)
