@@ -144,8 +144,8 @@ extend_activation() {
 
 # ensure_venv train|dev
 ensure_venv() {
-    local kind="$1" extras=train stamp
-    [ "$kind" = train ] || extras=train,dev
+    local kind="$1" package="$ROOT[train]" stamp
+    [ "$kind" = train ] || package="$ROOT[train,dev]"
     stamp="$(stamp_of train)"
     if [ ! -x "$VENV/bin/python" ] || ! "$VENV/bin/python" -c '' 2>/dev/null; then
         ensure_python
@@ -155,7 +155,7 @@ ensure_venv() {
     if [ "$(cat "$STATE/stamp-$kind" 2>/dev/null)" != "$stamp" ]; then
         step "torch $TORCH_VERSION (${TORCH:-cpu})" install_torch
         step 'aiida-equitrain with AiiDA, MACE and Equitrain (minutes)' \
-            "$VENV/bin/pip" install --progress-bar off "torch==$TORCH_VERSION" --editable "$ROOT[$extras]"
+            "$VENV/bin/pip" install --progress-bar off "torch==$TORCH_VERSION" --editable "$package"
         extend_activation
         printf '%s\n' "$stamp" | tee "$STATE/stamp-train" >"$STATE/stamp-$kind"
     fi
