@@ -49,7 +49,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 def rule_of(strategy: str, n_frames: int) -> dict[str, Any]:
-    """Return the hyperparameters with which a strategy is trained to convergence.
+    """Return the hyperparameters with which a strategy is trained until it gains little.
 
     The rate is halved after epochs that gained less than 1 % on the validation frames, three and as many as make 15
     steps of one frame; training ends when three halvings in a row brought no more. ``freeze`` stands still at first and
