@@ -55,13 +55,14 @@ def rule_of(strategy: str, n_frames: int) -> dict[str, Any]:
     steps of one frame; training ends when three halvings in a row brought no more. ``freeze`` stands still at first and
     gets more of both; MACE, which trains ``multihead``, has its own plateau.
 
-    :param n_frames: labelled frames, a fifth of which validates.
+    :param n_frames: labelled frames, also those that validate.
     """
+    from aiida_equitrain.science.selection import count_validation
+
     if strategy == 'multihead':
         return {'epochs': 200, 'plateau_patience': 4, 'patience': 10, 'patience_threshold': 0.01}
     n_epochs, n_steps, n_halvings = (7, 35, 4) if strategy == 'freeze' else (3, 15, 3)
-    n_train = n_frames - max(1, round(n_frames / 5))
-    wait = max(n_epochs, -(-n_steps // n_train))
+    wait = max(n_epochs, -(-n_steps // (n_frames - count_validation(n_frames))))
     return {
         'epochs': 400,
         'batch_size': 1,

@@ -24,7 +24,7 @@ ruff check .
 ruff format --check .
 say 'mypy'
 mypy
-wait "$downloads" || true
+wait "$downloads" || fail "$(cat "$STATE/for-tests.log")"
 cat "$STATE/for-tests.log"
 say 'pytest'
 # One file per core at a time: a real run is one job after the other. (nproc would count the threads of a job.)

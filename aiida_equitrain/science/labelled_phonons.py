@@ -22,6 +22,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 from .frames import Frame, Frames
 from .phonopy_io import SYMPREC, make_force_constants
+from .selection import count_validation
 
 Array = NDArray[np.float64]
 
@@ -94,7 +95,7 @@ def choose_frames(frames: Frames, n_frames: int, seed: int, valid_fraction: floa
     if n_frames > len(frames):
         raise ValueError(f'{n_frames} frames are wanted, but there are only {len(frames)}.')
     order = np.random.default_rng(seed).permutation(len(frames))
-    n_valid = max(1, round(valid_fraction * n_frames))
+    n_valid = count_validation(n_frames, valid_fraction)
     roles = ['test'] * len(frames)
     for rank, index in enumerate(order[:n_frames]):
         roles[index] = 'valid' if rank < n_valid else 'train'

@@ -62,10 +62,15 @@ def split_roles(
     return _roles(len(trajectories), pool, n_train, seed)
 
 
+def count_validation(n_frames: int, valid_fraction: float = 0.2) -> int:
+    """Return how many of ``n_frames`` validate: that part of them, but at least one."""
+    return max(1, round(valid_fraction * n_frames))
+
+
 def split_random(n_frames: int, valid_fraction: float = 0.2, n_train: int | None = None, seed: int = 0) -> list[str]:
     """Return the role of each of unrelated frames: a random part (one at least) validates, the others as above."""
     order = np.random.default_rng(seed).permutation(n_frames)
-    n_valid = min(max(1, round(valid_fraction * n_frames)), n_frames - 1)
+    n_valid = min(count_validation(n_frames, valid_fraction), n_frames - 1)
     return _roles(n_frames, sorted(int(row) for row in order[n_valid:]), n_train, seed)
 
 
