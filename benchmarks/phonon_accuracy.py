@@ -173,11 +173,16 @@ def _number(value: float | None, digits: int) -> str:
     return '-' if value is None else f'{value:.{digits}f}'
 
 
-def compute(tasks: list[dict[str, Any]], output: Path, jobs: int) -> list[dict[str, Any]]:
-    """Return the rows of the tasks; those that are in ``output`` are not computed again, new ones are added to it."""
+def known_rows(tasks: list[dict[str, Any]], output: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Return the rows of the tasks that are in ``output``, by key."""
     wanted = {key_of(task) for task in tasks}
     known = [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
-    rows = {key_of(row): row for row in known if key_of(row) in wanted}
+    return {key_of(row): row for row in known if key_of(row) in wanted}
+
+
+def compute(tasks: list[dict[str, Any]], output: Path, jobs: int) -> list[dict[str, Any]]:
+    """Return the rows of the tasks; those that are in ``output`` are not computed again, new ones are added to it."""
+    rows = known_rows(tasks, output)
     todo = [task for task in tasks if key_of(task) not in rows]
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for task in todo:
