@@ -1,9 +1,10 @@
 """What it brings that jobs keep the memory that they free (``drivers/job_io.py``): ratio of processor times.
 
-    python benchmarks/kept_memory.py [--atoms 128] [--repeat 3] [--json]
+    python benchmarks/kept_memory.py [--repeat 3] [--json]
 
-Forces of rattled wurtzite AlN by the starter potential, in float32 and float64, and gradients of a training in float32,
-each in a process of its own, by turns with memory kept and not. Processor time, system time included.
+Forces of 128 rattled atoms of wurtzite AlN by the starter potential, in float32 and float64, and gradients of a
+training in float32, each in a process of its own, by turns with memory kept and not. Processor time, system time
+included.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ TASKS = ('forces float32', 'forces float64', 'training float32')
 N_WARM, N_TIMED = 3, 10
 
 
-def one(task: str, keep: bool, n_atoms: int) -> dict[str, float]:
+def one(task: str, keep: bool) -> dict[str, float]:
     """Return seconds of processor time per evaluation, and the largest memory in MB, of this process."""
     import resource
     import time
@@ -39,7 +40,7 @@ def one(task: str, keep: bool, n_atoms: int) -> dict[str, float]:
     torch.set_num_threads(1)
     kind, dtype = task.split()
     calculator = MACECalculator(model_paths=str(STARTER), device='cpu', default_dtype=dtype)
-    model, atoms = calculator.models[0], crystal(n_atoms)
+    model, atoms = calculator.models[0], crystal()
     for parameter in model.parameters():
         parameter.requires_grad_(kind == 'training')
 
@@ -59,13 +60,11 @@ def one(task: str, keep: bool, n_atoms: int) -> dict[str, float]:
     return {'seconds': seconds, 'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def crystal(n_atoms: int) -> Any:
-    """Return rattled wurtzite AlN of about so many atoms."""
+def crystal() -> Any:
+    """Return 128 rattled atoms of wurtzite AlN."""
     from ase.build import bulk
 
-    cell = bulk('AlN', 'wurtzite', a=3.11, c=4.98)
-    factor = max(1, round((n_atoms / len(cell)) ** (1 / 3)))
-    atoms = cell * (factor, factor, max(1, round(n_atoms / len(cell) / factor**2)))
+    atoms = bulk('AlN', 'wurtzite', a=3.11, c=4.98) * (4, 4, 2)
     atoms.rattle(0.03, seed=0)
     return atoms
 
@@ -73,20 +72,19 @@ def crystal(n_atoms: int) -> Any:
 def main() -> None:
     """Run the processes and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--atoms', type=int, default=128)
     parser.add_argument('--repeat', type=int, default=3)
     parser.add_argument('--json', action='store_true')
     parser.add_argument('--one', nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(one(args.one[0], args.one[1] == 'kept', args.atoms)))
+        print(json.dumps(one(args.one[0], args.one[1] == 'kept')))
         return
     results = []
     for task in TASKS:
         found: dict[str, list[dict[str, float]]] = {'kept': [], 'freed': []}
         for _ in range(args.repeat):
             for way, items in found.items():
-                command = [sys.executable, '-W', 'ignore', __file__, '--atoms', str(args.atoms), '--one', task, way]
+                command = [sys.executable, '-W', 'ignore', __file__, '--one', task, way]
                 output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
                 items.append(json.loads(output.splitlines()[-1]))
         best = {way: min(item['seconds'] for item in items) for way, items in found.items()}
