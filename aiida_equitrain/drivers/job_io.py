@@ -53,8 +53,8 @@ def keep_memory() -> None:
     """Keep freed memory for the next allocation, in this process and its children, where the C library is glibc.
 
     Every evaluation of a large cell frees hundreds of megabytes and asks for them again; given back to the system in
-    between, all their pages are cleared and mapped anew, 10 to 30 % of the time on a CPU (``benchmarks/kept_memory.py``).
-    What the environment says already is left as it is.
+    between, all their pages are cleared and mapped anew: 10 to 30 % of the time on a CPU, as
+    ``benchmarks/kept_memory.py`` measures. What the environment says already is left as it is.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     for option, name, value in ALLOCATOR:
