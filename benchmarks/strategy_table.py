@@ -63,8 +63,11 @@ def rule_of(material: str, strategy: str, n_frames: int) -> dict[str, Any]:
     """
     from aiida_equitrain.science.selection import count_validation
 
-    if strategy == 'multihead':
+    if strategy == 'multihead' and material == 'Si':
         return {'epochs': 200, 'plateau_patience': 4, 'patience': 10, 'patience_threshold': 0.01}
+    if strategy == 'multihead':
+        steps = {'batch_size': 8, 'ema': True, 'ema_decay': 0.9}
+        return {**steps, 'epochs': 200, 'plateau_patience': 2, 'patience': 9, 'patience_threshold': 0.01}
     if material == 'Si':
         return {'epochs': 1000, 'patience': 60}
     n_epochs, n_steps = (5, 25) if strategy == 'freeze' else (3, 15)

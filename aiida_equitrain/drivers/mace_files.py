@@ -53,9 +53,10 @@ def config(values: dict[str, Any], seed: int, factor: float, counts: dict[str, i
 
     :param values: the hyperparameters.
     :param factor: see :func:`energy_factor`.
-    :param counts: number of ``train`` and ``valid`` frames.
+    :param counts: number of frames by role: ``train``, ``valid``, with replay ``replay_train``, ``replay_valid``.
     :param neighbours: average number of neighbours, of the foundation.
     """
+    n_train = counts['train'] + counts.get('replay_train', 0)
     content: dict[str, Any] = {
         'name': NAME,
         'seed': seed,
@@ -78,7 +79,7 @@ def config(values: dict[str, Any], seed: int, factor: float, counts: dict[str, i
         'forces_weight': values['forces_weight'],
         'stress_weight': values['stress_weight'],
         'huber_delta': values['huber_delta'],
-        'batch_size': min(values['batch_size'], counts['train']),
+        'batch_size': min(values['batch_size'], n_train),
         'valid_batch_size': batch_without_rest(values['batch_size'], counts['valid']),
         'max_num_epochs': values['epochs'],
         # MACE's own patience only stops distributed training; who watches the run does it.

@@ -99,6 +99,15 @@ def test_mace_continues(train_folder: Any) -> None:
         np.testing.assert_array_equal(joined[name][:2], before[name], err_msg=name)
 
 
+def test_batches_of_both_heads(train_folder: Any, salt: Frames) -> None:
+    """A batch holds new and replayed frames, so that it may be larger than there are new ones."""
+    job = train_folder(strategy='multihead', replay=salt, batch_size=6, epochs=1)
+    assert job.run() == 0, job.stderr
+    log = (job.path / 'mace' / 'mace.log').read_text()
+    assert "'Default' training dataset size: 5" in log
+    assert 'Batch size: 6' in log
+
+
 @pytest.mark.parametrize(('what', 'sentence'), [('weight', 'is 0 after epoch 1'), ('file', 'one head only')])
 def test_nothing_replayed(train_folder: Any, salt: Frames, what: str, sentence: str) -> None:
     """Replayed frames without an effect, or MACE's silent fall back to one head, end the job."""
