@@ -54,10 +54,10 @@ def rule_of(material: str, strategy: str, n_frames: int) -> dict[str, Any]:
     """Return the hyperparameters with which a strategy is trained until it gains little.
 
     The rate is halved after epochs that gained less than 1 % on the validation frames, three and as many as make 15
-    steps of one frame; training ends when three halvings in a row brought no more. ``freeze`` stands still at first: it
-    gets a higher rate (with that of its card it takes four times as many steps) and more patience. MACE, which trains
-    ``multihead``, has its own plateau. Silicon's cells of 8 atoms cost little: there training ends when 60 epochs
-    brought nothing at all.
+    steps of one frame; training ends when three halvings in a row brought no more. Two strategies stand still at first:
+    ``freeze`` gets a higher rate (with that of its card it takes four times as many steps) and waits for 40 steps, at
+    most 25 epochs; ``multihead``, for which MACE has its own plateau, batches of new and replayed frames and their mean
+    over an epoch. Silicon's cells of 8 atoms cost little: there training ends when 60 epochs brought nothing at all.
 
     :param n_frames: labelled frames, also those that validate.
     """
@@ -70,8 +70,8 @@ def rule_of(material: str, strategy: str, n_frames: int) -> dict[str, Any]:
         return {**steps, 'epochs': 200, 'plateau_patience': 2, 'patience': 9, 'patience_threshold': 0.01}
     if material == 'Si':
         return {'epochs': 1000, 'patience': 60}
-    n_epochs, n_steps = (5, 25) if strategy == 'freeze' else (3, 15)
-    wait = max(n_epochs, -(-n_steps // (n_frames - count_validation(n_frames))))
+    shortest, n_steps, longest = (5, 40, 25) if strategy == 'freeze' else (3, 15, 15)
+    wait = min(longest, max(shortest, -(-n_steps // (n_frames - count_validation(n_frames)))))
     return {
         **({'lr': 0.03} if strategy == 'freeze' else {}),
         'epochs': 400,
@@ -143,7 +143,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, SymmetricalLogLocator
 
     cells, materials = cells_of(rows), list(dict.fromkeys(row['material'] for row in rows))
-    figure, axes = plt.subplots(2, len(materials), figsize=(4.5 * len(materials), 6.4), squeeze=False, sharex=True)
+    figure, axes = plt.subplots(2, len(materials), figsize=(max(6, 4.5 * len(materials)), 6.4), squeeze=False, sharex=True)
     for column, material in enumerate(materials):
         here = [row for row in rows if row['material'] == material]
         sizes = sorted({row['n_frames'] for row in here})
