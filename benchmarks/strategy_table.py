@@ -143,7 +143,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, SymmetricalLogLocator
 
     cells, materials = cells_of(rows), list(dict.fromkeys(row['material'] for row in rows))
-    figure, axes = plt.subplots(2, len(materials), figsize=(max(6, 4.5 * len(materials)), 6.4), squeeze=False, sharex=True)
+    figure, axes = plt.subplots(
+        2, len(materials), figsize=(max(6, 4.5 * len(materials)), 6.4), squeeze=False, sharex=True
+    )
     for column, material in enumerate(materials):
         here = [row for row in rows if row['material'] == material]
         sizes = sorted({row['n_frames'] for row in here})
