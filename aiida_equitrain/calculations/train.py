@@ -204,17 +204,22 @@ def check_training(
     return None if replay is None else check_replay(foundation, replay, hyperparameters.get('replay_size'))
 
 
+def count_frames(replay: DatasetData | TrajectoryData) -> int:
+    """Return how many frames there are to replay, with those for validation."""
+    return int(replay.numsteps if isinstance(replay, TrajectoryData) else replay.n_frames)
+
+
 def check_replay(foundation: PotentialData, replay: Any, size: int | None) -> str | None:
     """Return a sentence if ``replay`` cannot be replayed with ``foundation``, or ``None``."""
     if isinstance(replay, TrajectoryData):
         if problem := frames_problem({'replay': replay, 'potential': foundation}, 'replay'):
             return problem
-        n_frames, elements = replay.numsteps, []
+        elements = []
     else:
-        n_frames, elements = replay.n_frames, replay.elements
+        elements = replay.elements
     if unknown := [symbol for symbol in elements if symbol not in foundation.elements]:
         return f'`foundation` does not know {", ".join(unknown)} of `replay`; leave out the frames with it.'
-    needed = (size or 1) + 1
+    n_frames, needed = count_frames(replay), (size or 1) + 1
     if n_frames < needed:
         return f'`replay` has {n_frames} frames, but {needed} are needed: `replay_size`, and one for validation.'
     return None

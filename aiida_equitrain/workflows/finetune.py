@@ -10,7 +10,7 @@ from aiida.common import AttributeDict
 from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, process_handler, while_
 from aiida.orm import AbstractCode, CalcJobNode, Dict, Int, Str, TrajectoryData
 
-from aiida_equitrain.calculations.train import TrainCalculation, check_training
+from aiida_equitrain.calculations.train import TrainCalculation, check_training, count_frames
 from aiida_equitrain.common.hyperparameters import OPTIONS, check_hyperparameters, complete, keep_meaningful
 from aiida_equitrain.common.names import Engine, Strategy
 from aiida_equitrain.common.strategies import check_strategy, default_engine
@@ -236,7 +236,10 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         The number of frames divides that of the batch, as every part of a batch has the same weight.
         """
         dataset = self.ctx.inputs.dataset
-        batch = min(self.hyperparameter('batch_size'), dataset.counts['train'])
+        n_train = dataset.counts['train']
+        if 'replay' in self.ctx.inputs:
+            n_train += self.hyperparameter('replay_size') or count_frames(self.ctx.inputs.replay) - 1
+        batch = min(self.hyperparameter('batch_size'), n_train)
         sums = self.engine == Engine.EQUITRAIN.value
         largest = sums and self.hyperparameter('batch_max_nodes')
         at_once = min(batch, max(1, largest // dataset.max_atoms)) if largest else batch

@@ -152,8 +152,9 @@ def failed(build: Any, aiida_localhost: Any) -> Any:
     """Return a WorkChain of which the first calculation failed with an exit code."""
 
     def function(exit_code: Any, checkpoint: bool = False, strategy: str = 'l2-tsp', engine: str | None = None,
-                 **hyperparameters: Any) -> Any:  # fmt: skip
-        builder = build(strategy=strategy, engine=engine, overrides={'train': {'hyperparameters': hyperparameters}})
+                 replay: Any = None, **hyperparameters: Any) -> Any:  # fmt: skip
+        overrides = {'train': {'hyperparameters': hyperparameters}}
+        builder = build(strategy=strategy, engine=engine, replay=replay, overrides=overrides)
         process: Any = instantiate_process(get_manager().get_runner(), builder)
         process.setup()
         process.ctx.iteration = 1
@@ -223,6 +224,15 @@ def test_out_of_memory_with_mace(failed: Any) -> None:
         assert process.ctx.inputs.hyperparameters['batch_size'] == size
     assert process.handle_out_of_memory(node).exit_code == process.exit_codes.ERROR_OUT_OF_MEMORY
     assert any('MACE sums no gradients' in message for message in reports(process.node))
+
+
+def test_out_of_memory_with_replay(failed: Any, tiny_dataset: Any) -> None:
+    """The batch that gets smaller is that of new and replayed frames: five and three."""
+    values = {'batch_size': 16, 'replay_size': 3}
+    process, _ = failed(CODES.ERROR_OUT_OF_MEMORY, strategy='multihead', replay=tiny_dataset, **values)
+    for size in (4, 2, 1):
+        assert process.inspect_process().status == 0
+        assert process.ctx.inputs.hyperparameters['batch_size'] == size
 
 
 def reports(node: Any) -> list[str]:
