@@ -146,7 +146,7 @@ class PotentialScriptCalculation(ScriptCalculation):
     """Base of the jobs whose driver loads a potential."""
 
     HELPERS = (*ScriptCalculation.HELPERS, 'potential_loader.py', 'sevennet_family.py')
-    MODULES: ClassVar[tuple[str, ...]] = ('science.adapter',)
+    MODULES: ClassVar[tuple[str, ...]] = ('science.adapter', 'science.json_text')
     NEEDS = 'MACE (or whatever the potential needs)'
     INSTALL = '`aiida-equitrain[train]` (SevenNet needs a Python of its own: `aiida-equitrain setup --with sevennet`)'
     #: Ports that hold the potential, and the ``device``; for the sentences.

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from .json_text import parse_json
+
 FORMAT = 'equitrain-adapter-1'
 #: The one metadata key; several would be written in an order that changes from run to run.
 METADATA = 'adapter'
@@ -172,8 +174,8 @@ def _metadata(content: bytes) -> dict[str, Any]:
     """Return our part of the header of a file that the library has found to be whole; empty if there is none."""
     size = int.from_bytes(content[:8], 'little')
     try:
-        about = json.loads(json.loads(content[8 : 8 + size])['__metadata__'][METADATA])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        about = parse_json(parse_json(content[8 : 8 + size])['__metadata__'][METADATA])
+    except (ValueError, KeyError, TypeError):
         return {}
     return about if isinstance(about, dict) else {}
 

@@ -70,6 +70,11 @@ def test_refused(aiida_profile: Any, tmp_path: Path) -> None:
         check_file(tmp_path / 'no.aiida')
     with pytest.raises(ValueError, match='it is not the published file'):
         check_file(tmp_path / 'no.aiida', 'ab')
+    with ZipFile(tmp_path / 'deep.aiida', 'w') as archive:
+        archive.writestr('db.sqlite3', b'')
+        archive.writestr(MANIFEST, '[' * 10**5)
+    with pytest.raises(ValueError, match='cannot be read: the JSON nests deeper'):
+        check_file(tmp_path / 'deep.aiida')
 
 
 def changed(archive: Path, target: Path, change: Callable[[sqlite3.Connection, dict[str, bytes]], None]) -> Path:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
+from aiida_equitrain.science.json_text import parse_json
+
 DATABASE, OBJECTS = 'db.sqlite3', 'repo/'
 
 
@@ -78,8 +80,8 @@ def read_nodes(connection: sqlite3.Connection) -> dict[str, ArchivedNode]:
     for pk, uuid, node_type, process_type, label, attributes, files in connection.execute(
         f'SELECT {columns} FROM db_dbnode'
     ):
-        content = json.loads(attributes) if attributes else {}
-        found = dict(_files(json.loads(files) if files else {}))
+        content = parse_json(attributes) if attributes else {}
+        found = dict(_files(parse_json(files) if files else {}))
         nodes[pk] = ArchivedNode(str(uuid), node_type, process_type or '', label or '', content, found)
     for source, target, kind, label in connection.execute('SELECT input_id, output_id, type, label FROM db_dblink'):
         nodes[target].links.append((nodes[source].uuid, kind, label))

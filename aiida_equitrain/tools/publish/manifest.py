@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from aiida_equitrain.science.json_text import parse_json
 
 from .contents import ArchivedNode, object_names, opened, read_nodes, wrong_objects
 
@@ -38,7 +39,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     with opened(path) as (archive, _):
         if MANIFEST not in archive.namelist():
             raise ValueError(f'`{path}` has no manifest: it was not made by `aiida-equitrain publish`')
-        content = json.loads(archive.read(MANIFEST))
+        try:
+            content = parse_json(archive.read(MANIFEST))
+        except ValueError as error:
+            raise ValueError(f'the manifest of `{path}` cannot be read: {error}') from error
     if not isinstance(content, dict) or content.get('format') != FORMAT:
         raise ValueError(f'the manifest of `{path}` is of a format that this version does not know')
     return content
