@@ -57,18 +57,19 @@ def rule_of(material: str, strategy: str, n_frames: int) -> dict[str, Any]:
     steps of one frame; training ends when three halvings in a row brought no more. Two strategies stand still at first:
     ``freeze`` gets a higher rate (with that of its card it takes four times as many steps) and waits for 40 steps, at
     most 25 epochs; ``multihead``, for which MACE has its own plateau, batches of new and replayed frames and their mean
-    over an epoch, but on silicon. Silicon's cells of 8 atoms cost little: there the other strategies end when 60 epochs
-    brought nothing at all.
+    over an epoch. Silicon's cells have 8 atoms: beside a hundred replayed crystals they count for nothing, so that they
+    are repeated as often as something is replayed; and they cost little, so that the other strategies end when 60
+    epochs brought nothing at all.
 
     :param n_frames: labelled frames, also those that validate.
     """
     from aiida_equitrain.science.selection import count_validation
 
     if strategy == 'multihead':
-        rule = {'epochs': 200, 'plateau_patience': 2, 'patience': 9, 'patience_threshold': 0.01}
+        rule = {'epochs': 200, 'batch_size': 8, 'ema': True, 'ema_decay': 0.9, 'patience_threshold': 0.01}
         if material == 'Si':
-            return {**rule, 'plateau_patience': 4, 'patience': 10}
-        return {**rule, 'batch_size': 8, 'ema': True, 'ema_decay': 0.9}
+            return {**rule, 'plateau_patience': 4, 'patience': 15, 'replay_ratio': 1.0, 'replay_weight': 0.3}
+        return {**rule, 'plateau_patience': 2, 'patience': 9}
     if material == 'Si':
         return {'epochs': 1000, 'patience': 60}
     shortest, n_steps, longest = (5, 40, 25) if strategy == 'freeze' else (3, 15, 15)

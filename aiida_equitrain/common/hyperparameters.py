@@ -125,6 +125,8 @@ OURS: dict[str, Option] = {
                           optional=True, strategies=WITH_REPLAY),
     'replay_weight': Option(1.0, 'factor on the errors of replayed frames', low=0.0, above=True,
                             strategies=WITH_REPLAY),
+    'replay_ratio': Option(0.1, 'new frames per replayed one: where there are fewer, each is taken several times',
+                           low=0.0, strategies=WITH_REPLAY),
     'best_by': Option(
         'total', 'validation quantity that picks the best epoch', str, choices=('total', 'energy', 'forces', 'stress')
     ),

@@ -103,8 +103,13 @@ def config(values: dict[str, Any], seed: int, factor: float, counts: dict[str, i
     if values['ema']:
         content |= {'ema': True, 'ema_decay': values['ema_decay']}
     if multihead:
-        # Without the last one MACE sets its own learning rate and average.
-        content |= {'pt_train_file': 'replay_train.xyz', 'pt_valid_file': 'replay_valid.xyz', 'force_mh_ft_lr': True}
+        content |= {
+            'pt_train_file': 'replay_train.xyz',
+            'pt_valid_file': 'replay_valid.xyz',
+            'real_pt_data_ratio_threshold': values['replay_ratio'],
+            # Without it MACE sets its own learning rate and average.
+            'force_mh_ft_lr': True,
+        }
     return content
 
 
