@@ -108,6 +108,15 @@ def test_batches_of_both_heads(train_folder: Any, salt: Frames) -> None:
     assert 'Batch size: 6' in log
 
 
+def test_new_frames_repeated(train_folder: Any, salt: Frames) -> None:
+    """With fewer new frames than `replay_ratio` asks for, each is taken several times."""
+    job = train_folder(strategy='multihead', replay=salt, replay_ratio=10.0, epochs=1)
+    assert job.run() == 0, job.stderr
+    log = (job.path / 'mace' / 'mace.log').read_text()
+    # Five new frames, two replayed: MACE adds int(10 / 2.5) copies.
+    assert "'Default' training dataset size: 25" in log
+
+
 @pytest.mark.parametrize(('what', 'sentence'), [('weight', 'is 0 after epoch 1'), ('file', 'one head only')])
 def test_nothing_replayed(train_folder: Any, salt: Frames, what: str, sentence: str) -> None:
     """Replayed frames without an effect, or MACE's silent fall back to one head, end the job."""
