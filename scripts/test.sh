@@ -29,4 +29,4 @@ cat "$STATE/for-tests.log"
 say 'pytest'
 # One file per core at a time: a real run is one job after the other. (nproc would count the threads of a job.)
 # A worker that crashed is the end: with another in its place, xdist waits for ever.
-python -m pytest -n "$(env -u OMP_NUM_THREADS nproc)" --dist loadfile --no-loadscope-reorder --max-worker-restart 0 "$@"
+python -m pytest -n "$(env -u OMP_NUM_THREADS nproc)" --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 20 "$@"

@@ -38,6 +38,7 @@ def fresh(node: Any) -> list[str]:
 
 
 @pytest.mark.real
+@pytest.mark.timeout(1800)
 def test_material_twice(
     silicon: Any,
     starter: Any,
