@@ -66,10 +66,16 @@ def rule_of(material: str, strategy: str, n_frames: int) -> dict[str, Any]:
     from aiida_equitrain.science.selection import count_validation
 
     if strategy == 'multihead':
-        rule = {'epochs': 200, 'batch_size': 8, 'ema': True, 'ema_decay': 0.9, 'patience_threshold': 0.01}
-        if material == 'Si':
-            return {**rule, 'plateau_patience': 4, 'patience': 15, 'replay_ratio': 1.0, 'replay_weight': 0.3}
-        return {**rule, 'plateau_patience': 2, 'patience': 9}
+        return {
+            **({'replay_ratio': 1.0, 'replay_weight': 0.3} if material == 'Si' else {}),
+            'epochs': 200,
+            'batch_size': 8,
+            'ema': True,
+            'ema_decay': 0.9,
+            'plateau_patience': 2,
+            'patience': 9,
+            'patience_threshold': 0.01,
+        }
     if material == 'Si':
         return {'epochs': 1000, 'patience': 60}
     shortest, n_steps, longest = (5, 40, 25) if strategy == 'freeze' else (3, 15, 15)
