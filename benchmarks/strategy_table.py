@@ -58,8 +58,8 @@ def rule_of(material: str, strategy: str, n_frames: int) -> dict[str, Any]:
     ``freeze`` gets a higher rate (with that of its card it takes four times as many steps) and waits for 40 steps, at
     most 25 epochs; ``multihead``, for which MACE has its own plateau, batches of new and replayed frames and their mean
     over an epoch. Silicon's cells have 8 atoms: beside a hundred replayed crystals they count for nothing, so that they
-    are repeated as often as something is replayed; and they cost little, so that the other strategies end when 60
-    epochs brought nothing at all.
+    are repeated as often as something is replayed, which counts less; and they cost little, so that the other
+    strategies end when 60 epochs brought nothing at all.
 
     :param n_frames: labelled frames, also those that validate.
     """
