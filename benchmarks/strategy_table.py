@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,15 @@ QUANTITIES = (
 Cells = dict[tuple[str, str, int], list[dict[str, Any]]]
 
 
-def read_arguments() -> argparse.Namespace:
-    """Return the arguments of ``phonon_accuracy.py``, with the defaults of the table."""
+def read_arguments(defaults: dict[str, Any]) -> argparse.Namespace:
+    """Return the arguments of ``phonon_accuracy.py`` with other defaults, and those of a table."""
     mine = argparse.ArgumentParser(add_help=False)
     mine.add_argument('--markdown', type=Path)
     mine.add_argument('--figure', type=Path)
     mine.add_argument('--show', action='store_true')
     own, rest = mine.parse_known_args()
     sys.argv[1:] = rest
-    args = phonon_accuracy.read_arguments(DEFAULTS)
+    args = phonon_accuracy.read_arguments(defaults)
     return argparse.Namespace(**vars(args), **vars(own))
 
 
@@ -106,6 +107,19 @@ def mean_and_spread(rows: list[dict[str, Any]], key: str) -> tuple[float, float 
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
+def line_of(cells: list[str]) -> str:
+    """Return a line of a table in Markdown."""
+    return f'| {" | ".join(cells)} |'
+
+
+def cell_of(rows: list[dict[str, Any]] | None, key: str, style: str) -> str:
+    """Return mean and standard deviation as text."""
+    if not rows:
+        return '–'
+    mean, spread = mean_and_spread(rows, key)
+    return f'{mean:{style}}' + ('' if spread is None else f' ± {spread:{style.strip("+")}}')
+
+
 def markdown(rows: list[dict[str, Any]]) -> str:
     """Return a table for each material and quantity."""
     cells, text = cells_of(rows), []
@@ -114,32 +128,21 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         sizes = sorted({row['n_frames'] for row in here})
         text.append(f'### {material}: {here[0]["n_atoms"]} atoms, {len({row["seed"] for row in here})} seeds\n')
         for title, key, style in QUANTITIES:
-            text += [_line([title, *map(str, sizes)]), _line(['---'] * (len(sizes) + 1))]
+            text += [line_of([title, *map(str, sizes)]), line_of(['---'] * (len(sizes) + 1))]
             for strategy in dict.fromkeys(name_of(row) for row in here):
                 found = [cells.get((material, strategy, size)) for size in sizes]
-                text.append(_line([f'`{strategy}`', *(_cell(item, key, style) for item in found)]))
+                text.append(line_of([f'`{strategy}`', *(cell_of(item, key, style) for item in found)]))
             if key == 'finetuned_mae_thz':
-                text.append(_line(['untuned', *[f'{here[0]["foundation_mae_thz"]:.3f}'] * len(sizes)]))
+                text.append(line_of(['untuned', *[f'{here[0]["foundation_mae_thz"]:.3f}'] * len(sizes)]))
                 fits = [_once([row for row in here if row['n_frames'] == size]) for size in sizes]
-                text.append(_line(['symfc, no potential', *(_cell(item, 'symfc_mae_thz', style) for item in fits)]))
+                text.append(line_of(['symfc, no potential', *(cell_of(item, 'symfc_mae_thz', style) for item in fits)]))
             text.append('')
     return '\n'.join(text)
-
-
-def _line(cells: list[str]) -> str:
-    return f'| {" | ".join(cells)} |'
 
 
 def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return one row per seed that has a fit: the fit does not depend on the strategy."""
     return list({row['seed']: row for row in rows if row['symfc_mae_thz'] is not None}.values())
-
-
-def _cell(rows: list[dict[str, Any]] | None, key: str, style: str) -> str:
-    if not rows:
-        return '–'
-    mean, spread = mean_and_spread(rows, key)
-    return f'{mean:{style}}' + ('' if spread is None else f' ± {spread:{style.strip("+")}}')
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -186,12 +189,13 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def main() -> None:
-    """Compute what is missing, and print or write the table."""
-    args = read_arguments()
-    if args.one:
-        phonon_accuracy.main()
-        return
+def tabulate(
+    defaults: dict[str, Any],
+    markdown: Callable[[list[dict[str, Any]]], str],
+    draw: Callable[[list[dict[str, Any]], Path], None],
+) -> None:
+    """Compute what is missing, print the table, and write what the arguments ask for."""
+    args = read_arguments(defaults)
     tasks = phonon_accuracy.list_tasks(args)
     if args.hyperparameters is None:
         for task in tasks:
@@ -211,4 +215,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    tabulate(DEFAULTS, markdown, draw)

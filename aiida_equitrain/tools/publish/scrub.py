@@ -106,12 +106,12 @@ def _clean_objects(
     archive: ZipFile, connection: sqlite3.Connection, scrubber: Scrubber
 ) -> dict[str, tuple[str, bytes]]:
     """Return the new key and content of each object of a job that names a person."""
-    keys = {key for node in read_nodes(connection).values() if node.node_type.startswith(WITH_TEXT)
-            for key in node.files.values()}  # fmt: skip
-    of_data = {key for node in read_nodes(connection).values() if not node.node_type.startswith(WITH_TEXT)
-               for key in node.files.values()}  # fmt: skip
+    of_jobs: set[str] = set()
+    of_data: set[str] = set()
+    for node in read_nodes(connection).values():
+        (of_jobs if node.node_type.startswith(WITH_TEXT) else of_data).update(node.files.values())
     renamed = {}
-    for key in keys - of_data:
+    for key in of_jobs - of_data:
         try:
             text = archive.read(f'{OBJECTS}{key}').decode()
         except (KeyError, UnicodeDecodeError):
