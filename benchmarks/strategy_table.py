@@ -51,30 +51,33 @@ def read_arguments(defaults: dict[str, Any]) -> argparse.Namespace:
     return argparse.Namespace(**vars(args), **vars(own))
 
 
-def rule_of(material: str, strategy: str, n_frames: int) -> dict[str, Any]:
+def rule_of(task: dict[str, Any]) -> dict[str, Any]:
     """Return the hyperparameters with which a strategy is trained until it gains little.
 
     The rate is halved after epochs that gained less than 1 % on the validation frames, three and as many as make 15
     steps of one frame; training ends when three halvings in a row brought no more. Two strategies stand still at first:
     ``freeze`` gets a higher rate (with that of its card it takes four times as many steps) and waits for 40 steps, at
-    most 25 epochs; ``multihead``, for which MACE has its own plateau, batches of new and replayed frames and their mean
-    over an epoch. Silicon's cells have 8 atoms: beside a hundred replayed crystals they count for nothing, so that they
-    are repeated as often as something is replayed, which counts less; and they cost little, so that the other
-    strategies end when 60 epochs brought nothing at all.
+    most 25 epochs; ``multihead``, for which MACE has its own plateau, batches of new and replayed frames, their mean
+    over an epoch, and waits for as many steps as three epochs have with a hundred replayed frames. Silicon's cells have
+    8 atoms: beside a hundred replayed crystals they count for nothing, so that they are repeated as often as something
+    is replayed, which counts less; and they cost little, so that the other strategies end when 60 epochs brought
+    nothing at all.
 
-    :param n_frames: labelled frames, also those that validate.
+    :param task: as in ``phonon_accuracy.list_tasks``.
     """
     from aiida_equitrain.science.selection import count_validation
 
+    material, strategy, n_frames = task['material'], task['strategy'], task['n_frames']
     if strategy == 'multihead':
+        wait = max(3, -(-300 // task['replay']))
         return {
             **({'replay_ratio': 1.0, 'replay_weight': 0.3} if material == 'Si' else {}),
-            'epochs': 200,
+            'epochs': 200 * wait // 3,
             'batch_size': 8,
             'ema': True,
             'ema_decay': 0.9,
-            'plateau_patience': 2,
-            'patience': 9,
+            'plateau_patience': wait - 1,
+            'patience': 3 * wait,
             'patience_threshold': 0.01,
         }
     if material == 'Si':
@@ -199,7 +202,7 @@ def tabulate(
     tasks = phonon_accuracy.list_tasks(args)
     if args.hyperparameters is None:
         for task in tasks:
-            task['hyperparameters'] = rule_of(task['material'], task['strategy'], task['n_frames'])
+            task['hyperparameters'] = rule_of(task)
     if args.show:
         known = phonon_accuracy.known_rows(tasks, args.output)
         rows = [known[key_of(task)] for task in tasks if key_of(task) in known]
