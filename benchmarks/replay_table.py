@@ -8,6 +8,7 @@ replayed ones.
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,16 @@ Rows = list[dict[str, Any]]
 FORCES = ('forces, meV/Å', 'forces_mae_mev_per_angstrom', '.2f')
 
 
-def sizes_of(rows: Rows, material: str) -> dict[int, Rows]:
-    """Return the rows of a material by the number of replayed frames, in ascending order.
+def sizes_of(rows: Rows, material: str) -> dict[tuple[int, str], Rows]:
+    """Return the rows of a material by the number of replayed frames (0: none), in ascending order, and the strategy.
 
     The error on unseen frames gets a key of its own.
     """
-    sizes: dict[int, Rows] = {}
+    sizes: dict[tuple[int, str], Rows] = {}
     for row in rows:
         if row['material'] == material:
             forces = row['errors']['after']['test'][FORCES[1]]
-            sizes.setdefault(row['replay'] or 0, []).append({**row, FORCES[1]: forces})
+            sizes.setdefault((row['replay'] or 0, row['strategy']), []).append({**row, FORCES[1]: forces})
     return dict(sorted(sizes.items()))
 
 
@@ -37,10 +38,10 @@ def markdown(rows: Rows) -> str:
     for material in dict.fromkeys(row['material'] for row in rows):
         titles = ['replayed frames', *(title for title, _, _ in columns), 'epochs']
         text += [f'### {material}\n', line_of(titles), line_of(['---'] * len(titles))]
-        for size, group in sizes_of(rows, material).items():
+        for (size, strategy), group in sizes_of(rows, material).items():
             epochs = [row['epochs'] for row in group]
             cells = [cell_of(group, key, style) for _, key, style in columns]
-            name = str(size) if size else 'none (`transfer`)'
+            name = str(size) if size else f'none (`{strategy}`)'
             text.append(line_of([name, *cells, f'{min(epochs)} to {max(epochs)}']))
         text.append('')
     return '\n'.join(text)
@@ -58,13 +59,15 @@ def draw(rows: Rows, path: Path) -> None:
     for axis, (title, key, _) in zip(axes, QUANTITIES, strict=True):
         for number, material in enumerate(dict.fromkeys(row['material'] for row in rows)):
             sizes, color = sizes_of(rows, material), f'C{number}'
-            found = [(size, *mean_and_spread(group, key)) for size, group in sizes.items() if size]
-            xs, ys, spreads = zip(*found, strict=True)
-            errors = [spread or 0 for spread in spreads]
-            axis.errorbar(xs, ys, errors, color=color, marker='o', ms=4, capsize=2, label=f'{material}, multihead')
-            if 0 in sizes:
-                nothing = mean_and_spread(sizes[0], key)[0]
-                axis.axhline(nothing, color=color, ls='--', lw=1, label=f'{material}, transfer')
+            found = [(size, *mean_and_spread(group, key)) for (size, _), group in sizes.items() if size]
+            if found:
+                xs, ys, spreads = zip(*found, strict=True)
+                errors = [spread or 0 for spread in spreads]
+                axis.errorbar(xs, ys, errors, color=color, marker='o', ms=4, capsize=2, label=f'{material}, multihead')
+            without = [(strategy, group) for (size, strategy), group in sizes.items() if not size]
+            for (strategy, group), style in zip(without, cycle(['--', ':', '-.'])):
+                value = mean_and_spread(group, key)[0]
+                axis.axhline(value, color=color, ls=style, lw=1, label=f'{material}, {strategy}')
         axis.set_xscale('log')
         axis.set_xticks(all_sizes, [str(size) for size in all_sizes])
         axis.minorticks_off()

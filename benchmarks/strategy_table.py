@@ -57,11 +57,12 @@ def rule_of(task: dict[str, Any]) -> dict[str, Any]:
     The rate is halved after epochs that gained less than 1 % on the validation frames, three and as many as make 15
     steps of one frame; training ends when three halvings in a row brought no more. Two strategies stand still at first:
     ``freeze`` gets a higher rate (with that of its card it takes four times as many steps) and waits for 40 steps, at
-    most 25 epochs; ``multihead``, for which MACE has its own plateau, batches of new and replayed frames, their mean
-    over an epoch, and waits for as many steps as three epochs have with a hundred replayed frames. Silicon's cells have
-    8 atoms: beside a hundred replayed crystals they count for nothing, so that they are repeated as often as something
-    is replayed, which counts less; and they cost little, so that the other strategies end when 60 epochs brought
-    nothing at all.
+    most 25 epochs; ``multihead``, for which MACE has its own plateau, gets batches of new and replayed frames and their
+    mean over an epoch, and waits longer the fewer frames it replays, as its loss is noisy and its epochs are short. Few
+    new frames count for nothing beside a hundred replayed ones: AlN's are repeated up to the share that ten of them
+    have beside twenty (not beside more, where an epoch has steps enough without). Silicon's cells have 8 atoms: they
+    are repeated as often as something is replayed, which counts less; and they cost little, so that the other
+    strategies end when 60 epochs brought nothing at all.
 
     :param task: as in ``phonon_accuracy.list_tasks``.
     """
@@ -69,9 +70,13 @@ def rule_of(task: dict[str, Any]) -> dict[str, Any]:
 
     material, strategy, n_frames = task['material'], task['strategy'], task['n_frames']
     if strategy == 'multihead':
-        wait = max(3, -(-300 // task['replay']))
+        replay, silicon = task['replay'], material == 'Si'
+        wait = min(15, max(3, (300 if silicon else 600) // replay))
+        share = {'replay_ratio': 0.4} if replay == 100 else {}
+        if silicon:
+            share = {'replay_ratio': 1.0, 'replay_weight': 0.3}
         return {
-            **({'replay_ratio': 1.0, 'replay_weight': 0.3} if material == 'Si' else {}),
+            **share,
             'epochs': 200 * wait // 3,
             'batch_size': 8,
             'ema': True,
