@@ -70,11 +70,12 @@ def rule_of(task: dict[str, Any]) -> dict[str, Any]:
 
     material, strategy, n_frames = task['material'], task['strategy'], task['n_frames']
     if strategy == 'multihead':
-        replay, silicon = task['replay'], material == 'Si'
-        wait = min(15, max(3, (300 if silicon else 600) // replay))
-        share = {'replay_ratio': 0.4} if replay == 100 else {}
-        if silicon:
-            share = {'replay_ratio': 1.0, 'replay_weight': 0.3}
+        replay = task['replay']
+        if material == 'Si':
+            share, replayed = {'replay_ratio': 1.0, 'replay_weight': 0.3}, 300
+        else:
+            share, replayed = {'replay_ratio': 0.4} if replay == 100 else {}, 600
+        wait = min(15, max(3, replayed // replay))
         return {
             **share,
             'epochs': 200 * wait // 3,
