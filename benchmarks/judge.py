@@ -13,7 +13,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import sys
 import time
 import traceback
@@ -26,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: What begins a line of standard output that holds a row.
 ROW = 'ROW '
 #: Of a task, and also in its row.
-ROW_OF = ('material', 'strategy', 'seed', 'n_frames', 'replay', 'protocol', 'hyperparameters')
+ROW_OF = ('material', 'strategy', 'seed', 'n_frames', 'replay', 'protocol', 'hyperparameters', 'device')
 
 
 class Judge:
@@ -61,16 +63,14 @@ class Judge:
 
         return float(phonon_metrics.errors_between(phonon, self.data.reference, self.side)['phonon_mae_thz'])
 
-    def train(self, task: dict[str, Any]) -> dict[str, Any]:
-        """Run the WorkChain; return its outputs."""
-        from aiida.engine import run_get_node
-
+    def builder(self, task: dict[str, Any]) -> Any:
+        """Return the inputs of the WorkChain."""
         from aiida_equitrain.data.dataset import DatasetData
         from aiida_equitrain.science.frames import Frames
         from aiida_equitrain.tools.resources import forgetting_file
         from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 
-        hyperparameters = dict(task['hyperparameters'])
+        hyperparameters = {**task['hyperparameters'], 'device': task['device']}
         if not any(frame.energy for frame in self.used):
             hyperparameters['energy_weight'] = 0.0
         replay = None
@@ -79,7 +79,7 @@ class Judge:
             formula = self.used[0].to_atoms(keys=True).symbols.formula.reduce()[0]
             replay = replay_dataset(task['replay'] + -(-task['replay'] // 10), self.foundation, str(formula))
             hyperparameters['replay_size'] = task['replay']
-        builder = FinetuneWorkChain.get_builder_from_protocol(
+        return FinetuneWorkChain.get_builder_from_protocol(
             foundation=self.foundation,
             dataset=DatasetData(Frames([*self.used, *self.tests]), functional=task['functional']).store(),
             python_code=self.code,
@@ -88,11 +88,36 @@ class Judge:
             forgetting_dataset=DatasetData(Frames.load(forgetting_file()), functional='teacher').store(),
             seed=task['seed'],
             protocol=task['protocol'],
-            overrides={'train': {'hyperparameters': hyperparameters}} if hyperparameters else {},
+            overrides={'train': {'hyperparameters': hyperparameters}},
         )
-        results, node = run_get_node(builder)
+
+    def prepare(self, task: dict[str, Any]) -> dict[str, Any]:
+        """Write what the job of a task needs into a folder; return the task with that ``folder``."""
+        from aiida.engine import run_get_node
+        from aiida.plugins import CalculationFactory
+
+        train, folder = self.builder(task).train, folder_of(task, 'prepare')
+        train.metadata.update(dry_run=True, store_provenance=False)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.chdir(folder.parent):
+            node = run_get_node(CalculationFactory('equitrain.train'), **train)[1]
+        shutil.move(node.dry_run_info['folder'], folder)
+        return {**task, 'folder': str(folder)}
+
+    def train(self, task: dict[str, Any]) -> dict[str, Any]:
+        """Run the WorkChain, or take in a job that was run elsewhere; return the outputs."""
+        from aiida.engine import run_get_node
+        from aiida.orm import RemoteData
+        from aiida.plugins import CalculationFactory
+
+        builder = self.builder(task)
+        if task['trained']:
+            folder = RemoteData(remote_path=str(folder_of(task, 'trained')), computer=self.code.computer)
+            results, node = run_get_node(CalculationFactory('equitrain.train'), **builder.train, remote_folder=folder)
+        else:
+            results, node = run_get_node(builder)
         if not node.is_finished_ok:
-            raise RuntimeError(f'equitrain.finetune ended with {node.exit_status}: {node.exit_message}')
+            raise RuntimeError(f'{node.process_label} ended with {node.exit_status}: {node.exit_message}')
         return results
 
     def row(self, task: dict[str, Any]) -> dict[str, Any]:
@@ -120,12 +145,18 @@ class Judge:
         }
 
 
+def folder_of(task: dict[str, Any], key: str) -> Path:
+    """Return the folder of a task's job below the one that it names."""
+    strategy = f'{task["strategy"]}{task["replay"] or ""}'
+    return Path(task[key]) / f'{task["material"]}-{strategy}-{task["n_frames"]}-seed{task["seed"]}'
+
+
 def run_group(tasks: list[dict[str, Any]], scratch: str) -> None:
     """Compute the rows of tasks that share crystal, frames and seed; print each as soon as it is there."""
     judge = Judge(tasks[0], load_code(scratch, tasks[0]['python']))
     for task in tasks:
         try:
-            row = judge.row(task)
+            row = judge.prepare(task) if task['prepare'] else judge.row(task)
         except Exception as error:
             row = {**task, 'error': f'{type(error).__name__}: {error}', 'log': traceback.format_exc()}
         print(ROW + json.dumps(row), flush=True)

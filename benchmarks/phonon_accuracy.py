@@ -4,6 +4,10 @@
 
 Every row is one run of the WorkChain ``equitrain.finetune`` in a temporary AiiDA profile; ``judge.py`` says how it is
 judged. Rows are appended to ``--output`` as they come; rows that are there already are not computed again.
+
+A machine with a GPU, but without AiiDA, can do the training: ``--device cuda --prepare FOLDER`` writes there what the
+jobs of the missing rows need, ``train_elsewhere.py FOLDER`` runs them, and ``--device cuda --trained FOLDER`` takes in
+what came out as finished jobs, and judges it.
 """
 
 from __future__ import annotations
@@ -59,6 +63,9 @@ def read_arguments(defaults: dict[str, Any] | None = None) -> argparse.Namespace
     parser.add_argument(
         '--python', default=sys.executable, help='of the jobs: one with sevenn for SevenNet; default: this'
     )
+    parser.add_argument('--device', default='cpu', help='of the training: cpu or cuda')
+    parser.add_argument('--prepare', type=Path, default=None, metavar='FOLDER', help='write the jobs of missing rows')
+    parser.add_argument('--trained', type=Path, default=None, metavar='FOLDER', help='take jobs that were run there')
     parser.add_argument('--jobs', type=int, default=1, help='rows computed at once')
     parser.add_argument(
         '--output', type=Path, default=Path('phonon_accuracy.jsonl'), help='rows, one JSON object a line'
@@ -101,6 +108,9 @@ def list_tasks(args: argparse.Namespace) -> list[dict[str, Any]]:
             'test_frames': args.test_frames,
             'protocol': args.protocol,
             'hyperparameters': args.hyperparameters,
+            'device': args.device,
+            'prepare': str(args.prepare.resolve()) if args.prepare else None,
+            'trained': str(args.trained.resolve()) if args.trained else None,
             'foundation': str(foundation),
             'python': str(Path(args.python).absolute()),
             'foundation_sha256': hashlib.sha256(foundation.read_bytes()).hexdigest(),
@@ -196,6 +206,9 @@ def compute(tasks: list[dict[str, Any]], output: Path, jobs: int) -> list[dict[s
             name = f'[{next(n_done)}/{len(todo)}] {what}'
             if 'error' in row:
                 print(f'{name}: FAILED: {row["error"]}\n{row["log"]}', file=sys.stderr)
+                return
+            if 'folder' in row:
+                print(f'{name}: {row["folder"]}', file=sys.stderr, flush=True)
                 return
             with output.open('a') as handle:
                 handle.write(json.dumps(row) + '\n')
