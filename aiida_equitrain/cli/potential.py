@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_equitrain.cli.download import download_display
 from aiida_equitrain.cli.profile import with_profile
 
 if TYPE_CHECKING:
@@ -15,7 +17,38 @@ if TYPE_CHECKING:
 
 @click.group('potential')
 def cmd_potential() -> None:
-    """Show potentials, and write them as model files for other programs."""
+    """Store and show potentials, and write them as model files for other programs."""
+
+
+@cmd_potential.command('import')
+@click.argument('source', metavar='FILE_OR_NAME')
+@click.option('--label', default='', help='Of the node.  [default: the name]')
+@click.option('--functional', default='', help='Of the data that it was trained on, such as PBE.')
+@click.option('--head', help='The one to use of a model with several.')
+@click.option('--card', type=click.Path(exists=True, dir_okay=False, path_type=Path), help='JSON file about it.')
+@click.option('--sha256', metavar='SUM', help='What the publisher says that the file has.')
+@with_profile
+def cmd_import(source: str, card: Path | None, **chosen: Any) -> None:
+    """Store a foundation potential for `--foundation LABEL`.
+
+    FILE_OR_NAME is a model file of MACE or a checkpoint of SevenNet, or a name by which MACE knows a model (medium,
+    medium-0b3, medium-mpa-0, ...): that is downloaded here, once, and held to its first SHA-256. Jobs get the file
+    and never download anything. Nothing in the file is run here.
+    """
+    from aiida_equitrain.tools.download import DownloadError
+    from aiida_equitrain.tools.foundations import describe, import_potential
+
+    try:
+        content = json.loads(card.read_text(encoding='utf-8')) if card else {}
+        node, is_new = import_potential(source, card=content, progress=download_display(), **chosen)
+    except json.JSONDecodeError as error:
+        raise click.ClickException(f'`--card` is no JSON: {error}') from error
+    except (ValueError, DownloadError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f'{"Stored" if is_new else "It is there:"} {describe(node)}, SHA-256 {node.sha256}')
+    if node.origin.startswith('http'):
+        click.echo(f'From {node.origin}; its terms are those of the publisher.')
+    click.echo(f'To use it: aiida-equitrain launch material FILE.cif --foundation {node.label}')
 
 
 @cmd_potential.command('show')

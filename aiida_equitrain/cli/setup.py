@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import chain
 
 import click
 
+from aiida_equitrain.cli.download import download_display
 from aiida_equitrain.cli.profile import with_profile
 
 COLOURS = {'found': 'blue', 'created': 'green', 'note': 'yellow', 'missing': 'red'}
@@ -47,7 +47,7 @@ def cmd_setup(
         from aiida_equitrain.tools.setup import Options, run_setup
 
         options = Options(offline=offline, computer=computer, python=python, pw=pw, ph=ph, phonopy=phonopy)
-        items = run_setup(options, progress=_show_download if sys.stderr.isatty() else None)
+        items = run_setup(options, progress=download_display())
         if sevennet:
             from aiida_equitrain.tools import sevennet as extra
 
@@ -63,9 +63,3 @@ def cmd_setup(
         click.echo(f'{word}  {result.name}: {result.text}')
     if not complete:
         raise click.ClickException('the set-up is not complete: see the lines above')
-
-
-def _show_download(done: int, total: int) -> None:
-    """Show how much of a download has arrived, in one line."""
-    share = f' of {total / 1e6:.0f}' if total else ''
-    click.echo(f'\r    download {done / 1e6:.0f}{share} MB ', err=True, nl=done == total)

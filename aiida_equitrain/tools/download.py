@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiida.manage.configuration import get_config
+
 TIMEOUT_S = 30
 _BLOCK = 1 << 18
 
@@ -39,6 +41,11 @@ class Pins:
         partial = self.file.with_suffix('.part')
         partial.write_text(json.dumps(content, indent=1, sort_keys=True) + '\n', encoding='utf-8')
         partial.replace(self.file)
+
+
+def pins() -> Pins:
+    """Return the recorded SHA-256 sums of the loaded profile's configuration."""
+    return Pins(Path(get_config().dirpath) / 'equitrain' / 'downloads.json')
 
 
 def fetch_pinned(

@@ -162,7 +162,9 @@ def load_potential(text: str | None) -> PotentialData:
         try:
             found = orm.load_node(text)
         except (NotExistent, ValueError) as exception:
-            raise NotExistent(f'there is no potential `{text}`; `aiida-equitrain setup` makes one') from exception
+            raise NotExistent(
+                f'there is no potential `{text}`; `aiida-equitrain setup` makes one, `potential import` others'
+            ) from exception
     if not isinstance(found, PotentialData):
         raise NotExistent(f'`{text}` is a {type(found).__name__}, not a PotentialData')
     return found

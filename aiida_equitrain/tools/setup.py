@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +16,16 @@ from aiida.common.exceptions import NotExistent
 from aiida.manage.configuration import get_config
 
 from aiida_equitrain.tools import defaults
-from aiida_equitrain.tools.download import DownloadError, Pins, fetch_pinned
+from aiida_equitrain.tools.download import DownloadError, fetch_pinned, pins
+from aiida_equitrain.tools.foundations import (
+    MACE_MP_0B3_CARD,
+    MACE_MP_0B3_SHA256,
+    MACE_MP_0B3_URL,
+    describe,
+    store_potential,
+)
 from aiida_equitrain.tools.pseudos import find_family, install_shipped_family
 from aiida_equitrain.tools.resources import SHIPPED_FAMILY, starter_files
-
-#: MACE-MP-0b3 as mace-torch 0.3.16 names it (`medium-0b3`). The publisher gives no SHA-256 beside the release; this one
-#: stands, the same, in several independent public records of that file.
-MACE_MP_0B3_URL = 'https://github.com/ACEsuit/mace-mp/releases/download/mace_mp_0b3/mace-mp-0b3-medium.model'
-MACE_MP_0B3_SHA256 = '2f2be696351ac9e94fbe01cdfb6f017679acdbd2db7645209ef55fec9826b012'
-MACE_MP_0B3_CARD = {
-    'name': 'MACE-MP-0b3',
-    'description': 'Foundation potential for 89 elements, trained on the Materials Project (PBE+U).',
-    'functional': 'PBE+U',
-    'starter': False,
-    'url': MACE_MP_0B3_URL,
-}
 
 #: One thread per job: the WorkChains keep as many jobs in flight as they are told to. MPI may start as root.
 PREPEND_TEXT = '\n'.join(
@@ -91,11 +85,6 @@ def run_setup(options: Options, progress: Callable[[int, int], None] | None = No
         yield from ensure_codes(computer, options)
     yield from ensure_family(options)
     yield from ensure_foundation(options, progress)
-
-
-def pins() -> Pins:
-    """Return the recorded SHA-256 sums of the loaded profile's configuration."""
-    return Pins(Path(get_config().dirpath) / 'equitrain' / 'downloads.json')
 
 
 def ensure_computer(label: str) -> tuple[orm.Computer | None, Item]:
@@ -283,26 +272,3 @@ def _ensure_starter(name: str) -> Item:
     content = json.loads(card.read_text(encoding='utf-8'))
     node = store_potential(model, content, 'shipped with aiida-equitrain', defaults.STARTER)
     return Item(name, 'created', f'{describe(node)}. It is a starter, not MACE-MP: small, and for a few crystals only')
-
-
-def store_potential(path: Path, card: dict[str, Any], origin: str, label: str) -> Any:
-    """Store a model file as a potential.
-
-    :raises DownloadError: if it is none.
-    """
-    from aiida_equitrain.data.potential import PotentialData
-
-    with warnings.catch_warnings():
-        # That it is a starter is said in the item.
-        warnings.simplefilter('ignore')
-        try:
-            node = PotentialData(path, card=card, origin=origin)
-            node.label = label
-            return node.store()
-        except (ValueError, TypeError) as exception:
-            raise DownloadError(f'{origin} is no potential: {exception}') from exception
-
-
-def describe(node: Any) -> str:
-    """Return what a potential is, in one line."""
-    return f'`{node.label}` (PK {node.pk}), {node.n_parameters} parameters, {len(node.elements)} elements'

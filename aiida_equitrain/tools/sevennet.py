@@ -23,7 +23,8 @@ from aiida_equitrain.common.names import Family
 from aiida_equitrain.common.strategies import FAMILIES
 from aiida_equitrain.tools import defaults
 from aiida_equitrain.tools.download import DownloadError
-from aiida_equitrain.tools.setup import Item, Options, describe, ensure_code, store_potential
+from aiida_equitrain.tools.foundations import describe, store_potential
+from aiida_equitrain.tools.setup import Item, Options, ensure_code
 
 CODE = FAMILIES[Family.SEVENNET.value].python
 TORCH = 'torch==2.13.0'

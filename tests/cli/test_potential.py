@@ -38,6 +38,20 @@ def tuned(tiny: PotentialData) -> PotentialData:
     return PotentialData.from_adapter(make_adapter(before, after, **about), foundation=tiny).store()
 
 
+def test_import(invoke: Any, tmp_path: Path) -> None:
+    """A file is stored under a label, by which it is found; what is wrong is said."""
+    card = tmp_path / 'card.json'
+    card.write_text('{"description": "of us"}')
+    result = invoke('import', TINY_MODEL, '--label', 'imported', '--functional', 'PBE', '--card', card)
+    assert result.exit_code == 0, result.output
+    assert '--foundation imported' in result.output
+    assert 'ScaleShiftMACE' in invoke('show', 'imported').output
+    assert 'It is there: `imported`' in invoke('import', TINY_MODEL, '--label', 'imported').output
+    card.write_text('{')
+    assert '`--card` is no JSON' in invoke('import', TINY_MODEL, '--card', card).output
+    assert 'neither a file' in invoke('import', 'largest').output
+
+
 def test_show(invoke: Any, tuned: PotentialData) -> None:
     result = invoke('show', tuned.pk)
     assert result.exit_code == 0, result.output

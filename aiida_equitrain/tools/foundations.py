@@ -1,0 +1,158 @@
+"""Store foundation potentials: a model file, or a name that MACE has for one, which is resolved here and in no job."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import warnings
+from collections.abc import Callable
+from hashlib import sha256 as digest_of
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiida import orm
+
+from aiida_equitrain.common.hyperparameters import check_hyperparameters
+from aiida_equitrain.common.strategies import check_strategy
+from aiida_equitrain.common.validation import nearest
+from aiida_equitrain.tools import defaults
+from aiida_equitrain.tools.download import DownloadError, fetch_pinned, pins
+
+if TYPE_CHECKING:
+    from aiida_equitrain.data.potential import PotentialData
+
+#: MACE-MP-0b3 as mace-torch 0.3.16 names it (`medium-0b3`). The publisher gives no SHA-256 beside the release; this one
+#: stands, the same, in several independent public records of that file.
+MACE_MP_0B3 = 'medium-0b3'
+MACE_MP_0B3_URL = 'https://github.com/ACEsuit/mace-mp/releases/download/mace_mp_0b3/mace-mp-0b3-medium.model'
+MACE_MP_0B3_SHA256 = '2f2be696351ac9e94fbe01cdfb6f017679acdbd2db7645209ef55fec9826b012'
+MACE_MP_0B3_CARD = {
+    'name': 'MACE-MP-0b3',
+    'description': 'Foundation potential for 89 elements, trained on the Materials Project (PBE+U).',
+    'functional': 'PBE+U',
+    'starter': False,
+    'url': MACE_MP_0B3_URL,
+}
+
+Progress = Callable[[int, int], None]
+
+
+def import_potential(
+    source: str,
+    *,
+    label: str = '',
+    head: str | None = None,
+    functional: str = '',
+    card: dict[str, Any] | None = None,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[PotentialData, bool]:
+    """Return a potential, and whether it is new: the same one under the same label is not stored twice.
+
+    :param source: a model file, or a name such as ``medium-mpa-0`` that MACE has for a model, which is downloaded.
+    :param label: by default the name, or that of the file without its suffix.
+    :param head: of a model with several.
+    :param functional: of the data that it was trained on.
+    :param card: see the documentation; ``functional`` goes before what it says.
+    :param sha256: what the file has to have; without it, a first download decides.
+    :raises ValueError: with a sentence, if there is nothing of that name, or if it is no potential.
+    :raises DownloadError: if it cannot be had, or is not what it should be.
+    """
+    if problem := card_problem(card or {}):
+        raise ValueError(problem)
+    said = {**(card or {}), **({'functional': functional} if functional else {})}
+    path = Path(source)
+    if path.is_file():
+        found = digest_of(path.read_bytes()).hexdigest()
+        if sha256 is not None and found != sha256:
+            raise DownloadError(f'`{source}` has the SHA-256 {found}, not {sha256}. It was not used.')
+        label = label or path.stem
+        there = _of_label(label, head, sha256=found)
+        return there or store_potential(path, {'name': path.stem, **said}, path.name, label, head), there is None
+    url = mace_address(source)
+    known: dict[str, Any] = {'name': source}
+    if source == MACE_MP_0B3:
+        known, sha256, label = MACE_MP_0B3_CARD, sha256 or MACE_MP_0B3_SHA256, label or defaults.ONLINE_FOUNDATION
+    label = label or source
+    if there := _of_label(label, head, origin=url):
+        return there, False
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, url.rpartition('/')[2])
+        fetch_pinned(source, url, target, pins(), sha256=sha256, progress=progress)
+        return store_potential(target, {**known, **said}, url, label, head), True
+
+
+def _of_label(label: str, head: str | None, **attributes: str) -> PotentialData | None:
+    """Return the potential of a label, if there is one.
+
+    :raises ValueError: if it is another one than that with the attributes.
+    """
+    there: PotentialData | None = defaults.find_foundation(label)
+    wanted = {**attributes, **({'head': head} if head else {})}
+    if there is not None and any(getattr(there, name) != value for name, value in wanted.items()):
+        raise ValueError(f'another potential bears the label `{label}` (PK {there.pk}): give one of its own, `--label`')
+    return there
+
+
+def card_problem(card: Any) -> str | None:
+    """Return a sentence if a card is none, or recommends hyperparameters that cannot be."""
+    if not isinstance(card, dict):
+        return 'the card has to be of the form {name: value}'
+    recommended = card.get('finetune', {})
+    if not isinstance(recommended, dict) or not all(isinstance(values, dict) for values in recommended.values()):
+        return '`finetune` of the card has to be of the form {strategy: {hyperparameter: value}}'
+    for strategy, values in recommended.items():
+        if problem := check_strategy(strategy) or check_hyperparameters(values, strategy):
+            return f'`finetune` of the card: {problem}'
+    return None
+
+
+def mace_address(name: str) -> str:
+    """Return the address of the model that MACE calls by a name; the table is that of the installed mace-torch.
+
+    :raises ValueError: with a sentence, if there is none.
+    """
+    if name == MACE_MP_0B3:
+        return MACE_MP_0B3_URL
+    try:
+        # What is optional in it, and absent, is of no concern here.
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            from mace.calculators.foundations_models import mace_mp_urls
+    except ImportError as exception:
+        raise ValueError(
+            f'there is no file `{name}`, and other names of models are known to mace-torch only, which is not in this '
+            f'Python ({exception}): install `aiida-equitrain[train]`, or give the model file'
+        ) from exception
+    if name not in mace_mp_urls:
+        raise ValueError(
+            f'there is neither a file `{name}` nor a model that MACE calls so: {nearest(name, mace_mp_urls)}'
+        )
+    return str(mace_mp_urls[name])
+
+
+def store_potential(
+    path: Path, card: dict[str, Any], origin: str, label: str, head: str | None = None
+) -> PotentialData:
+    """Store a model file as a potential.
+
+    :raises DownloadError: if it is none.
+    """
+    from aiida_equitrain.data.potential import PotentialData
+
+    with warnings.catch_warnings():
+        # That it is a starter is said by whoever stores it.
+        warnings.simplefilter('ignore')
+        try:
+            node = PotentialData(path, card=card, head=head, origin=origin)
+            node.label = label
+            stored: PotentialData = node.store()
+            return stored
+        except (ValueError, TypeError) as exception:
+            raise DownloadError(f'{origin} is no potential: {exception}') from exception
+
+
+def describe(node: orm.Data) -> str:
+    """Return what a potential is, in one line."""
+    return f'`{node.label}` (PK {node.pk}), {node.n_parameters} parameters, {len(node.elements)} elements'
