@@ -1,8 +1,8 @@
 """The hyperparameters of a training: their names, defaults and ranges, in this one place.
 
-Names and defaults are Equitrain's own; what Equitrain has no name for is in :data:`OURS`. A name that is not here, or
-that means nothing to the strategy or the engine, is refused before submission, so that a typing error never silently
-trains with a default.
+Names and defaults are Equitrain's own; what only ``mace_run_train`` has is in :data:`MACE` under its name there, and
+what neither has a name for in :data:`OURS`. A name that is not here, or that means nothing to the strategy or the
+engine, is refused before submission, so that a typing error never silently trains with a default.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from aiida_equitrain.common.validation import enumerate_names, refuse_unknown
 LOSSES = ('huber', 'mae', 'mse', 'smooth-l1')
 BOTH = (Engine.EQUITRAIN.value, Engine.MACE.value)
 ONE = (Engine.EQUITRAIN.value,)
+WEIGHTS = ('groundstate',)
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,19 @@ EQUITRAIN: dict[str, Option] = {
     'loss_type_energy': Option(None, 'loss function of the energy', str, choices=LOSSES, optional=True, engines=ONE),
     'loss_type_forces': Option(None, 'loss function of the forces', str, choices=LOSSES, optional=True, engines=ONE),
     'loss_type_stress': Option(None, 'loss function of the stress', str, choices=LOSSES, optional=True, engines=ONE),
+    'loss_weight_type': Option(
+        None, 'weight of a label by its size: `groundstate` doubles it near zero', str, choices=WEIGHTS, optional=True,
+        engines=ONE,
+    ),
+    'loss_weight_type_energy': Option(
+        None, 'the same for the energy only', str, choices=WEIGHTS, optional=True, engines=ONE
+    ),
+    'loss_weight_type_forces': Option(
+        None, 'the same for the forces only', str, choices=WEIGHTS, optional=True, engines=ONE
+    ),
+    'loss_weight_type_stress': Option(
+        None, 'the same for the stress only', str, choices=WEIGHTS, optional=True, engines=ONE
+    ),
     'huber_delta': Option(0.01, 'where the Huber loss turns linear (eV per frame, eV/Å, eV/Å³)', low=0.0, above=True),
     'smooth_l1_beta': Option(1.0, 'where the smooth-l1 loss turns linear', low=0.0, above=True, engines=ONE),
     'loss_clipping': Option(None, 'largest loss of one entry', low=0.0, above=True, optional=True, engines=ONE),
@@ -101,11 +115,31 @@ EQUITRAIN: dict[str, Option] = {
     'plateau_patience': Option(2, 'epochs without improvement before the rate falls', int, low=0),
     'plateau_factor': Option(0.5, 'factor by which the rate falls', low=0.0, above=True),
     'plateau_threshold': Option(1e-4, 'relative improvement that counts', low=0.0, engines=ONE),
+    'plateau_threshold_mode': Option(
+        'rel', 'whether that improvement is relative or absolute', str, choices=('rel', 'abs'), engines=ONE
+    ),
+    'plateau_eps': Option(1e-12, 'smallest change of the rate', low=0.0, engines=ONE),
     'min_lr': Option(0.0, 'lower bound of the learning rate', low=0.0, engines=ONE),
     'gamma': Option(0.8, 'decay of the exponential and step schedules', low=0.0, above=True),
     'step_size': Option(5, 'epochs per step of the step schedule', int, low=1, engines=ONE),
     'shuffle': Option(True, 'new order of the frames in each epoch', bool, engines=ONE),
+    'weighted_sampler': Option(
+        False, 'draw frames with replacement, in proportion to their loss in the last epoch', bool, engines=ONE
+    ),
+    'weighted_sampler_threshold': Option(
+        None, 'loss from which on a frame counts there like an average one', low=0.0, above=True, optional=True,
+        engines=ONE,
+    ),
     'dtype': Option('float32', 'precision of the training', str, choices=('float32', 'float64')),
+}  # fmt: skip
+
+#: Names that only MACE has.
+MACE: dict[str, Option] = {
+    'beta': Option(0.9, 'decay of the first moment of adam and adamw', low=0.0, engines=(Engine.MACE.value,)),
+    **{
+        f'{part}_lr_factor': Option(1.0, f'factor on the rate of the {part}', low=0.0, engines=(Engine.MACE.value,))
+        for part in ('embedding', 'interactions', 'products', 'readouts')
+    },
 }
 
 #: Names that are ours.
@@ -136,7 +170,7 @@ OURS: dict[str, Option] = {
     'threads': Option(1, 'threads of the training process', int, low=1),
 }  # fmt: skip
 
-OPTIONS: dict[str, Option] = {**EQUITRAIN, **OURS}
+OPTIONS: dict[str, Option] = {**EQUITRAIN, **MACE, **OURS}
 
 #: Values that only some engines know; others are refused.
 ENGINE_CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -206,6 +240,9 @@ def _contradiction(values: Mapping[str, Any]) -> str | None:
     device = values.get('device', 'cpu')
     if device != 'cpu' and not str(device).startswith('cuda'):
         return f'`device` is `{device}`; it must be `cpu` or `cuda`.'
+    for name in ('beta', 'ema_decay'):
+        if values.get(name, 0.0) >= 1.0:
+            return f'`{name}` is {values[name]}; it must be below 1.'
     fraction = values.get('rank_fraction')
     if fraction is not None and values.get('rank') is not None:
         return '`rank` and `rank_fraction` are both given; leave out one of them.'

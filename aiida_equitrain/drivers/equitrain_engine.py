@@ -93,6 +93,8 @@ class Trainer:
         self.module, self.optimizer, scheduler = self.accelerator.prepare(module, optimizer, scheduler)
         self.scheduler = SchedulerWrapper(args, scheduler)
         self.average = self._average()
+        #: Losses of the training frames, which the weighted sampler draws by.
+        self.errors: Any = None
         self.epoch, self.rows, self.best = 0, [], Best()  # type: tuple[int, list[dict[str, float]], Best]
         self.seconds, self.killed, self.longest = 0.0, False, 0.0
 
@@ -110,6 +112,8 @@ class Trainer:
         """
         signal.signal(signal.SIGTERM, self._terminate)
         written = time.time()
+        if self.args.weighted_sampler and self.errors is None:
+            _, self.errors = self._evaluate_on(self.train_loader)
         if not self.rows:
             start = time.time()
             self._record(None, self._evaluate(), start)
@@ -118,11 +122,7 @@ class Trainer:
             if outcome := out_of_patience(self.rows, self.hyperparameters):
                 return outcome
             self.epoch += 1
-            train, _ = train_one_epoch(
-                args=self.args, model=self.module, model_ema=self.average, accelerator=self.accelerator,
-                dataloader=self.train_loader, optimizer=self.optimizer, errors=None, epoch=self.epoch,
-                logger=self.logger,
-            )  # fmt: skip
+            train = self._train()
             valid = self._evaluate()
             row = self._record(train, valid, start)
             if not self._is_finite(train, valid):
@@ -143,11 +143,20 @@ class Trainer:
     def _terminate(self, *_: Any) -> None:
         self.killed = True
 
-    def _evaluate(self) -> Any:
-        losses, _ = evaluate_main(
-            self.args, model=self.module, accelerator=self.accelerator, dataloader=self.valid_loader
-        )
+    def _train(self) -> Any:
+        losses, errors = train_one_epoch(
+            args=self.args, model=self.module, model_ema=self.average, accelerator=self.accelerator,
+            dataloader=self.train_loader, optimizer=self.optimizer, errors=self.errors, epoch=self.epoch,
+            logger=self.logger,
+        )  # fmt: skip
+        self.errors = errors if self.args.weighted_sampler else None
         return losses
+
+    def _evaluate(self) -> Any:
+        return self._evaluate_on(self.valid_loader)[0]
+
+    def _evaluate_on(self, loader: Any) -> Any:
+        return evaluate_main(self.args, model=self.module, accelerator=self.accelerator, dataloader=loader)
 
     def _is_finite(self, train: Any, valid: Any) -> bool:
         # Equitrain's averages leave out what is not finite, so what is missing from them shows it.
@@ -212,6 +221,7 @@ class Trainer:
             'optimizer': self.optimizer.state_dict(),
             'scheduler': self.scheduler.scheduler.state_dict(),
             'average': self.average.state_dict() if self.average else None,
+            'errors': self.errors,
             'random': {
                 'torch': torch.get_rng_state(),
                 'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -248,6 +258,7 @@ class Trainer:
         """Take over optimiser, schedule, average and random numbers."""
         self.optimizer.load_state_dict(rest['optimizer'])
         self.scheduler.scheduler.load_state_dict(rest['scheduler'])
+        self.errors = rest['errors']
         if self.average:
             self.average.load_state_dict(rest['average'])
         state = rest['random']

@@ -32,6 +32,7 @@ from mace_files import (
     crash,
     energy_factor,
     is_trained,
+    scale_rates,
     write_config,
     write_frames,
 )
@@ -254,8 +255,7 @@ class Trainer:
         self.epoch, self.rows, self.seconds = content['epoch'], content['rows'], content['seconds']
         self.best, self.first_epoch = Best(**content['best']), content['epoch']
         self.first_rate, state = restart_rate(content, self.values['lr']), content['last']
-        for group in state['optimizer']['param_groups']:
-            group['lr'] = self.first_rate
+        scale_rates(state['optimizer'], self.first_rate, self.values)
         # MACE trains the epoch again that its checkpoint is called by.
         torch.save(state, self.checkpoint_of(self.epoch + 1))
         torch.save({'model': self.best.state, **{key: state[key] for key in state if key != 'model'}}, FOLDER / BEST)

@@ -18,6 +18,9 @@ START, CONFIG, LOG = 'start.model', 'config.yaml', 'mace.log'
 #: MACE's ``--freeze`` counts modules; these are the numbers at which something changes, and what is frozen then.
 FREEZE_LEVELS = {1: ('node_embedding',), 5: ('node_embedding', 'interactions'),
                  6: ('node_embedding', 'interactions', 'products')}  # fmt: skip
+#: MACE's groups of parameters, and the part whose factor on the learning rate is theirs.
+PARTS = {'embedding': 'embedding', 'interactions_decay': 'interactions', 'interactions_no_decay': 'interactions',
+         'products': 'products', 'readouts': 'readouts'}  # fmt: skip
 QUANTITIES = {'energy': 'mae_e_per_atom', 'forces': 'mae_f', 'stress': 'mae_stress'}
 
 
@@ -85,6 +88,8 @@ def config(values: dict[str, Any], seed: int, factor: float, counts: dict[str, i
         # MACE's own patience only stops distributed training; who watches the run does it.
         'patience': 10**6,
         'lr': values['lr'],
+        'lr_params_factors': json.dumps({name: values[name] for name in values if name.endswith('_lr_factor')}),
+        'beta': values['beta'],
         'weight_decay': values['weight_decay'],
         'optimizer': values['opt'],
         'scheduler': {'plateau': 'ReduceLROnPlateau', 'exponential': 'ExponentialLR'}[values['scheduler']],
@@ -121,6 +126,17 @@ def write_config(folder: Path, content: dict[str, Any]) -> None:
 def batch_without_rest(largest: int, frames: int) -> int:
     """Return the largest batch size that divides the frames: MACE's mean over batches is the one over frames then."""
     return max(size for size in range(1, min(largest, frames) + 1) if frames % size == 0)
+
+
+def scale_rates(optimizer: dict[str, Any], rate: float, values: dict[str, Any]) -> None:
+    """Set the learning rates in the state of an optimiser, those of the parts by their factors.
+
+    :param optimizer: of a checkpoint of MACE.
+    :param rate: without a factor.
+    """
+    for group in optimizer['param_groups']:
+        part = PARTS.get(group.get('name'))
+        group['lr'] = rate * (values[f'{part}_lr_factor'] if part else 1.0)
 
 
 def freeze_level(frozen: Sequence[int], names: Sequence[str]) -> int | None:

@@ -71,6 +71,9 @@ def test_refused_pairs(arguments: tuple[Any, ...], sentence: str) -> None:
         ({'opt': 'sgd'}, 'multihead', None, 'must be one of adamw, adam'),
         ({'replay_size': 0}, 'multihead', None, 'at least 1'),
         ({'replay_size': 10}, 'transfer', None, 'only to `multihead`'),
+        ({'beta': 0.8}, 'transfer', None, 'only to `mace`'),
+        ({'beta': 1.0}, 'transfer', 'mace', 'must be below 1'),
+        ({'weighted_sampler': True}, 'multihead', None, 'only to `equitrain`'),
     ],
 )
 def test_refused_hyperparameters(values: dict[str, Any], strategy: str, engine: str | None, sentence: str) -> None:

@@ -99,6 +99,23 @@ def test_mace_continues(train_folder: Any) -> None:
         np.testing.assert_array_equal(joined[name][:2], before[name], err_msg=name)
 
 
+def test_rates_of_parts(train_folder: Any) -> None:
+    """A part whose rate has the factor 0 stays as it is, also after a restart, while the others learn."""
+    import torch
+
+    values = {'strategy': 'transfer', 'engine': 'mace', 'products_lr_factor': 0.0, 'embedding_lr_factor': 0.5}
+    first = train_folder('first', max_seconds=0.1, **values)
+    assert first.run() == 1
+    last = train_folder('last', checkpoint=first.path / 'checkpoint.pt', **values)
+    assert last.run() == 0, last.stderr
+    before, after = (
+        dict(torch.load(last.path / name, weights_only=False).named_parameters())
+        for name in ('foundation.model', 'potential.model')
+    )
+    changed = {name.partition('.')[0] for name in after if not torch.equal(before[name].float(), after[name].float())}
+    assert changed == {'node_embedding', 'interactions', 'readouts'}
+
+
 def test_batches_of_both_heads(train_folder: Any, salt: Frames) -> None:
     """A batch holds new and replayed frames, so that it may be larger than there are new ones."""
     job = train_folder(strategy='multihead', replay=salt, batch_size=6, epochs=1)

@@ -82,7 +82,8 @@ from equitrain import get_args_parser_train, get_model, train
 from equitrain.finetune import TorchDeltaFineTuneWrapper
 values = json.load(open('job.json'))['hyperparameters']
 args = get_args_parser_train().parse_args([])
-for name in ('epochs', 'batch_size', 'lr', 'weight_decay', 'energy_weight', 'forces_weight', 'stress_weight', 'dtype'):
+for name in ('epochs', 'batch_size', 'lr', 'weight_decay', 'energy_weight', 'forces_weight', 'stress_weight', 'dtype',
+             'weighted_sampler', 'loss_weight_type'):
     setattr(args, name, values[name])
 args.train_file, args.valid_file, args.output_dir, args.seed = 'data/train.h5', 'data/valid.h5', 'run', 1
 args.num_workers, args.model, args.model_wrapper = 0, 'foundation.model', 'mace'
@@ -113,9 +114,10 @@ print('equal', int(last.split('@')[1].split('_')[0]))
 """
 
 
-def test_same_weights_as_equitrain(train_folder: Any) -> None:
+@pytest.mark.parametrize('values', [{}, {'weighted_sampler': True, 'loss_weight_type': 'groundstate'}])
+def test_same_weights_as_equitrain(train_folder: Any, values: dict[str, Any]) -> None:
     """The loop gives the weights of ``equitrain.train``, bit for bit; the adapter predicts what its export predicts."""
-    job = train_folder()
+    job = train_folder(**values)
     assert job.run() == 0, job.stderr
     (job.path / 'bare.py').write_text(EQUITRAIN_ITSELF)
     assert job.run('bare.py') == 0, job.stderr
