@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aiida import orm
 
 from aiida_equitrain.common.hyperparameters import check_hyperparameters
-from aiida_equitrain.common.strategies import check_strategy
+from aiida_equitrain.common.strategies import ENGINES, check_strategy
 from aiida_equitrain.common.validation import nearest
 from aiida_equitrain.tools import defaults
 from aiida_equitrain.tools.download import DownloadError, fetch_pinned, pins
@@ -103,8 +103,12 @@ def card_problem(card: Any) -> str | None:
     if not isinstance(recommended, dict) or not all(isinstance(values, dict) for values in recommended.values()):
         return '`finetune` of the card has to be of the form {strategy: {hyperparameter: value}}'
     for strategy, values in recommended.items():
-        if problem := check_strategy(strategy) or check_hyperparameters(values, strategy):
+        if problem := check_strategy(strategy):
             return f'`finetune` of the card: {problem}'
+        # What one engine of the strategy knows is left out with the other.
+        problems = [check_hyperparameters(values, strategy, engine) for engine in ENGINES[strategy]]
+        if all(problems):
+            return f'`finetune` of the card: {problems[0]}'
     return None
 
 

@@ -35,7 +35,7 @@ def names(server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_file(tmp_path: Path) -> None:
     """A file becomes a potential with its card; the same again is found, another under its label refused."""
     file = Path(shutil.copy(TINY_MODEL, tmp_path / 'mine.model'))
-    card = {'description': 'of us', 'finetune': {'transfer': {'lr': 0.002}}}
+    card = {'description': 'of us', 'finetune': {'transfer': {'lr': 0.002}, 'lora': {'beta': 0.8}}}
     node, is_new = import_potential(str(file), functional='PBEsol', card=card)
     assert is_new
     assert (node.label, node.origin) == ('mine', 'mine.model')
