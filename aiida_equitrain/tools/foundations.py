@@ -77,10 +77,7 @@ def import_potential(
     label = label or source
     if there := _of_label(label, head, origin=url):
         return there, False
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder, url.rpartition('/')[2])
-        fetch_pinned(source, url, target, pins(), sha256=sha256, progress=progress)
-        return store_potential(target, {**known, **said}, url, label, head), True
+    return download_potential(source, url, {**known, **said}, label, head, sha256=sha256, progress=progress), True
 
 
 def _of_label(label: str, head: str | None, **attributes: str) -> PotentialData | None:
@@ -134,6 +131,27 @@ def mace_address(name: str) -> str:
             f'there is neither a file `{name}` nor a model that MACE calls so: {nearest(name, mace_mp_urls)}'
         )
     return str(mace_mp_urls[name])
+
+
+def download_potential(
+    name: str,
+    url: str,
+    card: dict[str, Any],
+    label: str,
+    head: str | None = None,
+    *,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+) -> PotentialData:
+    """Store the model file at an address as a potential.
+
+    :param name: under which its SHA-256 is recorded.
+    :raises DownloadError: if it cannot be had, is not what it should be, or is no potential.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, url.rpartition('/')[2])
+        fetch_pinned(name, url, target, pins(), sha256=sha256, progress=progress)
+        return store_potential(target, card, url, label, head)
 
 
 def store_potential(

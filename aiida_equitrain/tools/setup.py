@@ -22,6 +22,7 @@ from aiida_equitrain.tools.foundations import (
     MACE_MP_0B3_SHA256,
     MACE_MP_0B3_URL,
     describe,
+    download_potential,
     store_potential,
 )
 from aiida_equitrain.tools.pseudos import find_family, install_shipped_family
@@ -248,17 +249,8 @@ def ensure_foundation(options: Options, progress: Callable[[int, int], None] | N
 
 
 def _download_foundation(options: Options, progress: Callable[[int, int], None] | None) -> Any:
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder, options.foundation_url.rpartition('/')[2])
-        fetch_pinned(
-            defaults.ONLINE_FOUNDATION,
-            options.foundation_url,
-            target,
-            pins(),
-            sha256=options.foundation_sha256,
-            progress=progress,
-        )
-        return store_potential(target, MACE_MP_0B3_CARD, options.foundation_url, defaults.ONLINE_FOUNDATION)
+    name, sha256 = defaults.ONLINE_FOUNDATION, options.foundation_sha256
+    return download_potential(name, options.foundation_url, MACE_MP_0B3_CARD, name, sha256=sha256, progress=progress)
 
 
 def _ensure_starter(name: str) -> Item:
