@@ -108,14 +108,12 @@ class Judge:
         """Run the WorkChain, or take in a job that was run elsewhere; return the outputs."""
         from aiida.engine import run_get_node
         from aiida.orm import RemoteData
-        from aiida.plugins import CalculationFactory
 
         builder = self.builder(task)
         if task['trained']:
-            folder = RemoteData(remote_path=str(folder_of(task, 'trained')), computer=self.code.computer)
-            results, node = run_get_node(CalculationFactory('equitrain.train'), **builder.train, remote_folder=folder)
-        else:
-            results, node = run_get_node(builder)
+            path = str(folder_of(task, 'trained'))
+            builder.train['remote_folder'] = RemoteData(remote_path=path, computer=self.code.computer)
+        results, node = run_get_node(builder)
         if not node.is_finished_ok:
             raise RuntimeError(f'{node.process_label} ended with {node.exit_status}: {node.exit_message}')
         return results

@@ -28,7 +28,8 @@ class CommitteeWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[mis
     def define(cls, spec: Any) -> None:
         """Declare ports, outline and exit codes."""
         super().define(spec)
-        spec.expose_inputs(FinetuneWorkChain, namespace='finetune', exclude=('train.seed',))
+        of_one = ('train.seed', 'train.remote_folder')
+        spec.expose_inputs(FinetuneWorkChain, namespace='finetune', exclude=of_one)
         spec.input('n_seeds', valid_type=Int, default=lambda: Int(4), validator=validate_n_seeds,
                    help='Number of members.')  # fmt: skip
         spec.input('seed', valid_type=Int, default=lambda: Int(1), help='Seed of the first member; the next count up.')

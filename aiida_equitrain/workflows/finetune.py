@@ -48,6 +48,7 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         super().define(spec)
         spec.expose_inputs(TrainCalculation, namespace='train')
         spec.expose_outputs(TrainCalculation)
+        spec.outputs['remote_folder'].required = False  # a job that was run elsewhere has none
         outline: Any = while_(cls.should_run_process)  # type: ignore[arg-type,unused-ignore]
         spec.outline(cls.setup, outline(cls.run_process, cls.inspect_process), cls.results)
         spec.exit_code(303, 'ERROR_TRAINING_FAILED', message='The training cannot be mended: {message}')
@@ -172,6 +173,12 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         super().setup()
         self.ctx.inputs = AttributeDict(self.exposed_inputs(TrainCalculation, 'train'))
         self.ctx.lr_reductions = 0
+
+    def run_process(self) -> Any:
+        """Submit the next attempt; only the first can be a job that was run elsewhere."""
+        running = super().run_process()
+        self.ctx.inputs.pop('remote_folder', None)
+        return running
 
     def hyperparameter(self, name: str) -> Any:
         """Return a hyperparameter of the present attempt, its default included."""

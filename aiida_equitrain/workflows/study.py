@@ -65,7 +65,7 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
         spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_max_concurrent,
                    help='Largest number of WorkChains (a labelling, a set of phonons, a row) at a time.')  # fmt: skip
         hidden = ('train.code', 'train.foundation', 'train.dataset', 'train.strategy', 'train.engine', 'train.seed',
-                  'train.hyperparameters')  # fmt: skip
+                  'train.hyperparameters', 'train.remote_folder')  # fmt: skip
         options = {'validator': None}
         spec.expose_inputs(FinetuneWorkChain, namespace='finetune', exclude=hidden, namespace_options=options)
         compared = ('code', 'reference', 'candidates', 'dataset')

@@ -9,10 +9,6 @@ import stat
 import subprocess
 import sys
 import tarfile
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +93,9 @@ def test_without_internet(pw: str) -> None:
 
 
 @pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """Serve PseudoDojo's two archives, made of the shipped files, and a model under the foundation's name."""
-    folder = tmp_path / 'mirror'
-    folder.mkdir()
+def mirror(server: tuple[str, Path], tmp_path: Path) -> str:
+    """Serve PseudoDojo's two archives, made of the shipped files, and a model; return the address."""
+    url, folder = server
     table = json.loads(pseudo_cutoffs_file().read_text())['elements']
     with tarfile.open(folder / 'nc-sr-04_pbe_standard_upf.tgz', 'w:gz') as archive:
         for element in ('Si', 'C'):
@@ -112,34 +107,28 @@ def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
             (tmp_path / 'djrepo').write_text(json.dumps({'md5_upf': row['md5'], 'hints': hints}))
             archive.add(tmp_path / 'djrepo', f'{element}.djrepo')
     shutil.copy(starter_files()[0], folder / 'mace.model')
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield f'http://127.0.0.1:{httpd.server_port}/', folder
-        httpd.shutdown()
+    return f'{url}/'
 
 
 @pytest.mark.usefixtures('aiida_profile_clean')
-def test_online(mirror: tuple[str, Path], pw: str) -> None:
+def test_online(mirror: str, pw: str) -> None:
     """Install PseudoDojo through aiida-pseudo and store the foundation with its origin, from a mirror."""
-    url, _ = mirror
-    options = setup.Options(pw=pw, family_url=url, foundation_url=f'{url}mace.model', foundation_sha256=None)
+    options = setup.Options(pw=pw, family_url=mirror, foundation_url=f'{mirror}mace.model', foundation_sha256=None)
     setup.pins().file.unlink(missing_ok=True)
     assert set(states(options).values()) == {'created'}
     family = defaults.default_family()
     assert family.label == defaults.ONLINE_FAMILY
     assert family.get_recommended_cutoffs(elements=('Si',), unit='Ry') == (36.0, 144.0)
     node = defaults.default_foundation()
-    assert (node.label, node.origin) == ('mace-mp-0b3', f'{url}mace.model')
+    assert (node.label, node.origin) == ('mace-mp-0b3', f'{mirror}mace.model')
     assert setup.pins().read()['mace-mp-0b3'] == node.sha256
     setup.pins().file.unlink()
 
 
 @pytest.mark.usefixtures('aiida_profile_clean')
-def test_changed_foundation_is_refused(mirror: tuple[str, Path], pw: str) -> None:
+def test_changed_foundation_is_refused(mirror: str, pw: str) -> None:
     """Refuse a model that is not the published MACE-MP-0b3, and say that the starter is used instead."""
-    url, _ = mirror
-    options = setup.Options(pw=pw, family_url=NOWHERE, foundation_url=f'{url}mace.model')
+    options = setup.Options(pw=pw, family_url=NOWHERE, foundation_url=f'{mirror}mace.model')
     notes = [item.text for item in setup.run_setup(options) if item.state == 'note']
     assert setup.MACE_MP_0B3_SHA256 in notes[-1]
     assert 'It was not used' in notes[-1]

@@ -296,6 +296,23 @@ def test_real_walltime_restart(build: Any) -> None:
 
 
 @pytest.mark.real
+def test_real_job_from_elsewhere(build: Any) -> None:
+    """A job that ran where there is no AiiDA, and out of walltime, is taken in and continued."""
+    overrides = {'train': {'hyperparameters': {'epochs': 2}}}
+    inputs = build(protocol='fast', overrides=overrides, options={'max_wallclock_seconds': 1}).train
+    elsewhere = run_get_node(TrainCalculation, **inputs)[1].outputs.remote_folder
+    builder = build(protocol='fast', overrides=overrides)
+    builder.train['remote_folder'] = elsewhere
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    taken, continued = sorted(node.called, key=lambda item: item.pk)
+    assert taken.exit_status == CODES.ERROR_OUT_OF_WALLTIME.status
+    assert 'remote_folder' not in taken.outputs
+    assert continued.inputs.checkpoint.uuid == taken.outputs.checkpoint.uuid
+    assert outputs['metrics'].get_array('epoch').tolist() == [0, 1, 2]
+
+
+@pytest.mark.real
 def test_real_divergence(build: Any) -> None:
     """A learning rate beyond reason is lowered twice, and then the WorkChain stops with a sentence."""
     hyperparameters = {'epochs': 3, 'lr': 1e30, 'weight_decay': 0.0}
