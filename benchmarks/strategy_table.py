@@ -61,8 +61,8 @@ def rule_of(task: dict[str, Any]) -> dict[str, Any]:
     mean over an epoch, and waits longer the fewer frames it replays, as its loss is noisy and its epochs are short. Few
     new frames count for nothing beside a hundred replayed ones: AlN's are repeated up to the share that ten of them
     have beside twenty (not beside more, where an epoch has steps enough without). Silicon's cells have 8 atoms: they
-    are repeated as often as something is replayed, which counts less; and they cost little, so that the other
-    strategies end when 60 epochs brought nothing at all.
+    are repeated as often as something is replayed, which counts less, and with a hundred replayed frames the mean is
+    over four epochs; and they cost little, so that the other strategies end when 60 epochs brought nothing at all.
 
     :param task: as in ``phonon_accuracy.list_tasks``.
     """
