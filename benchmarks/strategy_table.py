@@ -76,16 +76,17 @@ def rule_of(task: dict[str, Any]) -> dict[str, Any]:
         else:
             share, replayed = {'replay_ratio': 0.4} if replay == 100 else {}, 600
         wait = min(15, max(3, replayed // replay))
-        smooth = material == 'Si' and replay == 100
+        smooth = {'ema_decay': 0.99, 'patience': 20} if material == 'Si' and replay == 100 else {}
         return {
             **share,
             'epochs': 200 * wait // 3,
             'batch_size': 8,
             'ema': True,
-            'ema_decay': 0.99 if smooth else 0.9,
+            'ema_decay': 0.9,
             'plateau_patience': wait - 1,
-            'patience': 20 if smooth else 3 * wait,
+            'patience': 3 * wait,
             'patience_threshold': 0.01,
+            **smooth,
         }
     if material == 'Si':
         return {'epochs': 1000, 'patience': 60}
