@@ -71,14 +71,15 @@ def rule_of(task: dict[str, Any]) -> dict[str, Any]:
     material, strategy, n_frames = task['material'], task['strategy'], task['n_frames']
     if strategy == 'multihead':
         replay = task['replay']
+        own: dict[str, Any]
         if material == 'Si':
-            share, replayed = {'replay_ratio': 1.0, 'replay_weight': 0.3}, 300
+            own, replayed = {'replay_ratio': 1.0, 'replay_weight': 0.3}, 300
+            if replay == 100:
+                own |= {'ema_decay': 0.99, 'patience': 20}
         else:
-            share, replayed = {'replay_ratio': 0.4} if replay == 100 else {}, 600
+            own, replayed = {'replay_ratio': 0.4} if replay == 100 else {}, 600
         wait = min(15, max(3, replayed // replay))
-        smooth = {'ema_decay': 0.99, 'patience': 20} if material == 'Si' and replay == 100 else {}
         return {
-            **share,
             'epochs': 200 * wait // 3,
             'batch_size': 8,
             'ema': True,
@@ -86,7 +87,7 @@ def rule_of(task: dict[str, Any]) -> dict[str, Any]:
             'plateau_patience': wait - 1,
             'patience': 3 * wait,
             'patience_threshold': 0.01,
-            **smooth,
+            **own,
         }
     if material == 'Si':
         return {'epochs': 1000, 'patience': 60}
