@@ -207,18 +207,25 @@ def test_diverged(train_folder: Any) -> None:
     assert (job.path / 'adapter.safetensors').exists()
 
 
-def test_out_of_memory(train_folder: Any, large_frames: Any) -> None:
-    """A failed allocation, for real: the process may take 40 MB more than it has after its imports."""
+@pytest.mark.parametrize(('method', 'rows'), [('_evaluate', 0), ('_train', 1)])
+def test_out_of_memory(train_folder: Any, large_frames: Any, method: str, rows: int) -> None:
+    """A failed allocation, for real: from a step of the training on, the process may take no more than it has."""
     job = train_folder(frames=large_frames(3), batch_size=5)
     (job.path / 'limited.py').write_text(
         'import re, resource, runpy\n'
-        'import mace.calculators, equitrain_engine\n'
-        "size = int(re.search(r'VmSize:\\s+(\\d+)', open('/proc/self/status').read()).group(1)) * 1024\n"
-        'resource.setrlimit(resource.RLIMIT_AS, (size + 30_000_000, size + 30_000_000))\n'
+        'from equitrain_engine import Trainer\n'
+        f'step = Trainer.{method}\n'
+        'def limited(self):\n'
+        "    size = int(re.search(r'VmSize:\\s+(\\d+)', open('/proc/self/status').read()).group(1)) * 1024\n"
+        '    resource.setrlimit(resource.RLIMIT_AS, (size, size))\n'
+        '    return step(self)\n'
+        f'Trainer.{method} = limited\n'
         "runpy.run_path('train.py', run_name='__main__')\n"
     )
     assert job.run('limited.py') == 1
     assert job.json('failure.json')['reason'] == 'out_of_memory', job.json('failure.json')
+    # Before the first row there is nothing to keep; after it the history is kept.
+    assert (job.path / 'metrics.npz').exists() == bool(rows)
 
 
 def test_missing_gpu(train_folder: Any) -> None:
