@@ -91,7 +91,7 @@ def in_new_profile() -> Callable[..., list[subprocess.CompletedProcess[str]]]:
             ['aiida-equitrain', '-p', 'second', 'setup', '--offline'],
         ]
         results = [
-            subprocess.run(item, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=900)
+            subprocess.run(item, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=1500)
             for item in (*setup, *commands)
         ]
         assert all(result.returncode == 0 for result in results[:2]), results[1].stdout + results[1].stderr

@@ -38,7 +38,6 @@ def fresh(node: Any) -> list[str]:
 
 
 @pytest.mark.real
-@pytest.mark.timeout(1800)
 def test_material_twice(
     silicon: Any,
     starter: Any,
