@@ -105,9 +105,9 @@ class TrainJob:
         try:
             outcome = trainer.run(CHECKPOINT)
         except Exception as error:
-            is_memory = is_out_of_memory(error) or getattr(error, 'reason', '') == 'out_of_memory'
+            no_memory = is_out_of_memory(error) or getattr(error, 'reason', '') == 'out_of_memory'
             # Without a row not even the model before training was evaluated: there is nothing to keep.
-            if not is_memory or not trainer.rows:
+            if not no_memory or not trainer.rows:
                 raise
             outcome = Outcome('out_of_memory', f'the device ran out of memory in epoch {trainer.epoch}: {error}')
         self.finish(trainer, outcome)
