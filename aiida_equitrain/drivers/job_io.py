@@ -122,10 +122,11 @@ def run_driver(main: Callable[[], None]) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether torch failed to allocate: CUDA has its own exception, the CPU allocator only a message."""
+    """Tell whether memory ran out: we and CUDA have an exception for it, torch's CPU allocator only a message."""
     text = str(error).lower()
     return (
         isinstance(error, MemoryError)
+        or (isinstance(error, DriverFailure) and error.reason == 'out_of_memory')
         or type(error).__name__ == 'OutOfMemoryError'
         or any(
             part in text for part in ('out of memory', "can't allocate memory", 'cannot allocate memory', 'bad_alloc')

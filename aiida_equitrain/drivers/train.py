@@ -105,9 +105,8 @@ class TrainJob:
         try:
             outcome = trainer.run(CHECKPOINT)
         except Exception as error:
-            no_memory = is_out_of_memory(error) or getattr(error, 'reason', '') == 'out_of_memory'
             # Without a row not even the model before training was evaluated: there is nothing to keep.
-            if not no_memory or not trainer.rows:
+            if not is_out_of_memory(error) or not trainer.rows:
                 raise
             outcome = Outcome('out_of_memory', f'the device ran out of memory in epoch {trainer.epoch}: {error}')
         self.finish(trainer, outcome)

@@ -207,8 +207,8 @@ def test_diverged(train_folder: Any) -> None:
     assert (job.path / 'adapter.safetensors').exists()
 
 
-@pytest.mark.parametrize(('method', 'rows'), [('_evaluate', 0), ('_train', 1)])
-def test_out_of_memory(train_folder: Any, large_frames: Any, method: str, rows: int) -> None:
+@pytest.mark.parametrize(('method', 'kept'), [('_evaluate', False), ('_train', True)])
+def test_out_of_memory(train_folder: Any, large_frames: Any, method: str, kept: bool) -> None:
     """A failed allocation, for real: from a step of the training on, the process may take no more than it has."""
     job = train_folder(frames=large_frames(3), batch_size=5)
     (job.path / 'limited.py').write_text(
@@ -225,7 +225,7 @@ def test_out_of_memory(train_folder: Any, large_frames: Any, method: str, rows: 
     assert job.run('limited.py') == 1
     assert job.json('failure.json')['reason'] == 'out_of_memory', job.json('failure.json')
     # Before the first row there is nothing to keep; after it the history is kept.
-    assert (job.path / 'metrics.npz').exists() == bool(rows)
+    assert (job.path / 'metrics.npz').exists() == kept
 
 
 def test_missing_gpu(train_folder: Any) -> None:
