@@ -13,6 +13,7 @@ from phonopy import Phonopy
 from phonopy.file_IO import parse_FORCE_SETS
 from phonopy.interface.phonopy_yaml import PhonopyYaml
 from phonopy.physical_units import get_physical_units
+from phonopy.structure.atomic_data import get_atomic_data
 from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.symmetry import symmetrize_borns_and_epsilon
 
@@ -86,11 +87,20 @@ def phonon_from_arrays(arrays: Mapping[str, NDArray[Any]], acoustic_sum_rule: bo
 
     :param arrays: :data:`ARRAY_KEYS` of the unit cell (``positions`` Cartesian, ``cell`` in rows, Å),
         ``displacements`` (Å) of shape (D, 3) with ``displaced_atoms`` (D,) for single-atom displacements, or (D, N, 3)
-        without, and ``forces`` (D, N, 3), eV/Å; ``born_charges`` and ``dielectric`` for :func:`set_nac`.
+        without, and ``forces`` (D, N, 3), eV/Å; ``born_charges`` and ``dielectric`` for :func:`set_nac`; ``kinds``
+        (n,), which atoms of one element are alike, and ``magnetic_moments``, both for the symmetry.
     :param acoustic_sum_rule: see :func:`load_phonopy`.
     """
-    numbers = [int(number) for number in arrays['numbers']]
-    cell = PhonopyAtoms(cell=arrays['cell'], positions=arrays['positions'], numbers=numbers, masses=arrays['masses'])
+    symbols = [get_atomic_data().atom_data[number][1] for number in arrays['numbers']]
+    if 'kinds' in arrays:
+        symbols = [f'{symbol}{kind}' for symbol, kind in zip(symbols, arrays['kinds'], strict=True)]
+    cell = PhonopyAtoms(
+        cell=arrays['cell'],
+        positions=arrays['positions'],
+        symbols=symbols,
+        masses=arrays['masses'],
+        magnetic_moments=arrays.get('magnetic_moments'),
+    )
     matrix = arrays['primitive_matrix']
     phonon = _make_phonon(
         cell,
@@ -98,6 +108,7 @@ def phonon_from_arrays(arrays: Mapping[str, NDArray[Any]], acoustic_sum_rule: bo
         matrix if matrix.shape == (3, 3) else str(matrix),
         float(arrays['symprec']),
         bool(arrays['is_symmetry']),
+        distinguish='kinds' in arrays,
     )
     if 'displaced_atoms' in arrays:
         dataset: dict[str, Any] = {
@@ -168,7 +179,12 @@ def make_force_constants(phonon: Phonopy, dataset: Mapping[str, Any], acoustic_s
 
 
 def _make_phonon(
-    cell: PhonopyAtoms, supercell: Any, primitive: Any, symprec: float, is_symmetry: bool = True
+    cell: PhonopyAtoms,
+    supercell: Any,
+    primitive: Any,
+    symprec: float,
+    is_symmetry: bool = True,
+    distinguish: bool = False,
 ) -> Phonopy:
     with warnings.catch_warnings():
         # phonopy warns when supercell and primitive cell differ in point group; both are wanted as they are.
@@ -179,6 +195,7 @@ def _make_phonon(
             primitive_matrix=primitive,
             symprec=symprec,
             is_symmetry=is_symmetry,
+            distinguish_symbol_index=distinguish,
             log_level=0,
         )
 
