@@ -53,11 +53,12 @@ def cmd_material(
         from aiida_equitrain.tools import launch
         from aiida_equitrain.workflows.material import MaterialWorkChain
 
+        crystal = launch.load_structure(structure, chosen['block'])
         given = None if reference is None else launch.load_phonons(reference)
         needs_dft = (dft and given is None) or dataset is None or chosen['born_charges']
         foundation = launch.load_potential(chosen['foundation'])
         return MaterialWorkChain.get_builder_from_protocol(
-            launch.load_structure(structure, chosen['block']),
+            crystal,
             foundation,
             dft=dft,
             dataset=None if dataset is None else launch.load_dataset(dataset),
@@ -88,10 +89,11 @@ def cmd_label(structure: str, submit: bool, **chosen: Any) -> None:
         from aiida_equitrain.tools import launch
         from aiida_equitrain.workflows.label import LabelWorkChain
 
-        inputs, foundation = common(chosen), launch.load_potential(chosen['foundation'])
+        crystal, inputs = launch.load_structure(structure, chosen['block']), common(chosen)
+        foundation = launch.load_potential(chosen['foundation'])
         inputs['overrides'] = {'seed': chosen['seed'], **(inputs['overrides'] or {})}
         return LabelWorkChain.get_builder_from_protocol(
-            structure=launch.load_structure(structure, chosen['block']),
+            structure=crystal,
             foundation=foundation,
             **codes(chosen, 'python', 'pw', potential=foundation),
             **dft_inputs(chosen),
@@ -160,6 +162,7 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
         from aiida_equitrain.tools.defaults import find_code
         from aiida_equitrain.workflows.phonons import PhononsWorkChain
 
+        crystal = launch.load_structure(structure, chosen['block'])
         if dft:
             source = {**codes(chosen, 'pw'), **dft_inputs(chosen), **postprocess()}
         else:
@@ -168,7 +171,7 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
         if chosen['born_charges']:
             source |= {**codes(chosen, 'ph'), **dft_inputs(chosen), 'born_pw_code': find_code(chosen['pw'])}
         return PhononsWorkChain.get_builder_from_protocol(
-            launch.load_structure(structure, chosen['block']), **codes(chosen, 'phonopy'), **source, **common(chosen)
+            crystal, **codes(chosen, 'phonopy'), **source, **common(chosen)
         )
 
     go(build, submit)
@@ -196,8 +199,8 @@ def cmd_instability(
         from aiida_equitrain.tools import launch
         from aiida_equitrain.workflows.instability import InstabilityWorkChain
 
-        potential = None if dft_phases else launch.load_potential(chosen['foundation'])
         inputs, (crystal, phonons) = common(chosen), launch.load_crystal(structure, chosen['block'])
+        potential = None if dft_phases else launch.load_potential(chosen['foundation'])
         if depth is not None:
             overrides = inputs['overrides'] or {}
             inputs['overrides'] = {**overrides, 'settings': {**overrides.get('settings', {}), 'max_depth': depth}}

@@ -45,10 +45,11 @@ def cmd_active_learning(
         from aiida_equitrain.tools import launch
         from aiida_equitrain.workflows.active_learning import ActiveLearningWorkChain
 
+        crystal = launch.load_structure(structure, chosen['block'])
         foundation, frames = launch.load_potential(chosen['foundation']), launch.load_replay(pool)
         needs_dft = not isinstance(frames, DatasetData)
         return ActiveLearningWorkChain.get_builder_from_protocol(
-            launch.load_structure(structure, chosen['block']),
+            crystal,
             foundation,
             frames,
             dataset=None if dataset is None else launch.load_dataset(dataset),

@@ -51,10 +51,11 @@ def _builder(name: str, structure: str, chosen: dict[str, Any]) -> Any:
 
     from aiida_equitrain.tools import launch
 
+    crystal = launch.load_structure(structure, chosen['block'])
     potential = launch.load_potential(chosen['foundation'])
     process: Any = WorkflowFactory(name)
     return process.get_builder_from_protocol(
-        launch.load_structure(structure, chosen['block']),
+        crystal,
         potential,
         **codes(chosen, 'python', potential=potential),
         **postprocess(potential),

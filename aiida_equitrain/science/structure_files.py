@@ -20,7 +20,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from ase.io.cif import CIFBlock, parse_cif
 
-from .structures import check_cell
+from .structures import check_structure
 
 #: Formats of ASE by the end of a file's name; ASE's own guess is not asked, as some of its formats run what they read.
 SUFFIXES = {
@@ -45,6 +45,8 @@ CALCULATIONS = (*STEPS, 'espresso-in')
 COMPRESSED = {'.gz': gzip.open, '.xz': lzma.open, '.bz2': bz2.open}
 #: Bytes of a file, unpacked, and atoms of a structure: more is no unit cell.
 MAX_BYTES, MAX_ATOMS = 32 * 2**20, 5000
+#: Numbers of an atom in one column of extended XYZ.
+MAX_COLUMNS = 100
 #: Sites times symmetry operations of a CIF file.
 MAX_IMAGES = 50_000
 #: Structures that a sentence lists.
@@ -80,20 +82,20 @@ def read_structure(path: str | Path, block: str | None = None) -> StructureFile:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             found = _read_cif(text, block) if kind == 'cif' else _read_frames(text, kind, block)
-    except StructureProblem as found_wrong:
+    except StructureError as found_wrong:
         raise ValueError(f'`{path}` {found_wrong}') from found_wrong
     except Exception as error:
         raise ValueError(
             f'`{path}` cannot be read as {kind}: it is cut off, damaged, or not what its name says '
             f'({type(error).__name__})'
         ) from error
-    problem = check_cell(found.atoms)
+    problem = check_structure(found.atoms)
     if problem:
         raise ValueError(f'`{path}`: {problem}')
     return found
 
 
-class StructureProblem(Exception):
+class StructureError(Exception):
     """What is wrong with a file, as the end of a sentence that begins with its name."""
 
 
@@ -148,21 +150,21 @@ def _read_cif(text: str, wanted: str | None) -> StructureFile:
     """Return the structure of a block of a CIF file."""
     blocks = [item for item in parse_cif(StringIO(text)) if _has_sites(item)]
     if not blocks:
-        raise StructureProblem('cannot be read as a crystal: it holds no block with atoms')
+        raise StructureError('cannot be read as a crystal: it holds no block with atoms')
     chosen = blocks[_choose([item.name for item in blocks], wanted)]
     notes = [f'block `{_printable(chosen.name)}` of {len(blocks)} is taken'] if len(blocks) > 1 else []
+    if any(_number(chosen.get(f'_cell_length_{name}', 1.0)) <= 0 for name in 'abc'):
+        raise StructureError('has a cell length that is not above zero')
     magnetic = [key for key in chosen if 'magn' in key or key.startswith(('_atom_site_moment', '_atom_site_spin'))]
     if magnetic:
-        raise StructureProblem(
+        raise StructureError(
             f'has magnetic moments or a magnetic space group (`{magnetic[0]}`), which cannot be kept yet (support for '
             'spin is on the way): give a plain CIF for a calculation without spin'
         )
     if any(_number(value) for value in chosen.get('_atom_site_attached_hydrogens') or []):
-        raise StructureProblem(
-            'has hydrogen atoms without a place (`_atom_site_attached_hydrogens`): add them as sites'
-        )
+        raise StructureError('has hydrogen atoms without a place (`_atom_site_attached_hydrogens`): add them as sites')
     if 'dum' in (chosen.get('_atom_site_calc_flag') or []):
-        raise StructureProblem('has dummy atoms (`_atom_site_calc_flag` dum): take them out')
+        raise StructureError('has dummy atoms (`_atom_site_calc_flag` dum): take them out')
     groups: Any = chosen.get('_atom_site_disorder_group') or []
     shared = [value for value in groups if str(value) not in (*UNKNOWN, '0')]
     tags: dict[str, Any] = dict(chosen)
@@ -170,7 +172,7 @@ def _read_cif(text: str, wanted: str | None) -> StructureFile:
     partial = next((value for value in occupancies if abs(value - 1) > 1e-6), None)
     if partial is not None or len(set(shared)) > 1:
         what = 'disorder groups' if partial is None else f'partial occupancy ({partial:g})'
-        raise StructureProblem(f'has {what}, which cannot be computed: order the structure first')
+        raise StructureError(f'has {what}, which cannot be computed: order the structure first')
     symbols, isotopes = _split_isotopes(_cif_symbols(chosen))
     tags['_atom_site_type_symbol'] = symbols
     plain = CIFBlock(chosen.name, tags)
@@ -178,10 +180,10 @@ def _read_cif(text: str, wanted: str | None) -> StructureFile:
         notes.append('the CIF names no space group: its atoms are taken as they stand')
     images = len(symbols) * len(plain.get_spacegroup(True).get_op()[0])
     if images > MAX_IMAGES:
-        raise StructureProblem(f'makes {images} atoms of its symmetry operations, more than {MAX_IMAGES}')
+        raise StructureError(f'makes {images} atoms of its symmetry operations, more than {MAX_IMAGES}')
     atoms = plain.get_atoms()
     if len(atoms) > MAX_ATOMS:
-        raise StructureProblem(f'has {len(atoms)} atoms, more than {MAX_ATOMS}')
+        raise StructureError(f'has {len(atoms)} atoms, more than {MAX_ATOMS}')
     if isotopes:
         # ASE says for each atom which site it comes from.
         kinds = atoms.arrays.get('spacegroup_kinds', np.arange(len(atoms)))
@@ -210,7 +212,7 @@ def _cif_symbols(block: CIFBlock) -> list[str]:
         letters = found.group(0).capitalize() if found else ''
         symbol = letters if letters in atomic_numbers or letters in ISOTOPES else letters[:1]
         if symbol not in ISOTOPES and not atomic_numbers.get(symbol):
-            raise StructureProblem(f'has a site `{_printable(label)}` of no known element')
+            raise StructureError(f'has a site `{_printable(label)}` of no known element')
         symbols.append(symbol)
     return symbols
 
@@ -223,7 +225,7 @@ def _read_frames(text: str, kind: str, wanted: str | None) -> StructureFile:
     text, marks = _without_isotopes(text, kind)
     images: Any = ase.io.read(StringIO(text), index=':', format=kind)
     if not images:
-        raise StructureProblem('cannot be read as a crystal: it holds no structure')
+        raise StructureError('cannot be read as a crystal: it holds no structure')
     names = [str(image.symbols) if len(image) <= MAX_ATOMS else f'{len(image)} atoms' for image in images]
     if len(images) > 1 and wanted is None and kind in STEPS:
         index = len(images) - 1
@@ -233,9 +235,9 @@ def _read_frames(text: str, kind: str, wanted: str | None) -> StructureFile:
         notes.append(f'structure {index + 1} of {len(images)} is taken (`--block` takes another)')
     atoms = images[index]
     if len(atoms) > MAX_ATOMS:
-        raise StructureProblem(f'has {len(atoms)} atoms, more than {MAX_ATOMS}')
-    if not atoms.cell.any():
-        raise StructureProblem('has no cell: it is a molecule, and phonons need a crystal with three lattice vectors')
+        raise StructureError(f'has {len(atoms)} atoms, more than {MAX_ATOMS}')
+    if kind == 'extxyz' and not atoms.cell.any():
+        raise StructureError('has no cell: it is a molecule, and phonons need a crystal with three lattice vectors')
     if kind in CALCULATIONS:
         notes.append(
             'only cell and atoms are taken from it: masses, spin, U and charge of the calculation are left out'
@@ -256,10 +258,10 @@ def _check_poscar(text: str) -> None:
     lines = [*text.splitlines(), *[''] * 8]
     names, counts = lines[5].split(), lines[6].split()
     if not names or names[0].isdigit():
-        raise StructureProblem('has no line with the elements (VASP 4): write them above the numbers of atoms')
+        raise StructureError('has no line with the elements (VASP 4): write them above the numbers of atoms')
     numbers = [int(item) for item in counts if item.isdigit()]
     if sum(numbers) > MAX_ATOMS:
-        raise StructureProblem(f'has {sum(numbers)} atoms, more than {MAX_ATOMS}')
+        raise StructureError(f'has {sum(numbers)} atoms, more than {MAX_ATOMS}')
 
 
 def _without_isotopes(text: str, kind: str) -> tuple[str, list[str | None]]:
@@ -271,22 +273,22 @@ def _without_isotopes(text: str, kind: str) -> tuple[str, list[str | None]]:
     if kind == 'vasp':
         names = lines[5].split()
         counts = [int(item) for item in lines[6].split('!')[0].split()]
-        symbols, _ = _split_isotopes([name.split('/')[0].split('_')[0] for name in names])
+        names = [name.split('/')[0].split('_')[0] for name in names]
         if len(counts) != len(names):
-            raise StructureProblem(f'names {len(names)} elements, but has {len(counts)} numbers of atoms')
-        marks = [
-            name if name in ISOTOPES else None
-            for name, count in zip(names, counts, strict=True) for _ in range(count)
-        ]  # fmt: skip
-        lines[5] = ' '.join(symbols)
+            raise StructureError(f'names {len(names)} elements, but has {len(counts)} numbers of atoms')
+        lines[5] = ' '.join(_split_isotopes(names)[0])
+        pairs = zip(names, counts, strict=True)
+        marks = [name if name in ISOTOPES else None for name, count in pairs for _ in range(count)]
         return '\n'.join(lines) + '\n', marks
     if kind != 'extxyz':
         return text, []
+    if any(int(number) > MAX_COLUMNS for number in re.findall(r':[A-Za-z]:(\d{1,18})', text)):
+        raise StructureError(f'has a column of more than {MAX_COLUMNS} numbers for each atom')
     marks, row = [], 0
     while row < len(lines) and lines[row].strip().isdigit():
         count = int(lines[row])
         if count > MAX_ATOMS:
-            raise StructureProblem(f'has {count} atoms, more than {MAX_ATOMS}')
+            raise StructureError(f'has {count} atoms, more than {MAX_ATOMS}')
         for place in range(row + 2, min(row + 2 + count, len(lines))):
             words = lines[place].split()
             isotope = words[0] if words and words[0] in ISOTOPES else None
@@ -321,7 +323,7 @@ def _bare(atoms: Atoms, notes: list[str]) -> Atoms:
         bare.set_masses(atoms.get_masses())
     moments = np.array(atoms.get_initial_magnetic_moments(), dtype=float)
     if moments.ndim > 1 and moments.any():
-        raise StructureProblem('has magnetic moments that are vectors, which cannot be kept yet: leave them out')
+        raise StructureError('has magnetic moments that are vectors, which cannot be kept yet: leave them out')
     if moments.any():
         bare.set_tags(moment_tags(moments))
         notes.append(
@@ -345,12 +347,12 @@ def _choose(names: Sequence[str], wanted: str | None, numbers: bool = False) -> 
     if wanted is None:
         if len(names) == 1:
             return 0
-        raise StructureProblem(f'holds {len(names)} structures ({shown}{more}): choose one by `--block NAME_OR_NUMBER`')
+        raise StructureError(f'holds {len(names)} structures ({shown}{more}): choose one by `--block NAME_OR_NUMBER`')
     if not numbers and names.count(wanted) == 1:
         return names.index(wanted)
     if wanted.isdecimal() and len(wanted) < 10 and 1 <= int(wanted) <= len(names):
         return int(wanted) - 1
-    raise StructureProblem(f'has no structure `{wanted}`; it holds {shown}{more}')
+    raise StructureError(f'has no structure `{wanted}`; it holds {shown}{more}')
 
 
 def _printable(text: Any) -> str:

@@ -85,14 +85,14 @@ def check_cell(atoms: Atoms) -> str | None:
     cell = np.array(atoms.cell[:])
     if not (np.isfinite(cell).all() and np.isfinite(atoms.positions).all()):
         return 'cell or positions of the structure are not finite numbers'
+    longest = float(np.abs(cell).max())
+    if longest > LARGEST_EDGE:
+        return f'the cell has an edge of {longest:.3g} Å, more than {LARGEST_EDGE:g} Å: are its lengths in Å?'
     if abs(float(np.linalg.det(cell))) < 1e-3:
         return f'the cell of the structure {atoms.symbols.formula} has no volume: give three lattice vectors'
     spacing = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     if spacing.min() < SMALLEST_SPACING:
         return f'the cell is only {spacing.min():.2g} Å thick along one direction: are its lengths in Å?'
-    longest = float(np.linalg.norm(cell, axis=1).max())
-    if longest > LARGEST_EDGE:
-        return f'the cell has an edge of {longest:.3g} Å, more than {LARGEST_EDGE:g} Å: are its lengths in Å?'
     return None
 
 

@@ -14,7 +14,6 @@ from aiida_equitrain.calculations.compare import CompareCalculation, validate_ph
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions import active_learning as functions
 from aiida_equitrain.calculations.functions.active_learning import ACTIVE_SETTINGS
-from aiida_equitrain.common.names import Role
 from aiida_equitrain.common.settings import settings_help, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData

@@ -105,9 +105,9 @@ def gather_rounds(reason: orm.Str, **told: Any) -> orm.Dict:
 def rounds_of(told: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what is known of each round.
 
-    :param told: by their round, counted from 0: ``dataset_<n>`` that was trained on, the comparisons of the phonons with
-        those of the round before (``change_<n>``) and with DFT (``error_<n>``), ``spread_<n>`` over the pool and the
-        rows ``chosen_<n>`` of it.
+    :param told: by their round, counted from 0: ``dataset_<n>`` that was trained on, the comparisons of the phonons
+        with those of the round before (``change_<n>``) and with DFT (``error_<n>``), ``spread_<n>`` over the pool and
+        the rows ``chosen_<n>`` of it.
     """
     rounds = []
     for index in range(sum(name.startswith('dataset_') for name in told)):
