@@ -95,9 +95,12 @@ def structure_problem(
     )
 
 
-def kinds_problem(structure: StructureData, port: str = 'structure') -> str | None:
-    """Return a sentence if a structure tells atoms of one element apart, or has a U, which would be lost."""
-    if isinstance(structure, HubbardStructureData) and structure.hubbard.parameters:
+def kinds_problem(structure: StructureData, port: str = 'structure', may_have_u: bool = False) -> str | None:
+    """Return a sentence if a structure tells atoms of one element apart, or has a U, which would be lost.
+
+    :param may_have_u: whether a U is harmless, as only a potential looks at the structure.
+    """
+    if not may_have_u and isinstance(structure, HubbardStructureData) and structure.hubbard.parameters:
         return (
             f'`{port}` has Hubbard parameters, which would be lost: support for U is on the way; give a plain '
             'StructureData for a calculation without U'

@@ -38,7 +38,7 @@ def validate_inputs(inputs: Any, ctx: Any = None) -> str | None:
     if ctx is not None and any(name not in ctx for name in ('structure', 'potential', 'python_code')):
         return None
     structure, settings, symprec = inputs['structure'], dict(inputs['settings']), inputs['symprec'].value
-    problem = kinds_problem(structure) or _isotopes_problem(structure, settings)
+    problem = kinds_problem(structure, may_have_u=True) or _isotopes_problem(structure, settings)
     problem = problem or symprec_problem(inputs, symprec, 'potential_relax', 'third_order')
     if problem:
         return problem

@@ -95,7 +95,7 @@ def test_block_of_frames(tmp_path: Path) -> None:
     """The same for XYZ; the isotopes are those of the structure that is taken."""
     path = tmp_path / 'a.xyz'
     path.write_text(xyz('H 2 0 0') + xyz('D 2 0 0'))
-    with pytest.raises(ValueError, match='holds 2 structures .1: PdH, 2: PdH.: choose one by `--block'):
+    with pytest.raises(ValueError, match=r'holds 2 structures .1: PdH, 2: PdH.: choose one by `--block'):
         read_structure(path)
     assert read_structure(path, '1').atoms.get_masses()[1] == pytest.approx(1.008)
     assert read_structure(path, '2').atoms.get_masses()[1] == pytest.approx(2.014)
