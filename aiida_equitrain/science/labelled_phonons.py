@@ -16,6 +16,7 @@ import ase.io
 import numpy as np
 import yaml
 from ase import Atoms
+from ase.neighborlist import primitive_neighbor_list
 from numpy.typing import NDArray
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
@@ -113,6 +114,31 @@ def displaced_phonon(reference: Phonopy, distance: float = 0.01) -> Phonopy:
     )
     phonon.generate_displacements(distance=distance)
     return phonon
+
+
+def check_displacements(displacements: Array, cell: PhonopyAtoms, names: Sequence[str]) -> None:
+    """Refuse displacements that no harmonic crystal has: their atoms are paired wrongly, or their unit is not Å.
+
+    :param displacements: of the supercell's atoms, Å, shape (F, N, 3), or (F, 3) of one atom in each frame.
+    :param cell: supercell, Å.
+    :param names: of the F frames.
+    :raises ValueError: one sentence, if an atom has moved by more than a third of the shortest bond.
+    """
+    bond = shortest_bond(cell)
+    for name, frame in zip(names, displacements, strict=True):
+        largest = float(np.linalg.norm(frame, axis=-1).max())
+        if not largest <= bond / 3:
+            raise ValueError(
+                f'in `{name}` an atom has moved by {largest:.3g} Å, more than a third of the shortest bond '
+                f'({bond:.3g} Å): its atoms do not belong to those of the crystal, or its unit is not Å.'
+            )
+
+
+def shortest_bond(cell: PhonopyAtoms) -> float:
+    """Return the shortest distance between two atoms of a crystal, periodic images among them, Å."""
+    # No packing is closer than that of spheres: two atoms are at most so far apart.
+    cutoff = 1.13 * (abs(np.linalg.det(cell.cell)) / len(cell)) ** (1 / 3)
+    return float(primitive_neighbor_list('d', [True] * 3, np.array(cell.cell), cell.positions, cutoff).min())
 
 
 def _load_folder(folder: Path) -> LabelledPhonons:
