@@ -26,7 +26,9 @@ def read_extxyz(text: str) -> list[Atoms]:
         size = _size(lines[start], number)
         if size > len(lines) - start - 2:
             present = max(len(lines) - start - 3, 0)
-            raise ValueError(f'frame {number} should have {size} atoms, but the file ends after {present}: it is cut off')
+            raise ValueError(
+                f'frame {number} should have {size} atoms, but the file ends after {present}: it is cut off'
+            )
         images.append(_frame(lines[start : start + 2 + size], number))
         start += 2 + size
     if not images:
