@@ -15,7 +15,7 @@ from aiida_equitrain.calculations.evaluation import (
     structure_arrays,
 )
 from aiida_equitrain.calculations.harmonic import mesh_problem
-from aiida_equitrain.calculations.phonon_arrays import isotopes_of
+from aiida_equitrain.calculations.phonon_arrays import PHONON_MODULES, isotopes_of
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
@@ -101,10 +101,10 @@ class ConductivityCalculation(ScriptCalculation):
     """Lattice thermal conductivity in the relaxation-time approximation, and its error against a reference."""
 
     DRIVER = 'conductivity.py'
-    MODULES = ('science.conductivity',)
+    MODULES = ('science.conductivity', *PHONON_MODULES)
     NEEDS, INSTALL = 'phono3py', EXTRA
     SETTINGS = CONDUCTIVITY_SETTINGS | {
-        'symprec': Setting(1e-4, 'tolerance of the space group, Å', minimum=0.0, exclusive=True),
+        'symprec': Setting(0.0, 'tolerance of the space group, Å; 0: that of the file', minimum=0.0),
     }
     KAPPA, MODES = 'kappa.json', 'modes.npz'
     RETRIEVED = (KAPPA,)

@@ -177,7 +177,7 @@ class DatasetData(SinglefileData):
 
     @property
     def has_energies(self) -> bool:
-        """Whether there are energies: phonopy files often have forces only, and then all energies are 0."""
+        """Whether every frame has an energy; files of phonopy often have forces only."""
         return bool(self.base.attributes.get('has_energies', True))
 
     @property
@@ -211,5 +211,7 @@ def _describe(frames: Frames) -> dict[str, Any]:
         'formulas': sorted({frame.formula for frame in frames}),
         'max_atoms': int(np.max([len(frame) for frame in frames])),
         'has_stress': all(frame.stress is not None for frame in frames),
-        'has_energies': any(frame.energy != 0.0 for frame in frames),
+        'has_energies': all(frame.energy is not None for frame in frames)
+        # so they were written before they could be missing
+        and any(frame.energy for frame in frames),
     }

@@ -8,6 +8,9 @@ from ..common.names import Role
 from ..common.validation import enumerate_names, nearest
 from .frames import Frame, Frames
 
+#: What no label of a crystal reaches: eV/Å³ (800 GPa), eV/Å. Beyond, the numbers are of another unit.
+MAX_STRESS, MAX_FORCE = 5.0, 1000.0
+
 
 def check_frames(frames: Frames) -> str | None:
     """Return a sentence about the first frame that is wrong, ``None`` if all are right."""
@@ -38,15 +41,37 @@ def check_frame(frame: Frame) -> str | None:
             return f'its {name} have the shape {np.shape(value)} instead of {shape} ({size} atoms)'
         if not np.all(np.isfinite(value)):
             return f'its {name} are not finite (NaN or infinite)'
-    if frame.energy is None or not np.isfinite(frame.energy):
+    if frame.energy is not None and not np.isfinite(frame.energy):
         return 'its energy is not finite (NaN or infinite)'
+    if unit := _unit_problem(frame):
+        return unit
     if any(frame.pbc) and abs(np.linalg.det(frame.cell)) < 1e-3:
         return 'it is periodic but its cell has no volume'
-    roles = [role.value for role in Role]
-    if frame.role not in roles:
-        if not frame.role:
-            return f'it has no role: give it one of {enumerate_names(roles)}'
-        return f'its role `{frame.role}` is unknown: {nearest(frame.role, roles)}'
+    return role_problem(frame.role)
+
+
+def role_problem(role: str) -> str | None:
+    """Return a sentence if a role is none of ours."""
+    roles = [item.value for item in Role]
+    if role in roles:
+        return None
+    if not role:
+        return f'it has no role: give it one of {enumerate_names(roles)}'
+    shown = ''.join(letter for letter in role[:40] if letter.isprintable())
+    return f'its role `{shown}` is unknown: {nearest(role[:40], roles)}'
+
+
+def _unit_problem(frame: Frame) -> str | None:
+    """Return a sentence if the size of a label says that it is of another unit."""
+    stress = 0.0 if frame.stress is None else float(np.abs(frame.stress).max())
+    if stress > MAX_STRESS:
+        return (
+            f'its stress reaches {stress:g}, where {MAX_STRESS:g} eV/Å³ are 801 GPa: it is likely in kbar or GPa; '
+            'multiply by 0.00062415 (kbar) or 0.0062415 (GPa) to get eV/Å³'
+        )
+    force = float(np.abs(frame.forces).max())
+    if force > MAX_FORCE:
+        return f'its forces reach {force:g}, beyond {MAX_FORCE:g} eV/Å: they are likely in meV/Å; divide them by 1000'
     return None
 
 

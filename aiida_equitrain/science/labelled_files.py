@@ -8,15 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import ase.io
-import numpy as np
 from phonopy import Phonopy
 
 from .frames import Frame, Frames, from_extxyz
 from .labelled_phonons import load_labelled
-from .phonopy_io import load_phonopy
 
 #: Formats of ASE by what the name of a file has in it.
 _ASE = {'espresso-out': ('.out', '.pwo', '.log'), 'vasp-xml': ('.xml',)}
@@ -70,31 +67,9 @@ def join(files: Sequence[LabelledFile]) -> Frames:
 
 
 def _phonons(path: Path) -> LabelledFile:
-    """Read displaced supercells: of all atoms at random, or else of one atom each."""
-    try:
-        found = load_labelled(path)
-    except ValueError:
-        if path.is_dir() or path.name.startswith('phono3py') or '.tar' in path.name:
-            raise
-        return _single_displacements(path)
+    """Read displaced supercells, and the phonons that they give."""
+    found = load_labelled(path)
     return LabelledFile(found.frames, found.reference)
-
-
-def _single_displacements(path: Path) -> LabelledFile:
-    phonon = load_phonopy(path)
-    dataset: Any = phonon.dataset
-    if not dataset or not dataset.get('first_atoms'):
-        raise ValueError('holds force constants, but no displaced supercells with forces')
-    cells, forces = phonon.supercells_with_displacements or [], phonon.forces
-    # Many files have none: `DatasetData.has_energies` tells.
-    values = [float(atom.get('supercell_energy', 0.0)) for atom in dataset['first_atoms']]
-    frames = [
-        Frame(np.array(cell.numbers, dtype=np.int64), np.array(cell.positions), np.array(cell.cell), energy,
-              np.array(force), source=f'{path.name}#{index + 1}')
-        for index, (cell, energy, force) in enumerate(zip(cells, values, forces, strict=True))
-        if cell is not None
-    ]  # fmt: skip
-    return LabelledFile(Frames(frames), phonon)
 
 
 def _named(frames: Frames, path: Path) -> Frames:

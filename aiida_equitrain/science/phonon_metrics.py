@@ -57,12 +57,21 @@ class BandPath:
 
 
 def band_path(primitive: PhonopyAtoms, points: int = PATH_POINTS, symprec: float = 1e-4) -> BandPath:
-    """Return the path of Hinuma et al. (seekpath's ``hpkot``) in the basis of ``primitive`` as it is."""
-    cell: Any = (np.array(primitive.cell), np.array(primitive.scaled_positions), species_of(primitive))
+    """Return the path of Hinuma et al. (seekpath's ``hpkot``) in the basis of ``primitive`` as it is.
+
+    Atoms of one element with different kinds (the index of a symbol) or magnetic moments count as different.
+
+    :param symprec: tolerance of the symmetry, Å.
+    :raises ValueError: one sentence, if no symmetry is found with it.
+    """
+    cell: Any = (primitive.cell, primitive.scaled_positions, species_of(primitive))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        path = seekpath.get_path(cell, True, 'hpkot', 1e-5, symprec, 5.0)
-        symmetry: Any = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=5.0)
+        try:
+            path = seekpath.get_path(cell, True, 'hpkot', 1e-5, symprec, 5.0)
+            symmetry: Any = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=5.0)
+        except Exception as error:
+            raise ValueError(f'no symmetry is found with a tolerance of {symprec:g} Å; try another one.') from error
     # seekpath's coordinates belong to its own, rotated primitive cell: go through Cartesian coordinates.
     lattice = np.array(primitive.cell)
     to_basis = np.array(path['reciprocal_primitive_lattice']) @ symmetry.std_rotation_matrix @ lattice.T / (2 * np.pi)
@@ -131,7 +140,7 @@ def evaluate_side(
 
     :param mesh_symmetry: reduce the mesh by the crystal's point group.
     """
-    path = band_path(phonon.primitive, symprec=phonon.symmetry.tolerance)
+    path = band_path(phonon.primitive, symprec=float(phonon.symmetry.tolerance))
     along_path = frequencies_at(phonon, path.qpoints)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import re
-import stat
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +17,7 @@ from ase.data import atomic_masses, atomic_numbers
 from ase.io.cif import CIFBlock, parse_cif
 
 from .structures import check_structure
+from .text_files import base_name, read_bytes, shown
 
 #: Formats of ASE by the end of a file's name; ASE's own guess is not asked, as some of its formats run what they read.
 SUFFIXES = {
@@ -42,7 +39,6 @@ READABLE = 'CIF, POSCAR or CONTCAR (`.vasp`), extended XYZ, vasprun.xml, input o
 #: Formats of calculations: their structures are steps, of which the last one is meant where none is named.
 STEPS = ('vasp-xml', 'espresso-out')
 CALCULATIONS = (*STEPS, 'espresso-in')
-COMPRESSED = {'.gz': gzip.open, '.xz': lzma.open, '.bz2': bz2.open}
 #: Bytes of a file, unpacked, and atoms of a structure: more is no unit cell.
 MAX_BYTES, MAX_ATOMS = 32 * 2**20, 5000
 #: Numbers of an atom in one column of extended XYZ.
@@ -71,13 +67,13 @@ class StructureFile:
 def read_structure(path: str | Path, block: str | None = None) -> StructureFile:
     """Read one structure.
 
-    :param path: see :data:`READABLE`; also with ``.gz``, ``.xz`` or ``.bz2``.
+    :param path: see :data:`READABLE`; also compressed.
     :param block: name of a block of a CIF file, or number of a structure, from 1 on.
     :raises ValueError: with a sentence, if there is no such file or structure, or something of it cannot be kept.
     """
     path = Path(path)
     kind = format_of(path)
-    text = read_bounded(path)
+    text = _text_of(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -104,9 +100,7 @@ def format_of(path: Path) -> str:
 
     :raises ValueError: with a sentence, if it is none that is read.
     """
-    name = path.name.lower()
-    for suffix in COMPRESSED:
-        name = name.removesuffix(suffix)
+    name = base_name(path)
     if name.endswith('.mcif'):
         raise ValueError(
             f'`{path}` is a magnetic CIF: magnetic symmetry cannot be kept yet (support for spin is on the way); give '
@@ -121,25 +115,9 @@ def format_of(path: Path) -> str:
     raise ValueError(f'`{path}` has no name of a structure file: give {READABLE}')
 
 
-def read_bounded(path: Path) -> str:
-    """Return the text of a file, unpacked.
-
-    :raises ValueError: with a sentence, if it is no ordinary file, too large, damaged or no text.
-    """
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise ValueError(f'there is no file `{path}`') from error
-    if not stat.S_ISREG(mode):
-        raise ValueError(f'`{path}` is no ordinary file')
-    opener: Any = COMPRESSED.get(path.suffix.lower(), open)
-    try:
-        with opener(path, 'rb') as handle:
-            content: bytes = handle.read(MAX_BYTES + 1)
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise ValueError(f'`{path}` cannot be read or unpacked: {error}') from error
-    if len(content) > MAX_BYTES:
-        raise ValueError(f'`{path}` is larger than {MAX_BYTES >> 20} MiB, too large for a crystal')
+def _text_of(path: Path) -> str:
+    """Return the text of a file; what is no UTF-8 is in comments and names."""
+    content = read_bytes(path, MAX_BYTES)
     try:
         return content.decode('utf-8-sig')
     except UnicodeDecodeError:
@@ -152,7 +130,7 @@ def _read_cif(text: str, wanted: str | None) -> StructureFile:
     if not blocks:
         raise StructureError('cannot be read as a crystal: it holds no block with atoms')
     chosen = blocks[_choose([item.name for item in blocks], wanted)]
-    notes = [f'block `{_printable(chosen.name)}` of {len(blocks)} is taken'] if len(blocks) > 1 else []
+    notes = [f'block `{shown(chosen.name)}` of {len(blocks)} is taken'] if len(blocks) > 1 else []
     if any(_number(chosen.get(f'_cell_length_{name}', 1.0)) <= 0 for name in 'abc'):
         raise StructureError('has a cell length that is not above zero')
     magnetic = [key for key in chosen if 'magn' in key or key.startswith(('_atom_site_moment', '_atom_site_spin'))]
@@ -212,7 +190,7 @@ def _cif_symbols(block: CIFBlock) -> list[str]:
         letters = found.group(0).capitalize() if found else ''
         symbol = letters if letters in atomic_numbers or letters in ISOTOPES else letters[:1]
         if symbol not in ISOTOPES and not atomic_numbers.get(symbol):
-            raise StructureError(f'has a site `{_printable(label)}` of no known element')
+            raise StructureError(f'has a site `{shown(label)}` of no known element')
         symbols.append(symbol)
     return symbols
 
@@ -342,22 +320,17 @@ def moment_tags(moments: Any) -> list[int]:
 
 def _choose(names: Sequence[str], wanted: str | None, numbers: bool = False) -> int:
     """Return the index of the structure that is meant."""
-    shown = ', '.join(f'{index + 1}: {_printable(name)}' for index, name in enumerate(names[:SHOWN]))
+    listed = ', '.join(f'{index + 1}: {shown(name)}' for index, name in enumerate(names[:SHOWN]))
     more = ', ...' if len(names) > SHOWN else ''
     if wanted is None:
         if len(names) == 1:
             return 0
-        raise StructureError(f'holds {len(names)} structures ({shown}{more}): choose one by `--block NAME_OR_NUMBER`')
+        raise StructureError(f'holds {len(names)} structures ({listed}{more}): choose one by `--block NAME_OR_NUMBER`')
     if not numbers and names.count(wanted) == 1:
         return names.index(wanted)
     if wanted.isdecimal() and len(wanted) < 10 and 1 <= int(wanted) <= len(names):
         return int(wanted) - 1
-    raise StructureError(f'has no structure `{wanted}`; it holds {shown}{more}')
-
-
-def _printable(text: Any) -> str:
-    """Return a name of a stranger, short and without control characters."""
-    return ''.join(letter if letter.isprintable() else '?' for letter in str(text)[:60])
+    raise StructureError(f'has no structure `{wanted}`; it holds {listed}{more}')
 
 
 def _number(value: Any) -> float:

@@ -110,7 +110,8 @@ def load_structure(text: str, block: str | None = None) -> orm.StructureData:
         if block is not None:
             raise ValueError('`--block` chooses among the structures of a file, not of a node')
         return node
-    from aiida_equitrain.science.structure_files import COMPRESSED, read_structure
+    from aiida_equitrain.science.structure_files import read_structure
+    from aiida_equitrain.science.text_files import COMPRESSED
 
     found = read_structure(path, block)
     for note in found.notes:

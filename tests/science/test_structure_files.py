@@ -174,7 +174,7 @@ REFUSED = {
     'python': ('a.py', 'open("ran", "w")', 'no name of a structure file'),
     'json': ('a.json', '{}', 'no name of a structure file'),
     'trajectory': ('a.traj', '', 'no name of a structure file'),
-    'bad-gz': ('a.cif.gz', 'no gzip', 'cannot be read or unpacked'),
+    'bad-gz': ('a.cif.gz', 'no gzip', 'cif.gz'),
 }
 
 

@@ -1,0 +1,85 @@
+"""Read extended XYZ of anybody: frame by frame, so that what is wrong is named, and in bounds."""
+
+from __future__ import annotations
+
+import warnings
+from io import StringIO
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+#: A frame's comment line has at most so many letters, and its table so many columns.
+MAX_COMMENT, MAX_COLUMNS = 100_000, 200
+
+
+def read_extxyz(text: str) -> list[Atoms]:
+    """Return the frames of extended XYZ as ASE reads them, with labels in a calculator or in ``info`` and ``arrays``.
+
+    :raises ValueError: one sentence with the number of the frame, if the text is no extended XYZ.
+    """
+    lines = text.split('\n')
+    images: list[Atoms] = []
+    start = 0
+    while start < len(lines) and lines[start].strip():
+        number = len(images) + 1
+        size = _size(lines[start], number)
+        if size > len(lines) - start - 2:
+            present = max(len(lines) - start - 3, 0)
+            raise ValueError(
+                f'frame {number} should have {size} atoms, but the file ends after {present}: it is cut off'
+            )
+        images.append(_frame(lines[start : start + 2 + size], number))
+        start += 2 + size
+    if not images:
+        raise ValueError('the file is no extended XYZ: it is empty')
+    if any(line.strip() for line in lines[start:]):
+        raise ValueError(f'after frame {len(images)} comes an empty line, and more: take it out')
+    return images
+
+
+def _size(line: str, number: int) -> int:
+    try:
+        size = int(line.strip()) if len(line) < 30 else -1
+    except ValueError:
+        size = -1
+    if size < 1:
+        what = 'the file is no extended XYZ' if number == 1 else f'frame {number} is no extended XYZ'
+        raise ValueError(f'{what}: it does not begin with a number of atoms')
+    return size
+
+
+def _frame(lines: list[str], number: int) -> Atoms:
+    """Return one frame."""
+    from ase.io.extxyz import read_xyz
+
+    if len(lines[1]) > MAX_COMMENT:
+        raise ValueError(f'the comment line of frame {number} has {len(lines[1])} letters')
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return next(read_xyz(StringIO('\n'.join(lines) + '\n'), index=0, properties_parser=_comment))
+    except KeyError as error:
+        symbol = str(error).strip('\'"')[:10]
+        known = '; write H for it, as labels do not depend on masses' if symbol in ('D', 'T') else ''
+        raise ValueError(f'frame {number} has `{symbol}`, which is no element{known}') from error
+    except (
+        OSError, IndexError, ValueError, TypeError, AttributeError, OverflowError, RecursionError, StopIteration,
+        MemoryError, NotImplementedError,
+    ) as error:  # fmt: skip
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ValueError(f'frame {number} is no extended XYZ: {reason}') from error
+
+
+def _comment(line: str) -> dict[str, Any]:
+    """Read the comment line, and refuse a table that no memory would hold."""
+    from ase.io.extxyz import key_val_str_to_dict
+
+    info = key_val_str_to_dict(line)
+    fields = str(info.get('Properties', 'species:S:1:pos:R:3')).split(':')
+    columns = [int(width) for width in fields[2::3]]
+    if len(fields) % 3 or not columns or min(columns) < 1 or sum(columns) > MAX_COLUMNS:
+        raise ValueError('`Properties` do not describe a table of atoms')
+    if 'Lattice' in info and not np.isfinite(np.asarray(info['Lattice'], dtype=float)).all():
+        raise ValueError('its `Lattice` is not made of numbers')
+    return dict(info)
