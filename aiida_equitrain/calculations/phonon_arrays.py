@@ -66,6 +66,7 @@ def new_phonopy_data(preprocess: PreProcessData) -> PhonopyData:
         data.base.attributes.set(name, preprocess.base.attributes.get(name))
     return data
 
+
 #: Modules that a job needs to make phonons of these arrays.
 PHONON_MODULES = (
     'science.force_sets',
