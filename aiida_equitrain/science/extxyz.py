@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
+from .frames import Frame
+from .text_files import shown
+
 #: A frame's comment line has at most so many letters, and its table so many columns.
 MAX_COMMENT, MAX_COLUMNS = 100_000, 200
+#: Words in the keys of other programs for a label that can be missing.
+LABELS = {'energy': ('energy',), 'stress': ('stress', 'virial')}
 
 
 def read_extxyz(text: str) -> list[Atoms]:
@@ -26,7 +32,9 @@ def read_extxyz(text: str) -> list[Atoms]:
         size = _size(lines[start], number)
         if size > len(lines) - start - 2:
             present = max(len(lines) - start - 3, 0)
-            raise ValueError(f'frame {number} should have {size} atoms, but the file ends after {present}: it is cut off')
+            raise ValueError(
+                f'frame {number} should have {size} atoms, but the file ends after {present}: it is cut off'
+            )
         images.append(_frame(lines[start : start + 2 + size], number))
         start += 2 + size
     if not images:
@@ -34,6 +42,22 @@ def read_extxyz(text: str) -> list[Atoms]:
     if any(line.strip() for line in lines[start:]):
         raise ValueError(f'after frame {len(images)} comes an empty line, and more: take it out')
     return images
+
+
+def unread_labels(images: Sequence[Atoms], frames: Sequence[Frame]) -> list[str]:
+    """Return sentences about keys that sound like a label that their frames lack: what they mean is not known to us."""
+    found = set()
+    for atoms, frame in zip(images, frames, strict=True):
+        words = [word for name, words in LABELS.items() if getattr(frame, name) is None for word in words]
+        keys = [*atoms.info, *(atoms.calc.results if atoms.calc is not None else {})] if words else []
+        found |= {str(key) for key in keys if any(word in str(key).lower() for word in words)}
+    if not found:
+        return []
+    names = ', '.join(f'`{shown(key, 30)}`' for key in sorted(found)[:5])
+    return [
+        f'{names} not read: labels are called `REF_energy` (eV), `REF_forces` (eV/Å) and `REF_stress` (eV/Å³, positive '
+        'under tension), or `energy`, `forces` and `stress`'
+    ]
 
 
 def _size(line: str, number: int) -> int:
@@ -58,14 +82,14 @@ def _frame(lines: list[str], number: int) -> Atoms:
             warnings.simplefilter('ignore')
             return next(read_xyz(StringIO('\n'.join(lines) + '\n'), index=0, properties_parser=_comment))
     except KeyError as error:
-        symbol = str(error).strip('\'"')[:10]
+        symbol = shown(error.args[0] if error.args else '', 10)
         known = '; write H for it, as labels do not depend on masses' if symbol in ('D', 'T') else ''
         raise ValueError(f'frame {number} has `{symbol}`, which is no element{known}') from error
     except (
         OSError, IndexError, ValueError, TypeError, AttributeError, OverflowError, RecursionError, StopIteration,
         MemoryError, NotImplementedError,
     ) as error:  # fmt: skip
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        reason = shown(error, 150) or type(error).__name__
         raise ValueError(f'frame {number} is no extended XYZ: {reason}') from error
 
 

@@ -98,7 +98,7 @@ class Frame:
 
     @classmethod
     def from_atoms(cls, atoms: Atoms, **meta: Any) -> Frame:
-        """Read labels from the ``REF_*`` keys, or else from the attached calculator's results.
+        """Read labels from the ``REF_*`` keys if there is one, or else from the attached calculator's results.
 
         Of the results, the free energy comes before the energy, as the forces are its derivatives.
 
@@ -106,10 +106,7 @@ class Frame:
             another type than ours are left alone.
         :raises ValueError: if there are no forces, or a label is not made of numbers.
         """
-        results = atoms.calc.results if atoms.calc is not None else {}
-        energy = atoms.info.get(ENERGY_KEY, results.get('free_energy', results.get('energy')))
-        forces = atoms.arrays.get(FORCES_KEY, results.get('forces'))
-        stress = atoms.info.get(STRESS_KEY, results.get('stress'))
+        energy, forces, stress = _labels(atoms)
         if forces is None:
             missing = 'no energy and no forces' if energy is None else 'no forces'
             raise ValueError(f'the frame {atoms.symbols} has {missing} (keys `{ENERGY_KEY}` and `{FORCES_KEY}`)')
@@ -276,6 +273,16 @@ def _read_arrays(file: str | Path | IO[bytes]) -> dict[str, NDArray[Any]]:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, MemoryError, NotImplementedError) as exception:
         raise ValueError(f'the file of frames is broken: {exception}') from exception
     return arrays
+
+
+def _labels(atoms: Atoms) -> tuple[Any, Any, Any]:
+    """Return energy, forces and stress, ``None`` where there are none; all are of one source."""
+    keys = {ENERGY_KEY: atoms.info, FORCES_KEY: atoms.arrays, STRESS_KEY: atoms.info}
+    if any(key in place for key, place in keys.items()):
+        energy, forces, stress = (place.get(key) for key, place in keys.items())
+        return energy, forces, stress
+    results = atoms.calc.results if atoms.calc is not None else {}
+    return results.get('free_energy', results.get('energy')), results.get('forces'), results.get('stress')
 
 
 def _meta(info: dict[str, Any]) -> dict[str, Any]:

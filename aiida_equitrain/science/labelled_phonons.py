@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import lzma
-import re
-import tarfile
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 import yaml
 from ase import Atoms
@@ -21,9 +16,12 @@ from numpy.typing import NDArray
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
+from .archives import extract_files as extract_files  # moved there
+from .archives import is_archive, unpacked
 from .frames import Frame, Frames
 from .phonopy_io import SYMPREC, make_force_constants
 from .selection import count_validation
+from .vasprun_folder import displacements_and_forces, read_folder, unique
 
 Array = NDArray[np.float64]
 
@@ -36,25 +34,14 @@ class LabelledPhonons:
     :param reference: phonons whose force constants symfc fitted to all frames of the largest supercell.
     :param frames: labelled frames, without roles.
     :param n_reference: frames that the reference was fitted to.
+    :param notes: what was left out, and why.
     """
 
     name: str
     reference: Phonopy
     frames: Frames
     n_reference: int
-
-
-def extract_files(archive: tarfile.TarFile, folder: Path) -> None:
-    """Write the regular files of an archive below a folder, and nothing outside of it.
-
-    ``extractall(filter='data')`` does so too, but Python 3.11.2, that of Debian 12, does not know it.
-    """
-    root = folder.resolve()
-    for member in archive.getmembers():
-        target, content = (root / member.name).resolve(), archive.extractfile(member) if member.isfile() else None
-        if content is not None and target.is_relative_to(root):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content.read())
+    notes: list[str] = field(default_factory=list)
 
 
 def load_labelled(path: str | Path) -> LabelledPhonons:
@@ -68,12 +55,10 @@ def load_labelled(path: str | Path) -> LabelledPhonons:
     :raises ValueError: one sentence, if the file does not hold random displacements with forces.
     """
     path = Path(path)
-    if path.name.endswith(('.tar.xz', '.tar')):
-        with tempfile.TemporaryDirectory() as folder:
-            with tarfile.open(path) as archive:
-                extract_files(archive, Path(folder))
-            (inner,) = Path(folder).iterdir()
-            return _load_folder(inner)
+    if is_archive(path):
+        with unpacked(path) as folder:
+            inner = list(folder.iterdir())
+            return _load_folder(inner[0] if len(inner) == 1 and inner[0].is_dir() else folder, path)
     if path.is_dir():
         return _load_folder(path)
     if not path.is_file():
@@ -96,7 +81,7 @@ def choose_frames(frames: Frames, n_frames: int, seed: int, valid_fraction: floa
     if n_frames > len(frames):
         raise ValueError(f'{n_frames} frames are wanted, but there are only {len(frames)}.')
     order = np.random.default_rng(seed).permutation(len(frames))
-    n_valid = count_validation(n_frames, valid_fraction)
+    n_valid = min(count_validation(n_frames, valid_fraction), n_frames - 1)
     roles = ['test'] * len(frames)
     for rank, index in enumerate(order[:n_frames]):
         roles[index] = 'valid' if rank < n_valid else 'train'
@@ -141,30 +126,31 @@ def shortest_bond(cell: PhonopyAtoms) -> float:
     return float(primitive_neighbor_list('d', [True] * 3, np.array(cell.cell), cell.positions, cutoff).min())
 
 
-def _load_folder(folder: Path) -> LabelledPhonons:
-    disp = sorted([*folder.glob('phono*py_disp.yaml'), *folder.glob('phono*py_params*.yaml*')])
+def _load_folder(folder: Path, name: Path | None = None) -> LabelledPhonons:
+    """Load a folder.
+
+    :param name: what messages call it, where it is the content of an archive.
+    """
+    name = name or folder
+    disp = sorted([*folder.glob('phono*py_disp.yaml*'), *folder.glob('phono*py_params*.yaml*')])
     if not disp:
-        raise ValueError(f'`{folder}` holds no phonopy or phono3py file.')
+        raise ValueError(f'`{name}` holds no phonopy or phono3py file.')
     content = _read_yaml(disp[0])
-    with _vaspruns(folder) as files:
-        groups: dict[bool, list[Frame]] = {True: [], False: []}
-        for name in files:
-            atoms = ase.io.read(name, index=-1, format='vasp-xml')
-            if isinstance(atoms, list):
-                atoms = atoms[-1]
-            groups['fc2' in Path(name).name].append(Frame.from_atoms(atoms, source='/'.join(Path(name).parts[-2:])))
+    every, notes = read_folder(folder)
+    groups: dict[bool, list[Frame]] = {True: [], False: []}
+    for frame in every:
+        groups['fc2' in Path(frame.source).name].append(frame)
     unitcell = _cell(content['unit_cell'])
     matrix = np.array(content['supercell_matrix'])
-    main = _displaced(unitcell, matrix, groups[False])
+    main, stacked, told = _displaced(unitcell, matrix, groups[False])
     if not main:
-        raise ValueError(f'`{folder}` holds no vasprun files of displaced supercells.')
+        raise ValueError(f'`{name}` holds no vasprun files of displaced supercells.')
     harmonic = None
     if groups[True]:
-        large = _displaced(unitcell, np.array(content['phonon_supercell_matrix']), groups[True])
-        harmonic = _stack(unitcell, np.array(content['phonon_supercell_matrix']), large)
-    stacked = _stack(unitcell, matrix, main)
+        _, harmonic, more = _displaced(unitcell, np.array(content['phonon_supercell_matrix']), groups[True])
+        told += more
     reference, n_reference = _reference(content, unitcell, matrix, stacked, harmonic)
-    return LabelledPhonons(_name(main[0]), reference, Frames(main), n_reference)
+    return LabelledPhonons(_name(main[0]), reference, Frames(main), n_reference, notes + told)
 
 
 def _assemble(
@@ -214,26 +200,21 @@ def _reference(
     return phonon, len(forces)
 
 
-def _displaced(unitcell: PhonopyAtoms, matrix: NDArray[np.int64], frames: list[Frame]) -> list[Frame]:
-    """Return the frames whose atoms are displaced: the pristine supercell teaches nothing about force constants."""
-    kept = []
-    for frame in frames:
-        displacements, _ = _stack(unitcell, matrix, [frame])
-        if np.abs(displacements).max() > 1e-4:
-            kept.append(frame)
-    return kept
+def _displaced(
+    unitcell: PhonopyAtoms, matrix: NDArray[np.int64], frames: Sequence[Frame]
+) -> tuple[list[Frame], tuple[Array, Array], list[str]]:
+    """Return the frames whose atoms are displaced, displacements and forces (F, N, 3), sentences on what is left out.
 
-
-def _stack(unitcell: PhonopyAtoms, matrix: NDArray[np.int64], frames: Sequence[Frame]) -> tuple[Array, Array]:
-    """Return displacements and forces (F, N, 3) of frames that keep the atoms' order of the supercell."""
+    The pristine supercell teaches nothing about force constants. The order of the atoms is that of the supercell.
+    """
     supercell = Phonopy(unitcell, matrix, log_level=0).supercell
-    displacements = []
-    for frame in frames:
-        if not np.array_equal(frame.numbers, supercell.numbers):
-            raise ValueError('the atoms of a vasprun file are not in the order of the supercell.')
-        fractional = (frame.positions - supercell.positions) @ np.linalg.inv(supercell.cell)
-        displacements.append((fractional - np.rint(fractional)) @ supercell.cell)
-    return np.array(displacements), np.array([frame.forces for frame in frames])
+    kept, notes = unique(frames)
+    pairs = [displacements_and_forces(supercell, frame) for frame in kept]
+    rows = [row for row, (moves, _) in enumerate(pairs) if np.abs(moves).max() > 1e-4]
+    displacements, forces = (np.array([pairs[row][part] for row in rows]) for part in (0, 1))
+    kept = [kept[row] for row in rows]
+    check_displacements(displacements, supercell, [frame.source for frame in kept])
+    return kept, (displacements, forces), notes
 
 
 def _displacements_forces(dataset: dict[str, Any], prefix: str) -> tuple[Array, Array] | None:
@@ -278,15 +259,3 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or 'unit_cell' not in content or 'supercell_matrix' not in content:
         raise ValueError(f'`{path}` is not a phonopy or phono3py file: it has no unit cell or supercell.')
     return content
-
-
-@contextmanager
-def _vaspruns(folder: Path) -> Iterator[list[str]]:
-    """Give the vasprun files of a folder, or of a tar file in it, in the order of their numbers."""
-    archives = sorted(folder.glob('*.tar.xz'))
-    with tempfile.TemporaryDirectory() as scratch:
-        if archives:
-            with tarfile.open(archives[0]) as archive:
-                extract_files(archive, Path(scratch))
-        found = [str(name) for root in (folder, Path(scratch)) for name in root.rglob('vasprun*.xml')]
-        yield sorted(found, key=lambda name: [int(number) for number in re.findall(r'\d+', name.split('/tmp')[-1])])
