@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from ase import Atoms
 from .frames import Frame
 from .text_files import shown
 
-#: A frame's comment line has at most so many letters, and its table so many columns.
-MAX_COMMENT, MAX_COLUMNS = 100_000, 200
+#: Frames of a file, atoms of a frame, letters of its comment line, and columns of its table are at most so many.
+MAX_FRAMES, MAX_ATOMS, MAX_COMMENT, MAX_COLUMNS = 100_000, 100_000, 100_000, 200
 #: Words in the keys of other programs for a label that can be missing.
 LABELS = {'energy': ('energy',), 'stress': ('stress', 'virial')}
 
@@ -24,24 +25,35 @@ def read_extxyz(text: str) -> list[Atoms]:
 
     :raises ValueError: one sentence with the number of the frame, if the text is no extended XYZ.
     """
-    lines = text.split('\n')
+    lines = _lines(text)
     images: list[Atoms] = []
-    start = 0
-    while start < len(lines) and lines[start].strip():
+    for head in lines:
+        if not head.strip():
+            break
         number = len(images) + 1
-        size = _size(lines[start], number)
-        if size > len(lines) - start - 2:
-            present = max(len(lines) - start - 3, 0)
-            raise ValueError(
-                f'frame {number} should have {size} atoms, but the file ends after {present}: it is cut off'
-            )
-        images.append(_frame(lines[start : start + 2 + size], number))
-        start += 2 + size
+        size = _size(head, number)
+        block = [head, *islice(lines, size + 1)]
+        if len(block) < size + 2:
+            present = max(len(block) - 2, 0)
+            raise ValueError(f'frame {number} should have {size} atoms, but the file ends after {present}')
+        images.append(_frame(block, number))
+        if number > MAX_FRAMES:
+            raise ValueError(f'it has more than {MAX_FRAMES} frames: leave some out')
     if not images:
-        raise ValueError('the file is no extended XYZ: it is empty')
-    if any(line.strip() for line in lines[start:]):
+        raise ValueError('the file is no extended XYZ: it does not begin with a number of atoms')
+    if any(line.strip() for line in lines):
         raise ValueError(f'after frame {len(images)} comes an empty line, and more: take it out')
     return images
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Give line after line: a list of all of them would take far more memory than the text."""
+    start = 0
+    while start < len(text):
+        end = text.find('\n', start)
+        end = len(text) if end < 0 else end
+        yield text[start:end]
+        start = end + 1
 
 
 def unread_labels(images: Sequence[Atoms], frames: Sequence[Frame]) -> list[str]:
@@ -68,6 +80,8 @@ def _size(line: str, number: int) -> int:
     if size < 1:
         what = 'the file is no extended XYZ' if number == 1 else f'frame {number} is no extended XYZ'
         raise ValueError(f'{what}: it does not begin with a number of atoms')
+    if size > MAX_ATOMS:
+        raise ValueError(f'frame {number} should have {size} atoms, more than the {MAX_ATOMS} that are taken')
     return size
 
 
@@ -80,7 +94,8 @@ def _frame(lines: list[str], number: int) -> Atoms:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            return next(read_xyz(StringIO('\n'.join(lines) + '\n'), index=0, properties_parser=_comment))
+            atoms: Atoms = next(read_xyz(StringIO('\n'.join(lines) + '\n'), index=0, properties_parser=_comment))
+            return atoms
     except KeyError as error:
         symbol = shown(error.args[0] if error.args else '', 10)
         known = '; write H for it, as labels do not depend on masses' if symbol in ('D', 'T') else ''

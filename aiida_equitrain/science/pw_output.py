@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from .frames import Frame
 
 START, POSITIONS, UNCONVERGED = 'Program PWSCF', 'ATOMIC_POSITIONS', 'convergence NOT achieved'
+#: Lines that are read at most.
+MAX_LINES = 2_000_000
 #: With hybrid functionals there are several, and the last one is that of the forces.
 _ENERGY = re.compile(r'^!+\s+total energy\s+=\s*(\S+)\s+Ry')
 _FORCE = re.compile(r'^\s*atom\s+\d+\s+type\s+\d+\s+force\s+=\s*(\S+)\s+(\S+)\s+(\S+)\s*$')
@@ -25,7 +27,9 @@ def read_pw(text: str) -> tuple[list[Frame], list[str]]:
 
     :raises ValueError: one sentence, if this is no output of pw.x or none of its steps is a label.
     """
-    lines = text.splitlines()
+    if text.count('\n') > MAX_LINES:
+        raise ValueError(f'it has more than {MAX_LINES} lines: cut it into parts')
+    lines = text.split('\n')
     starts = {row for row, line in enumerate(lines) if START in line}
     if not starts:
         raise ValueError(f'it is no output of pw.x: it has no line with `{START}`')
@@ -120,4 +124,5 @@ def _stress(step: Sequence[str]) -> NDArray[np.float64] | None:
     if head is None:
         return None
     rows = [line.split()[:3] for line in step[head + 1 : head + 4]]
-    return -np.array(rows, dtype=float).reshape(3, 3) * units['Ry'] / units['Bohr'] ** 3
+    unit = float(units['Ry'] / units['Bohr'] ** 3)
+    return -np.array(rows, dtype=float).reshape(3, 3) * unit

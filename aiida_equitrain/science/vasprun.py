@@ -186,10 +186,8 @@ class _Reader:
         if not all(np.isfinite(array).all() for array in arrays.values()) or not np.isfinite(self.energy or 0.0):
             return 'its numbers overflow (`****`)'
         fixed = np.array(self.fixed, dtype=bool)
-        if len(fixed) == len(self.species) and fixed.any() and arrays['forces'].any():
-            if not arrays['forces'][fixed].any():
-                return 'the forces on its fixed atoms are set to 0'
-        return None
+        some = len(fixed) == len(self.species) and fixed.any() and arrays['forces'].any()
+        return 'the forces on its fixed atoms are set to 0' if some and not arrays['forces'][fixed].any() else None
 
 
 def _check_size(size: int, largest: int) -> None:

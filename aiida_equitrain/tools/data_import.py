@@ -64,7 +64,7 @@ def import_data(
     frames = join(files)
     phonons = [file.phonon for file in files if file.phonon is not None]
     result = Imported(notes=[note for file in files for note in file.notes])
-    origin = {'extras': {'sha256': {str(file.relative_to(path.parent)): _digest(file) for path in paths
+    origin: dict[str, object] = {'extras': {'sha256': {str(file.relative_to(path.parent)): _digest(file) for path in paths
                                     for file in _files(path)}}}  # fmt: skip
     origin |= {**({'uri': source} if source else {}), **({'license': licence} if licence else {})}
     label = label or (min({frame.formula for frame in frames}) if group else '')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,7 @@ def test_compressed(tiny_frames: Any, tmp_path: Path) -> None:
 def test_without_energies(aiida_profile: Any, tiny_frames: Any, starter: Any, tmp_path: Path) -> None:
     """Frames without energies are not trained on as if all energies were 0."""
     path = tmp_path / 'si.extxyz'
-    frames = Frames(list(tiny_frames))
-    for frame in frames:
-        frame.energy = 0.0
+    frames = Frames([replace(frame, energy=0.0) for frame in tiny_frames])
     path.write_text(to_extxyz(frames))
     dataset = import_data([path], functional='PBE').dataset
     assert not dataset.has_energies
