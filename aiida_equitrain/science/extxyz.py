@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from .frames import Frame
 from .text_files import shown
@@ -70,6 +71,17 @@ def unread_labels(images: Sequence[Atoms], frames: Sequence[Frame]) -> list[str]
         f'{names} not read: labels are called `REF_energy` (eV), `REF_forces` (eV/Å) and `REF_stress` (eV/Å³, positive '
         'under tension), or `energy`, `forces` and `stress`'
     ]
+
+
+def has_constrained_forces(atoms: Atoms, forces: NDArray[np.float64]) -> bool:
+    """Tell whether the forces on fixed atoms (`move_mask`) were set to 0, all of them and no others.
+
+    :param forces: shape (N, 3).
+    """
+    fixed = np.zeros(forces.shape, dtype=bool)
+    for constraint in atoms.constraints:
+        fixed[constraint.get_indices()] = getattr(constraint, 'mask', True)
+    return bool(fixed.any() and not forces[fixed].any() and forces[~fixed].any())
 
 
 def _size(line: str, number: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from phonopy import Phonopy
 
 from .archives import is_archive
-from .extxyz import read_extxyz, unread_labels
+from .extxyz import has_constrained_forces, read_extxyz, unread_labels
 from .frame_checks import check_labels, is_isolated
 from .frames import Frame, Frames
 from .labelled_phonons import load_labelled
@@ -94,6 +94,8 @@ def _extxyz(path: Path) -> LabelledFile:
         if not marked[index]:
             try:
                 frames.append(Frame.from_atoms(atoms))
+                if has_constrained_forces(atoms, frames[-1].forces):
+                    raise ValueError('the forces on its fixed atoms are set to 0: give those without constraints')
             except ValueError as error:
                 raise ValueError(f'frame {index + 1}: {error}') from error
             frames[-1].source = frames[-1].source or f'{path.name}#{index + 1}'

@@ -142,9 +142,14 @@ def _load_folder(folder: Path, name: Path | None = None) -> LabelledPhonons:
         groups['fc2' in Path(frame.source).name].append(frame)
     unitcell = _cell(content['unit_cell'])
     matrix = np.array(content['supercell_matrix'])
+    if not every and (folder / 'FORCE_SETS').is_file():
+        return load_labelled(disp[0])
     main, stacked, told = _displaced(unitcell, matrix, groups[False])
     if not main:
         raise ValueError(f'`{name}` holds no vasprun files of displaced supercells.')
+    wanted = len(content.get('displacements') or content.get('dataset', {}).get('displacements') or [])
+    if len(main) < wanted:
+        told.append(f'of {wanted} displaced supercells {len(main)} have labels')
     harmonic = None
     if groups[True]:
         _, harmonic, more = _displaced(unitcell, np.array(content['phonon_supercell_matrix']), groups[True])

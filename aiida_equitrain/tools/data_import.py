@@ -64,8 +64,8 @@ def import_data(
     frames = join(files)
     phonons = [file.phonon for file in files if file.phonon is not None]
     result = Imported(notes=[note for file in files for note in file.notes])
-    origin: dict[str, object] = {'extras': {'sha256': {str(file.relative_to(path.parent)): _digest(file) for path in paths
-                                    for file in _files(path)}}}  # fmt: skip
+    digests = {str(file.relative_to(path.parent)): _digest(file) for path in paths for file in _files(path)}
+    origin: dict[str, object] = {'extras': {'sha256': digests}}
     origin |= {**({'uri': source} if source else {}), **({'license': licence} if licence else {})}
     label = label or (min({frame.formula for frame in frames}) if group else '')
     if len(frames) == 1 and len(phonons) == 1:
