@@ -129,6 +129,9 @@ def _comment(line: str) -> dict[str, Any]:
     columns = [int(width) for width in fields[2::3]]
     if len(fields) % 3 or not columns or min(columns) < 1 or sum(columns) > MAX_COLUMNS:
         raise ValueError('`Properties` do not describe a table of atoms')
+    pbc = np.array(info.get('pbc', True))
+    if pbc.dtype.kind not in 'bi' or pbc.shape not in ((), (3,)):
+        raise ValueError('`pbc` is not made of three truth values')
     if 'Lattice' in info and not np.isfinite(np.asarray(info['Lattice'], dtype=float)).all():
         raise ValueError('its `Lattice` is not made of numbers')
     return dict(info)

@@ -212,7 +212,7 @@ def _displaced(
 
     The pristine supercell teaches nothing about force constants. The order of the atoms is that of the supercell.
     """
-    supercell = Phonopy(unitcell, matrix, log_level=0).supercell
+    supercell = Phonopy(unitcell, matrix, primitive_matrix=np.eye(3), log_level=0).supercell
     kept, notes = unique(frames)
     pairs = [displacements_and_forces(supercell, frame) for frame in kept]
     rows = [row for row, (moves, _) in enumerate(pairs) if np.abs(moves).max() > 1e-4]

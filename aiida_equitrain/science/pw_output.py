@@ -35,7 +35,7 @@ def read_pw(text: str) -> tuple[list[Frame], list[str]]:
         raise ValueError(f'it is no output of pw.x: it has no line with `{START}`')
     rows = sorted([*starts, *(row for row, line in enumerate(lines) if POSITIONS in line and row > min(starts))])
     frames: list[Frame] = []
-    n_unconverged, cut_off = 0, 'JOB DONE' not in text
+    n_unconverged, cut_off = 0, text.rfind('JOB DONE') < text.rfind(START)
     for row, end in zip(rows, [*rows[1:], len(lines)], strict=True):
         step = lines[row:end]
         try:
