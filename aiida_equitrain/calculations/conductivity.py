@@ -14,6 +14,7 @@ from aiida_equitrain.calculations.evaluation import (
     structure_arrays,
 )
 from aiida_equitrain.calculations.harmonic import mesh_problem
+from aiida_equitrain.calculations.phonon_arrays import PHONON_MODULES
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
@@ -95,7 +96,7 @@ class ConductivityCalculation(ScriptCalculation):
     """Lattice thermal conductivity in the relaxation-time approximation, and its error against a reference."""
 
     DRIVER = 'conductivity.py'
-    MODULES = ('science.conductivity',)
+    MODULES = ('science.conductivity', *PHONON_MODULES)
     NEEDS, INSTALL = 'phono3py', EXTRA
     SETTINGS = CONDUCTIVITY_SETTINGS
     KAPPA, MODES = 'kappa.json', 'modes.npz'

@@ -61,7 +61,7 @@ def write_curves(settings: dict[str, Any], first: Any, sides: dict[str, Any]) ->
     import numpy as np
     from equitrain_job.science import lattice_match, phonon_metrics
 
-    path = phonon_metrics.band_path(first.primitive, settings['band_points'])
+    path = phonon_metrics.band_path(first.primitive, settings['band_points'], float(first.symmetry.tolerance))
     bands: dict[str, Any] = {
         'qpoints': path.qpoints,
         'distances': path.distances,

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from phonopy import Phonopy
 
 from .archives import is_archive
@@ -15,7 +13,6 @@ from .extxyz import has_constrained_forces, read_extxyz, unread_labels
 from .frame_checks import check_labels, is_isolated
 from .frames import Frame, Frames
 from .labelled_phonons import load_labelled
-from .phonopy_io import load_phonopy
 from .pw_output import read_pw
 from .text_files import base_name, read_bytes, read_text
 from .vasprun import read_vasprun
@@ -135,28 +132,6 @@ def _isolated(number: int) -> list[str]:
 
 
 def _phonons(path: Path) -> LabelledFile:
-    """Read displaced supercells: of all atoms at random, or else of one atom each."""
-    try:
-        found = load_labelled(path)
-    except ValueError:
-        if path.is_dir() or is_archive(path) or path.name.startswith('phono3py'):
-            raise
-        return _single_displacements(path)
+    """Read displaced supercells, and the phonons that they give."""
+    found = load_labelled(path)
     return LabelledFile(found.frames, found.reference, found.notes)
-
-
-def _single_displacements(path: Path) -> LabelledFile:
-    phonon = load_phonopy(path)
-    dataset: Any = phonon.dataset
-    if not dataset or not dataset.get('first_atoms'):
-        raise ValueError('holds force constants, but no displaced supercells with forces')
-    cells, forces = phonon.supercells_with_displacements or [], phonon.forces
-    # Many files have none: `DatasetData.has_energies` tells.
-    values = [float(atom.get('supercell_energy', 0.0)) for atom in dataset['first_atoms']]
-    frames = [
-        Frame(np.array(cell.numbers, dtype=np.int64), np.array(cell.positions), np.array(cell.cell), energy,
-              np.array(force), source=f'{path.name}#{index + 1}')
-        for index, (cell, energy, force) in enumerate(zip(cells, values, forces, strict=True))
-        if cell is not None
-    ]  # fmt: skip
-    return LabelledFile(Frames(frames), phonon)

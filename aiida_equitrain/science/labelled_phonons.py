@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import lzma
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from ase import Atoms
-from ase.neighborlist import primitive_neighbor_list
 from numpy.typing import NDArray
 from phonopy import Phonopy
+from phonopy.physical_units import get_calculator_physical_units
 from phonopy.structure.atoms import PhonopyAtoms
+from phonopy.structure.dataset import get_displacements_and_forces
 
-from .archives import extract_files as extract_files  # moved there
+from .archives import extract_files as extract_files  # where it was
 from .archives import is_archive, unpacked
+from .force_sets import check_displacements as check_displacements
+from .force_sets import shortest_bond as shortest_bond
 from .frames import Frame, Frames
-from .phonopy_io import SYMPREC, make_force_constants
+from .phonopy_io import SYMPREC, finish_phonopy, has_forces, make_force_constants, make_phonon, open_phonopy
+from .phonopy_yaml import (
+    crystal,
+    file_symprec,
+    has_phonon_supercell,
+    parse_phonopy,
+    primitive_matrix,
+    read_content,
+    read_phonopy,
+)
 from .selection import count_validation
 from .vasprun_folder import displacements_and_forces, read_folder, unique
 
@@ -31,7 +41,7 @@ class LabelledPhonons:
     """A crystal with labelled frames and its DFT phonons.
 
     :param name: reduced formula.
-    :param reference: phonons whose force constants symfc fitted to all frames of the largest supercell.
+    :param reference: phonons that all frames of the largest supercell give: by symfc where all atoms are displaced.
     :param frames: labelled frames, without roles.
     :param n_reference: frames that the reference was fitted to.
     :param notes: what was left out, and why.
@@ -47,12 +57,13 @@ class LabelledPhonons:
 def load_labelled(path: str | Path) -> LabelledPhonons:
     """Load frames and reference phonons.
 
-    ``path`` is a phonopy or phono3py params file with displacements and forces (``.yaml`` or ``.yaml.xz``), or a
-    folder, or a ``.tar.xz`` of one, that holds a ``_disp.yaml`` and ``vasprun*.xml`` (also in a ``.tar.xz``).
+    ``path`` is a phonopy or phono3py file with displacements and forces, compressed or not, with ``FORCE_SETS`` beside
+    it or not, or a folder, or a tar archive of one, that holds a ``_disp.yaml`` and ``vasprun*.xml`` (compressed or
+    not, also in a tar archive).
     Where a phono3py file has a supercell of its own for harmonic force constants, that one gives the reference and the
     smaller one the frames.
 
-    :raises ValueError: one sentence, if the file does not hold random displacements with forces.
+    :raises ValueError: one sentence, if the file does not hold displaced supercells with forces.
     """
     path = Path(path)
     if is_archive(path):
@@ -61,16 +72,7 @@ def load_labelled(path: str | Path) -> LabelledPhonons:
             return _load_folder(inner[0] if len(inner) == 1 and inner[0].is_dir() else folder, path)
     if path.is_dir():
         return _load_folder(path)
-    if not path.is_file():
-        raise ValueError(f'there is no file `{path}`.')
-    content = _read_yaml(path)
-    dataset = content.get('dataset', content)
-    main = _displacements_forces(dataset, '')
-    if main is None:
-        raise ValueError(f'`{path}` holds no supercells with displacements of all atoms and their forces.')
-    energies = dataset.get('supercell_energies')
-    harmonic = _displacements_forces(dataset, 'phonon_')
-    return _assemble(content, str(path.name), *main, energies, harmonic)
+    return _load_file(path)
 
 
 def choose_frames(frames: Frames, n_frames: int, seed: int, valid_fraction: float = 0.2) -> Frames:
@@ -90,40 +92,14 @@ def choose_frames(frames: Frames, n_frames: int, seed: int, valid_fraction: floa
 
 def displaced_phonon(reference: Phonopy, distance: float = 0.01) -> Phonopy:
     """Return phonons of the same cell and supercell with single-atom displacements (Å) and no forces yet."""
-    phonon = Phonopy(
+    phonon = make_phonon(
         reference.unitcell,
         reference.supercell_matrix,
-        primitive_matrix=reference.primitive_matrix,
-        symprec=float(reference.symmetry.tolerance),
-        log_level=0,
+        reference.primitive_matrix,
+        float(reference.symmetry.tolerance),
     )
     phonon.generate_displacements(distance=distance)
     return phonon
-
-
-def check_displacements(displacements: Array, cell: PhonopyAtoms, names: Sequence[str]) -> None:
-    """Refuse displacements that no harmonic crystal has: their atoms are paired wrongly, or their unit is not Å.
-
-    :param displacements: of the supercell's atoms, Å, shape (F, N, 3), or (F, 3) of one atom in each frame.
-    :param cell: supercell, Å.
-    :param names: of the F frames.
-    :raises ValueError: one sentence, if an atom has moved by more than a third of the shortest bond.
-    """
-    bond = shortest_bond(cell)
-    for name, frame in zip(names, displacements, strict=True):
-        largest = float(np.linalg.norm(frame, axis=-1).max())
-        if not largest <= bond / 3:
-            raise ValueError(
-                f'in `{name}` an atom has moved by {largest:.3g} Å, more than a third of the shortest bond '
-                f'({bond:.3g} Å): its atoms do not belong to those of the crystal, or its unit is not Å.'
-            )
-
-
-def shortest_bond(cell: PhonopyAtoms) -> float:
-    """Return the shortest distance between two atoms of a crystal, periodic images among them, Å."""
-    # No packing is closer than that of spheres: two atoms are at most so far apart.
-    cutoff = 1.13 * (abs(np.linalg.det(cell.cell)) / len(cell)) ** (1 / 3)
-    return float(primitive_neighbor_list('d', [True] * 3, np.array(cell.cell), cell.positions, cutoff).min())
 
 
 def _load_folder(folder: Path, name: Path | None = None) -> LabelledPhonons:
@@ -158,33 +134,60 @@ def _load_folder(folder: Path, name: Path | None = None) -> LabelledPhonons:
     return LabelledPhonons(_name(main[0]), reference, Frames(main), n_reference, notes + told)
 
 
-def _assemble(
-    content: dict[str, Any],
-    source: str,
-    displacements: Array,
-    forces: Array,
-    energies: Any,
-    harmonic: tuple[Array, Array] | None,
-) -> LabelledPhonons:
-    unitcell = _cell(content['unit_cell'])
-    matrix = np.array(content['supercell_matrix'])
-    reference, n_reference = _reference(content, unitcell, matrix, (displacements, forces), harmonic)
-    supercell = Phonopy(unitcell, matrix, log_level=0).supercell if harmonic else reference.supercell
-    values = np.zeros(len(forces)) if energies is None else np.array(energies, dtype=float)
-    frames = Frames(
+def _load_file(path: Path) -> LabelledPhonons:
+    content = read_content(path)
+    if 'displacement_pairs' in content:
+        raise ValueError(
+            f'`{path}` holds supercells with two displaced atoms, of phono3py, which are not taken as frames.'
+        )
+    main = open_phonopy(parse_phonopy(content, path))
+    reference = main
+    if has_phonon_supercell(content):
+        harmonic = open_phonopy(parse_phonopy(content, path, 'phonon_'))
+        reference = harmonic if _has_forces(harmonic) else main
+        main = main if _has_forces(main) else harmonic
+    if not _has_forces(main):
+        constants = 'force constants, but ' if main.force_constants is not None else ''
+        raise ValueError(f'`{path}` holds {constants}no displaced supercells with forces.')
+    reference.nac_params = None
+    finish_phonopy(reference, path)
+    frames = _frames(main, path.name)
+    return LabelledPhonons(_name(frames[0]), reference, frames, len(frames) if reference is main else _count(reference))
+
+
+def _has_forces(phonon: Phonopy) -> bool:
+    dataset: Any = phonon.dataset
+    return has_forces(dataset)
+
+
+def _count(phonon: Phonopy) -> int:
+    dataset: Any = phonon.dataset
+    return len(dataset.get('first_atoms', dataset.get('displacements')))
+
+
+def _frames(phonon: Phonopy, source: str) -> Frames:
+    """Return the displaced supercells with what was computed for them; an energy that the file lacks is none."""
+    dataset: Any = phonon.dataset
+    displacements, forces = get_displacements_and_forces(dataset)
+    if 'first_atoms' in dataset:
+        energies = [atom.get('supercell_energy') for atom in dataset['first_atoms']]
+    else:
+        energies = [None if np.isnan(energy) else float(energy)
+                    for energy in dataset.get('supercell_energies', np.full(len(displacements), np.nan))]  # fmt: skip
+    supercell = phonon.supercell
+    return Frames(
         [
             Frame(
                 numbers=np.array(supercell.numbers, dtype=np.int64),
                 positions=supercell.positions + shift,
                 cell=np.array(supercell.cell),
-                energy=float(energy),
-                forces=force,
+                energy=energy,
+                forces=np.array(force),
                 source=f'{source}#{index + 1}',
             )
-            for index, (shift, force, energy) in enumerate(zip(displacements, forces, values, strict=True))
+            for index, (shift, force, energy) in enumerate(zip(displacements, forces, energies, strict=True))  # type: ignore[arg-type]
         ]
     )
-    return LabelledPhonons(_name(frames[0]), reference, frames, n_reference)
 
 
 def _reference(
@@ -197,9 +200,7 @@ def _reference(
     """Return phonons fitted by symfc to all frames of the supercell for harmonic force constants."""
     if harmonic is not None:
         matrix = np.array(content['phonon_supercell_matrix'])
-    phonon = Phonopy(
-        unitcell, matrix, primitive_matrix=content.get('primitive_matrix', 'auto'), symprec=SYMPREC, log_level=0
-    )
+    phonon = make_phonon(unitcell, matrix, primitive_matrix(content), file_symprec(content) or SYMPREC)
     displacements, forces = harmonic or main
     make_force_constants(phonon, {'displacements': displacements, 'forces': forces})
     return phonon, len(forces)
@@ -222,45 +223,18 @@ def _displaced(
     return kept, (displacements, forces), notes
 
 
-def _displacements_forces(dataset: dict[str, Any], prefix: str) -> tuple[Array, Array] | None:
-    displacements, forces = dataset.get(f'{prefix}displacements'), dataset.get(f'{prefix}forces')
-    if not displacements:
-        return None
-    try:
-        if forces is None and isinstance(displacements[0][0], dict):
-            forces = [[atom['force'] for atom in cell] for cell in displacements]
-        if isinstance(displacements[0][0], dict):
-            displacements = [[atom['displacement'] for atom in cell] for cell in displacements]
-        if forces is None:
-            return None
-        return np.array(displacements, dtype=float), np.array(forces, dtype=float)
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
 def _name(frame: Frame) -> str:
     """Return the reduced formula, metals first, such as NaCl."""
     return str(Atoms(numbers=frame.numbers).symbols.formula.reduce()[0].format('metal'))
 
 
 def _cell(content: dict[str, Any]) -> PhonopyAtoms:
-    points = content['points']
-    return PhonopyAtoms(
-        cell=content['lattice'],
-        symbols=[point['symbol'] for point in points],
-        scaled_positions=[point['coordinates'] for point in points],
-        masses=[point['mass'] for point in points] if all('mass' in point for point in points) else None,
-    )
+    return crystal(content, get_calculator_physical_units())
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    opener: Any = lzma.open if path.suffix == '.xz' else open
-    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
-    try:
-        with opener(path, 'rt', encoding='utf-8') as handle:
-            content = yaml.load(handle, Loader=loader)
-    except (yaml.YAMLError, lzma.LZMAError, UnicodeDecodeError) as error:
-        raise ValueError(f'`{path}` cannot be read as YAML.') from error
-    if not isinstance(content, dict) or 'unit_cell' not in content or 'supercell_matrix' not in content:
-        raise ValueError(f'`{path}` is not a phonopy or phono3py file: it has no unit cell or supercell.')
-    return content
+    """Return the content of a phonopy or phono3py file that vasprun files belong to."""
+    file = read_phonopy(path, '')
+    if file.units != get_calculator_physical_units():
+        raise ValueError(f'`{path}` has other units than the vasprun files: it is of another calculator.')
+    return file.content

@@ -55,12 +55,21 @@ class BandPath:
 
 
 def band_path(primitive: PhonopyAtoms, points: int = PATH_POINTS, symprec: float = 1e-4) -> BandPath:
-    """Return the path of Hinuma et al. (seekpath's ``hpkot``) in the basis of ``primitive`` as it is."""
-    cell: Any = primitive.totuple()
+    """Return the path of Hinuma et al. (seekpath's ``hpkot``) in the basis of ``primitive`` as it is.
+
+    Atoms of one element with different magnetic moments count as different.
+
+    :param symprec: tolerance of the symmetry, Å.
+    :raises ValueError: one sentence, if no symmetry is found with it.
+    """
+    cell: Any = (primitive.cell, primitive.scaled_positions, _kinds(primitive))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        path = seekpath.get_path(cell, True, 'hpkot', 1e-5, symprec, 5.0)
-        symmetry: Any = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=5.0)
+        try:
+            path = seekpath.get_path(cell, True, 'hpkot', 1e-5, symprec, 5.0)
+            symmetry: Any = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=5.0)
+        except Exception as error:
+            raise ValueError(f'no symmetry is found with a tolerance of {symprec:g} Å; try another one.') from error
     # seekpath's coordinates belong to its own, rotated primitive cell: go through Cartesian coordinates.
     lattice = np.array(primitive.cell)
     to_basis = np.array(path['reciprocal_primitive_lattice']) @ symmetry.std_rotation_matrix @ lattice.T / (2 * np.pi)
@@ -78,6 +87,15 @@ def band_path(primitive: PhonopyAtoms, points: int = PATH_POINTS, symprec: float
         labels.append((_pretty(first), _pretty(last)))
         total += length
     return BandPath(np.concatenate(qpoints), np.concatenate(distances), starts, labels)
+
+
+def _kinds(cell: PhonopyAtoms) -> list[int]:
+    """Return a number for each atom that tells elements, and magnetic moments of one element, apart."""
+    if cell.magnetic_moments is None:
+        return [int(number) for number in cell.numbers]
+    rows = np.round(np.column_stack([cell.numbers, cell.magnetic_moments]), 2)
+    kinds = np.unique(rows, axis=0, return_inverse=True)[1]
+    return [int(kind) + 1 for kind in np.ravel(kinds)]
 
 
 def frequencies_at(phonon: Phonopy, qpoints: Array) -> Array:
@@ -119,7 +137,7 @@ def evaluate_side(
 
     :param mesh_symmetry: reduce the mesh by the crystal's point group.
     """
-    path = band_path(phonon.primitive)
+    path = band_path(phonon.primitive, symprec=float(phonon.symmetry.tolerance))
     along_path = frequencies_at(phonon, path.qpoints)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
