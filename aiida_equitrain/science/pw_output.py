@@ -47,7 +47,7 @@ def read_pw(text: str) -> tuple[list[Frame], list[str]]:
             if cut_off and end == len(lines):
                 break
             raise ValueError(f'it cannot be read as output of pw.x, from line {row + 1} on') from error
-        if any(UNCONVERGED in line for line in step):
+        if any(UNCONVERGED in line for line in step) or (frame is not None and frame.energy is None):
             n_unconverged += 1
         elif frame is not None:
             frames.append(frame)
@@ -87,16 +87,16 @@ def _structure(lines: Sequence[str], row: int, first: Atoms, alat: float) -> Ato
 
 
 def _frame(step: Sequence[str], atoms: Atoms) -> Frame | None:
-    """Return the labelled frame of a step, ``None`` if it has no forces."""
+    """Return the labelled frame of a step, ``None`` if it has no forces; it has an energy only if it converged."""
     forces = _forces(step, len(atoms))
     energies = [match[1] for line in step if (match := _ENERGY.match(line))]
-    if forces is None or not energies:
+    if forces is None:
         return None
     return Frame(
         numbers=np.asarray(atoms.numbers, dtype=np.int64),
         positions=np.array(atoms.positions),
         cell=np.array(atoms.cell),
-        energy=float(energies[-1]) * units['Ry'],
+        energy=float(energies[-1]) * units['Ry'] if energies else None,
         forces=forces * units['Ry'] / units['Bohr'],
         stress=_stress(step),
     )

@@ -1,4 +1,4 @@
-"""Every reader of labels, and what may be dropped on the way: energy, stress and its sign, units, convergence, order."""
+"""Every reader of labels, and what may be dropped on the way: energy, stress, its sign, units, convergence, order."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def vasprun(content: Content) -> str:
     scf = '<scstep><energy><i name="e_fr_energy">-1</i></energy></scstep>' * (5 if content.converged else 40)
     return (
         f'<?xml version="1.0" encoding="ISO-8859-1"?><modeling><incar><i type="string" name="SYSTEM">é</i></incar>'
-        f'<parameters><i type="int" name="NELM">40</i><separator><i type="int" name="NELM">1</i></separator></parameters>'
+        f'<parameters><i type="int" name="NELM">40</i><separator><i type="int" name="NELM">1</i></separator>'
+        f'</parameters>'
         f'<atominfo><array name="atoms"><set>{atoms}</set></array></atominfo><calculation>{scf}'
         f'<structure><crystal>{array("basis", content.cell * np.eye(3))}</crystal>'
         f'{array("positions", content.positions / content.cell)}</structure>{array("forces", content.forces)}{stress}'
@@ -143,7 +144,7 @@ def test_labels(reader: str, ending: str, tmp_path: Path) -> None:
 def test_no_energy(reader: str, tmp_path: Path) -> None:
     """An energy that is not there is none; pw.x has one wherever its electrons converged."""
     if reader == 'pw':
-        with pytest.raises(ValueError, match='no forces|did not converge|no labels'):
+        with pytest.raises(ValueError, match='did not converge'):
             read(tmp_path, reader, energy=None)
         return
     (frame,) = read(tmp_path, reader, energy=None, other_energy=None).frames
@@ -190,7 +191,7 @@ def test_not_finite(reader: str, tmp_path: Path) -> None:
 @every_reader
 def test_cut_off(reader: str, tmp_path: Path) -> None:
     """Half a file is told of; nothing of it is a label."""
-    with pytest.raises(ValueError, match='ends after|no extended XYZ|cut off'):
+    with pytest.raises(ValueError, match=r'ends after|no extended XYZ|cut off'):
         read(tmp_path, reader, edit=lambda text: text[: text.rindex('Na') if 'xyz' in reader else -len(text) // 3])
 
 
@@ -248,10 +249,8 @@ def test_extxyz_fixed_atoms(tmp_path: Path) -> None:
 
 def test_vasprun_pressure(tmp_path: Path) -> None:
     """The energy of a calculation under pressure is without the work against it."""
-    edit: Callable[[str], str] = lambda text: text.replace(
-        '<parameters>', '<parameters><i name="PSTRESS">100.0</i>'
-    )  # fmt: skip
-    (frame,) = read(tmp_path, 'vasprun', edit=edit).frames
+    setting = '<parameters><i name="PSTRESS">100.0</i>'
+    (frame,) = read(tmp_path, 'vasprun', edit=lambda text: text.replace('<parameters>', setting)).frames
     assert frame.energy == pytest.approx(-3.0 - 10 * GPa * CELL**3)
 
 
