@@ -174,6 +174,13 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         self.ctx.inputs = AttributeDict(self.exposed_inputs(TrainCalculation, 'train'))
         self.ctx.lr_reductions = 0
 
+    def results(self) -> ExitCode | None:
+        """Attach the outputs, and say what is odd about the labels or worse than before."""
+        summary = self.ctx.children[-1].outputs.get('summary') if self.ctx.children else None
+        for warning in dict(summary or {}).get('warnings', []):
+            self.report(f'warning: {warning}')
+        return super().results()
+
     def run_process(self) -> Any:
         """Submit the next attempt; only the first can be a job that was run elsewhere."""
         running = super().run_process()
