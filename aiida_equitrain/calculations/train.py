@@ -28,7 +28,8 @@ class TrainCalculation(PotentialScriptCalculation):
 
     DRIVER = 'train.py'
     HELPERS = (*PotentialScriptCalculation.HELPERS, 'adapter_writer.py', 'sevennet_wrapper.py', *ENGINE_HELPERS)
-    MODULES = (*PotentialScriptCalculation.MODULES, 'common.names', 'science.frames', 'science.energy_shift')
+    MODULES = (*PotentialScriptCalculation.MODULES, 'common.names', 'science.frames', 'science.energy_shift',
+               'science.epoch_choice')  # fmt: skip
     NEEDS = 'Equitrain and MACE'
     POTENTIAL_PORT, DEVICE_PORT = 'foundation', 'hyperparameters'
     # What the driver reads and writes; tests/calculations/test_train.py holds the driver to these.

@@ -178,7 +178,7 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
             self.report(f'not all frames of `dataset` have a label of the {what}: it is not trained on')
 
     def results(self) -> ExitCode | None:
-        """Attach the outputs, and say what is odd about the labels."""
+        """Attach the outputs, and say what is odd about the labels, or worse than before."""
         outputs = self.ctx.children[-1].outputs
         for warning in outputs.summary.get('warnings', []) if 'summary' in outputs else []:
             self.report(f'warning: {warning}')

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from aiida_equitrain.common.formatting import duration, number
+from aiida_equitrain.science.epoch_choice import worse_quantities
 
 #: Heading and caption of every figure, in the order of the page.
 FIGURES = {
@@ -39,7 +40,13 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         _commands(data),
     ]
     body = '\n'.join(card for card in cards if card)
-    parts = [notes(data.get('notes', [])), numbers(data.get('headline', [])), f'<div class="grid">\n{body}\n</div>']
+    warnings = notes((capitalized(text) for text in data.get('warnings', [])), 'note warning')
+    parts = [
+        warnings,
+        notes(data.get('notes', [])),
+        numbers(data.get('headline', [])),
+        f'<div class="grid">\n{body}\n</div>',
+    ]
     return document(title, data['subtitle'], '\n'.join(parts))
 
 
@@ -74,9 +81,14 @@ def document(title: str, subtitle: str, body: str, style: str = '') -> str:
 """
 
 
-def notes(notes: Iterable[str]) -> str:
+def notes(notes: Iterable[str], kind: str = 'note') -> str:
     """Return boxes with what the reader must know before believing the numbers."""
-    return '\n'.join(f'<p class="note">{escape(note)}</p>' for note in notes)
+    return '\n'.join(f'<p class="{kind}">{escape(note)}</p>' for note in notes)
+
+
+def capitalized(text: str) -> str:
+    """Return a sentence with a capital and a full stop."""
+    return f'{text[:1].upper()}{text[1:]}.'
 
 
 def numbers(headline: Iterable[Mapping[str, Any]]) -> str:
@@ -133,11 +145,18 @@ def _cell(value: Any) -> str:
     return escape(number(value))
 
 
+def _after(row: Mapping[str, Any]) -> str:
+    """Return the error after the fine-tuning, in red where it is larger than before."""
+    cell, (before, after) = _cell(row.get('after')), (row.get('before'), row.get('after'))
+    is_worse = before is not None and after is not None and worse_quantities({'': before}, {'': after})
+    return f'<span class="bad">{cell}</span>' if is_worse else cell
+
+
 def _training(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the errors on labelled frames, and on other crystals, before and after the fine-tuning."""
     if not rows:
         return ''
-    lines = [[escape(row['quantity']), _cell(row.get('before')), _cell(row.get('after'))] for row in rows]
+    lines = [[escape(row['quantity']), _cell(row.get('before')), _after(row)] for row in rows]
     drawn = table(['', 'foun&shy;dation', 'fine-tuned'], lines)
     note = (
         '<p class="soft">Forgetting: a potential that improves here by getting worse elsewhere shows it in the rows of '
