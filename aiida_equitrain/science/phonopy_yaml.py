@@ -152,7 +152,7 @@ def file_units(content: dict[str, Any]) -> CalculatorPhysicalUnits:
     """
     header = _header(content)
     name = header.get('calculator')
-    if name is not None and name not in calculator_info:
+    if name is not None and str(name) not in calculator_info:
         raise ValueError(f'is of the calculator `{shown(name)}`, whose units are unknown; known are {_calculators()}.')
     units = get_calculator_physical_units(name)
     of = f'of its calculator `{name}`' if name else 'of a file that names no calculator (VASP)'
