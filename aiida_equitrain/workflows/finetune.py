@@ -176,8 +176,8 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
 
     def results(self) -> ExitCode | None:
         """Attach the outputs, and say what is odd about the labels or worse than before."""
-        summary = self.ctx.children[-1].outputs.get('summary') if self.ctx.children else None
-        for warning in dict(summary or {}).get('warnings', []):
+        outputs = self.ctx.children[-1].outputs
+        for warning in dict(outputs.summary).get('warnings', []) if 'summary' in outputs else []:
             self.report(f'warning: {warning}')
         return super().results()
 
