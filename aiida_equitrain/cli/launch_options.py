@@ -180,5 +180,5 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
         )
     if report is None:
         for warning in training_warnings(node):
-            click.secho(f'Warning: {warning}', fg='red')
+            click.secho(warning, fg='red')
         click.echo(f'{node.process_label} {node.pk} is done: `verdi node show {node.pk}` lists its results.')

@@ -80,7 +80,7 @@ def show_report(node: Any, folder: Path) -> None:
     click.echo(f'  {"labelled frames":<40}{summary["n_frames"] or "–":>9} of up to {summary["n_atoms"]} atoms')
     click.echo(f'  {"time":<40}{duration(summary["seconds"]):>9}, {duration(summary["core_seconds"])} of core time')
     for warning in data['warnings']:
-        click.secho(f'  Warning: {warning}', fg='red')
+        click.secho(f'  {warning}', fg='red')
     for note in data['notes']:
         click.secho(f'  Note: {note}', fg='yellow')
     click.echo()

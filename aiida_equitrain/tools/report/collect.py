@@ -165,7 +165,7 @@ def training_rows(training: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def validation_rows(training: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the errors on validation frames for the terminal: ``title``, ``unit``, ``before``, ``after``, ``worse``."""
+    """Return ``title``, ``unit``, ``before``, ``after`` and ``worse`` of the errors on validation frames."""
     errors = training.get('errors') or {}
     before, after = ((errors.get(side) or {}).get(Role.VALID.value) or {} for side in ('before', 'after'))
     worse = training.get('worse_than_foundation') or {}
@@ -178,11 +178,12 @@ def validation_rows(training: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def training_warnings(node: orm.ProcessNode) -> list[str]:
-    """Return what a fine-tuning, or those of a committee, warn of."""
+    """Return what a fine-tuning, or the members of a committee, warn of, as sentences."""
     outputs = node.outputs
-    found = list(dict(outputs.summary).get('warnings', [])) if 'summary' in outputs else []
-    members = outputs.summaries if 'summaries' in outputs else {}
-    return found + [f'{name}: {text}' for name in members for text in dict(members[name]).get('warnings', [])]
+    summaries = {'': outputs.summary} if 'summary' in outputs else {}
+    if 'summaries' in outputs:
+        summaries |= {f' ({name})': outputs.summaries[name] for name in outputs.summaries}
+    return [f'Warning{name}: {text}.' for name in summaries for text in dict(summaries[name]).get('warnings', [])]
 
 
 def commands(node: orm.ProcessNode) -> list[str]:

@@ -40,13 +40,8 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         _commands(data),
     ]
     body = '\n'.join(card for card in cards if card)
-    warnings = notes((capitalized(text) for text in data.get('warnings', [])), 'note warning')
-    parts = [
-        warnings,
-        notes(data.get('notes', [])),
-        numbers(data.get('headline', [])),
-        f'<div class="grid">\n{body}\n</div>',
-    ]
+    head = [notes(data.get('warnings', []), 'note warning'), notes(data.get('notes', []))]
+    parts = [*head, numbers(data.get('headline', [])), f'<div class="grid">\n{body}\n</div>']
     return document(title, data['subtitle'], '\n'.join(parts))
 
 
@@ -84,11 +79,6 @@ def document(title: str, subtitle: str, body: str, style: str = '') -> str:
 def notes(notes: Iterable[str], kind: str = 'note') -> str:
     """Return boxes with what the reader must know before believing the numbers."""
     return '\n'.join(f'<p class="{kind}">{escape(note)}</p>' for note in notes)
-
-
-def capitalized(text: str) -> str:
-    """Return a sentence with a capital and a full stop."""
-    return f'{text[:1].upper()}{text[1:]}.'
 
 
 def numbers(headline: Iterable[Mapping[str, Any]]) -> str:
