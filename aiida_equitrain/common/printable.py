@@ -10,8 +10,7 @@ def printable(text: Any, *, lines: bool = False) -> str:
     """Return text of which nothing steers a terminal or hides on a page.
 
     Labels, descriptions, messages and names of files come from strangers. Escape sequences, bidirectional overrides and
-    characters that nobody sees are written out as ``\\u001b``, which JSON reads as what it was; what breaks a line
-    becomes a blank.
+    characters that nobody sees are written out by their number as JSON does; what breaks a line becomes a blank.
 
     :param lines: keep the ends of lines: for a table, whose cells were made printable one by one.
     """

@@ -104,11 +104,10 @@ def labelled(aiida_profile_clean: Any, tiny_dataset: Any) -> Any:
     return tiny_dataset
 
 
-@pytest.mark.parametrize('arguments', [['list', 'datasets'], ['list', 'datasets', '--csv'], ['list', 'datasets', '--json'],
-                                       ['show', 'PK']])  # fmt: skip
-def test_commands(labelled: Any, arguments: list[str]) -> None:
+@pytest.mark.parametrize('arguments', ['list datasets', 'list datasets --csv', 'list datasets --json', 'show PK'])
+def test_commands(labelled: Any, arguments: str) -> None:
     """Labels and attributes of nodes are shown as text."""
-    result = CliRunner().invoke(cmd_root, [item.replace('PK', str(labelled.pk)) for item in arguments], color=True)
+    result = CliRunner().invoke(cmd_root, arguments.replace('PK', str(labelled.pk)).split(), color=True)
     assert result.exit_code == 0, result.output
     assert '\\u001b[2J' in result.output
     assert not CONTROLS & set(result.output)
