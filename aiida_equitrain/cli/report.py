@@ -48,6 +48,8 @@ def show_report(node: Any, folder: Path) -> None:
         data = write_report(node, folder)
     except ValueError as exception:
         raise click.ClickException(str(exception)) from exception
+    except OSError as exception:
+        raise click.ClickException(f'the report cannot be written to `{folder}`: {exception.strerror}') from exception
     if 'text' in data:
         echo(data['text'], lines=True)
         echo(f'page      {folder.absolute() / PAGE}')
