@@ -11,6 +11,7 @@ import click
 from aiida_equitrain.cli.download import download_display
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
+from aiida_equitrain.common.validation import nearest
 
 if TYPE_CHECKING:
     from aiida_equitrain.data.potential import PotentialData
@@ -75,6 +76,25 @@ def cmd_show(identifier: str) -> None:
         rows['foundation'] = f'PK {foundation.pk}, {foundation.n_bytes} bytes, SHA-256 {foundation.sha256}'
     for name, value in rows.items():
         echo(f'{name:<14}{value}')
+
+
+@cmd_potential.command('forget')
+@click.argument('name')
+def cmd_forget(name: str) -> None:
+    """Forget the SHA-256 of a download, so that the next download of it may be another file.
+
+    NAME is that of the message that refused the file. Do this only if the publisher announced a new file.
+    """
+    from aiida_equitrain.tools.download import DownloadError, pins
+
+    try:
+        found = pins().remove(name)
+        known = pins().read()
+    except DownloadError as error:
+        raise click.ClickException(str(error)) from error
+    if found is None:
+        raise click.ClickException(f'no SHA-256 is kept for `{name}`: {nearest(name, known)}')
+    echo(f'Forgot {name}, SHA-256 {found}: the next download decides.')
 
 
 @cmd_potential.command('export')

@@ -43,7 +43,7 @@ def write_report(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
 
 def _write_material(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     """Write the page of the main job or of a fine-tuning, its summary and its figures."""
-    data = printable_tree(collect(node))
+    data: dict[str, Any] = printable_tree(collect(node))
     folder.mkdir(parents=True, exist_ok=True)
     figures = draw_all(data)
     if data['flow']:
@@ -69,7 +69,7 @@ def _write_property(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
 
 def _write_study(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     """Write the page of a study, its summary (the aggregates) and its figures."""
-    data = printable_tree(collect_study(node))
+    data: dict[str, Any] = printable_tree(collect_study(node))
     folder.mkdir(parents=True, exist_ok=True)
     figures = draw_study(data)
     materials = {name: draw_material(item) for name, item in data['materials'].items()}
