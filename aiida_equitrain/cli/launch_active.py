@@ -57,7 +57,7 @@ def cmd_active_learning(
 def describe_rounds(content: dict[str, Any]) -> str:
     """Return the rounds as lines of text."""
     from aiida_equitrain.common.formatting import number
-    from aiida_equitrain.common.printable import printable
+    from aiida_equitrain.common.printable import NAME, printable
 
     lines = [f'{"frames":>6}  {"moved, THz":>10}  {"error, THz":>10}  {"spread of the pool, eV/Å":>24}']
     for item in content['rounds']:
@@ -69,4 +69,4 @@ def describe_rounds(content: dict[str, Any]) -> str:
         'max_train': 'the budget of labels is spent',
         'pool': 'no frame of the pool is left',
     }
-    return '\n'.join([*lines, f'ended as {printable(reasons.get(content["reason"], content["reason"]))}'])
+    return '\n'.join([*lines, f'ended as {printable(reasons.get(content["reason"], content["reason"]), longest=NAME)}'])

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import aiida_equitrain
-from aiida_equitrain.common.printable import printable
+from aiida_equitrain.common.printable import SENTENCE, printable
 
 #: Subcommands and their line in the help. ``name`` is ``cmd_<name>`` in ``aiida_equitrain.cli.<name>``.
 COMMANDS = {
@@ -45,7 +45,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except click.ClickException as exception:
-            exception.message = printable(exception.message)
+            exception.message = printable(exception.message, longest=SENTENCE)
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

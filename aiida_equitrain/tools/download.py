@@ -36,8 +36,8 @@ _BLOCK = 1 << 16
 #: Why there is no file, by the kind of the exception: the first that fits.
 _REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (
-        (requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema, requests.exceptions.InvalidURL),
-        'only addresses that begin with https:// are asked',
+        (requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema),
+        'only addresses that begin with https:// are asked, here and wherever we are sent from here',
     ),
     (requests.exceptions.SSLError, 'its certificate was refused, so that it may be another server'),
     (requests.exceptions.ProxyError, 'the proxy that the environment names does not let us through'),

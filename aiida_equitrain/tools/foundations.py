@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aiida import orm
 
 from aiida_equitrain.common.hyperparameters import check_hyperparameters
+from aiida_equitrain.common.printable import printable
 from aiida_equitrain.common.strategies import ENGINES, check_strategy
 from aiida_equitrain.common.validation import nearest
 from aiida_equitrain.tools import defaults
@@ -67,9 +68,11 @@ def import_potential(
         found = digest_of(path.read_bytes()).hexdigest()
         if sha256 is not None and found != sha256:
             raise DownloadError(f'`{source}` has the SHA-256 {found}, not {sha256}. It was not used.')
-        label = label or path.stem
+        # A name of a file may be no text at all.
+        stem, name = printable(path.stem), printable(path.name)
+        label = label or stem
         there = _of_label(label, head, sha256=found)
-        return there or store_potential(path, {'name': path.stem, **said}, path.name, label, head), there is None
+        return there or store_potential(path, {'name': stem, **said}, name, label, head), there is None
     url = mace_address(source)
     known: dict[str, Any] = {'name': source}
     if source == MACE_MP_0B3:

@@ -222,9 +222,9 @@ def save(figure: Figure, path: str | Path) -> None:
 
 @contextmanager
 def _drawing() -> Iterator[None]:
-    """Draw in our style; a sign of a name that the font lacks is drawn as a box, without a word."""
+    """Draw in our style; where the font lacks a sign of a name, or a name has no room, nothing is said of it."""
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='Glyph .* missing')
+        warnings.filterwarnings('ignore', message='Glyph .* missing|constrained_layout not applied')
         yield
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_equitrain.common.printable import printable_tree
+from aiida_equitrain.common.printable import NAME, SENTENCE, printable_tree
 
 from .collect import NoReportError, collect
 from .flow import draw_flow
@@ -43,11 +43,12 @@ def write_report(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
 
 def _write_material(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     """Write the page of the main job or of a fine-tuning, its summary and its figures."""
-    data: dict[str, Any] = printable_tree(collect(node))
+    data: dict[str, Any] = printable_tree(collect(node), longest=SENTENCE)
     folder.mkdir(parents=True, exist_ok=True)
-    figures = draw_all(data)
+    drawable = printable_tree(data, longest=NAME)
+    figures = draw_all(drawable)
     if data['flow']:
-        figures['flow'] = draw_flow(data['flow'])
+        figures['flow'] = draw_flow(drawable['flow'])
     for name, figure in figures.items():
         (folder / f'{name}.png').write_bytes(to_png(figure))
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
@@ -69,10 +70,11 @@ def _write_property(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
 
 def _write_study(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     """Write the page of a study, its summary (the aggregates) and its figures."""
-    data: dict[str, Any] = printable_tree(collect_study(node))
+    data: dict[str, Any] = printable_tree(collect_study(node), longest=SENTENCE)
     folder.mkdir(parents=True, exist_ok=True)
-    figures = draw_study(data)
-    materials = {name: draw_material(item) for name, item in data['materials'].items()}
+    drawable = printable_tree(data, longest=NAME)
+    figures = draw_study(drawable)
+    materials = {name: draw_material(printable_tree(item, longest=NAME)) for name, item in data['materials'].items()}
     for name, figure in figures.items():
         (folder / f'{name}.png').write_bytes(to_png(figure))
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
