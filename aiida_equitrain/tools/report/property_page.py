@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from aiida_equitrain.common.formatting import formula, number
 from aiida_equitrain.common.names import ROOT_PHASE
-from aiida_equitrain.common.printable import NAME, printable, printable_tree
+from aiida_equitrain.common.printable import NAME, SENTENCE, printable, printable_tree
 
 from . import page, thermal
 from .collect import NoReportError
@@ -43,12 +43,12 @@ def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
         )
     data = collect(node)
     structure = _crystal(node)
-    return {
+    head = {
         'title': f'{formula(structure.get_formula())}: {title}' if structure is not None else title,
         'subtitle': f'{node.process_label} {node.pk} · {node.uuid} · {node.ctime:%Y-%m-%d %H:%M} UTC',
         'commands': [f'verdi process status {node.pk}', f'aiida-equitrain show {node.pk}'],
-        **data,
     }
+    return {**printable_tree(head, longest=SENTENCE), **data}
 
 
 def render_property(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
