@@ -62,18 +62,12 @@ def cmd_show(identifier: str) -> None:
     PK is that of a PotentialData, or its label or UUID.
     """
     node = _load(identifier)
-    rows = {
-        'name': node.card.get('name') or node.label or '–',
-        'kind': node.kind,
-        'architecture': f'{node.architecture} ({node.family}), {node.n_parameters} parameters, {node.dtype}',
-        'elements': f'{len(node.elements)}: {" ".join(node.elements)}',
-        'cut-off': f'{node.cutoff:g} Å',
-        'head': node.head or '–',
-        'file': f'{node.filename}, {node.n_bytes} bytes, SHA-256 {node.sha256}',
-        'origin': node.origin or '–',
-    }
-    if (foundation := _foundation(node)) is not None:
-        rows['foundation'] = f'PK {foundation.pk}, {foundation.n_bytes} bytes, SHA-256 {foundation.sha256}'
+    try:
+        rows = _rows(node)
+    except (TypeError, ValueError) as error:
+        raise click.ClickException(
+            f'PK {node.pk} has attributes that no potential of ours has: do not use it'
+        ) from error
     for name, value in rows.items():
         echo(f'{name:<14}{value}')
 
@@ -151,3 +145,20 @@ def _foundation(node: PotentialData) -> PotentialData | None:
         return node.foundation
     except NotExistent as exception:
         raise click.ClickException(str(exception)) from exception
+
+
+def _rows(node: PotentialData) -> dict[str, str]:
+    """Return what a potential says of itself."""
+    rows = {
+        'name': node.card.get('name') or node.label or '–',
+        'kind': node.kind,
+        'architecture': f'{node.architecture} ({node.family}), {node.n_parameters} parameters, {node.dtype}',
+        'elements': f'{len(node.elements)}: {" ".join(node.elements)}',
+        'cut-off': f'{node.cutoff:g} Å',
+        'head': node.head or '–',
+        'file': f'{node.filename}, {node.n_bytes} bytes, SHA-256 {node.sha256}',
+        'origin': node.origin or '–',
+    }
+    if (foundation := _foundation(node)) is not None:
+        rows['foundation'] = f'PK {foundation.pk}, {foundation.n_bytes} bytes, SHA-256 {foundation.sha256}'
+    return rows

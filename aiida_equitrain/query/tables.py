@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -94,7 +94,8 @@ def potentials(
     if foundation is not None:
         table = table[table['foundation_pk'] == foundation]
     if max_phonon_mae_thz is not None:
-        table = table[pd.to_numeric(table['phonon_mae_thz']) <= max_phonon_mae_thz]
+        known = [isinstance(error, float) and error <= max_phonon_mae_thz for error in table['phonon_mae_thz']]
+        table = table[known]
     table = table.sort_values('pk', ascending=False, ignore_index=True).head(len(table) if limit is None else limit)
     return table if columns is None else table[list(columns)]
 
@@ -179,6 +180,12 @@ def instabilities(*, material: str | None = None) -> pd.DataFrame:
     return table.sort_values(['pk', 'phase'], ascending=[False, True], ignore_index=True)
 
 
+def whole(values: Iterable[Any]) -> Any:
+    """Return a column of whole numbers; unknown where there is none, whatever somebody's archive holds in its place."""
+    known = [value if isinstance(value, int) and abs(value) < 2**63 else None for value in values]
+    return pd.array(known, dtype='Int64')
+
+
 def reduced_formula(text: str) -> str:
     """Return a formula in the form of the database: reduced, in Hill's order.
 
@@ -203,7 +210,8 @@ def _trainings(wanted: set[str], among: dict[str, Any]) -> pd.DataFrame:
             way: dict[str, Any] = {direction: 'job'}
             builder.append(kind, edge_filters={'label': label}, project=list(here.values()), **way)
             columns += here
-    return _table(builder, columns).astype({name: 'Int64' for name in WHOLE if name in columns})
+    table = _table(builder, columns)
+    return table.assign(**{name: whole(table[name]) for name in WHOLE if name in columns})
 
 
 def _phonon_errors(wanted: set[str], among: dict[str, Any]) -> pd.DataFrame:

@@ -209,6 +209,47 @@ ODD = {
     'no-columns': odd('study', aggregates={}, table=b'a,b\n1,2\n'),
     'no-aggregates': odd('study', aggregates={'x': 1}, table=b'material,strategy\nSi,x\n'),
 }
+#: Attributes of another form than ours.
+WRONG: dict[str, dict[str, Any]] = {
+    'card': {'card': 'x'},
+    'numbers': {'n_parameters': 'many', 'n_bytes': [1], 'cutoff': {}},
+    'elements': {'elements': 5, 'heads': None},
+    'kind': {'kind': ['x'], 'family': {'x': 1}},
+}
+
+
+def _wrong_potential(text: str) -> Any:
+    node = _potential(text)
+    for name, value in WRONG[text].items():
+        node.backend_entity.set_attribute(name, value)
+    return node
+
+
+def _wrong_dataset(text: str) -> Any:
+    return _altered(_dataset(text), text, n_frames='many', formulas=5, n_train=[1], max_atoms=2**70, source='x')
+
+
+def _wrong_training(text: str) -> Any:
+    from aiida import orm
+    from aiida.common.links import LinkType
+
+    job = orm.CalcJobNode(process_type='aiida.calculations:equitrain.train')
+    for label, data in {'dataset': _wrong_dataset(text), 'strategy': orm.Dict({'value': [1]}).store()}.items():
+        job.base.links.add_incoming(data, LinkType.INPUT_CALC, label)
+    job.store()
+    summary = orm.Dict({'errors': {'after': {'valid': {'forces_mae_mev_per_angstrom': 'x'}}}})
+    for label, data in {'summary': summary, 'potential': _unstored()}.items():
+        data.base.links.add_incoming(job, LinkType.CREATE, label)
+        data.store()
+    return data
+
+
+def _unstored() -> Any:
+    from aiida_equitrain.data.potential import PotentialData
+
+    return PotentialData(MODEL)
+
+
 SENTENCE = 'are not of the form that aiida-equitrain gives them, so that there is no page|has no `'
 
 CASES = [
@@ -229,6 +270,15 @@ CASES = [
       for name, make in REPORTS.items()),
     *(Case(f'report-{name}', _of(make, ALL, 'report', 'PK', '-o', 'page'), SENTENCE, profile=True)
       for name, make in ODD.items()),
+    *(Case(f'show-wrong-{name}', _of(_wrong_potential, name, 'show', 'PK'), CLEAN, False, profile=True)
+      for name in WRONG),
+    *(Case(f'potential-show-wrong-{name}', _of(_wrong_potential, name, 'potential', 'show', 'PK'),
+           'no potential of ours', profile=True) for name in WRONG),
+    Case('show-wrong-dataset', _of(_wrong_dataset, 'x', 'show', 'PK'), 'not of the form', False, profile=True),
+    Case('show-wrong-training', _of(_wrong_training, 'x', 'show', 'PK'), CLEAN, False, profile=True),
+    Case('list-wrong-training', _of(_wrong_training, 'x', 'list', 'potentials', '--max-error', '1'), CLEAN, False,
+         profile=True),
+    Case('list-wrong-datasets', _of(_wrong_training, 'x', 'list', 'datasets'), 'many', False, profile=True),
     Case('report-of-data', _of(_dataset, ALL, 'report', 'PK'), 'a report is made of', profile=True),
     Case('show-nothing', lambda _: ['show', ALL], 'there is no node', profile=True),
     Case('card-no-json', lambda folder: _card(folder, ALL), 'is no JSON', profile=True),
