@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 @click.group('data')
@@ -44,24 +45,24 @@ def cmd_import(files: tuple[Path, ...], **chosen: Any) -> None:
     if found.dataset is not None:
         _tell_dataset(found.dataset)
     for note in found.notes:
-        click.echo(f'note       {note}')
+        echo(f'note       {note}')
     if found.structure is not None and found.phonopy_data is not None:
-        click.echo(f'structure  PK {found.structure.pk}')
-        click.echo(f'phonons    PK {found.phonopy_data.pk}')
+        echo(f'structure  PK {found.structure.pk}')
+        echo(f'phonons    PK {found.phonopy_data.pk}')
     if found.dataset is not None:
-        click.echo(_next_step(found.dataset))
+        echo(_next_step(found.dataset))
 
 
 def _tell_dataset(dataset: Any) -> None:
     """Say what a dataset holds."""
     roles = ', '.join(f'{number} {role}' for role, number in dataset.counts.items() if number)
-    click.echo(f'dataset    PK {dataset.pk}: {dataset.n_frames} frames of {" ".join(dataset.formulas)} ({roles})')
+    echo(f'dataset    PK {dataset.pk}: {dataset.n_frames} frames of {" ".join(dataset.formulas)} ({roles})')
     frames = dataset.get_frames()
     for name, plural in (('energy', 'energies'), ('stress', 'stress')):
         missing = sum(getattr(frame, name) is None for frame in frames)
         if missing:
             what = f'no {plural}' if missing == len(frames) else f'{missing} of {len(frames)} frames have no {name}'
-            click.echo(f'           {what}: `{name}_weight` is 0 in trainings with it')
+            echo(f'           {what}: `{name}_weight` is 0 in trainings with it')
 
 
 def _next_step(dataset: Any) -> str:
