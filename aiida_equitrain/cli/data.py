@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 @click.group('data')
@@ -43,12 +44,12 @@ def cmd_import(files: tuple[Path, ...], **chosen: Any) -> None:
         raise click.ClickException(str(error)) from error
     dataset = found.dataset
     roles = ', '.join(f'{number} {role}' for role, number in dataset.counts.items() if number)
-    click.echo(f'dataset    PK {dataset.pk}: {dataset.n_frames} frames of {" ".join(dataset.formulas)} ({roles})')
+    echo(f'dataset    PK {dataset.pk}: {dataset.n_frames} frames of {" ".join(dataset.formulas)} ({roles})')
     if not dataset.has_energies:
-        click.echo('           no energies: `energy_weight` is 0 in trainings with it')
+        echo('           no energies: `energy_weight` is 0 in trainings with it')
     if not dataset.has_stress:
-        click.echo('           no stress: `stress_weight` is 0 in trainings with it')
+        echo('           no stress: `stress_weight` is 0 in trainings with it')
     if found.structure is not None and found.phonopy_data is not None:
-        click.echo(f'structure  PK {found.structure.pk}')
-        click.echo(f'phonons    PK {found.phonopy_data.pk}')
-    click.echo(f'To train on it: aiida-equitrain launch finetune {dataset.pk}')
+        echo(f'structure  PK {found.structure.pk}')
+        echo(f'phonons    PK {found.phonopy_data.pk}')
+    echo(f'To train on it: aiida-equitrain launch finetune {dataset.pk}')

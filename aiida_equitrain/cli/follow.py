@@ -8,12 +8,14 @@ import warnings
 from types import TracebackType
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from aiida_equitrain.cli.terminal import echo
 from aiida_equitrain.common.formatting import duration
+from aiida_equitrain.common.printable import printable
 from aiida_equitrain.tools.progress import Progress, ProgressReader, plain_lines
 
 MARKS = {'running': '[cyan]●', 'done': '[green]✓', 'failed': '[red]✗'}
@@ -69,17 +71,19 @@ class Display:
             self.live.update(table(node, progress), refresh=True)
         else:
             for line in plain_lines(progress, self.earlier):
-                click.echo(line)
+                echo(line)
         self.earlier = progress
         return min(self.LONGEST, max(self.SHORTEST, self.SHARE * progress.seconds))
 
 
 def table(node: Any, progress: Progress) -> Table:
-    """Return the stages as a table."""
-    grid = Table(box=None, title=f'{node.process_label} {node.pk} · {duration(progress.seconds)}', title_justify='left')
+    """Return the stages as a table; what jobs and nodes say is text, not markup."""
+    title = Text(printable(f'{node.process_label} {node.pk} · {duration(progress.seconds)}'))
+    grid = Table(box=None, title=title, title_justify='left')
     for heading in ('', 'stage', 'jobs', 'time', ''):
         grid.add_column(heading, justify='right' if heading in ('jobs', 'time') else 'left')
     for stage in progress.stages:
         jobs = f'{stage.done}/{stage.jobs}' + (f' ({stage.reused} reused)' if stage.reused else '')
-        grid.add_row(MARKS[stage.state], stage.title, jobs, duration(stage.seconds), f'[dim]{stage.note}')
+        title, note = Text(printable(stage.title)), Text(printable(stage.note), style='dim')
+        grid.add_row(MARKS[stage.state], title, jobs, duration(stage.seconds), note)
     return grid

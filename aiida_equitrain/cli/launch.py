@@ -12,6 +12,7 @@ from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, follow
 from aiida_equitrain.cli.launch_study import cmd_study
 from aiida_equitrain.cli.launch_thermal import cmd_kappa, cmd_qha
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 FILE_TO_WRITE = click.Path(dir_okay=False, writable=True, path_type=Path)
 
@@ -213,10 +214,10 @@ def cmd_instability(
     if node is not None and 'tree' in node.outputs:
         from aiida_equitrain.tools.report.instability import describe_tree, save_figure
 
-        click.echo(describe_tree(node.outputs.tree['phases']))
+        echo(describe_tree(node.outputs.tree['phases']), lines=True)
         if figure is not None:
             save_figure(node, figure)
-            click.echo(f'Energy along the modes: {figure}')
+            echo(f'Energy along the modes: {figure}')
 
 
 @cmd_launch.command('follow')

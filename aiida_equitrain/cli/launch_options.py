@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.terminal import echo
 from aiida_equitrain.common.names import Engine
 from aiida_equitrain.common.strategies import ENGINES
 
@@ -116,15 +117,15 @@ def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> An
 
             node = submit_to_daemon(builder)
         else:
-            click.echo(f'Running in this process, as {problem}; Ctrl-C ends the job.')
+            echo(f'Running in this process, as {problem}; Ctrl-C ends the job.')
             with Display() as display:
                 node = run_here(builder, display)
     except (ValueError, NotExistent, InputValidationError) as exception:
         raise click.ClickException(str(exception)) from exception
     if problem is None:
-        click.echo(f'Submitted {node.process_label} {node.pk}.')
+        echo(f'Submitted {node.process_label} {node.pk}.')
         if submit:
-            click.echo(f'`aiida-equitrain launch follow {node.pk}` shows how far it is.')
+            echo(f'`aiida-equitrain launch follow {node.pk}` shows how far it is.')
             return None
     follow_to_the_end(node, report)
     return node if node.is_terminated else None
@@ -144,7 +145,8 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
             with Display() as display:
                 follow(node, display)
     except KeyboardInterrupt:
-        click.echo(f'\nThe job goes on. `aiida-equitrain launch follow {node.pk}` shows its progress again, '
+        echo()
+        echo(f'The job goes on. `aiida-equitrain launch follow {node.pk}` shows its progress again, '
                    f'`verdi process kill {node.pk}` ends it.')  # fmt: skip
         return
     if report is not None:
@@ -154,4 +156,4 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
             f'{node.process_label} {node.pk} {describe_end(node)} (`verdi process report {node.pk}`)'
         )
     if report is None:
-        click.echo(f'{node.process_label} {node.pk} is done: `verdi node show {node.pk}` lists its results.')
+        echo(f'{node.process_label} {node.pk} is done: `verdi node show {node.pk}` lists its results.')

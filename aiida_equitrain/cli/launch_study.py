@@ -10,6 +10,7 @@ import click
 
 from aiida_equitrain.cli.launch_options import STRATEGIES, codes, common, dft_inputs, go, options, postprocess
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 def numbers(_ctx: Any, _param: Any, value: str | None) -> list[int] | None:
@@ -79,7 +80,7 @@ def cmd_study(
     if node is not None and 'aggregates' in node.outputs:
         from aiida_equitrain.tools.report.study_text import describe_study
 
-        click.echo(describe_study(node.outputs.aggregates.get_dict()))
+        echo(describe_study(node.outputs.aggregates.get_dict()), lines=True)
 
 
 def study_builder(

@@ -10,6 +10,7 @@ import click
 
 from aiida_equitrain.cli.download import download_display
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 if TYPE_CHECKING:
     from aiida_equitrain.data.potential import PotentialData
@@ -45,10 +46,10 @@ def cmd_import(source: str, card: Path | None, **chosen: Any) -> None:
         raise click.ClickException(f'`--card` is no JSON: {error}') from error
     except (ValueError, DownloadError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f'{"Stored" if is_new else "It is there:"} {describe(node)}, SHA-256 {node.sha256}')
+    echo(f'{"Stored" if is_new else "It is there:"} {describe(node)}, SHA-256 {node.sha256}')
     if node.origin.startswith('http'):
-        click.echo(f'From {node.origin}; its terms are those of the publisher.')
-    click.echo(f'To use it: aiida-equitrain launch material FILE.cif --foundation {node.label}')
+        echo(f'From {node.origin}; its terms are those of the publisher.')
+    echo(f'To use it: aiida-equitrain launch material FILE.cif --foundation {node.label}')
 
 
 @cmd_potential.command('show')
@@ -73,7 +74,7 @@ def cmd_show(identifier: str) -> None:
     if (foundation := _foundation(node)) is not None:
         rows['foundation'] = f'PK {foundation.pk}, {foundation.n_bytes} bytes, SHA-256 {foundation.sha256}'
     for name, value in rows.items():
-        click.echo(f'{name:<14}{value}')
+        echo(f'{name:<14}{value}')
 
 
 @cmd_potential.command('export')
@@ -96,7 +97,7 @@ def cmd_export(identifier: str, file: Path, yes: bool) -> None:
     if not file.absolute().parent.is_dir():
         raise click.ClickException(f'there is no folder `{file.absolute().parent}`')
     if foundation is not None and not yes:
-        click.echo(f'The file of the foundation (PK {foundation.pk}, from {foundation.origin or "an unknown place"})')
+        echo(f'The file of the foundation (PK {foundation.pk}, from {foundation.origin or "an unknown place"})')
         click.confirm('is a program, and is run here to put the model together. Do you trust it?', abort=True)
     try:
         node.write_model(file)
@@ -107,7 +108,7 @@ def cmd_export(identifier: str, file: Path, yes: bool) -> None:
         ) from exception
     except (DriverFailure, OSError) as exception:
         raise click.ClickException(f'the model file cannot be made: {exception}') from exception
-    click.echo(f'Wrote {file} ({file.stat().st_size} bytes).')
+    echo(f'Wrote {file} ({file.stat().st_size} bytes).')
 
 
 def _load(identifier: str) -> PotentialData:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 @click.command('publish')
@@ -30,13 +31,11 @@ def cmd_publish(identifier: str, output: Path) -> None:
         done = publish(node, output)
     except (NotExistent, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(
-        f'archive  {done.archive} ({done.archive.stat().st_size / 1e6:.1f} MB, {len(done.manifest["nodes"])} nodes)'
-    )
-    click.echo(f'readme   {done.readme}')
+    echo(f'archive  {done.archive} ({done.archive.stat().st_size / 1e6:.1f} MB, {len(done.manifest["nodes"])} nodes)')
+    echo(f'readme   {done.readme}')
     if done.report is not None:
-        click.echo(f'report   {done.report}')
+        echo(f'report   {done.report}')
     for what, items in done.manifest['stays'].items():
-        click.echo(f'it says  {what}: {", ".join(items) or "none"}')
-    click.echo(f'SHA-256  {done.sha256}')
-    click.echo(f'To check it elsewhere: aiida-equitrain reproduce {done.archive.name} --sha256 {done.sha256}')
+        echo(f'it says  {what}: {", ".join(items) or "none"}')
+    echo(f'SHA-256  {done.sha256}')
+    echo(f'To check it elsewhere: aiida-equitrain reproduce {done.archive.name} --sha256 {done.sha256}')

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 @click.command('report')
@@ -47,15 +48,17 @@ def show_report(node: Any, folder: Path) -> None:
         data = write_report(node, folder)
     except ValueError as exception:
         raise click.ClickException(str(exception)) from exception
+    except OSError as exception:
+        raise click.ClickException(f'the report cannot be written to `{folder}`: {exception.strerror}') from exception
     if 'text' in data:
-        click.echo(data['text'])
-        click.echo(f'page      {folder.absolute() / PAGE}')
+        echo(data['text'], lines=True)
+        echo(f'page      {folder.absolute() / PAGE}')
         return
     if 'aggregates' in data:
         from aiida_equitrain.tools.report.study_text import describe_study
 
-        click.echo(describe_study(data['aggregates']))
-        click.echo(f'page      {folder.absolute() / PAGE}')
+        echo(describe_study(data['aggregates']), lines=True)
+        echo(f'page      {folder.absolute() / PAGE}')
         return
     summary = data['summary']
     rows = [
@@ -69,19 +72,19 @@ def show_report(node: Any, folder: Path) -> None:
             'forgetting_mev_per_angstrom',
         ),
     ]
-    click.echo()
-    click.secho(f'{summary["material"]}, {summary["strategy"]}: error against DFT', bold=True)
+    echo()
+    echo(f'{summary["material"]}, {summary["strategy"]}: error against DFT', bold=True)
     for title, value, unit, key in rows:
         if summary[key] is not None:
-            click.echo(f'  {title:<40}{value:>9} {unit}')
-    click.echo(f'  {"labelled frames":<40}{summary["n_frames"] or "–":>9} of up to {summary["n_atoms"]} atoms')
-    click.echo(f'  {"time":<40}{duration(summary["seconds"]):>9}, {duration(summary["core_seconds"])} of core time')
+            echo(f'  {title:<40}{value:>9} {unit}')
+    echo(f'  {"labelled frames":<40}{summary["n_frames"] or "–":>9} of up to {summary["n_atoms"]} atoms')
+    echo(f'  {"time":<40}{duration(summary["seconds"]):>9}, {duration(summary["core_seconds"])} of core time')
     for note in data['notes']:
-        click.secho(f'  Note: {note}', fg='yellow')
-    click.echo()
-    click.echo(f'  page      {folder.absolute() / PAGE}')
-    click.echo(f'  summary   {folder.absolute() / SUMMARY}')
-    click.echo()
-    click.echo('  To look further:')
+        echo(f'  Note: {note}', fg='yellow')
+    echo()
+    echo(f'  page      {folder.absolute() / PAGE}')
+    echo(f'  summary   {folder.absolute() / SUMMARY}')
+    echo()
+    echo('  To look further:')
     for command in data['commands']:
-        click.echo(f'    {command}')
+        echo(f'    {command}')

@@ -9,6 +9,7 @@ import click
 
 from aiida_equitrain.cli.launch_study import pairs
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -36,13 +37,13 @@ def cmd_reproduce(
 
     try:
         manifest, problems = check_file(archive, sha256)
-        click.echo(f'{archive.name}: {len(manifest["nodes"])} nodes, {manifest["process"].partition(":")[2]} '
+        echo(f'{archive.name}: {len(manifest["nodes"])} nodes, {manifest["process"].partition(":")[2]} '
                    f'{manifest["root"]}, published {manifest["created"][:10]}')  # fmt: skip
         if problems:
             for problem in problems[:20]:
-                click.secho(f'  {problem.kind} {problem.uuid}: {problem.what}', fg='red')
+                echo(f'  {problem.kind} {problem.uuid}: {problem.what}', fg='red')
             raise click.ClickException(f'{len(problems)} change(s) since it was published; nothing was imported')
-        click.echo('  checksums: all nodes, files and links are those of the manifest')
+        echo('  checksums: all nodes, files and links are those of the manifest')
         ok = _reproduce(archive, manifest, tuple(step for step in rerun.split(',') if step), chosen, table)
     except (ValueError, NotExistent) as error:
         raise click.ClickException(str(error)) from error
@@ -67,15 +68,15 @@ def _reproduce(
     checks = recompute(list(manifest['nodes']))
     wrong = [check for check in checks if check.difference]
     for check in wrong:
-        click.secho(f'  {check.what} of {check.uuid}: {check.difference}', fg='red')
+        echo(f'  {check.what} of {check.uuid}: {check.difference}', fg='red')
     n_numbers = sum(check.n_numbers for check in checks)
-    click.echo(f'  derived results: {len(checks) - len(wrong)} of {len(checks)} follow from their stored inputs '
+    echo(f'  derived results: {len(checks) - len(wrong)} of {len(checks)} follow from their stored inputs '
                f'({n_numbers} numbers)')  # fmt: skip
     found = None
     if steps:
         found = _run_again(root, steps, chosen)
     else:
-        click.echo('  to run again: --rerun finetune,phonons, or --rerun all')
+        echo('  to run again: --rerun finetune,phonons, or --rerun all')
     lines = rerun.compare(root, found)
     _print(lines, rerun.versions_that_differ(root, found) if found is not None else {})
     if table is not None:
@@ -93,10 +94,10 @@ def _run_again(root: Any, steps: tuple[str, ...], chosen: dict[str, str]) -> Any
 
     codes = rerun.map_codes(root, chosen)
     for uuid, code in codes.items():
-        click.echo(f'  code: {load_node(uuid).label} -> {code.full_label}')
+        echo(f'  code: {load_node(uuid).label} -> {code.full_label}')
     for sentence in rerun.plan(root, steps):
-        click.echo(f'  runs: {sentence}')
-    click.echo(f'  executes: the foundation potential with SHA-256 {root.inputs.foundation.sha256}')
+        echo(f'  runs: {sentence}')
+    echo(f'  executes: the foundation potential with SHA-256 {root.inputs.foundation.sha256}')
     node = go(lambda: rerun.builder_of(root, steps, codes), submit=False)
     if node is None:
         raise click.ClickException('the rerun goes on; call `reproduce` again when it has ended')
@@ -105,8 +106,8 @@ def _run_again(root: Any, steps: tuple[str, ...], chosen: dict[str, str]) -> Any
 
 def _print(lines: list[Any], versions: dict[str, tuple[str, str]]) -> None:
     """Print a line per quantity: how many rows are reproduced, and the worst one."""
-    click.echo()
-    click.echo(f'{"quantity":<46}{"reproduced":>12}{"differ":>8}{"not rerun":>11}   largest difference (tolerance)')
+    echo()
+    echo(f'{"quantity":<46}{"reproduced":>12}{"differ":>8}{"not rerun":>11}   largest difference (tolerance)')
     for quantity in dict.fromkeys(line.quantity for line in lines):
         here = [line for line in lines if line.quantity == quantity]
         count = {verdict: sum(line.verdict == verdict for line in here)
@@ -114,7 +115,7 @@ def _print(lines: list[Any], versions: dict[str, tuple[str, str]]) -> None:
         known = [line for line in here if line.found is not None]
         worst = max(known, key=lambda line: abs(line.found - line.published) / line.tolerance, default=None)
         text = '' if worst is None else f'{abs(worst.found - worst.published):.2g} ({worst.tolerance:.2g}), {worst.row}'
-        click.secho(f'{quantity:<46}{count["reproduced"]:>12}{count["differs"]:>8}{count["not rerun"]:>11}   {text}',
+        echo(f'{quantity:<46}{count["reproduced"]:>12}{count["differs"]:>8}{count["not rerun"]:>11}   {text}',
                     fg='red' if count['differs'] else None)  # fmt: skip
     for name, (theirs, ours) in versions.items():
-        click.echo(f'version of {name}: {theirs} there, {ours} here')
+        echo(f'version of {name}: {theirs} there, {ours} here')

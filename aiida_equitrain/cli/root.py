@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
 import aiida_equitrain
+from aiida_equitrain.common.printable import printable
 
 #: Subcommands and their line in the help. ``name`` is ``cmd_<name>`` in ``aiida_equitrain.cli.<name>``.
 COMMANDS = {
@@ -37,6 +39,14 @@ class LazyGroup(click.Group):
         module = import_module(f'aiida_equitrain.cli.{cmd_name}')
         command: click.Command = getattr(module, f'cmd_{cmd_name}')
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand; the sentence that it may end with quotes files and nodes, and is made printable."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as exception:
+            exception.message = printable(exception.message)
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of subcommands."""

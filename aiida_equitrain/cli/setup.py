@@ -8,6 +8,7 @@ import click
 
 from aiida_equitrain.cli.download import download_display
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 COLOURS = {'found': 'blue', 'created': 'green', 'note': 'yellow', 'missing': 'red'}
 
@@ -54,12 +55,14 @@ def cmd_setup(
             items = chain(items, extra.run_setup(options, sevennet_python))
         for item in items:
             complete &= item.state != 'missing'
-            click.echo(f'{click.style(f"{item.state:>8}", fg=COLOURS[item.state])}  {item.name}: {item.text}')
+            echo(f'{item.state:>8}', nl=False, fg=COLOURS[item.state])
+            echo(f'  {item.name}: {item.text}')
     from aiida_equitrain.tools.checks import run_checks
 
     for result in run_checks(computer, sevennet):
         complete &= result.passed
-        word = click.style('      ok', fg='green') if result.passed else click.style('  FAILED', fg='red', bold=True)
-        click.echo(f'{word}  {result.name}: {result.text}')
+        echo('      ok' if result.passed else '  FAILED', nl=False, fg='green' if result.passed else 'red',
+             bold=not result.passed)  # fmt: skip
+        echo(f'  {result.name}: {result.text}')
     if not complete:
         raise click.ClickException('the set-up is not complete: see the lines above')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 @click.command('show')
@@ -27,4 +28,4 @@ def cmd_show(identifier: str) -> None:
             f'there is no node `{identifier}` in this profile; `aiida-equitrain list potentials` shows what there is'
         ) from error
     for name, text in describe(node).items():
-        click.echo(f'{name:<18}{text}')
+        echo(f'{name:<18}{text}')

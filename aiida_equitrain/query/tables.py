@@ -169,7 +169,9 @@ def instabilities(*, material: str | None = None) -> pd.DataFrame:
         {'pk': pk, 'created': created, 'material': _formula(kinds, sites), 'phase': name}
         | {key: phase.get(key) for key in keys}
         for pk, created, kinds, sites, phases in builder.all()
-        for name, phase in phases.items()
+        # An archive of somebody may hold anything under this name.
+        for name, phase in (phases.items() if isinstance(phases, dict) else ())
+        if isinstance(phase, dict)
     ]
     table = pd.DataFrame(rows, columns=['pk', 'created', 'material', 'phase', *keys])
     if material is not None:
@@ -221,7 +223,10 @@ def _table(builder: orm.QueryBuilder, columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(builder.all(), columns=columns)
 
 
-def _formula(kinds: list[dict[str, Any]], sites: list[dict[str, Any]]) -> str:
-    """Return the reduced formula of the attributes of a structure."""
-    symbols = {kind['name']: kind['symbols'] for kind in kinds}
-    return reduced_formula(''.join(symbol for site in sites for symbol in symbols[site['kind_name']]))
+def _formula(kinds: list[dict[str, Any]], sites: list[dict[str, Any]]) -> str | None:
+    """Return the reduced formula of the attributes of a structure; ``None`` if they are not those of one."""
+    try:
+        symbols = {kind['name']: kind['symbols'] for kind in kinds}
+        return reduced_formula(''.join(symbol for site in sites for symbol in symbols[site['kind_name']]))
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -13,6 +13,7 @@ from aiida.common.exceptions import NotExistent
 from aiida.manage import get_manager
 from aiida_phonopy.data.phonopy import PhonopyData
 
+from aiida_equitrain.common.printable import printable
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.frames import Frames
@@ -51,7 +52,7 @@ def start(builder: Any, submit: bool = False) -> orm.ProcessNode:
         print(f'Submitted {node.process_label} {node.pk}: aiida-equitrain launch follow {node.pk}')
         return node
     node = run_here(builder)
-    print(f'{node.process_label} {node.pk} {describe_end(node)}: verdi process show {node.pk}')
+    print(printable(f'{node.process_label} {node.pk} {describe_end(node)}: verdi process show {node.pk}'))
     return node
 
 

@@ -15,6 +15,11 @@ from .cost import stages_of, state_of
 from .figures import bands_data, learning_data, parity_data, thermal_data
 from .provenance import flow_data
 
+
+class NoReportError(ValueError):
+    """There is no report of this node, for a reason that is one sentence."""
+
+
 #: WorkChains that a report can be made of.
 REPORTABLE = ('equitrain.material', 'equitrain.finetune')
 
@@ -50,11 +55,11 @@ SPLITS = {Role.TRAIN.value: 'training frames', Role.VALID.value: 'validation fra
 def collect(node: orm.ProcessNode) -> dict[str, Any]:
     """Return everything that the report shows of ``node``, as plain data.
 
-    :raises ValueError: if there can be no report of this node.
+    :raises NoReportError: if there can be none of this node.
     """
     if getattr(node, 'process_type', None) not in [f'aiida.workflows:{name}' for name in REPORTABLE]:
         kind = getattr(node, 'process_label', None) or type(node).__name__
-        raise ValueError(
+        raise NoReportError(
             f'PK {node.pk} is of the kind {kind}: a report is made of a MaterialWorkChain, a FinetuneWorkChain '
             'or a StudyWorkChain (`verdi process list -a` shows them)'
         )

@@ -8,7 +8,9 @@ from typing import Any
 
 from aiida import orm
 
-from .collect import collect
+from aiida_equitrain.common.printable import printable_tree
+
+from .collect import NoReportError, collect
 from .flow import draw_flow
 from .page import render
 from .plots import draw_all, to_png, to_svg
@@ -23,13 +25,25 @@ PAGE, SUMMARY = 'report.html', 'summary.json'
 def write_report(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     """Write ``report.html``, ``summary.json`` and one PNG per figure into ``folder``, and return what was collected.
 
-    :raises ValueError: if there can be no report of this node.
+    :raises NoReportError: if there can be no report of this node.
+    :raises OSError: if the folder cannot be written.
     """
-    if is_study(node):
-        return _write_study(node, folder)
-    if is_property(node):
-        return _write_property(node, folder)
-    data = collect(node)
+    write = _write_study if is_study(node) else _write_property if is_property(node) else _write_material
+    try:
+        return write(node, folder)
+    except (NoReportError, OSError):
+        raise
+    except Exception as exception:
+        # Somebody's archive may hold anything where our WorkChains have their results.
+        raise NoReportError(
+            f'the results of PK {node.pk} are not of the form that aiida-equitrain gives them, so that there is no '
+            f'page of them ({type(exception).__name__}: {exception})'
+        ) from exception
+
+
+def _write_material(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
+    """Write the page of the main job or of a fine-tuning, its summary and its figures."""
+    data = printable_tree(collect(node))
     folder.mkdir(parents=True, exist_ok=True)
     figures = draw_all(data)
     if data['flow']:
@@ -55,7 +69,7 @@ def _write_property(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
 
 def _write_study(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     """Write the page of a study, its summary (the aggregates) and its figures."""
-    data = collect_study(node)
+    data = printable_tree(collect_study(node))
     folder.mkdir(parents=True, exist_ok=True)
     figures = draw_study(data)
     materials = {name: draw_material(item) for name, item in data['materials'].items()}
@@ -63,8 +77,8 @@ def _write_study(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
         (folder / f'{name}.png').write_bytes(to_png(figure))
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
     inner = {
-        material: {name: to_svg(figure, f'{material}-{name}') for name, figure in each.items()}
-        for material, each in materials.items()
+        material: {name: to_svg(figure, f'{number}-{name}') for name, figure in each.items()}
+        for number, (material, each) in enumerate(materials.items())
     }
     (folder / PAGE).write_text(render_study(data, drawn, inner), encoding='utf-8')
     (folder / SUMMARY).write_text(json.dumps(data['aggregates'], indent=2) + '\n', encoding='utf-8')
