@@ -226,12 +226,12 @@ def cmd_instability(
 @with_profile
 def cmd_follow(identifier: str, report: Path | None) -> None:
     """Show the progress of a job that was submitted."""
-    from aiida.common.exceptions import NotExistent
+    from aiida.common.exceptions import MultipleObjectsError, NotExistent
     from aiida.orm import ProcessNode, load_node
 
     try:
         node = load_node(identifier)
-    except (NotExistent, ValueError) as exception:
+    except (NotExistent, MultipleObjectsError, ValueError, OverflowError) as exception:
         raise click.ClickException(f'there is no job `{identifier}` in this profile') from exception
     if not isinstance(node, ProcessNode):
         raise click.ClickException(f'`{identifier}` is a {type(node).__name__}, not a job')

@@ -142,7 +142,7 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
 
     try:
         if not node.is_terminated:
-            with Display() as display:
+            with Display(by_daemon=True) as display:
                 follow(node, display)
     except KeyboardInterrupt:
         echo()
