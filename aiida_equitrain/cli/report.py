@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.failures import sentence
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 
@@ -29,13 +30,13 @@ def cmd_report(identifier: str, output: Path) -> None:
     thermal expansion or conductivity. A MaterialWorkChain that failed or still runs is shown as far as it got.
     """
     from aiida.common.exceptions import NotExistent
-    from aiida.orm import load_node
+
+    from aiida_equitrain.tools.nodes import load_node
 
     try:
         node = load_node(identifier)
-    except (NotExistent, ValueError) as exception:
-        message = f'there is no node `{identifier}` in this profile; `verdi process list -a` shows the jobs'
-        raise click.ClickException(message) from exception
+    except NotExistent as exception:
+        raise click.ClickException(f'{exception}; `verdi process list -a` shows the jobs') from exception
     show_report(node, output)
 
 
@@ -48,6 +49,9 @@ def show_report(node: Any, folder: Path) -> None:
         data = write_report(node, folder)
     except ValueError as exception:
         raise click.ClickException(str(exception)) from exception
+    except OSError as exception:
+        remedy = f'`aiida-equitrain report {node.pk} -o FOLDER` writes the report elsewhere'
+        raise click.ClickException(f'{sentence(exception)}; {remedy}') from exception
     except OSError as exception:
         raise click.ClickException(f'the report cannot be written to `{folder}`: {exception.strerror}') from exception
     if 'text' in data:
