@@ -37,6 +37,9 @@ _SENTENCES = {
     'aiida.common.exceptions.ConfigurationError': (
         'the configuration of AiiDA cannot be used: `verdi status` and `verdi profile list` say more'
     ),
+    'aiida.common.exceptions.MultipleObjectsError': (
+        'several nodes fit a label or the beginning of a UUID: name the one that you mean by its PK or whole UUID'
+    ),
     'sqlalchemy.exc.DBAPIError': f'{_DATABASE}, as it is damaged or its server is off: `verdi status` says more',
     'sqlite3.Error': f'{_DATABASE}, as it is damaged: `verdi status` says more',
     'builtins.MemoryError': 'there is not enough memory for this',

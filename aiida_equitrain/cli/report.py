@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from aiida_equitrain.cli.failures import sentence
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 
@@ -50,10 +49,9 @@ def show_report(node: Any, folder: Path) -> None:
     except ValueError as exception:
         raise click.ClickException(str(exception)) from exception
     except OSError as exception:
-        remedy = f'`aiida-equitrain report {node.pk} -o FOLDER` writes the report elsewhere'
-        raise click.ClickException(f'{sentence(exception)}; {remedy}') from exception
-    except OSError as exception:
-        raise click.ClickException(f'the report cannot be written to `{folder}`: {exception.strerror}') from exception
+        remedy = f'`aiida-equitrain report {node.pk} -o FOLDER` writes it elsewhere'
+        message = f'the report cannot be written to `{folder}` ({exception.strerror}): {remedy}'
+        raise click.ClickException(message) from exception
     if 'text' in data:
         echo(data['text'], lines=True)
         echo(f'page      {folder.absolute() / PAGE}')
