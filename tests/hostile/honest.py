@@ -36,7 +36,7 @@ def make_study() -> Any:
     foundation.label = 'starter'
     foundation.store()
     computer = orm.Computer('localhost', 'localhost', '', 'core.local', 'core.direct', '/scratch/{username}').store()
-    code = orm.InstalledCode('python', computer=computer, filepath_executable='/opt/theirs/python',
+    code = orm.InstalledCode(label='python', computer=computer, filepath_executable='/opt/theirs/python',
                              prepend_text='module load theirs').store()  # fmt: skip
     study = orm.WorkChainNode(process_type='aiida.workflows:equitrain.study')
     inputs = {'foundation': foundation.store(), 'code': code, 'materials__Si__dataset': dataset,
@@ -45,7 +45,14 @@ def make_study() -> Any:
         study.base.links.add_incoming(item, LinkType.INPUT_WORK, name)
     study.store()
     study.set_process_label('StudyWorkChain')
-    row = {'material': 'Si', 'strategy': 'l2-tsp', 'n_train': 2, 'seed': 1, 'state': 'failed', 'reason': 'no job was run'}
+    row = {
+        'material': 'Si',
+        'strategy': 'l2-tsp',
+        'n_train': 2,
+        'seed': 1,
+        'state': 'failed',
+        'reason': 'no job was run',
+    }
     made = collect_study(orm.Dict({'Si_l2_tsp_2_1': row}).store(), orm.Dict({}).store())
     for name, item in made.items():
         item.base.links.add_incoming(study, LinkType.RETURN, name)

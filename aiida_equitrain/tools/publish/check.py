@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from aiida.common.exceptions import AiidaException
 from aiida.manage import get_manager
 from aiida.storage.sqlite_zip.backend import SqliteZipBackend
 from aiida.tools.archive import import_archive
+from aiida_pseudo.data.pseudo import PseudoPotentialData
 
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
@@ -26,6 +28,9 @@ from .recompute import Check, first_difference, recompute
 from .rerun import Numbers, numbers_of, versions_of
 from .scrub import sha256_of
 from .write import results_of
+
+#: Prefix of the attributes in which an array says its shape.
+ARRAY = 'array|'
 
 
 def check_file(path: Path, sha256: str | None = None) -> tuple[dict[str, Any], list[Problem]]:
@@ -86,27 +91,30 @@ def content_problem(node: orm.Data) -> str | None:
             return node.file_problem()
         if isinstance(node, orm.ArrayData):
             return _array_problem(node)
-        if hasattr(node, 'md5'):  # pseudopotentials
+        if isinstance(node, PseudoPotentialData):
             node.validate_md5(node.md5)
-        if isinstance(node, orm.SinglefileData):
-            node._validate()  # type: ignore[no-untyped-call]
+        if isinstance(node, orm.SinglefileData) and node.base.repository.list_object_names() != [node.filename]:
+            return f'it does not hold the file `{ascii(node.filename)[1:-1]}`'
     except Exception as error:  # the content is a stranger's: whatever goes wrong with it, it is not what it says
-        return f'its file cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}'
+        return f'its file cannot be read: {next(iter(str(error).splitlines()), type(error).__name__)}'
     return None
 
 
 def _array_problem(node: orm.ArrayData) -> str | None:
-    """Return what an array says of itself that its file does not, or ``None``; only the heads of files are read."""
-    import numpy as np
-
-    node._validate()
-    for name in node.get_arraynames():
+    """Return what arrays say of themselves that their files do not, or ``None``; only the heads of files are read."""
+    stated = {
+        key.removeprefix(ARRAY): shape for key, shape in node.base.attributes.all.items() if key.startswith(ARRAY)
+    }
+    if {f'{name}.npy' for name in stated} != {name for name in node.base.repository.list_object_names()
+                                              if name.endswith('.npy')}:  # fmt: skip
+        return 'it does not hold the arrays that it says'
+    for name, expected in stated.items():
         with node.base.repository.open(f'{name}.npy', 'rb') as handle:
             version = np.lib.format.read_magic(handle)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(handle)
-        if dtype.hasobject or list(shape) != list(node.base.attributes.get(f'array|{name}')):
-            return f'its array `{name}` is not of the shape that it says'
+        if dtype.hasobject or list(shape) != list(expected):
+            return f'its array `{ascii(name)[1:-1]}` is not of the shape that it says'
     return None
 
 

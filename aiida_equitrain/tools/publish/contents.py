@@ -216,11 +216,11 @@ def object_names(archive: ZipFile) -> set[str]:
 
 def _json_object(uuid: str, text: Any) -> dict[str, Any]:
     try:
-        content = parse_json(text) if text else {}
-    except (ValueError, TypeError, AttributeError) as error:
+        content = parse_json(str(text)) if text else {}
+    except ValueError as error:
         raise ValueError(f'the node {uuid} cannot be read: {error}') from error
     if not isinstance(content, dict):
-        raise ValueError(f'the node {uuid} cannot be read: it has no attributes, but a {type(content).__name__}')
+        raise ValueError(f'the node {uuid} cannot be read: instead of attributes it has a {type(content).__name__}')
     return content
 
 
