@@ -48,8 +48,8 @@ WITH_TEXT = ('process.', 'data.core.folder.', 'data.core.remote.')
 #: Names that many machines have, or that are words: they name nobody where they stand alone.
 COMMON = frozenset(
     ('root', 'user', 'users', 'admin', 'administrator', 'guest', 'test', 'tester', 'ubuntu', 'debian', 'centos',
-     'rocky', 'fedora', 'arch', 'aiida', 'equitrain', 'runner', 'build', 'builder', 'docker', 'jovyan', 'max', 'min', 'data',
-     'python', 'conda', 'home', 'scratch', 'work', 'project', 'group', 'public', 'shared', 'nobody', 'none')
+     'rocky', 'fedora', 'arch', 'aiida', 'equitrain', 'runner', 'build', 'builder', 'docker', 'jovyan', 'max', 'min',
+     'data', 'python', 'conda', 'home', 'scratch', 'work', 'project', 'group', 'public', 'shared', 'nobody', 'none')
 )  # fmt: skip
 #: Spellings of the signs in paths and addresses: plain, in URLs, in JSON, in HTML, in words.
 SLASH = r'(?:/|\\{1,4}|%2f|%5c|\\u002f|&#47;|&#x2f;)'
