@@ -300,6 +300,8 @@ NODES = {
     'hidden-roles': (altered(sql=attribute('DatasetData', 'roles', "json('[\"test\"]')"), hide=True), FILES),
     'hidden-n-frames': (altered(sql=attribute('DatasetData', 'n_frames', '1000000'), hide=True), FILES),
     'hidden-filename': (altered(sql=attribute('SinglefileData', 'filename', "'x\x1b[2J'"), hide=True), FILES),
+    'hidden-shape': (altered(sql=attribute('ArrayData', '"array|a"', "json('[9]')"), hide=True), FILES),
+    'hidden-array': (altered(sql=attribute('ArrayData', '"array|b"', "json('[3]')"), hide=True), FILES),
     'hidden-result': (altered(sql=attribute('Dict', 'n_rows', '7'), hide=True), 'n_rows'),
     'hidden-resamples': (altered(sql=attribute('Dict', 'n_resamples', '1000000000'), hide=True),
                          'cannot be computed again'),

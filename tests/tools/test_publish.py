@@ -18,7 +18,7 @@ from aiida_equitrain.cli.reproduce import cmd_reproduce
 from aiida_equitrain.tools import defaults, setup
 from aiida_equitrain.tools.launch import FORGETTING_LABEL, forgetting_dataset, load_potential
 from aiida_equitrain.tools.publish import write
-from aiida_equitrain.tools.publish.check import check_file, clean_copy, import_clean
+from aiida_equitrain.tools.publish.check import check_file, clean_copy, content_problem, import_clean
 from aiida_equitrain.tools.publish.scrub import Scrubber
 from aiida_equitrain.tools.resources import SHIPPED_FAMILY
 from aiida_equitrain.workflows.study_reuse import KEY
@@ -211,6 +211,19 @@ def test_adapter_takes_no_foundation_that_only_says_so(aiida_profile_clean: Any)
     adapter.base.attributes.set_many({'kind': 'adapter', 'foundation_sha256': '0' * 64, 'foundation_uuid': node.uuid})
     with pytest.raises(Exception, match='which is not in this profile'):
         _ = adapter.foundation
+
+
+@pytest.mark.parametrize(('name', 'value'), [('md5', '0' * 32), ('element', 'Au'), ('filename', 'Au.upf')])
+def test_pseudopotential_that_is_another(pseudo_family: Any, name: str, value: str) -> None:
+    """A file with attributes is compared with them, whatever kind of node it is."""
+    node = (
+        orm.QueryBuilder().append(type(pseudo_family.get_pseudo('Si')), filters={'attributes.element': 'Si'}).first()[0]
+    )
+    stated = node.base.attributes.get(name)
+    assert content_problem(node) is None
+    node.backend_entity.set_attribute(name, value)
+    assert content_problem(node) is not None
+    node.backend_entity.set_attribute(name, stated)
 
 
 def test_check_imports_nothing(aiida_profile_clean: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from aiida.common.exceptions import AiidaException
 from aiida.manage import get_manager
 from aiida.storage.sqlite_zip.backend import SqliteZipBackend
 from aiida.tools.archive import import_archive
-from aiida_pseudo.data.pseudo import PseudoPotentialData
+from aiida_pseudo.data.pseudo.upf import UpfData, parse_element
 
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
@@ -91,12 +92,23 @@ def content_problem(node: orm.Data) -> str | None:
             return node.file_problem()
         if isinstance(node, orm.ArrayData):
             return _array_problem(node)
-        if isinstance(node, PseudoPotentialData):
-            node.validate_md5(node.md5)
-        if isinstance(node, orm.SinglefileData) and node.base.repository.list_object_names() != [node.filename]:
-            return f'it does not hold the file `{ascii(node.filename)[1:-1]}`'
+        if isinstance(node, orm.SinglefileData):
+            return _file_problem(node)
     except Exception as error:  # the content is a stranger's: whatever goes wrong with it, it is not what it says
         return f'its file cannot be read: {next(iter(str(error).splitlines()), type(error).__name__)}'
+    return None
+
+
+def _file_problem(node: orm.SinglefileData) -> str | None:
+    """Return what a file is not that its node says, or ``None``: its name, MD5, or the element of a pseudopotential."""
+    if node.base.repository.list_object_names() != [node.filename]:
+        return f'it does not hold the file `{ascii(node.filename)[1:-1]}`'
+    content = node.base.repository.get_object_content(node.filename, 'rb')
+    stated = node.base.attributes.get('md5', None)
+    if stated is not None and stated != hashlib.md5(content, usedforsecurity=False).hexdigest():
+        return 'its MD5 is not that of its file'
+    if isinstance(node, UpfData) and node.element != parse_element(content.decode('utf-8')):
+        return 'its element is not that of its file'
     return None
 
 

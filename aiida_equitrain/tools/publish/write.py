@@ -86,7 +86,7 @@ def _write(node: orm.ProcessNode, path: Path, tell: Callable[[dict[str, list[str
     digest = sha256_of(path)
     report = _write_page(node, path.with_suffix('.report.html'), scrubber)
     readme = path.with_suffix('.README.md')
-    readme.write_text(describe(node, manifest, path.name, digest, report), encoding='utf-8')
+    readme.write_text(scrubber(describe(node, manifest, path.name, digest, report)), encoding='utf-8')
     return Published(path, readme, report, digest, manifest)
 
 
@@ -112,7 +112,10 @@ def make_manifest(node: orm.ProcessNode, archive: Path, scrubber: Scrubber) -> d
         'created': datetime.now(UTC).isoformat(timespec='seconds'),
         'version': aiida_equitrain.__version__,
         'packages': {name: found for name in PACKAGES if (found := _version(name))},
-        'results': results_of(node),
+        # The rows are those of the table, a file, which is left as it is.
+        'results': {
+            name: item if name == 'rows' else scrubber.clean_json(item) for name, item in results_of(node).items()
+        },
         'stays': what_stays(archive, scrubber),
         'nodes': describe_nodes(archive),
     }
