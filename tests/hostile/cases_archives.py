@@ -232,6 +232,9 @@ SQL = {
                   'nests deeper'),
     'list-attributes': (altered(sql="UPDATE db_dbnode SET attributes = '[]'"), 'instead of attributes it has a list'),
     'number-attributes': (altered(sql="UPDATE db_dbnode SET attributes = '7'"), 'instead of attributes it has a int'),
+    'many-links': (altered(sql='WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n LIMIT 1000001) INSERT '
+                               "INTO db_dblink SELECT i, 1, 1, '', 'create' FROM n"), 'more than is read'),
+    'blob-label': (altered(sql="UPDATE db_dbnode SET description = x'00'"), 'is no text'),
     'same-uuid': (altered(sql='DROP INDEX IF EXISTS uq_db_dbnode_uuid; CREATE TABLE n AS SELECT * FROM db_dbnode; '
                               'DROP TABLE db_dbnode; ALTER TABLE n RENAME TO db_dbnode; '
                               'UPDATE db_dbnode SET uuid = (SELECT min(uuid) FROM db_dbnode)'), 'the same UUID'),
@@ -251,6 +254,8 @@ MANIFEST = {
     'no-json': (replaced('equitrain/manifest.json', b'{'), 'cannot be read'),
     'not-utf8': (replaced('equitrain/manifest.json', b'\xff\xfe'), 'cannot be read'),
     'deep': (replaced('equitrain/manifest.json', b'[' * 10**6), 'nests deeper'),
+    'wide': (replaced('equitrain/manifest.json', b'[' + b'[],' * 10**7 + b'[]]'), 'more lists than are read'),
+    'huge': (replaced('equitrain/manifest.json', b' ' * 4 * 10**7), 'more than is read'),
     'list': (replaced('equitrain/manifest.json', b'[]'), 'of a format'),
     'format': (altered(manifest=set_part('format', 99)), 'of a format'),
     'format-true': (altered(manifest=set_part('format', True)), 'of a format'),

@@ -40,7 +40,8 @@ def make_study() -> Any:
                              prepend_text='module load theirs').store()  # fmt: skip
     study = orm.WorkChainNode(process_type='aiida.workflows:equitrain.study')
     inputs = {'foundation': foundation.store(), 'code': code, 'materials__Si__dataset': dataset,
-              'numbers': orm.ArrayData({'a': np.arange(3.0)}).store(), 'strategies': orm.Dict({'l2-tsp': {}}).store(), 'settings': orm.Dict({'sizes': [2]}).store()}  # fmt: skip
+              'numbers': orm.ArrayData({'a': np.arange(3.0)}).store(),
+              'strategies': orm.Dict({'l2-tsp': {}}).store(), 'settings': orm.Dict({'sizes': [2]}).store()}  # fmt: skip
     for name, item in inputs.items():
         study.base.links.add_incoming(item, LinkType.INPUT_WORK, name)
     study.store()

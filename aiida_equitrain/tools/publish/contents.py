@@ -34,6 +34,8 @@ ENTRY = re.compile(rf'{re.escape(DATABASE)}|{re.escape(METADATA)}|{re.escape(MAN
 SMALL, RATIO = 1 << 28, 100
 #: Bytes of a text of its own (metadata, manifest), and of one value in the database: what JSON makes of it is larger.
 LONGEST_TEXT, LONGEST_VALUE = 1 << 25, 1 << 24
+#: Rows that are read: far more than there is room for in a manifest.
+MOST_ROWS = {'db_dbnode': 500_000, 'db_dblink': 1_000_000}
 UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 NODE_TYPE = re.compile(r'(process\.(workflow|calculation)\.\w+\.\w+|data\.\w+(\.\w+)+)\.')
 #: A process type that is no entry point is the name of a module, which AiiDA imports: only those of plugins.
@@ -48,7 +50,7 @@ class ArchivedNode:
 
     :param files: SHA-256 by path, which is also the name of the object.
     :param links: incoming ones: UUID of the source, type, label.
-    :param words: what is said about it: label, description, times, computer, logs.
+    :param words: digest of what is said about it: label, description, times, computer, logs.
     """
 
     uuid: str
@@ -57,7 +59,7 @@ class ArchivedNode:
     attributes: dict[str, Any]
     files: dict[str, str]
     links: list[tuple[str, str, str]] = field(default_factory=list)
-    words: list[Any] = field(default_factory=list)
+    words: str = ''
 
     @property
     def kind(self) -> str:
@@ -73,7 +75,7 @@ class ArchivedNode:
             digest([self.node_type, self.process_type, self.attributes]),
             digest(self.files),
             digest(sorted(self.links)),
-            digest(self.words),
+            self.words,
         ]
 
 
@@ -151,6 +153,10 @@ def read_nodes(connection: sqlite3.Connection) -> Iterator[ArchivedNode]:
 
     :raises ValueError: with a sentence, if a node or a link is not what it can be.
     """
+    for table, most in MOST_ROWS.items():
+        (number,) = connection.execute(f'SELECT count(*) FROM {table}').fetchone()
+        if number > most:
+            raise ValueError(f'the archive has {number} rows of `{table}`, more than is read')
     uuids: dict[int, str] = dict(connection.execute('SELECT id, uuid FROM db_dbnode'))
     if len(set(uuids.values())) < len(uuids):
         raise ValueError('two nodes of the archive have the same UUID')
@@ -170,25 +176,30 @@ def read_nodes(connection: sqlite3.Connection) -> Iterator[ArchivedNode]:
             )
         content, tree = _json_object(uuid, attributes), _json_object(uuid, files)
         yield ArchivedNode(
-            uuid, node_type, process_type or '', content, dict(_files(uuid, tree)), links.get(pk, []), words.get(pk, [])
+            uuid, node_type, process_type or '', content, dict(_files(uuid, tree)), links.get(pk, []), words[pk]
         )
 
 
-def _words(connection: sqlite3.Connection) -> dict[int, list[Any]]:
-    """Return what is said about each node."""
+def _words(connection: sqlite3.Connection) -> dict[int, str]:
+    """Return the digest of what is said about each node."""
     columns = 'label, hostname, description, scheduler_type, transport_type, metadata'
-    computers = {pk: row for pk, *row in connection.execute(f'SELECT id, {columns} FROM db_dbcomputer')}
+    rows = connection.execute(f'SELECT id, {columns} FROM db_dbcomputer')
+    computers = {pk: _digest_of_row(row) for pk, *row in rows}
     columns = 'label, description, ctime, mtime'
-    words = {pk: [*row, computers.get(computer)] for pk, computer, *row in
-             connection.execute(f'SELECT id, dbcomputer_id, {columns} FROM db_dbnode')}  # fmt: skip
+    rows = connection.execute(f'SELECT id, dbcomputer_id, {columns} FROM db_dbnode')
+    words = {pk: _digest_of_row([computers.get(computer), *row]) for pk, computer, *row in rows}
     columns = 'time, loggername, levelname, message, metadata'
     for pk, *row in connection.execute(f'SELECT dbnode_id, {columns} FROM db_dblog ORDER BY id'):
         if pk not in words:
             raise ValueError('a log of the archive belongs to no node of it')
-        words[pk].append(row)
-    if any(isinstance(item, bytes) for row in words.values() for item in row):
-        raise ValueError('a label of the archive is no text')
+        words[pk] = _digest_of_row([words[pk], *row])
     return words
+
+
+def _digest_of_row(row: list[Any]) -> str:
+    if any(isinstance(item, bytes) for item in row):
+        raise ValueError('a label or a log of the archive is no text')
+    return digest(row)
 
 
 def wrong_objects(archive: ZipFile) -> set[str]:

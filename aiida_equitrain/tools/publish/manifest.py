@@ -12,7 +12,7 @@ from typing import Any
 from aiida_equitrain.science.json_text import parse_json
 
 from .contents import MANIFEST as MANIFEST
-from .contents import UUID, ArchivedNode, object_names, opened, read_nodes, wrong_objects
+from .contents import MOST_ROWS, UUID, ArchivedNode, object_names, opened, read_nodes, wrong_objects
 
 #: Digests of a node by the format of the manifest; the first one had none of what is said about a node.
 PARTS = {1: ('attributes', 'files', 'links'), 2: ('attributes', 'files', 'links', 'labels or logs')}
@@ -44,8 +44,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
     with opened(path) as (archive, _):
         if MANIFEST not in archive.namelist():
             raise ValueError(f'`{path}` has no manifest: it was not made by `aiida-equitrain publish`')
+        text = archive.read(MANIFEST)
+        if text.count(b'[') > MOST_ROWS['db_dblink']:
+            raise ValueError(f'the manifest of `{path}` has more lists than are read')
         try:
-            content = parse_json(archive.read(MANIFEST))
+            content = parse_json(text)
         except ValueError as error:
             raise ValueError(f'the manifest of `{path}` cannot be read: {error}') from error
     if not isinstance(content, dict) or type(content.get('format')) is not int or content['format'] not in PARTS:
