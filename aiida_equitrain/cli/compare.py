@@ -49,7 +49,7 @@ COLUMNS = {
 @click.argument('candidate', type=click.Path(path_type=Path), metavar='A.yaml')
 @click.argument('reference', type=click.Path(path_type=Path), metavar='B.yaml')
 @click.option('--json', 'as_json', is_flag=True, help="Print one JSON object with the authors' names of columns.")
-@click.option('--mesh', nargs=3, type=click.IntRange(min=1), default=(20, 20, 20), show_default=True)
+@click.option('--mesh', nargs=3, type=click.IntRange(1, 200), default=(20, 20, 20), show_default=True)
 @click.option(
     '--temperature',
     type=click.FloatRange(min=0),

@@ -8,6 +8,7 @@ import warnings
 from types import TracebackType
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -28,7 +29,12 @@ class Display:
     #: hours need not be looked at every few seconds, and the cores are for the work.
     SHORTEST, LONGEST, SHARE = 2.0, 15.0, 0.03
 
-    def __init__(self, live: bool | None = None) -> None:
+    def __init__(self, live: bool | None = None, by_daemon: bool = False) -> None:
+        """Show on the terminal.
+
+        :param by_daemon: whether a daemon runs the job: it may not, and then the context ends with a sentence.
+        """
+        self.by_daemon = by_daemon
         self.console = Console()
         self.live = Live(console=self.console, auto_refresh=False) if self.is_terminal(live) else None
         self.reader: ProgressReader | None = None
@@ -65,7 +71,7 @@ class Display:
 
         :returns: after how many seconds to look again.
         """
-        self.reader = self.reader or ProgressReader(node)
+        self.reader = self.reader or ProgressReader(node, self.by_daemon)
         progress = self.reader.read()
         if self.live:
             self.live.update(table(node, progress), refresh=True)
@@ -73,6 +79,10 @@ class Display:
             for line in plain_lines(progress, self.earlier):
                 echo(line)
         self.earlier = progress
+        if progress.trouble.stuck:
+            raise click.ClickException(
+                f'{node.process_label} {node.pk} does not go on: {progress.trouble.sentences[0]}'
+            )
         return min(self.LONGEST, max(self.SHORTEST, self.SHARE * progress.seconds))
 
 
@@ -86,4 +96,6 @@ def table(node: Any, progress: Progress) -> Table:
         jobs = f'{stage.done}/{stage.jobs}' + (f' ({stage.reused} reused)' if stage.reused else '')
         title, note = Text(printable(stage.title)), Text(printable(stage.note), style='dim')
         grid.add_row(MARKS[stage.state], title, jobs, duration(stage.seconds), note)
+    for sentence in progress.trouble.sentences:
+        grid.add_row('[yellow]!', Text(printable(sentence), style='yellow'))
     return grid

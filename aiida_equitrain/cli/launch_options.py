@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.places import folder_to_write
 from aiida_equitrain.cli.terminal import echo
 from aiida_equitrain.common.names import Engine
 from aiida_equitrain.common.strategies import ENGINES
@@ -16,8 +17,10 @@ STRATEGIES = list(ENGINES)
 PROTOCOLS = ['fast', 'balanced', 'stringent', 'paper']
 #: Protocols where there is fine-tuning.
 TRAINING_PROTOCOLS = [*PROTOCOLS, 'guided']
+#: What every generator of random numbers takes.
+SEED = click.IntRange(0, 2**32 - 1)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
+FOLDER = click.Path(path_type=Path)
 
 #: Options by the name of their parameter.
 OPTIONS: dict[str, Callable[[Any], Any]] = {
@@ -31,9 +34,11 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     'replay': click.option('--replay', metavar='PK', help='For multihead: DatasetData, or TrajectoryData to label.'),
     'strategy': click.option('--strategy', type=click.Choice(STRATEGIES), default='l2-tsp', show_default=True),
     'metal': click.option('--metal/--insulator', default=False, show_default=True, help='Occupations of DFT.'),
-    'seed': click.option('--seed', type=int, default=1, show_default=True, help='Of rattling and training.'),
+    'seed': click.option('--seed', type=SEED, default=1, show_default=True, help='Of rattling and training.'),
     'overrides': click.option('--overrides', type=FILE, help='YAML file of inputs in the nesting of the ports.'),
-    'report': click.option('--report', type=FOLDER, help='Write the report there at the end.'),
+    'report': click.option(
+        '--report', type=FOLDER, callback=folder_to_write, help='Write the report there at the end.'
+    ),
     'submit': click.option('--submit', is_flag=True, help='Hand it to the daemon and return at once.'),
     'foundation': click.option('--foundation', metavar='LABEL', help='Potential.  [default: that of the set-up]'),
     'family': click.option('--family', metavar='LABEL', help='Pseudopotentials.  [default: those of the set-up]'),
@@ -142,7 +147,7 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
 
     try:
         if not node.is_terminated:
-            with Display() as display:
+            with Display(by_daemon=True) as display:
                 follow(node, display)
     except KeyboardInterrupt:
         echo()

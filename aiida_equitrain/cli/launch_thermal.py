@@ -8,11 +8,14 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.launch_options import codes, common, go, options, postprocess
+from aiida_equitrain.cli.places import file_to_write
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 
-FILE_TO_WRITE = click.Path(dir_okay=False, writable=True, path_type=Path)
-FIGURE = click.option('--figure', type=FILE_TO_WRITE, help='Draw the curves there (.png, .pdf or .svg).')
+FILE_TO_WRITE = click.Path(path_type=Path)
+FIGURE = click.option(
+    '--figure', type=FILE_TO_WRITE, callback=file_to_write, help='Draw the curves there (.png, .pdf or .svg).'
+)
 
 
 @click.command('qha')

@@ -47,7 +47,9 @@ def _options(function: Any) -> Any:
 
 @cmd_list.command('potentials')
 @click.option('--strategy', help='Only those trained with it.')
-@click.option('--foundation', metavar='PK', type=int, help='Only those trained from this potential.')
+@click.option(
+    '--foundation', metavar='PK', type=click.IntRange(1, 2**63 - 1), help='Only those trained from this potential.'
+)
 @click.option('--elements', metavar='SYMBOLS', help='Only those that know these, such as Na,Cl.')
 @click.option('--max-error', metavar='THz', type=float, help='Only those with at most this phonon error.')
 @click.option(

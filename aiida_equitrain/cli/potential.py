@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,10 @@ from aiida_equitrain.common.validation import nearest
 
 if TYPE_CHECKING:
     from aiida_equitrain.data.potential import PotentialData
+
+
+#: Bytes of the largest card.
+MAX_CARD = 2**20
 
 
 @click.group('potential')
@@ -37,13 +41,15 @@ def cmd_import(source: str, card: Path | None, **chosen: Any) -> None:
     medium-0b3, medium-mpa-0, ...): that is downloaded here, once, and held to its first SHA-256. Jobs get the file
     and never download anything. Nothing in the file is run here.
     """
+    from aiida_equitrain.science.json_text import parse_json
+    from aiida_equitrain.science.text_files import read_text
     from aiida_equitrain.tools.download import DownloadError
     from aiida_equitrain.tools.foundations import describe, import_potential
 
     try:
-        content = json.loads(card.read_text(encoding='utf-8')) if card else {}
+        content = parse_json(read_text(card, MAX_CARD)) if card else {}
         node, is_new = import_potential(source, card=content, progress=download_display(), **chosen)
-    except json.JSONDecodeError as error:
+    except JSONDecodeError as error:
         raise click.ClickException(f'`--card` is no JSON: {error}') from error
     except (ValueError, DownloadError) as error:
         raise click.ClickException(str(error)) from error

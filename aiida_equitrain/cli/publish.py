@@ -22,8 +22,8 @@ def cmd_publish(identifier: str, output: Path) -> None:
     User names, home folders and what schedulers said of jobs are taken out; what stays in is printed.
     """
     from aiida.common.exceptions import NotExistent
-    from aiida.orm import load_node
 
+    from aiida_equitrain.tools.nodes import load_node
     from aiida_equitrain.tools.publish.write import publish
 
     try:

@@ -29,13 +29,13 @@ def cmd_report(identifier: str, output: Path) -> None:
     thermal expansion or conductivity. A MaterialWorkChain that failed or still runs is shown as far as it got.
     """
     from aiida.common.exceptions import NotExistent
-    from aiida.orm import load_node
+
+    from aiida_equitrain.tools.nodes import load_node
 
     try:
         node = load_node(identifier)
-    except (NotExistent, ValueError) as exception:
-        message = f'there is no node `{identifier}` in this profile; `verdi process list -a` shows the jobs'
-        raise click.ClickException(message) from exception
+    except NotExistent as exception:
+        raise click.ClickException(f'{exception}; `verdi process list -a` shows the jobs') from exception
     show_report(node, output)
 
 
@@ -49,7 +49,9 @@ def show_report(node: Any, folder: Path) -> None:
     except ValueError as exception:
         raise click.ClickException(str(exception)) from exception
     except OSError as exception:
-        raise click.ClickException(f'the report cannot be written to `{folder}`: {exception.strerror}') from exception
+        remedy = f'`aiida-equitrain report {node.pk} -o FOLDER` writes it elsewhere'
+        message = f'the report cannot be written to `{folder}` ({exception.strerror}): {remedy}'
+        raise click.ClickException(message) from exception
     if 'text' in data:
         echo(data['text'], lines=True)
         echo(f'page      {folder.absolute() / PAGE}')

@@ -18,6 +18,7 @@ from aiida_equitrain.common.hyperparameters import check_hyperparameters
 from aiida_equitrain.common.printable import printable
 from aiida_equitrain.common.strategies import ENGINES, check_strategy
 from aiida_equitrain.common.validation import nearest
+from aiida_equitrain.science.model_file import read_model_bytes
 from aiida_equitrain.tools import defaults
 from aiida_equitrain.tools.download import DownloadError, fetch_pinned, pins
 
@@ -65,8 +66,8 @@ def import_potential(
         raise ValueError(problem)
     said = {**(card or {}), **({'functional': functional} if functional else {})}
     path = Path(source)
-    if path.is_file():
-        found = digest_of(path.read_bytes()).hexdigest()
+    if path.exists() or len(path.parts) > 1:
+        found = digest_of(read_model_bytes(path)).hexdigest()
         if sha256 is not None and found != sha256:
             raise DownloadError(f'`{source}` has the SHA-256 {found}, not {sha256}. It was not used.')
         # A name of a file may be no text at all.
