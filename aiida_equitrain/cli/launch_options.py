@@ -144,6 +144,7 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
     from aiida_equitrain.cli.follow import Display
     from aiida_equitrain.cli.report import show_report
     from aiida_equitrain.tools.launch import describe_end, follow
+    from aiida_equitrain.tools.report.collect import training_warnings
 
     try:
         if not node.is_terminated:
@@ -161,4 +162,6 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
             f'{node.process_label} {node.pk} {describe_end(node)} (`verdi process report {node.pk}`)'
         )
     if report is None:
+        for warning in training_warnings(node):
+            echo(warning, fg='red')
         echo(f'{node.process_label} {node.pk} is done: `verdi node show {node.pk}` lists its results.')

@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 
+#: Mean absolute errors by quantity.
+KEYS = {'energy': 'energy_mae_mev_per_atom', 'forces': 'forces_mae_mev_per_angstrom',
+        'stress': 'stress_mae_mev_per_angstrom3'}  # fmt: skip
+
 
 class Predictions:
     """Energies (F,) in eV, forces (atoms of all frames, 3) in eV/Å and stress (F, 3, 3) in eV/Å³ of some frames."""

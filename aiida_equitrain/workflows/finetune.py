@@ -174,6 +174,13 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         self.ctx.inputs = AttributeDict(self.exposed_inputs(TrainCalculation, 'train'))
         self.ctx.lr_reductions = 0
 
+    def results(self) -> ExitCode | None:
+        """Attach the outputs, and say what is odd about the labels or worse than before."""
+        outputs = self.ctx.children[-1].outputs
+        for warning in dict(outputs.summary).get('warnings', []) if 'summary' in outputs else []:
+            self.report(f'warning: {warning}')
+        return super().results()
+
     def run_process(self) -> Any:
         """Submit the next attempt; only the first can be a job that was run elsewhere."""
         running = super().run_process()

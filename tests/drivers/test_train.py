@@ -104,9 +104,10 @@ import subprocess, ase.io, numpy
 subprocess.run(['equitrain-export', '--model', 'foundation.model', '--model-wrapper', 'mace', '--output-dir', 'run',
                 '--load-best-checkpoint', '--model-export', 'exported.model'], check=True)
 atoms, results = ase.io.read('valid.xyz'), []
-for path, changes in (('foundation.model', adapter), ('exported.model', False)):
+added = json.load(open('summary.json'))['energy_shift']['added_after_training_ev_per_atom']
+for path, changes, shift in (('foundation.model', adapter, added['Si']), ('exported.model', False, 0.0)):
     atoms.calc = load_calculator(path, dtype='float64', adapter=changes)
-    results.append((atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()))
+    results.append((atoms.get_potential_energy() - shift * len(atoms), atoms.get_forces(), atoms.get_stress()))
 for one, other in zip(*results):
     numpy.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-14)
 assert abs(results[0][1]).max() > 1e-6
