@@ -53,7 +53,7 @@ def cmd_import(source: str, card: Path | None, **chosen: Any) -> None:
         raise click.ClickException(f'`--card` is no JSON: {error}') from error
     except (ValueError, DownloadError) as error:
         raise click.ClickException(str(error)) from error
-    echo(f'{"Stored" if is_new else "It is there:"} {describe(node)}, SHA-256 {node.sha256}')
+    echo(f'{"Stored" if is_new else "It is there:"} {describe(node)}, SHA-256 {node.checked_sha256()}')
     if node.origin.startswith('http'):
         echo(f'From {node.origin}; its terms are those of the publisher.')
     echo(f'To use it: aiida-equitrain launch material FILE.cif --foundation {node.label}')
@@ -138,8 +138,10 @@ def _load(identifier: str) -> PotentialData:
     from aiida_equitrain.tools.launch import load_potential
 
     try:
-        return load_potential(identifier)
-    except NotExistent as exception:
+        node = load_potential(identifier)
+        node.checked_sha256()  # what is printed was computed
+        return node
+    except (NotExistent, ValueError) as exception:
         raise click.ClickException(str(exception)) from exception
 
 

@@ -56,12 +56,6 @@ def show_report(node: Any, folder: Path) -> None:
         echo(data['text'], lines=True)
         echo(f'page      {folder.absolute() / PAGE}')
         return
-    if 'aggregates' in data:
-        from aiida_equitrain.tools.report.study_text import describe_study
-
-        echo(describe_study(data['aggregates']), lines=True)
-        echo(f'page      {folder.absolute() / PAGE}')
-        return
     summary = data['summary']
     rows = [
         ('phonons, foundation', number(summary['foundation_mae_thz']), 'THz', 'foundation_mae_thz'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import json
 import warnings
 from collections.abc import Callable
 from hashlib import sha256 as digest_of
@@ -100,6 +101,10 @@ def card_problem(card: Any) -> str | None:
     """Return a sentence if a card is none, or recommends hyperparameters that cannot be."""
     if not isinstance(card, dict):
         return 'the card has to be of the form {name: value}'
+    try:
+        json.dumps(card, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return 'the card has to hold text and finite numbers, in not too many levels'
     recommended = card.get('finetune', {})
     if not isinstance(recommended, dict) or not all(isinstance(values, dict) for values in recommended.values()):
         return '`finetune` of the card has to be of the form {strategy: {hyperparameter: value}}'

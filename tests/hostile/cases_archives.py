@@ -193,7 +193,7 @@ ZIP = {
     'cut': (file(lambda path: path.write_bytes(honest.honest().read_bytes()[:-200])), 'is no AiiDA archive'),
     'end-only': (file(lambda path: path.write_bytes(b'PK\5\6' + bytes(18))), 'it has no `db.sqlite3`'),
     'fifo': (file(fifo), 'is no file'),
-    'damaged': (file(damaged), 'is damaged'),
+    'damaged': (file(damaged), 'cannot be unpacked'),
     'encrypted': (file(encrypted), 'encrypted'),
     'bzip2': (added('repo/' + '1' * 64, b'x', ZIP_BZIP2), 'packed in a way that AiiDA does not use'),
     'two-databases': (file(first_of_two), 'holds `db.sqlite3` twice'),

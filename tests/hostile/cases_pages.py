@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +250,23 @@ def _unstored() -> Any:
     return PotentialData(MODEL)
 
 
+def _card(folder: Path, text: str) -> list[str]:
+    path = folder / 'card.json'
+    path.write_text(text, encoding='utf-8')
+    return ['potential', 'import', str(MODEL), '--label', 'card', '--card', str(path)]
+
+
+#: Cards, and what is said of them.
+CARDS: dict[str, tuple[str, str]] = {
+    'no-json': (ALL, 'is no JSON'),
+    'no-number': ('{"a": NaN}', 'finite numbers'),
+    'infinite': ('{"a": -Infinity, "b": 1e999}', 'finite numbers'),
+    'list': ('["name"]', 'of the form'),
+    'strategy': (json.dumps({'finetune': {ALL: {}}}), 'of the card'),
+    'finetune': ('{"finetune": {"lora": ["lr"]}}', 'strategy: {hyperparameter: value}'),
+}
+
+
 SENTENCE = 'are not of the form that aiida-equitrain gives them, so that there is no page|has no `'
 
 CASES = [
@@ -281,18 +298,10 @@ CASES = [
     Case('list-wrong-datasets', _of(_wrong_training, 'x', 'list', 'datasets'), 'many', False, profile=True),
     Case('report-of-data', _of(_dataset, ALL, 'report', 'PK'), 'a report is made of', profile=True),
     Case('show-nothing', lambda _: ['show', ALL], 'there is no node', profile=True),
-    Case('card-no-json', lambda folder: _card(folder, ALL), 'is no JSON', profile=True),
-    Case('card-strategy', lambda folder: _card(folder, json.dumps({'finetune': {ALL: {}}})), 'of the card',
-         profile=True),
+    *(Case(f'card-{name}', partial(_card, text=text), says, profile=True) for name, (text, says) in CARDS.items()),
     Case('file-name', lambda folder: _model(folder, '\x1b[2J\n\u202e.model'), 'is no potential', profile=True),
     Case('file-name-bytes', lambda folder: _model(folder, '\udcff.model'), 'is no potential', profile=True),
 ]  # fmt: skip
-
-
-def _card(folder: Path, text: str) -> list[str]:
-    path = folder / 'card.json'
-    path.write_text(text, encoding='utf-8')
-    return ['potential', 'import', str(MODEL), '--label', 'card', '--card', str(path)]
 
 
 def _model(folder: Path, name: str) -> list[str]:

@@ -112,7 +112,7 @@ def opened(path: Path) -> Iterator[tuple[ZipFile, sqlite3.Connection]]:
         except sqlite3.Error as error:
             raise ValueError(f'the database of `{path}` cannot be read: {error}') from error
         except UNREADABLE as error:
-            raise ValueError(f'`{path}` is damaged: {error}') from error
+            raise ValueError(f'`{path}` cannot be unpacked: {error}') from error
 
 
 def entries_problem(archive: ZipFile, size: int) -> str | None:

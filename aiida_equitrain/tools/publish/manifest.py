@@ -74,21 +74,20 @@ def check_archive(path: Path, manifest: dict[str, Any]) -> list[Problem]:
             if node.uuid not in expected:
                 problems.append(Problem(node.uuid, node.kind, 'was added'))
             else:
-                problems += _changes(node, expected[node.uuid], PARTS[manifest['format']], wrong, there)
+                here = _changes(node, expected[node.uuid], PARTS[manifest['format']], wrong, there)
+                problems += here or checksum_problems(node)
             if node.uuid == manifest['root'] and node.process_type != manifest['process']:
                 problems.append(Problem(node.uuid, node.kind, f'is no {manifest["process"].partition(":")[2]}'))
-            if not wrong and (what := checksum_problem(node)):
-                problems.append(Problem(node.uuid, node.kind, what))
     problems += [Problem(uuid, entry[-1], 'is missing') for uuid, entry in expected.items() if uuid not in found]
     return sorted(problems, key=lambda problem: problem.uuid)
 
 
-def checksum_problem(node: ArchivedNode) -> str | None:
-    """Return what is wrong with the checksum that a node says of its file, or ``None``; names of objects are true."""
+def checksum_problems(node: ArchivedNode) -> list[Problem]:
+    """Return what is wrong with the checksum that a node says of its file; the names of its objects are true."""
     stated = node.attributes.get('sha256')
     if node.node_type.endswith('.PotentialData.') and stated not in node.files.values():
-        return f'its SHA-256, {str(stated)!r:.70}, is not that of its file'
-    return None
+        return [Problem(node.uuid, node.kind, f'its SHA-256, {str(stated)!r:.70}, is not that of its file')]
+    return []
 
 
 def _changes(

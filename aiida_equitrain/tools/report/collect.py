@@ -282,7 +282,7 @@ def _facts(
     if foundation is not None:
         name = foundation.card.get('name') or foundation.label or foundation.architecture
         facts.append(('foundation', f'{name}, {foundation.n_parameters:,} parameters (PK {foundation.pk})'))
-        facts.append(('its SHA-256', foundation.sha256))
+        facts.append(('its SHA-256', foundation.checked_sha256()))
     if dataset is not None:
         roles = ', '.join(f'{count} {role}' for role, count in dataset.counts.items())
         facts.append(

@@ -39,9 +39,6 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     """
     errors = data.get('errors', [])
     sides = {side: title for side, title in SIDES.items() if any(row.get(side) is not None for row in errors)}
-    training = [
-        (row['quantity'], row.get('before'), row.get('after'), _is_worse(row)) for row in data.get('training_table', [])
-    ]
     return fill(
         'material.html',
         title=f'{data["material"]}: {data["title"]}',
@@ -53,7 +50,7 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         captions=FIGURES,
         sides=sides,
         errors=[[row['quantity'], *(row.get(side) for side in sides)] for row in errors],
-        training=training,
+        training=[{**row, 'is_worse': _is_worse(row)} for row in data.get('training_table', [])],
         stages=data.get('stages', []),
         facts=data.get('facts', []),
         commands=data['commands'],
@@ -61,6 +58,7 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
 
 
 def _is_worse(row: Mapping[str, Any]) -> bool:
+    """Say whether an error is larger after the fine-tuning than before."""
     before, after = row.get('before'), row.get('after')
     return before is not None and after is not None and bool(worse_quantities({'': before}, {'': after}))
 

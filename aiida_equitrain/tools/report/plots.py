@@ -233,6 +233,7 @@ def to_svg(figure: Figure, name: str) -> str:
 
     :param name: of ours, no name of a node; it makes the ids of this figure unlike those of the page's other figures.
     """
+    name = re.sub(r'[^\w-]', '', name, flags=re.ASCII)
     buffer = io.StringIO()
     FigureCanvasSVG(figure)
     with _drawing():

@@ -18,6 +18,7 @@ from .property_page import collect_property, is_property, render_property
 from .study_collect import collect_study, is_study
 from .study_page import render_study
 from .study_plots import draw_material, draw_study
+from .study_text import describe_study
 
 PAGE, SUMMARY = 'report.html', 'summary.json'
 
@@ -84,4 +85,4 @@ def _write_study(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     }
     (folder / PAGE).write_text(render_study(data, drawn, inner), encoding='utf-8')
     (folder / SUMMARY).write_text(json.dumps(data['aggregates'], indent=2) + '\n', encoding='utf-8')
-    return data
+    return {**data, 'text': describe_study(data['aggregates'])}
