@@ -157,7 +157,7 @@ def _load_file(path: Path) -> LabelledPhonons:
         main = main if _has_forces(main) else harmonic
     if not _has_forces(main):
         constants = 'force constants, but ' if main.force_constants is not None else ''
-        raise ValueError(f'`{path}` holds {constants}no displaced supercells with forces.')
+        raise ValueError(f'`{path}` holds {constants}no supercells with displaced atoms and their forces.')
     reference.nac_params = None
     finish_phonopy(reference, path)
     frames = _frames(main, path.name)
