@@ -14,6 +14,7 @@ from phonopy import Phonopy
 
 from .frames import Frame, Frames, from_extxyz
 from .labelled_phonons import load_labelled
+from .text_files import base_name
 
 #: Formats of ASE by what the name of a file has in it.
 _ASE = {'espresso-out': ('.out', '.pwo', '.log'), 'vasp-xml': ('.xml',)}
@@ -41,7 +42,7 @@ def read_labelled(path: str | Path) -> LabelledFile:
     path = Path(path)
     if not path.exists():
         raise ValueError(f'there is no file `{path}`')
-    name = path.name.lower().removesuffix('.xz').removesuffix('.gz')
+    name = base_name(path)
     try:
         if path.is_dir() or name.endswith('.tar'):
             return _phonons(path)
