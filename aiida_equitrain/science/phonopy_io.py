@@ -67,7 +67,8 @@ def open_phonopy(file: PhonopyFile, *, symprec: float | None = None) -> Phonopy:
     if file.force_constants is None and not has_forces(file.dataset) and not beside:
         # Before phonopy makes a supercell, which may take minutes.
         raise ValueError(
-            f'`{file.path}` holds no forces: it needs displaced supercells and their forces, or {_names(BESIDE)} beside it.'
+            f'`{file.path}` holds no forces: it needs displaced supercells and their forces, '
+            f'or {_names(BESIDE)} beside it.'
         )
     with quiet():
         try:
