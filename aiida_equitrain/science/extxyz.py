@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
-from .frames import Frame
+from .frames import ENERGY_KEY, Frame
 from .text_files import shown
 
 #: Frames of a file, atoms of a frame, letters of its comment line, and columns of its table are at most so many.
@@ -58,30 +57,31 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def unread_labels(images: Sequence[Atoms], frames: Sequence[Frame]) -> list[str]:
-    """Return sentences about keys that sound like a label that their frames lack: what they mean is not known to us."""
+    """Return sentences about keys that sound like a label that their frames lack, and about energies of two kinds.
+
+    What other keys mean is not known to us: virials have another sign in every program.
+    """
     found = set()
     for atoms, frame in zip(images, frames, strict=True):
         words = [word for name, words in LABELS.items() if getattr(frame, name) is None for word in words]
         keys = [*atoms.info, *(atoms.calc.results if atoms.calc is not None else {})] if words else []
         found |= {str(key) for key in keys if any(word in str(key).lower() for word in words)}
+    results = [atoms.calc.results for atoms in images if atoms.calc is not None and ENERGY_KEY not in atoms.info]
+    smeared = sum('free_energy' in found for found in results)
+    notes = []
+    if 0 < smeared < len(results):
+        notes.append(
+            f'{smeared} of {len(results)} frames have `free_energy`, the others `energy` only: both are taken, and '
+            'differ where occupations are smeared'
+        )
     if not found:
-        return []
+        return notes
     names = ', '.join(f'`{shown(key, 30)}`' for key in sorted(found)[:5])
     return [
+        *notes,
         f'{names} not read: labels are called `REF_energy` (eV), `REF_forces` (eV/Å) and `REF_stress` (eV/Å³, positive '
-        'under tension), or `energy`, `forces` and `stress`'
+        'under tension), or `energy`, `forces` and `stress`',
     ]
-
-
-def has_constrained_forces(atoms: Atoms, forces: NDArray[np.float64]) -> bool:
-    """Tell whether the forces on fixed atoms (`move_mask`) were set to 0, all of them and no others.
-
-    :param forces: shape (N, 3).
-    """
-    fixed = np.zeros(forces.shape, dtype=bool)
-    for constraint in atoms.constraints:
-        fixed[constraint.get_indices()] = getattr(constraint, 'mask', True)
-    return bool(fixed.any() and not forces[fixed].any() and forces[~fixed].any())
 
 
 def _size(line: str, number: int) -> int:

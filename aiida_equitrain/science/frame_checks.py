@@ -29,7 +29,10 @@ def check_frames(frames: Frames) -> str | None:
 
 def check_frame(frame: Frame) -> str | None:
     """Return a sentence about the first thing that is wrong with a frame."""
-    return check_labels(frame) or role_problem(frame.role)
+    problem = check_labels(frame) or role_problem(frame.role)
+    if problem is None and frame.role != Role.TEST.value and is_isolated(frame):
+        return 'it is an isolated atom, whose energy would move those of all crystals: leave it out'
+    return problem
 
 
 def check_labels(frame: Frame) -> str | None:

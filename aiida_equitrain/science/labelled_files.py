@@ -9,7 +9,7 @@ from pathlib import Path
 from phonopy import Phonopy
 
 from .archives import is_archive
-from .extxyz import has_constrained_forces, read_extxyz, unread_labels
+from .extxyz import read_extxyz, unread_labels
 from .frame_checks import check_labels, is_isolated
 from .frames import Frame, Frames
 from .labelled_phonons import load_labelled
@@ -44,9 +44,9 @@ def read_labelled(path: str | Path) -> LabelledFile:
     :raises ValueError: one sentence, if the file is absent, of an unknown kind, or has no labels.
     """
     path = Path(path)
-    if not path.exists():
-        raise ValueError(f'there is no file `{path}`')
     try:
+        if not path.exists():
+            raise ValueError(f'there is no file `{path}`')
         found = _reader(path)(path)
         _check(found.frames)
         found.frames, isolated = _without_isolated(found.frames)
@@ -54,6 +54,8 @@ def read_labelled(path: str | Path) -> LabelledFile:
         text = str(error).rstrip('.')
         known = text.startswith(f'`{path}') or f'file `{path}' in text
         raise ValueError(text if known else f'`{path}`: {text}') from error
+    except OSError as error:
+        raise ValueError(f'`{path}` cannot be read: {error.strerror}') from error
     for index, frame in enumerate(found.frames):
         frame.source = frame.source or f'{path.name}#{index + 1}'
     found.notes = [f'`{path.name}`: {note}' for note in [*found.notes, *isolated]]
@@ -91,8 +93,6 @@ def _extxyz(path: Path) -> LabelledFile:
         if not marked[index]:
             try:
                 frames.append(Frame.from_atoms(atoms))
-                if has_constrained_forces(atoms, frames[-1].forces):
-                    raise ValueError('the forces on its fixed atoms are set to 0: give those without constraints')
             except ValueError as error:
                 raise ValueError(f'frame {index + 1}: {error}') from error
             frames[-1].source = frames[-1].source or f'{path.name}#{index + 1}'

@@ -128,7 +128,10 @@ def _load_folder(folder: Path, name: Path | None = None) -> LabelledPhonons:
         told.append(f'of {wanted} displaced supercells {len(main)} have labels')
     harmonic = None
     if groups[True]:
-        _, harmonic, more = _displaced(unitcell, np.array(content['phonon_supercell_matrix']), groups[True])
+        if 'phonon_supercell_matrix' not in content:
+            raise ValueError(f'`{name}` holds vasprun files of `fc2`, but `{disp[0].name}` no supercell for them.')
+        large, pairs, more = _displaced(unitcell, np.array(content['phonon_supercell_matrix']), groups[True])
+        harmonic = pairs if large else None
         told += more
     reference, n_reference = _reference(content, unitcell, matrix, stacked, harmonic)
     return LabelledPhonons(_name(main[0]), reference, Frames(main), n_reference, notes + told)

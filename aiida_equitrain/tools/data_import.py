@@ -62,6 +62,8 @@ def import_data(
     :param group: label of a group that the nodes are added to, such as the crystals of a study.
     :raises ValueError: with a sentence, if a file cannot be read or the frames are not fit for a dataset.
     """
+    if not functional.strip():
+        raise ValueError('`functional` is empty: give that of the labels, such as PBE')
     files = [read_labelled(path) for path in paths]
     frames = join(files)
     phonons = [file.phonon for file in files if file.phonon is not None]
@@ -76,11 +78,14 @@ def import_data(
         frames = _with_roles(frames, n_frames, n_test, valid_fraction, seed, result.notes)
         dataset = DatasetData(_without_unused(frames), functional=functional, code=code, licence=licence)
         dataset.label, dataset.source = label, origin
-        result.dataset = dataset.store()
+        result.dataset = dataset
+    # the dataset last: it was checked when it was made, and the phonons may be refused
     if len(phonons) == 1:
         result.structure, result.phonopy_data = store_phonons(phonons[0], label, origin)
     elif phonons:
         result.notes.append(f'{len(phonons)} files have phonons, and none is stored: import them one by one')
+    if result.dataset is not None:
+        result.dataset.store()
     if group:
         members = [node for node in (result.dataset, result.structure, result.phonopy_data) if node is not None]
         orm.Group.collection.get_or_create(label=group)[0].add_nodes(members)
@@ -182,5 +187,8 @@ def _files(path: Path) -> list[Path]:
 
 
 def _digest(path: Path) -> str:
-    with path.open('rb') as file:
-        return file_digest(file, 'sha256').hexdigest()
+    try:
+        with path.open('rb') as file:
+            return file_digest(file, 'sha256').hexdigest()
+    except OSError as error:
+        raise ValueError(f'`{path}` cannot be read: {error.strerror}') from error
