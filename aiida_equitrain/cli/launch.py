@@ -11,9 +11,11 @@ from aiida_equitrain.cli.launch_active import cmd_active_learning
 from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, follow_to_the_end, go, options, postprocess
 from aiida_equitrain.cli.launch_study import cmd_study
 from aiida_equitrain.cli.launch_thermal import cmd_kappa, cmd_qha
+from aiida_equitrain.cli.places import file_to_write
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
-FILE_TO_WRITE = click.Path(dir_okay=False, writable=True, path_type=Path)
+FILE_TO_WRITE = click.Path(path_type=Path)
 
 
 @click.group('launch')
@@ -180,7 +182,12 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
 @cmd_launch.command('instability')
 @click.argument('structure')
 @click.option('--depth', type=click.IntRange(1), help='Generations of phases.  [default: that of the protocol]')
-@click.option('--figure', type=FILE_TO_WRITE, help='Draw the energy along the modes there (.png, .pdf or .svg).')
+@click.option(
+    '--figure',
+    type=FILE_TO_WRITE,
+    callback=file_to_write,
+    help='Draw the energy along the modes there (.png, .pdf or .svg).',
+)
 @click.option('--dft', is_flag=True, help='Repeat the scans of the structure with DFT.')
 @click.option('--dft-phases', is_flag=True, help='Find the phases with DFT, for a study to be compared with.')
 @options(
@@ -219,10 +226,10 @@ def cmd_instability(
     if node is not None and 'tree' in node.outputs:
         from aiida_equitrain.tools.report.instability import describe_tree, save_figure
 
-        click.echo(describe_tree(node.outputs.tree['phases']))
+        echo(describe_tree(node.outputs.tree['phases']), lines=True)
         if figure is not None:
             save_figure(node, figure)
-            click.echo(f'Energy along the modes: {figure}')
+            echo(f'Energy along the modes: {figure}')
 
 
 @cmd_launch.command('follow')
@@ -232,11 +239,13 @@ def cmd_instability(
 def cmd_follow(identifier: str, report: Path | None) -> None:
     """Show the progress of a job that was submitted."""
     from aiida.common.exceptions import NotExistent
-    from aiida.orm import ProcessNode, load_node
+    from aiida.orm import ProcessNode
+
+    from aiida_equitrain.tools.nodes import load_node
 
     try:
         node = load_node(identifier)
-    except (NotExistent, ValueError) as exception:
+    except NotExistent as exception:
         raise click.ClickException(f'there is no job `{identifier}` in this profile') from exception
     if not isinstance(node, ProcessNode):
         raise click.ClickException(f'`{identifier}` is a {type(node).__name__}, not a job')

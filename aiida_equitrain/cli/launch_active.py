@@ -8,6 +8,7 @@ import click
 
 from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, go, options
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 @click.command('active-learning')
@@ -63,12 +64,13 @@ def cmd_active_learning(
 
     node = go(build, submit)
     if node is not None and 'rounds' in node.outputs:
-        click.echo(describe_rounds(node.outputs.rounds.get_dict()))
+        echo(describe_rounds(node.outputs.rounds.get_dict()), lines=True)
 
 
 def describe_rounds(content: dict[str, Any]) -> str:
     """Return the rounds as lines of text."""
     from aiida_equitrain.common.formatting import number
+    from aiida_equitrain.common.printable import NAME, printable
 
     lines = [f'{"frames":>6}  {"moved, THz":>10}  {"error, THz":>10}  {"spread of the pool, eV/Å":>24}']
     for item in content['rounds']:
@@ -80,4 +82,4 @@ def describe_rounds(content: dict[str, Any]) -> str:
         'max_train': 'the budget of labels is spent',
         'pool': 'no frame of the pool is left',
     }
-    return '\n'.join([*lines, f'ended as {reasons.get(content["reason"], content["reason"])}'])
+    return '\n'.join([*lines, f'ended as {printable(reasons.get(content["reason"], content["reason"]), longest=NAME)}'])

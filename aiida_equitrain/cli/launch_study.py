@@ -10,14 +10,18 @@ import click
 
 from aiida_equitrain.cli.launch_options import STRATEGIES, codes, common, dft_inputs, go, options, postprocess
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 def numbers(_ctx: Any, _param: Any, value: str | None) -> list[int] | None:
-    """Return a comma-separated list of whole numbers."""
+    """Return a comma-separated list of whole numbers, of the range that generators of random numbers take."""
     try:
-        return None if value is None else [int(item) for item in value.split(',')]
+        found = None if value is None else [int(item) for item in value.split(',')]
     except ValueError as error:
         raise click.BadParameter('give whole numbers with commas, such as 5,10') from error
+    if any(not 0 <= item < 2**32 for item in found or []):
+        raise click.BadParameter(f'the numbers have to lie between 0 and {2**32 - 1}')
+    return found
 
 
 def names(_ctx: Any, _param: Any, value: str) -> list[str]:
@@ -79,7 +83,7 @@ def cmd_study(
     if node is not None and 'aggregates' in node.outputs:
         from aiida_equitrain.tools.report.study_text import describe_study
 
-        click.echo(describe_study(node.outputs.aggregates.get_dict()))
+        echo(describe_study(node.outputs.aggregates.get_dict()), lines=True)
 
 
 def study_builder(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -96,7 +96,8 @@ def potentials(
     if foundation is not None:
         table = table[table['foundation_pk'] == foundation]
     if max_phonon_mae_thz is not None:
-        table = table[pd.to_numeric(table['phonon_mae_thz']) <= max_phonon_mae_thz]
+        known = [isinstance(error, float) and error <= max_phonon_mae_thz for error in table['phonon_mae_thz']]
+        table = table[known]
     table = table.sort_values('pk', ascending=False, ignore_index=True).head(len(table) if limit is None else limit)
     return table if columns is None else table[list(columns)]
 
@@ -173,12 +174,20 @@ def instabilities(*, material: str | None = None) -> pd.DataFrame:
         | {key: phase.get(key) for key in keys}
         | {LOWEST: phase.get(LOWEST, phase.get(OLD_LOWEST))}
         for pk, created, kinds, sites, phases in builder.all()
-        for name, phase in phases.items()
+        # An archive of somebody may hold anything under this name.
+        for name, phase in (phases.items() if isinstance(phases, dict) else ())
+        if isinstance(phase, dict)
     ]
     table = pd.DataFrame(rows, columns=['pk', 'created', 'material', 'phase', *keys])
     if material is not None:
         table = table[table['material'] == reduced_formula(material)]
     return table.sort_values(['pk', 'phase'], ascending=[False, True], ignore_index=True)
+
+
+def whole(values: Iterable[Any]) -> Any:
+    """Return a column of whole numbers; unknown where there is none, whatever somebody's archive holds in its place."""
+    known = [value if isinstance(value, int) and abs(value) < 2**63 else None for value in values]
+    return pd.array(known, dtype='Int64')
 
 
 def reduced_formula(text: str) -> str:
@@ -205,7 +214,8 @@ def _trainings(wanted: set[str], among: dict[str, Any]) -> pd.DataFrame:
             way: dict[str, Any] = {direction: 'job'}
             builder.append(kind, edge_filters={'label': label}, project=list(here.values()), **way)
             columns += here
-    return _table(builder, columns).astype({name: 'Int64' for name in WHOLE if name in columns})
+    table = _table(builder, columns)
+    return table.assign(**{name: whole(table[name]) for name in WHOLE if name in columns})
 
 
 def _phonon_errors(wanted: set[str], among: dict[str, Any]) -> pd.DataFrame:
@@ -225,7 +235,10 @@ def _table(builder: orm.QueryBuilder, columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(builder.all(), columns=columns)
 
 
-def _formula(kinds: list[dict[str, Any]], sites: list[dict[str, Any]]) -> str:
-    """Return the reduced formula of the attributes of a structure."""
-    symbols = {kind['name']: kind['symbols'] for kind in kinds}
-    return reduced_formula(''.join(symbol for site in sites for symbol in symbols[site['kind_name']]))
+def _formula(kinds: list[dict[str, Any]], sites: list[dict[str, Any]]) -> str | None:
+    """Return the reduced formula of the attributes of a structure; ``None`` if they are not those of one."""
+    try:
+        symbols = {kind['name']: kind['symbols'] for kind in kinds}
+        return reduced_formula(''.join(symbol for site in sites for symbol in symbols[site['kind_name']]))
+    except (ValueError, TypeError, KeyError):
+        return None

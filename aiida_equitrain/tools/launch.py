@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -13,14 +12,20 @@ from aiida.common.exceptions import NotExistent
 from aiida.manage import get_manager
 from aiida_phonopy.data.phonopy import PhonopyData
 
+from aiida_equitrain.common.printable import printable
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.frames import Frames
+from aiida_equitrain.science.json_text import parse_json
 from aiida_equitrain.science.supercells import SYMPREC
+from aiida_equitrain.science.text_files import read_text, read_yaml
 from aiida_equitrain.tools import defaults
 from aiida_equitrain.tools.here import Watch, run_here
+from aiida_equitrain.tools.nodes import load_node
 from aiida_equitrain.tools.resources import forgetting_file
 
+#: Bytes of the largest file of overrides.
+MAX_OVERRIDES = 2**20
 FORGETTING_LABEL = 'equitrain-forgetting'
 
 
@@ -52,7 +57,7 @@ def start(builder: Any, submit: bool = False) -> orm.ProcessNode:
         print(f'Submitted {node.process_label} {node.pk}: aiida-equitrain launch follow {node.pk}')
         return node
     node = run_here(builder)
-    print(f'{node.process_label} {node.pk} {describe_end(node)}: verdi process show {node.pk}')
+    print(printable(f'{node.process_label} {node.pk} {describe_end(node)}: verdi process show {node.pk}'))
     return node
 
 
@@ -102,7 +107,7 @@ def load_structure(text: str, block: str | None = None) -> orm.StructureData:
     path = Path(text)
     if not path.exists():
         try:
-            node = orm.load_node(text)
+            node = load_node(text)
         except (NotExistent, ValueError) as exception:
             raise ValueError(f'`{text}` is neither a file nor a structure of this profile') from exception
         if not isinstance(node, orm.StructureData):
@@ -129,7 +134,7 @@ def load_crystal(text: str, block: str | None = None) -> tuple[orm.StructureData
     """
     if not Path(text).exists():
         try:
-            node = orm.load_node(text)
+            node = load_node(text)
         except (NotExistent, ValueError):
             node = None
         if isinstance(node, PhonopyData):
@@ -143,7 +148,7 @@ def load_phases(text: str) -> dict[str, orm.StructureData]:
     :raises ValueError: with a sentence, if it is none, has not ended, or a potential found them.
     """
     try:
-        node = orm.load_node(text)
+        node = load_node(text)
     except (NotExistent, ValueError) as exception:
         raise ValueError(f'there is no `{text}` in this profile') from exception
     return phases_of(node)
@@ -175,7 +180,7 @@ def load_potential(text: str | None) -> PotentialData:
     found = defaults.find_foundation(text)
     if found is None:
         try:
-            found = orm.load_node(text)
+            found = load_node(text)
         except (NotExistent, ValueError) as exception:
             raise NotExistent(
                 f'there is no potential `{text}`; `aiida-equitrain setup` makes one, `potential import` others'
@@ -191,7 +196,7 @@ def load_dataset(text: str) -> DatasetData:
     :raises NotExistent: with the remedy.
     """
     try:
-        node = orm.load_node(text)
+        node = load_node(text)
     except (NotExistent, ValueError) as exception:
         raise NotExistent(f'there is no dataset `{text}`; `aiida-equitrain launch label` makes one') from exception
     if not isinstance(node, DatasetData):
@@ -205,7 +210,7 @@ def load_phonons(text: str) -> PhonopyData:
     :raises NotExistent: with the remedy.
     """
     try:
-        node = orm.load_node(text)
+        node = load_node(text)
     except (NotExistent, ValueError) as exception:
         raise NotExistent(
             f'there are no phonons `{text}`; `aiida-equitrain data import` stores those of a file'
@@ -221,7 +226,7 @@ def load_replay(text: str) -> DatasetData | orm.TrajectoryData:
     :raises NotExistent: with the remedy.
     """
     try:
-        node = orm.load_node(text)
+        node = load_node(text)
     except (NotExistent, ValueError) as exception:
         raise NotExistent(f'there is nothing to replay under `{text}`; give a dataset or a trajectory') from exception
     if not isinstance(node, DatasetData | orm.TrajectoryData):
@@ -240,7 +245,8 @@ def forgetting_dataset() -> DatasetData | None:
     query = orm.QueryBuilder().append(DatasetData, filters={'label': FORGETTING_LABEL})
     found: DatasetData
     for found in query.all(flat=True):
-        if _content(found) == _content(node):
+        # Its attributes too: what came with an archive may say of itself what it likes.
+        if _content(found) == _content(node) and found.base.attributes.all == node.base.attributes.all:
             return found
     return node.store()
 
@@ -257,13 +263,13 @@ def load_overrides(path: Path | None) -> dict[str, Any] | None:
     """
     if path is None:
         return None
-    import yaml
-
-    text = path.read_text(encoding='utf-8')
-    try:
-        content = json.loads(text) if path.suffix == '.json' else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as exception:
-        raise ValueError(f'`{path}` is neither YAML nor JSON: {exception}') from exception
+    if path.suffix == '.json':
+        try:
+            content = parse_json(read_text(path, MAX_OVERRIDES))
+        except ValueError as exception:
+            raise ValueError(f'`{path}` cannot be read as JSON: {exception}') from exception
+    else:
+        content = read_yaml(path, MAX_OVERRIDES)
     if not isinstance(content, dict):
         raise ValueError(f'`{path}` must hold keys and values in the nesting of the inputs')
     return content

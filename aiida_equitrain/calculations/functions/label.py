@@ -13,6 +13,7 @@ from ase.units import GPa
 
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science import selection as choose
+from aiida_equitrain.science.frame_checks import check_labels
 from aiida_equitrain.science.frames import Frame, Frames
 from aiida_equitrain.science.rattle import rattled_structures
 from aiida_equitrain.science.supercells import SYMPREC, make_supercell, supercell_rows
@@ -98,9 +99,13 @@ def collect_dataset(
         frame = labelled_frame(frames, row, output, int(parents[row]))
         numbers: list[Any] = [frame.energy, frame.forces] + ([] if frame.stress is None else [frame.stress])
         if all(np.isfinite(number).all() for number in numbers):
-            items.append(frame)
+            problem = check_labels(frame)
         else:
-            dropped[label] = 'energy, forces or stress are not finite'
+            problem = 'energy, forces or stress are not finite'
+        if problem:
+            dropped[label] = problem
+        else:
+            items.append(frame)
     results: dict[str, Any] = {
         'dropped': Dict({'frames': dropped, 'n_dropped': len(dropped), 'n_labelled': len(items)})
     }
