@@ -21,7 +21,7 @@ from phonopy.physical_units import CalculatorPhysicalUnits, get_calculator_physi
 from phonopy.structure.atomic_data import get_atomic_data
 from phonopy.structure.atoms import PhonopyAtoms, split_symbol_and_index
 
-from .text_files import read_yaml, shown
+from .text_files import parse_yaml, read_bytes, shown
 
 Array = NDArray[np.float64]
 
@@ -85,9 +85,13 @@ def read_content(path: str | Path) -> dict[str, Any]:
 
     :raises ValueError: one sentence that begins with the name of the file.
     """
-    content = read_yaml(path)
+    text = read_bytes(path)
+    try:
+        content = parse_yaml(text)
+    except ValueError as error:
+        raise ValueError(f'`{path}` is not a phonopy file: it {error}') from error
     if not isinstance(content, dict) or not isinstance(content.get('unit_cell'), dict):
-        raise ValueError(f'`{path}` is not a phonopy or phono3py file: it has no unit cell.')
+        raise ValueError(f'`{path}` is not a phonopy file, nor one of phono3py: it has no unit cell.')
     return content
 
 
@@ -264,7 +268,7 @@ def crystal(content: dict[str, Any], units: CalculatorPhysicalUnits) -> PhonopyA
     """
     points = content.get('points')
     if not isinstance(points, list) or not points or not all(isinstance(point, dict) for point in points):
-        raise ValueError('is not a phonopy or phono3py file: its unit cell has no points.')
+        raise ValueError('is not a phonopy file, nor one of phono3py: its unit cell has no points.')
     if any(key in point for point in points for key in ('mixture', 'weight')):
         raise ValueError('mixes elements on one site, which is not supported here.')
     lattice = _array(content.get('lattice'), (3, 3), 'rows of a lattice') * units.distance_to_A
