@@ -217,9 +217,11 @@ def _array(value: Any, shape: tuple[int | None, ...], what: str, missing: bool =
 def _supercell_matrix(value: Any) -> NDArray[np.int64]:
     if value is None:
         return np.eye(3, dtype=np.int64)
-    array = _array(value, (3,) if np.ndim(value) == 1 else (3, 3), 'rows of a supercell matrix')
-    matrix = np.rint(array if array.ndim == 2 else np.diag(array))
-    if not np.allclose(matrix, array if array.ndim == 2 else np.diag(array)) or np.abs(matrix).max() > MAX_ATOMS:
+    rows = isinstance(value, list) and any(isinstance(row, list) for row in value)
+    array = _array(value, (3, 3) if rows else (3,), 'rows of a supercell matrix')
+    array = array if rows else np.diag(array)
+    matrix = np.rint(array)
+    if not np.allclose(matrix, array) or np.abs(matrix).max() > MAX_ATOMS:
         raise ValueError('has a supercell matrix that is not one of small integers.')
     if not _determinant(matrix):
         raise ValueError('has a supercell matrix without volume.')

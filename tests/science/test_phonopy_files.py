@@ -238,6 +238,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     'huge-supercell': (_huge, 'asks for a supercell of 2000000 atoms'),
     'flat-supercell': (lambda c: c.update(supercell_matrix=[[0, 0, 0]] * 3), 'a supercell matrix without volume'),
     'odd-supercell': (lambda c: c.update(supercell_matrix=[0.5, 1, 1]), 'not one of small integers'),
+    'ragged-supercell': (lambda c: c.update(supercell_matrix=[[1], [1, 2], 3]), 'rows of a supercell matrix'),
     'words-in-supercell': (lambda c: c.update(supercell_matrix='big'), 'rows of a supercell matrix'),
     'flat-primitive': (lambda c: c.update(primitive_matrix=[[0, 0, 0]] * 3), 'a primitive matrix without volume'),
     'odd-primitive': (lambda c: c.update(primitive_matrix=np.diag([0.3, 1, 1]).tolist()), 'phonopy makes no crystal'),
