@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+from ase.geometry import minkowski_reduce
 
 from ..common.names import Role
 from ..common.validation import enumerate_names, nearest
 from .frames import Frame, Frames
+from .text_files import shown
 
 #: What no label of a crystal reaches: eV/Å³ (800 GPa), eV/Å. Beyond, the numbers are of another unit.
 MAX_STRESS, MAX_FORCE = 5.0, 1000.0
+#: An atom is alone if its nearest image is further away, Å; caesium's neighbours are at 5.3 Å.
+ALONE = 7.0
 
 
 def check_frames(frames: Frames) -> str | None:
@@ -25,6 +29,14 @@ def check_frames(frames: Frames) -> str | None:
 
 def check_frame(frame: Frame) -> str | None:
     """Return a sentence about the first thing that is wrong with a frame."""
+    problem = check_labels(frame) or role_problem(frame.role)
+    if problem is None and frame.role != Role.TEST.value and is_isolated(frame):
+        return 'it is an isolated atom, whose energy would move those of all crystals: leave it out'
+    return problem
+
+
+def check_labels(frame: Frame) -> str | None:
+    """Return a sentence about the first thing that is wrong with a frame, its role apart."""
     size = len(frame)
     if size == 0:
         return 'it has no atoms'
@@ -47,7 +59,7 @@ def check_frame(frame: Frame) -> str | None:
         return unit
     if any(frame.pbc) and abs(np.linalg.det(frame.cell)) < 1e-3:
         return 'it is periodic but its cell has no volume'
-    return role_problem(frame.role)
+    return None
 
 
 def role_problem(role: str) -> str | None:
@@ -57,8 +69,17 @@ def role_problem(role: str) -> str | None:
         return None
     if not role:
         return f'it has no role: give it one of {enumerate_names(roles)}'
-    shown = ''.join(letter for letter in role[:40] if letter.isprintable())
-    return f'its role `{shown}` is unknown: {nearest(role[:40], roles)}'
+    return f'its role `{shown(role)}` is unknown: {nearest(role[:40], roles)}'
+
+
+def is_isolated(frame: Frame) -> bool:
+    """Return whether a frame is one atom without neighbours, whose energy would move those of all crystals."""
+    if len(frame) != 1:
+        return False
+    if not any(frame.pbc):
+        return True
+    cell, _ = minkowski_reduce(frame.cell, frame.pbc)  # type: ignore[no-untyped-call]
+    return float(np.linalg.norm(cell[np.array(frame.pbc)], axis=1).min()) > ALONE
 
 
 def _unit_problem(frame: Frame) -> str | None:

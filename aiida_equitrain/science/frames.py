@@ -98,27 +98,27 @@ class Frame:
 
     @classmethod
     def from_atoms(cls, atoms: Atoms, **meta: Any) -> Frame:
-        """Read labels from the ``REF_*`` keys, or else from the attached calculator's results.
+        """Read labels from the ``REF_*`` keys if there is one, or else from the attached calculator's results.
 
         Of the results, the free energy comes before the energy, as the forces are its derivatives.
 
         :param meta: ``role``, ``trajectory``, ``source``; what is absent is taken from ``atoms.info``, where entries of
             another type than ours are left alone.
-        :raises ValueError: if there are no forces, or a label is not made of numbers.
+        :raises ValueError: if there are no forces, or only those that constraints left, or no numbers.
         """
-        results = atoms.calc.results if atoms.calc is not None else {}
-        energy = atoms.info.get(ENERGY_KEY, results.get('free_energy', results.get('energy')))
-        forces = atoms.arrays.get(FORCES_KEY, results.get('forces'))
-        stress = atoms.info.get(STRESS_KEY, results.get('stress'))
+        energy, forces, stress = _labels(atoms)
         if forces is None:
             missing = 'no energy and no forces' if energy is None else 'no forces'
             raise ValueError(f'the frame {atoms.symbols} has {missing} (keys `{ENERGY_KEY}` and `{FORCES_KEY}`)')
+        forces = _floats(forces, 'forces', (len(atoms), 3))
+        if _are_constrained(atoms, forces):
+            raise ValueError('the forces on its fixed atoms are set to 0: give those without constraints')
         return cls(
             numbers=np.asarray(atoms.numbers, dtype=np.int64),
             positions=np.array(atoms.positions, dtype=float),
             cell=np.array(atoms.cell[:], dtype=float),
             energy=None if energy is None else float(_floats(energy, 'energy', (1,))[0]),
-            forces=_floats(forces, 'forces', (len(atoms), 3)),
+            forces=forces,
             stress=None if stress is None else _full_stress(stress),
             pbc=tuple(bool(value) for value in atoms.pbc),  # type: ignore[arg-type]
             **{**_meta(atoms.info), **meta},
@@ -276,6 +276,25 @@ def _read_arrays(file: str | Path | IO[bytes]) -> dict[str, NDArray[Any]]:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, MemoryError, NotImplementedError) as exception:
         raise ValueError(f'the file of frames is broken: {exception}') from exception
     return arrays
+
+
+def _labels(atoms: Atoms) -> tuple[Any, Any, Any]:
+    """Return energy, forces and stress, ``None`` where there are none; all are of one source."""
+    keys = {ENERGY_KEY: atoms.info, FORCES_KEY: atoms.arrays, STRESS_KEY: atoms.info}
+    if any(key in place for key, place in keys.items()):
+        energy, forces, stress = (place.get(key) for key, place in keys.items())
+        return energy, forces, stress
+    results = atoms.calc.results if atoms.calc is not None else {}
+    return results.get('free_energy', results.get('energy')), results.get('forces'), results.get('stress')
+
+
+def _are_constrained(atoms: Atoms, forces: Array) -> bool:
+    """Tell whether the forces on fixed atoms were set to 0, all of them and no others."""
+    fixed = np.zeros(forces.shape, dtype=bool)
+    for constraint in atoms.constraints:
+        if type(constraint).__name__ in ('FixAtoms', 'FixCartesian'):
+            fixed[constraint.get_indices()] = getattr(constraint, 'mask', True)
+    return bool(fixed.any() and not forces[fixed].any() and forces[~fixed].any())
 
 
 def _meta(info: dict[str, Any]) -> dict[str, Any]:

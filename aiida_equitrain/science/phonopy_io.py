@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from phonopy import Phonopy
+from phonopy.structure.atomic_data import get_atomic_data
 from phonopy.structure.atoms import PhonopyAtoms
 
 from .force_sets import BESIDE, atom_order, check_displacements, read_force_constants, read_force_sets, reorder
@@ -152,12 +153,20 @@ def phonon_from_arrays(arrays: Mapping[str, NDArray[Any]], acoustic_sum_rule: bo
 
     :param arrays: :data:`ARRAY_KEYS` of the unit cell (``positions`` Cartesian, ``cell`` in rows, Å),
         ``displacements`` (Å) of shape (D, 3) with ``displaced_atoms`` (D,) for single-atom displacements, or (D, N, 3)
-        without, and ``forces`` (D, N, 3), eV/Å; ``born_charges`` and ``dielectric`` for
-        :func:`~.nac.nac_params`.
+        without, and ``forces`` (D, N, 3), eV/Å; ``born_charges`` and ``dielectric`` for :func:`~.nac.nac_params`;
+        ``kinds`` (n,), which atoms of one element are alike, and ``magnetic_moments``, both for the symmetry.
     :param acoustic_sum_rule: see :func:`load_phonopy`.
     """
-    numbers = [int(number) for number in arrays['numbers']]
-    cell = PhonopyAtoms(cell=arrays['cell'], positions=arrays['positions'], numbers=numbers, masses=arrays['masses'])
+    symbols = [get_atomic_data().atom_data[number][1] for number in arrays['numbers']]
+    if 'kinds' in arrays:
+        symbols = [f'{symbol}{kind}' for symbol, kind in zip(symbols, arrays['kinds'], strict=True)]
+    cell = PhonopyAtoms(
+        cell=arrays['cell'],
+        positions=arrays['positions'],
+        symbols=symbols,
+        masses=arrays['masses'],
+        magnetic_moments=arrays.get('magnetic_moments'),
+    )
     matrix = arrays['primitive_matrix']
     phonon = make_phonon(
         cell,
@@ -165,6 +174,7 @@ def phonon_from_arrays(arrays: Mapping[str, NDArray[Any]], acoustic_sum_rule: bo
         matrix if matrix.shape == (3, 3) else str(matrix),
         float(arrays['symprec']),
         bool(arrays['is_symmetry']),
+        distinguish='kinds' in arrays,
     )
     if 'displaced_atoms' in arrays:
         dataset: dict[str, Any] = {
@@ -220,7 +230,12 @@ def make_force_constants(phonon: Phonopy, dataset: Mapping[str, Any], acoustic_s
 
 
 def make_phonon(
-    cell: PhonopyAtoms, supercell: Any, primitive: Any, symprec: float, is_symmetry: bool = True
+    cell: PhonopyAtoms,
+    supercell: Any,
+    primitive: Any,
+    symprec: float,
+    is_symmetry: bool = True,
+    distinguish: bool = False,
 ) -> Phonopy:
     """Return phonopy's object without a word of phonopy's on the screen.
 
@@ -233,6 +248,7 @@ def make_phonon(
             primitive_matrix=primitive,
             symprec=symprec,
             is_symmetry=is_symmetry,
+            distinguish_symbol_index=distinguish,
             log_level=0,
         )
 
