@@ -337,9 +337,12 @@ def _dataset(
     if not prefix and not single and not many:
         # Third-order supercells of phono3py: their first displacements are those of harmonic force constants.
         single = content.get('displacement_pairs')
-    if isinstance(many, dict) and many.get('displacements'):
+    for items, kind in ((single, list), (many, dict)):
+        if items is not None and not isinstance(items, kind):
+            raise ValueError('has displacements that are not of phonopy.')
+    if many and many.get('displacements'):
         return _all_atoms(many, n_atoms, units)
-    if not isinstance(single, list) or not single:
+    if not single:
         return None
     if isinstance(single[0], dict):
         return _single_atoms(single, n_atoms, units)

@@ -84,6 +84,18 @@ def read_bytes(path: str | Path, limit: int = LIMIT) -> bytes:
             raise ValueError(f'`{path}` cannot be unpacked: it is damaged, or not what its ending says.') from error
 
 
+def read_yaml(path: str | Path, limit: int = LIMIT) -> Any:
+    """Read one YAML document of plain values, compressed or not, see :func:`parse_yaml`.
+
+    :raises ValueError: one sentence that begins with the name of the file.
+    """
+    content = read_bytes(path, limit)
+    try:
+        return parse_yaml(content)
+    except ValueError as error:
+        raise ValueError(f'`{path}` {error}') from error
+
+
 def parse_yaml(content: str | bytes) -> Any:
     """Return what a YAML document of plain values holds: mappings, lists, numbers, truth values and text.
 

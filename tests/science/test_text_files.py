@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from aiida_equitrain.science.text_files import base_name, parse_yaml, read_bytes, read_text, shown
+from aiida_equitrain.science.text_files import base_name, parse_yaml, read_bytes, read_text, read_yaml, shown
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     '': bytes,
@@ -31,7 +31,7 @@ def test_read_text(tmp_path: Path, end: str) -> None:
     path = tmp_path / f'a.YAML{end}'
     path.write_bytes(COMPRESS[end]('a: [1, Å]\n'.encode()))
     assert read_text(path) == 'a: [1, Å]\n'
-    assert parse_yaml(read_bytes(path)) == {'a': [1, 'Å']}
+    assert read_yaml(path) == {'a': [1, 'Å']}
     assert base_name(path) == 'a.yaml'
 
 
