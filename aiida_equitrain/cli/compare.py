@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_equitrain.cli.terminal import echo
+
 if TYPE_CHECKING:
     from phonopy import Phonopy
 
@@ -47,7 +49,7 @@ COLUMNS = {
 @click.argument('candidate', type=click.Path(path_type=Path), metavar='A.yaml')
 @click.argument('reference', type=click.Path(path_type=Path), metavar='B.yaml')
 @click.option('--json', 'as_json', is_flag=True, help="Print one JSON object with the authors' names of columns.")
-@click.option('--mesh', nargs=3, type=click.IntRange(min=1), default=(20, 20, 20), show_default=True)
+@click.option('--mesh', nargs=3, type=click.IntRange(1, 200), default=(20, 20, 20), show_default=True)
 @click.option(
     '--temperature',
     type=click.FloatRange(min=0),
@@ -85,10 +87,10 @@ def cmd_compare(
     start = time.time()
     try:
         phonons = [_load(path, symprec, acoustic_sum_rule) for path in (candidate, reference)]
-        click.echo('comparing ...', err=True, nl=True)
+        echo('comparing ...', err=True, nl=True)
         result = compare_phonons(*phonons, mesh=mesh, temperature=temperature, tolerance=tolerance)
     except ValueError as error:
-        click.echo(f'Error: {error}', err=True)
+        echo(f'Error: {error}', err=True)
         raise SystemExit(2) from error
     if as_json:
         settings = {
@@ -98,13 +100,13 @@ def cmd_compare(
             'acoustic_sum_rule': acoustic_sum_rule,
             'seconds': round(time.time() - start, 1),
         }
-        click.echo(
+        echo(
             json.dumps(
                 {'candidate_file': str(candidate), 'reference_file': str(reference), **columns(result), **settings}
             )
         )
         return
-    click.echo(table(result, temperature))
+    echo(table(result, temperature), lines=True)
 
 
 def columns(result: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -141,5 +143,5 @@ def _cell(value: Any) -> str:
 def _load(path: Path, symprec: float | None, acoustic_sum_rule: bool) -> Phonopy:
     from aiida_equitrain.science.phonopy_io import load_phonopy
 
-    click.echo(f'reading {path} ...', err=True)
+    echo(f'reading {path} ...', err=True)
     return load_phonopy(path, symprec=symprec, acoustic_sum_rule=acoustic_sum_rule)

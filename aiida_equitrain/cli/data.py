@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 @click.group('data')
@@ -21,7 +22,7 @@ def cmd_data() -> None:
 @click.option('--n-frames', type=click.IntRange(min=2), help='Train on so many, drawn at random.  [default: all]')
 @click.option('--n-test', type=click.IntRange(min=0), help='Keep at most so many of the other frames.  [default: all]')
 @click.option('--valid-fraction', type=click.FloatRange(0, 1, max_open=True), default=0.2, show_default=True)
-@click.option('--seed', type=int, default=1, show_default=True, help='Of the draw.')
+@click.option('--seed', type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help='Of the draw.')
 @click.option('--code', default='', help='Program that computed the labels.')
 @click.option('--source', default='', help='Where the files came from, such as a DOI.')
 @click.option('--licence', default='', help='Terms under which they may be used.')
@@ -44,24 +45,24 @@ def cmd_import(files: tuple[Path, ...], **chosen: Any) -> None:
     if found.dataset is not None:
         _tell_dataset(found.dataset)
     for note in found.notes:
-        click.echo(f'note       {note}')
+        echo(f'note       {note}')
     if found.structure is not None and found.phonopy_data is not None:
-        click.echo(f'structure  PK {found.structure.pk}')
-        click.echo(f'phonons    PK {found.phonopy_data.pk}')
+        echo(f'structure  PK {found.structure.pk}')
+        echo(f'phonons    PK {found.phonopy_data.pk}')
     if found.dataset is not None:
-        click.echo(_next_step(found.dataset))
+        echo(_next_step(found.dataset))
 
 
 def _tell_dataset(dataset: Any) -> None:
     """Say what a dataset holds."""
     roles = ', '.join(f'{number} {role}' for role, number in dataset.counts.items() if number)
-    click.echo(f'dataset    PK {dataset.pk}: {dataset.n_frames} frames of {" ".join(dataset.formulas)} ({roles})')
+    echo(f'dataset    PK {dataset.pk}: {dataset.n_frames} frames of {" ".join(dataset.formulas)} ({roles})')
     frames = dataset.get_frames()
     for name, plural in (('energy', 'energies'), ('stress', 'stress')):
         missing = sum(getattr(frame, name) is None for frame in frames)
         if missing:
             what = f'no {plural}' if missing == len(frames) else f'{missing} of {len(frames)} frames have no {name}'
-            click.echo(f'           {what}: `{name}_weight` is 0 in trainings with it')
+            echo(f'           {what}: `{name}_weight` is 0 in trainings with it')
 
 
 def _next_step(dataset: Any) -> str:

@@ -99,19 +99,26 @@ class DatasetData(SinglefileData):
         if self.FILENAME not in self.base.repository.list_object_names():
             raise ValidationError('the dataset has no frames: give them as `frames`')
         super()._validate()  # type: ignore[no-untyped-call]
-        try:
-            frames = self.get_frames()
-        except (ValueError, KeyError, OSError, EOFError) as exception:
-            raise ValidationError(f'`{self.FILENAME}` of the dataset cannot be read: {exception}') from exception
-        problem = check_frames(frames)
+        problem = self.file_problem()
         if problem:
             raise ValidationError(problem)
         if not self.functional:
             raise ValidationError('the dataset does not say its `functional`, such as PBE')
-        for name, value in _describe(frames).items():
-            if self.base.attributes.get(name, None) != value:
-                raise ValidationError(f'`{name}` of the dataset differs from its frames, which say {value!r}')
         return True
+
+    def file_problem(self) -> str | None:
+        """Return what is wrong with the file, or what the attributes say that it does not, or ``None``."""
+        try:
+            frames = self.get_frames()
+        except (ValueError, KeyError, OSError, EOFError) as exception:
+            return f'`{self.FILENAME}` of the dataset cannot be read: {exception}'
+        problem = check_frames(frames)
+        if problem:
+            return problem
+        for name, value in _describe(frames).items():
+            if self.base.attributes.get(name, value) != value:  # an older node may not say it
+                return f'`{name}` of the dataset differs from its frames, which say {value!r}'
+        return None
 
     def get_frames(self) -> Frames:
         """Return the frames with their sources."""

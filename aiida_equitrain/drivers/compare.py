@@ -41,7 +41,9 @@ def fit_baseline(settings: dict[str, Any], first: Any) -> tuple[dict[str, Any], 
 
     frames = [frame for frame in Frames.load('frames.npz') if frame.role in settings['symfc_roles']]
     write_progress('symfc', 0, 1, n_frames=len(frames))
-    fit = fit_force_constants(first.unitcell, frames, primitive_matrix=first.primitive_matrix)
+    fit = fit_force_constants(
+        first.unitcell, frames, primitive_matrix=first.primitive_matrix, symprec=first.symmetry.tolerance
+    )
     if fit.phonon is not None and first.nac_params is not None:
         fit.phonon.nac_params = first.nac_params
     facts = {

@@ -184,7 +184,9 @@ class Trainer:
         """Take the shift that the energies of a plain model still lack; return its errors, if there are labels."""
         if not self.judge.has_energies:
             return {}
-        self.shift, errors = self.judge.refit({role: energies(model, items) for role, items in self.judged.items()})
+        found = {role: energies(model, items) for role, items in self.judged.items()}
+        errors: dict[str, float]
+        self.shift, errors = self.judge.refit(found)
         return errors
 
     def is_late(self, reserve: float = 0.0) -> bool:

@@ -256,7 +256,7 @@ class TrainJob:
 
         family = self.job['family']
         model = load_model(POTENTIAL, family, None, 'cpu', self.hyperparameters['dtype'], adapter=False)
-        added = add_to_atomic_energies(model, shift)
+        added: dict[str, float] = add_to_atomic_energies(model, shift)
         save_model(model, POTENTIAL, family)
         return added
 

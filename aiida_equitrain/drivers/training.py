@@ -83,7 +83,7 @@ class Judge:
 
     def is_best(self, rows: list[dict[str, float]]) -> bool:
         """Tell whether the last epoch is the one to keep so far; row 0 is the model before training."""
-        return choose_epoch(rows, self.values['best_by'], self.foundation) == len(rows) - 1
+        return bool(choose_epoch(rows, self.values['best_by'], self.foundation) == len(rows) - 1)
 
     def out_of_patience(self, rows: list[dict[str, float]]) -> Outcome | None:
         """Return how training ends if the last epochs brought too little, or None.

@@ -14,7 +14,7 @@ from phonopy.structure.dataset import get_displacements_and_forces
 from scipy.spatial import cKDTree
 
 from .phonopy_yaml import PhonopyFile, as_dataset, as_force_constants
-from .text_files import read_text
+from .text_files import read_text, shown
 
 Array = NDArray[np.float64]
 
@@ -33,30 +33,36 @@ def read_force_sets(path: Path, file: PhonopyFile) -> dict[str, Any]:
     """
     text = read_text(path)
     rows = [line.split() for line in text.splitlines() if line.strip()]
+    if rows and len(rows[0]) == 1 and (problem := _rows_problem(rows, file.n_atoms)):
+        raise ValueError(f'`{path}` {problem}')
     try:
-        if rows and len(rows[0]) == 1:
-            _check_rows(rows, file.n_atoms)
         parsed: Any = parse_FORCE_SETS_from_strings(text, natom=file.n_atoms)
-        dataset = as_dataset(parsed, file.n_atoms, file.units)
-    except ValueError as error:
-        raise ValueError(f'`{path}` {error}') from error
     except Exception as error:
         raise ValueError(
             f'`{path}` is not in the format of phonopy, or not of the {file.n_atoms} atoms of `{file.path}`.'
         ) from error
+    try:
+        dataset = as_dataset(parsed, file.n_atoms, file.units)
+    except ValueError as error:
+        raise ValueError(f'`{path}` {error}') from error
     if file.dataset is not None:
         _check_displacements_agree(path, dataset, file)
     return dataset
 
 
-def _check_rows(rows: list[list[str]], n_atoms: int) -> None:
-    """Hold the first two numbers of a ``FORCE_SETS`` of type I to the rows that follow."""
-    atoms, displacements = int(rows[0][0]), int(rows[1][0])
+def _rows_problem(rows: list[list[str]], n_atoms: int) -> str | None:
+    """Return what is wrong with the number of rows of a ``FORCE_SETS`` of type I, whose first two say how many."""
+    counts = [row[0] for row in rows[:2]]
+    if len(counts) < 2 or not all(count.isdecimal() and len(count) < 20 for count in counts):
+        return 'is not in the format of phonopy.'
+    atoms, displacements = (int(count) for count in counts)
     if atoms != n_atoms:
-        raise ValueError(f'has forces on {atoms} atoms, but the supercell has {n_atoms}.')
+        return f'has forces on {shown(atoms)} atoms, but the supercell has {n_atoms}.'
     wanted = 2 + displacements * (2 + atoms)
     if len(rows) != wanted:
-        raise ValueError(f'has {len(rows)} rows; {displacements} displacements of {atoms} atoms would be {wanted}.')
+        moves = f'{shown(displacements)} displacements of {atoms} atoms'
+        return f'has {len(rows)} rows; {moves} would be {shown(wanted)}.'
+    return None
 
 
 def _check_displacements_agree(path: Path, dataset: dict[str, Any], file: PhonopyFile) -> None:

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 def formula_units(phonon: Phonopy) -> int:
     """Return the number of formula units in the primitive cell."""
-    return gcd(*Counter(phonon.primitive.symbols).values())
+    return gcd(*Counter(np.array(phonon.primitive.numbers).tolist()).values())
 
 
 def sum_rules(phonon: Phonopy) -> dict[str, float]:

@@ -143,34 +143,30 @@ def _load_file(path: Path) -> LabelledPhonons:
         raise ValueError(
             f'`{path}` holds supercells with two displaced atoms, of phono3py, which are not taken as frames.'
         )
-    main = open_phonopy(parse_phonopy(content, path))
-    reference = main
-    if has_phonon_supercell(content):
-        harmonic = open_phonopy(parse_phonopy(content, path, 'phonon_'))
-        reference = harmonic if _has_forces(harmonic) else main
-        main = main if _has_forces(main) else harmonic
-    if not _has_forces(main):
-        constants = 'force constants, but ' if main.force_constants is not None else ''
-        raise ValueError(f'`{path}` holds {constants}no displaced supercells with forces.')
+    file = parse_phonopy(content, path)
+    harmonic = parse_phonopy(content, path, 'phonon_') if has_phonon_supercell(content) else None
+    if harmonic is not None and not has_forces(harmonic.dataset):
+        harmonic = None
+    if harmonic is not None and not has_forces(file.dataset):
+        file, harmonic = harmonic, None
+    main = open_phonopy(file)
+    if not has_forces(_dataset(main)):
+        raise ValueError(f'`{path}` holds force constants, but no supercells with displaced atoms and their forces.')
+    reference = main if harmonic is None else open_phonopy(harmonic)
     reference.nac_params = None
     finish_phonopy(reference, path)
     frames = _frames(main, path.name)
-    return LabelledPhonons(_name(frames[0]), reference, frames, len(frames) if reference is main else _count(reference))
+    moves, _ = get_displacements_and_forces(_dataset(reference))
+    return LabelledPhonons(_name(frames[0]), reference, frames, len(moves))
 
 
-def _has_forces(phonon: Phonopy) -> bool:
-    dataset: Any = phonon.dataset
-    return has_forces(dataset)
-
-
-def _count(phonon: Phonopy) -> int:
-    dataset: Any = phonon.dataset
-    return len(dataset.get('first_atoms', dataset.get('displacements')))
+def _dataset(phonon: Phonopy) -> Any:
+    return phonon.dataset
 
 
 def _frames(phonon: Phonopy, source: str) -> Frames:
     """Return the displaced supercells with what was computed for them; an energy that the file lacks is none."""
-    dataset: Any = phonon.dataset
+    dataset = _dataset(phonon)
     displacements, forces = get_displacements_and_forces(dataset)
     if 'first_atoms' in dataset:
         energies = [atom.get('supercell_energy') for atom in dataset['first_atoms']]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from phonopy import Phonopy
+from phonopy.structure.atomic_data import get_atomic_data
 from phonopy.structure.atoms import PhonopyAtoms
 
 from .force_sets import BESIDE, atom_order, check_displacements, read_force_constants, read_force_sets, reorder
@@ -60,9 +61,16 @@ def open_phonopy(file: PhonopyFile, *, symprec: float | None = None) -> Phonopy:
     """Return the crystal of a file with its displacements, forces, force constants and Born charges, nothing made yet.
 
     :param symprec: see :func:`load_phonopy`.
-    :raises ValueError: one sentence, if the file's cells, forces or force constants do not belong together.
+    :raises ValueError: one sentence, if there are neither forces nor force constants, or they are not of the cells.
     """
     tolerance = symprec or file.symprec or SYMPREC
+    beside = {name: file.path.parent / name for name in BESIDE if (file.path.parent / name).exists()}
+    if file.force_constants is None and not has_forces(file.dataset) and not beside:
+        # Before phonopy makes a supercell, which may take minutes.
+        raise ValueError(
+            f'`{file.path}` holds no forces: it needs displaced supercells and their forces, '
+            f'or {_names(BESIDE)} beside it.'
+        )
     with quiet():
         try:
             phonon = make_phonon(file.cell, file.supercell_matrix, file.primitive_matrix, tolerance)
@@ -71,18 +79,12 @@ def open_phonopy(file: PhonopyFile, *, symprec: float | None = None) -> Phonopy:
                 f'`{file.path}`: phonopy makes no crystal of its cells with a tolerance of {tolerance:g} Å: '
                 f'{shown(_first_line(error))}'
             ) from error
-    dataset, constants = _forces(file, phonon)
+    dataset, constants = _forces(file, phonon, beside)
     order = atom_order(phonon.supercell, file)
     if order is not None and constants is not None:
         raise ValueError(f'`{file.path}`: its force constants are of atoms in another order than that of phonopy.')
     if dataset is not None:
-        dataset = dataset if order is None else reorder(dataset, order)
-        given: Any = dataset
-        moves = [atom['displacement'] for atom in given['first_atoms']] if 'first_atoms' in given else given[
-            'displacements']  # fmt: skip
-        names = [f'{file.path.name}#{index + 1}' for index in range(len(moves))]
-        check_displacements(moves, file.cell, names)
-        phonon.dataset = given
+        _set_dataset(phonon, dataset if order is None else reorder(dataset, order), file)
     if constants is not None:
         if len(constants) not in (len(phonon.primitive), len(phonon.supercell)):
             raise ValueError(
@@ -100,6 +102,13 @@ def open_phonopy(file: PhonopyFile, *, symprec: float | None = None) -> Phonopy:
     return phonon
 
 
+def _set_dataset(phonon: Phonopy, dataset: Any, file: PhonopyFile) -> None:
+    single = 'first_atoms' in dataset
+    moves = [atom['displacement'] for atom in dataset['first_atoms']] if single else dataset['displacements']
+    check_displacements(moves, file.cell, [f'{file.path.name}#{index + 1}' for index in range(len(moves))])
+    phonon.dataset = dataset
+
+
 def finish_phonopy(phonon: Phonopy, path: str | Path, acoustic_sum_rule: bool = False) -> None:
     """Make the force constants of :func:`open_phonopy` from its forces, if it has none.
 
@@ -112,9 +121,7 @@ def finish_phonopy(phonon: Phonopy, path: str | Path, acoustic_sum_rule: bool = 
         return
     dataset: Any = phonon.dataset
     if not has_forces(dataset):
-        raise ValueError(
-            f'`{path}` holds no forces, and there is no {" or ".join(f"`{n}`" for n in BESIDE)} beside it.'
-        )
+        raise ValueError(f'`{path}` holds no forces.')
     try:
         make_force_constants(phonon, dataset, acoustic_sum_rule)
     except Exception as error:
@@ -124,10 +131,15 @@ def finish_phonopy(phonon: Phonopy, path: str | Path, acoustic_sum_rule: bool = 
         ) from error
 
 
-def _forces(file: PhonopyFile, phonon: Phonopy) -> tuple[dict[str, Any] | None, NDArray[np.float64] | None]:
+def _names(names: Iterable[str]) -> str:
+    return ' or '.join(f'`{name}`' for name in names)
+
+
+def _forces(
+    file: PhonopyFile, phonon: Phonopy, beside: Mapping[str, Path]
+) -> tuple[dict[str, Any] | None, NDArray[np.float64] | None]:
     """Return displacements with forces, and force constants, of the file or else of those beside it."""
     dataset, constants = file.dataset, file.force_constants
-    beside = {name: file.path.parent / name for name in BESIDE if (file.path.parent / name).exists()}
     if constants is None and not has_forces(dataset):
         if 'FORCE_CONSTANTS' in beside:
             constants = read_force_constants(beside['FORCE_CONSTANTS'], file, phonon.primitive.p2s_map)
@@ -141,12 +153,20 @@ def phonon_from_arrays(arrays: Mapping[str, NDArray[Any]], acoustic_sum_rule: bo
 
     :param arrays: :data:`ARRAY_KEYS` of the unit cell (``positions`` Cartesian, ``cell`` in rows, Å),
         ``displacements`` (Å) of shape (D, 3) with ``displaced_atoms`` (D,) for single-atom displacements, or (D, N, 3)
-        without, and ``forces`` (D, N, 3), eV/Å; ``born_charges`` and ``dielectric`` for
-        :func:`~.nac.nac_params`.
+        without, and ``forces`` (D, N, 3), eV/Å; ``born_charges`` and ``dielectric`` for :func:`~.nac.nac_params`;
+        ``kinds`` (n,), which atoms of one element are alike, and ``magnetic_moments``, both for the symmetry.
     :param acoustic_sum_rule: see :func:`load_phonopy`.
     """
-    numbers = [int(number) for number in arrays['numbers']]
-    cell = PhonopyAtoms(cell=arrays['cell'], positions=arrays['positions'], numbers=numbers, masses=arrays['masses'])
+    symbols = [get_atomic_data().atom_data[number][1] for number in arrays['numbers']]
+    if 'kinds' in arrays:
+        symbols = [f'{symbol}{kind}' for symbol, kind in zip(symbols, arrays['kinds'], strict=True)]
+    cell = PhonopyAtoms(
+        cell=arrays['cell'],
+        positions=arrays['positions'],
+        symbols=symbols,
+        masses=arrays['masses'],
+        magnetic_moments=arrays.get('magnetic_moments'),
+    )
     matrix = arrays['primitive_matrix']
     phonon = make_phonon(
         cell,
@@ -154,6 +174,7 @@ def phonon_from_arrays(arrays: Mapping[str, NDArray[Any]], acoustic_sum_rule: bo
         matrix if matrix.shape == (3, 3) else str(matrix),
         float(arrays['symprec']),
         bool(arrays['is_symmetry']),
+        distinguish='kinds' in arrays,
     )
     if 'displaced_atoms' in arrays:
         dataset: dict[str, Any] = {
@@ -209,7 +230,12 @@ def make_force_constants(phonon: Phonopy, dataset: Mapping[str, Any], acoustic_s
 
 
 def make_phonon(
-    cell: PhonopyAtoms, supercell: Any, primitive: Any, symprec: float, is_symmetry: bool = True
+    cell: PhonopyAtoms,
+    supercell: Any,
+    primitive: Any,
+    symprec: float,
+    is_symmetry: bool = True,
+    distinguish: bool = False,
 ) -> Phonopy:
     """Return phonopy's object without a word of phonopy's on the screen.
 
@@ -222,6 +248,7 @@ def make_phonon(
             primitive_matrix=primitive,
             symprec=symprec,
             is_symmetry=is_symmetry,
+            distinguish_symbol_index=distinguish,
             log_level=0,
         )
 

@@ -26,7 +26,7 @@ from .text_files import read_yaml, shown
 Array = NDArray[np.float64]
 
 #: Atoms of the largest supercell that a file may ask for.
-MAX_ATOMS = 20_000
+MAX_ATOMS = 5_000
 #: Centrings that phonopy knows by a letter.
 _CENTRINGS = ('auto', 'P', 'F', 'I', 'A', 'C', 'R')
 _UNITS = {
@@ -152,7 +152,7 @@ def file_units(content: dict[str, Any]) -> CalculatorPhysicalUnits:
     """
     header = _header(content)
     name = header.get('calculator')
-    if name is not None and name not in calculator_info:
+    if name is not None and str(name) not in calculator_info:
         raise ValueError(f'is of the calculator `{shown(name)}`, whose units are unknown; known are {_calculators()}.')
     units = get_calculator_physical_units(name)
     of = f'of its calculator `{name}`' if name else 'of a file that names no calculator (VASP)'
@@ -168,7 +168,8 @@ def file_units(content: dict[str, Any]) -> CalculatorPhysicalUnits:
             said = f'`{shown(key)}: {shown(unit)}` under `physical_unit`'
             reason = f'but the unit {of} is {known}' if known else 'which is unknown'
             raise ValueError(f'says {said}, {reason}: correct `calculator`, one of {_calculators()}.')
-    _check_factor(header.get('frequency_unit_conversion_factor'), units, of)
+    if 'phono3py' not in content:  # which converts all to eV and Å before, and writes that factor
+        _check_factor(header.get('frequency_unit_conversion_factor'), units, of)
     return units
 
 
@@ -281,9 +282,13 @@ def crystal(content: dict[str, Any], units: CalculatorPhysicalUnits) -> PhonopyA
     if moments is not None:
         vectors = isinstance(moments[0], list)
         moments = _array(moments, (len(points), 3) if vectors else (len(points),), 'magnetic moments')
-    return PhonopyAtoms(
-        cell=lattice, symbols=symbols, scaled_positions=positions, masses=masses, magnetic_moments=moments
-    )
+    try:
+        return PhonopyAtoms(
+            cell=lattice, symbols=symbols, scaled_positions=positions, masses=masses, magnetic_moments=moments
+        )
+    except RuntimeError as error:
+        # The unstable elements have none.
+        raise ValueError('has an element without a standard mass: give each atom a `mass`.') from error
 
 
 def _symbol(point: dict[str, Any]) -> str:

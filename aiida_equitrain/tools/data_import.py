@@ -12,12 +12,14 @@ from aiida import orm
 from aiida_phonopy.data.phonopy import PhonopyData
 from phonopy import Phonopy
 
+from aiida_equitrain.calculations.phonon_arrays import is_natural, new_phonopy_data
 from aiida_equitrain.common.names import Role
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science.frame_checks import role_problem
 from aiida_equitrain.science.frames import Frames
 from aiida_equitrain.science.labelled_files import join, read_labelled
 from aiida_equitrain.science.labelled_phonons import choose_frames
+from aiida_equitrain.science.structure_files import moment_tags
 
 
 @dataclass
@@ -93,23 +95,36 @@ def import_data(
 def store_phonons(
     phonon: Phonopy, label: str = '', source: dict[str, object] | None = None
 ) -> tuple[orm.StructureData, PhonopyData]:
-    """Store the unit cell and the displacements with forces of phonons that were read from a file."""
+    """Store the unit cell and the displacements with forces of phonons that were read from a file.
+
+    Masses and magnetic moments are kept. Atoms with different moments are kinds of the structure, so that phonons of it
+    have no more symmetry than these; DFT refuses such kinds.
+    """
     from aiida_phonopy.data.preprocess import PreProcessData
     from ase import Atoms
 
     cell = phonon.unitcell
     atoms = Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
+    # The cells that the node is remade from know neither.
+    if not all(is_natural(*pair) for pair in zip(atoms.symbols, cell.masses, strict=True)):
+        atoms.set_masses(cell.masses)
+    moments = None if cell.magnetic_moments is None else np.array(cell.magnetic_moments, dtype=float)
+    if moments is not None and moments.ndim == 1 and moments.any():
+        atoms.set_tags(moment_tags(moments))
+    elif moments is not None and moments.any():
+        raise ValueError('the phonons have magnetic moments that are vectors, which cannot be kept: leave the phonopy '
+                         'file out, or its `magnetic_moment` lines')  # fmt: skip
     structure = orm.StructureData(ase=atoms)
     structure.label = label
     given = PreProcessData(
-        structure=structure,
+        phonopy_atoms=cell,
         supercell_matrix=phonon.supercell_matrix.tolist(),
         primitive_matrix=phonon.primitive_matrix.tolist(),
         symprec=float(phonon.symmetry.tolerance),
         is_symmetry=True,
     )
     given.set_displacements_from_dataset(phonon.dataset)
-    data = PhonopyData(preprocess_data=given)
+    data = new_phonopy_data(given)
     data.set_forces(sets_of_forces=phonon.forces)
     data.label = label
     if source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from aiida.manage import get_manager
 from plumpy import ProcessState
 
 from aiida_equitrain.calculations.train import TrainCalculation
+from aiida_equitrain.cli.report import show_report
 from aiida_equitrain.common.hyperparameters import check_hyperparameters
 from aiida_equitrain.common.strategies import PAIRS
 from aiida_equitrain.data.dataset import DatasetData
@@ -293,6 +295,35 @@ def test_real_run(build: Any, strategy: str) -> None:
     assert summary['strategy'] == strategy
     assert summary['errors']['after']['valid']['forces_mae_mev_per_angstrom'] > 0
     assert {'predictions'} <= set(outputs)
+
+
+@pytest.mark.real
+def test_real_run_that_makes_something_worse(
+    build: Any, tiny_frames: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Energies that the foundation has right get worse: report, printed table and page say so, with the remedy."""
+    overrides = {'train': {'hyperparameters': {'epochs': 2, 'lr': 0.03, 'energy_weight': 1e-3}}}
+    inputs = {'strategy': 'transfer', 'protocol': 'fast', 'overrides': overrides}
+    outputs, node = run_get_node(build(**inputs))
+    assert not [message for message in reports(node) if 'worse' in message]
+    frames = copy.deepcopy(tiny_frames)
+    for frame, energy in zip(frames, outputs['predictions'].get_array('energies_before'), strict=True):
+        frame.energy = float(energy)
+
+    outputs, node = run_get_node(build(dataset=DatasetData(frames, functional='PBE').store(), **inputs))
+    assert node.is_finished_ok, node.exit_message
+    assert list(outputs['summary']['worse_than_foundation']) == ['energy']
+    (message,) = [message for message in reports(node) if 'worse' in message]
+    assert 'fine-tuning made the energies worse' in message
+    show_report(node, tmp_path)
+    printed, page = capsys.readouterr().out, (tmp_path / 'report.html').read_text()
+    assert 'energies of validation frames' in printed
+    for text in (printed, page):
+        assert 'Warning: fine-tuning made the energies worse' in text
+        assert 'raise `energy_weight`' in text
+    head = page[: page.index('<section')]
+    assert '<p class="note warning">Warning: fine-tuning made the energies worse' in head
+    assert re.search(r'energy MAE, validation frames.*?<span class="bad">', page)
 
 
 @pytest.mark.real

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from aiida.engine import calcfunction
-from aiida.orm import Dict, Int, List, Str, StructureData, TrajectoryData
+from aiida.orm import Dict, Float, Int, List, Str, StructureData, TrajectoryData
 from ase import Atoms
 from ase.units import GPa
 
@@ -16,7 +16,7 @@ from aiida_equitrain.science import selection as choose
 from aiida_equitrain.science.frame_checks import check_labels
 from aiida_equitrain.science.frames import Frame, Frames
 from aiida_equitrain.science.rattle import rattled_structures
-from aiida_equitrain.science.supercells import make_supercell, supercell_rows
+from aiida_equitrain.science.supercells import SYMPREC, make_supercell, supercell_rows
 
 #: Name of the link to the structure, or to the outputs, of the frame of that row.
 FRAME_LABEL = 'frame_{:03d}'
@@ -37,15 +37,18 @@ def trajectory_of(images: list[Atoms], **arrays: Any) -> TrajectoryData:
     return node
 
 
-def label_supercell_rows(structure: StructureData, rattle: Mapping[str, Any]) -> list[list[int]]:
+def label_supercell_rows(
+    structure: StructureData, rattle: Mapping[str, Any], symprec: float = SYMPREC
+) -> list[list[int]]:
     """Return what :func:`find_supercell_matrix` stores."""
-    return supercell_rows(structure.get_ase(), rattle['min_length_angstrom'], rattle['max_length_angstrom'])
+    lengths = (rattle['min_length_angstrom'], rattle['max_length_angstrom'])
+    return supercell_rows(structure.get_ase(), *lengths, symprec=symprec)
 
 
 @calcfunction
-def find_supercell_matrix(structure: StructureData, rattle: Dict) -> List:
+def find_supercell_matrix(structure: StructureData, rattle: Dict, symprec: Float) -> List:
     """Return the matrix of the nearly cubic supercell."""
-    return List(label_supercell_rows(structure, rattle.get_dict()))
+    return List(label_supercell_rows(structure, rattle.get_dict(), symprec.value))
 
 
 @calcfunction
