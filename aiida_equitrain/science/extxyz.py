@@ -85,8 +85,8 @@ def _two_kinds(images: Sequence[Atoms]) -> list[str]:
     if free in (0, len(labelled)):
         return []
     return [
-        f'{free} of {len(labelled)} frames have `free_energy`, the others `energy` only: these differ where occupations '
-        'are smeared'
+        f'{free} of {len(labelled)} frames have `free_energy`, the others `energy` only: these differ where '
+        'occupations are smeared'
     ]
 
 
