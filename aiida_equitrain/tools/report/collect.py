@@ -16,6 +16,11 @@ from .cost import stages_of, state_of
 from .figures import bands_data, learning_data, parity_data, thermal_data
 from .provenance import flow_data
 
+
+class NoReportError(ValueError):
+    """There is no report of this node, for a reason that is one sentence."""
+
+
 #: WorkChains that a report can be made of.
 REPORTABLE = ('equitrain.material', 'equitrain.finetune')
 
@@ -51,11 +56,11 @@ SPLITS = {Role.TRAIN.value: 'training frames', Role.VALID.value: 'validation fra
 def collect(node: orm.ProcessNode) -> dict[str, Any]:
     """Return everything that the report shows of ``node``, as plain data.
 
-    :raises ValueError: if there can be no report of this node.
+    :raises NoReportError: if there can be none of this node.
     """
     if getattr(node, 'process_type', None) not in [f'aiida.workflows:{name}' for name in REPORTABLE]:
         kind = getattr(node, 'process_label', None) or type(node).__name__
-        raise ValueError(
+        raise NoReportError(
             f'PK {node.pk} is of the kind {kind}: a report is made of a MaterialWorkChain, a FinetuneWorkChain '
             'or a StudyWorkChain (`verdi process list -a` shows them)'
         )
@@ -277,7 +282,7 @@ def _facts(
     if foundation is not None:
         name = foundation.card.get('name') or foundation.label or foundation.architecture
         facts.append(('foundation', f'{name}, {foundation.n_parameters:,} parameters (PK {foundation.pk})'))
-        facts.append(('its SHA-256', foundation.sha256))
+        facts.append(('its SHA-256', foundation.checked_sha256()))
     if dataset is not None:
         roles = ', '.join(f'{count} {role}' for role, count in dataset.counts.items())
         facts.append(
