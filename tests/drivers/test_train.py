@@ -169,7 +169,8 @@ def test_walltime_and_continuation(train_folder: Any) -> None:
         checkpoint = part.path / 'checkpoint.pt'
     last = train_folder('last', checkpoint=checkpoint)
     assert last.run() == 0, last.stderr
-    assert last.json('summary.json')['weights_sha256'] == whole.json('summary.json')['weights_sha256']
+    for name in ('weights_sha256', 'best_epoch', 'energy_shift', 'worse_than_foundation'):
+        assert last.json('summary.json')[name] == whole.json('summary.json')[name], name
     one, joined = columns(whole.path), columns(last.path)
     for name in set(one) - {'seconds'}:
         np.testing.assert_array_equal(joined[name], one[name], err_msg=name)
