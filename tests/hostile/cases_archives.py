@@ -240,7 +240,8 @@ SQL = {
     'list-attributes': (altered(sql="UPDATE db_dbnode SET attributes = '[]'"), 'instead of attributes it has a list'),
     'number-attributes': (altered(sql="UPDATE db_dbnode SET attributes = '7'"), 'instead of attributes it has a int'),
     'many-links': (altered(sql='DROP TABLE db_dblink; CREATE TABLE db_dblink AS WITH RECURSIVE n(i) AS (SELECT 1 '
-                               'UNION ALL SELECT i + 1 FROM n LIMIT 1000001) SELECT i AS id FROM n'), 'more than is read'),
+                               'UNION ALL SELECT i + 1 FROM n LIMIT 1000001) SELECT i AS id FROM n'),
+                   'more than is read'),
     'blob-label': (altered(sql="UPDATE db_dbnode SET description = x'00'"), 'is no text'),
     'same-uuid': (altered(sql='DROP INDEX IF EXISTS uq_db_dbnode_uuid; CREATE TABLE n AS SELECT * FROM db_dbnode; '
                               'DROP TABLE db_dbnode; ALTER TABLE n RENAME TO db_dbnode; '
