@@ -8,6 +8,8 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from aiida_equitrain.cli.terminal import tame_logging
+
 P = ParamSpec('P')
 T = TypeVar('T')
 
@@ -25,6 +27,7 @@ def load_profile(name: str | None = None) -> None:
         return
     try:
         load(name, allow_switch=True)
+        tame_logging()
     except ConfigurationError as exception:
         which = f'no AiiDA profile `{name}`' if name else 'no default AiiDA profile'
         raise click.ClickException(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.launch_study import pairs
+from aiida_equitrain.cli.terminal import echo
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -42,10 +43,10 @@ def cmd_reproduce(
         if steps:
             load_profile(ctx.find_root().params.get('profile'))
         manifest, problems = check_file(archive, sha256)
-        click.echo(f'{archive.name}: {len(manifest["nodes"])} nodes, {manifest["process"].partition(":")[2]} '
+        echo(f'{archive.name}: {len(manifest["nodes"])} nodes, {manifest["process"].partition(":")[2]} '
                    f'{manifest["root"]}, published {manifest["created"][:10]}')  # fmt: skip
         _stop_at(problems, 'change(s) since it was published')
-        click.echo('  checksums: all nodes, files and links are those of the manifest')
+        echo('  checksums: all nodes, files and links are those of the manifest')
         with clean_copy(archive, manifest) as clean:
             ok = _reproduce(clean, manifest, steps, chosen, table)
     except (ValueError, NotExistent) as error:
@@ -60,7 +61,7 @@ def _stop_at(problems: list[Any], what: str) -> None:
     :raises click.ClickException: then.
     """
     for problem in problems[:10]:
-        click.secho(f'  {problem.kind} {problem.uuid}: {problem.what[:200]}', fg='red')
+        echo(f'  {problem.kind} {problem.uuid}: {problem.what[:200]}', fg='red')
     if problems:
         raise click.ClickException(f'{len(problems)} {what}; nothing was imported')
 
@@ -78,15 +79,15 @@ def _reproduce(
     checks = published.checks
     wrong = [check for check in checks if check.difference]
     for check in wrong[:10]:
-        click.secho(f'  {check.what[:80]} of {check.uuid}: {str(check.difference)[:200]}', fg='red')
+        echo(f'  {check.what[:80]} of {check.uuid}: {str(check.difference)[:200]}', fg='red')
     n_numbers = sum(check.n_numbers for check in checks)
-    click.echo(f'  derived results: {len(checks) - len(wrong)} of {len(checks)} follow from their stored inputs '
+    echo(f'  derived results: {len(checks) - len(wrong)} of {len(checks)} follow from their stored inputs '
                f'({n_numbers} numbers)')  # fmt: skip
     found = None
     if steps:
         found = _run_again(clean, manifest['root'], steps, chosen)
     else:
-        click.echo('  to run again: --rerun finetune,phonons, or --rerun all')
+        echo('  to run again: --rerun finetune,phonons, or --rerun all')
     lines = rerun.compare(published.numbers, None if found is None else rerun.numbers_of(found))
     differ = {} if found is None else rerun.versions_that_differ(published.versions, rerun.versions_of(found))
     _print(lines, differ)
@@ -109,11 +110,11 @@ def _run_again(clean: Path, root: str, steps: tuple[str, ...], chosen: dict[str,
     published: Any = load_node(root)
     codes = rerun.map_codes(published, chosen)
     for uuid, code in codes.items():
-        click.echo(f'  code: {ascii(load_node(uuid).label)[1:-1]} -> {code.full_label}')
+        echo(f'  code: {load_node(uuid).label} -> {code.full_label}')
     for sentence in rerun.plan(published, steps):
-        click.echo(f'  runs: {sentence}')
+        echo(f'  runs: {sentence}')
     for potential in rerun.potentials_of(published):
-        click.echo(f'  executes: the potential {potential.uuid} with SHA-256 {potential.checked_sha256()}')
+        echo(f'  executes: the potential {potential.uuid} with SHA-256 {potential.checked_sha256()}')
     node = go(lambda: rerun.builder_of(published, steps, codes), submit=False)
     if node is None:
         raise click.ClickException('the rerun goes on; call `reproduce` again when it has ended')
@@ -122,8 +123,8 @@ def _run_again(clean: Path, root: str, steps: tuple[str, ...], chosen: dict[str,
 
 def _print(lines: list[Any], versions: dict[str, tuple[str, str]]) -> None:
     """Print a line per quantity: how many rows are reproduced, and the worst one."""
-    click.echo()
-    click.echo(f'{"quantity":<46}{"reproduced":>12}{"differ":>8}{"not rerun":>11}   largest difference (tolerance)')
+    echo()
+    echo(f'{"quantity":<46}{"reproduced":>12}{"differ":>8}{"not rerun":>11}   largest difference (tolerance)')
     for quantity in dict.fromkeys(line.quantity for line in lines):
         here = [line for line in lines if line.quantity == quantity]
         count = {verdict: sum(line.verdict == verdict for line in here)
@@ -131,7 +132,7 @@ def _print(lines: list[Any], versions: dict[str, tuple[str, str]]) -> None:
         known = [line for line in here if line.found is not None]
         worst = max(known, key=lambda line: abs(line.found - line.published) / line.tolerance, default=None)
         text = '' if worst is None else f'{abs(worst.found - worst.published):.2g} ({worst.tolerance:.2g}), {worst.row}'
-        click.secho(f'{ascii(quantity)[1:-1]:<46}{count["reproduced"]:>12}{count["differs"]:>8}{count["not rerun"]:>11}'
-                    f'   {ascii(text)[1:-1]}', fg='red' if count['differs'] else None)  # fmt: skip
+        echo(f'{quantity:<46}{count["reproduced"]:>12}{count["differs"]:>8}{count["not rerun"]:>11}'
+                    f'   {text}', fg='red' if count['differs'] else None)  # fmt: skip
     for name, (theirs, ours) in versions.items():
-        click.echo(f'version of {ascii(name)[1:-1]}: {ascii(theirs)[1:-1]} there, {ours} here')
+        echo(f'version of {name}: {theirs} there, {ours} here')

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from aiida_equitrain.tools.foundations import (
     download_potential,
     store_potential,
 )
-from aiida_equitrain.tools.pseudos import find_family, install_shipped_family, set_aside_family
+from aiida_equitrain.tools.pseudos import check_archive, find_family, install_shipped_family, set_aside_family
 from aiida_equitrain.tools.record import recall, remember
 from aiida_equitrain.tools.resources import SHIPPED_FAMILY, starter_files
 
@@ -233,21 +233,28 @@ def _install_pseudo_dojo(options: Options) -> Any:
 
     configuration = PseudoDojoConfiguration('0.4', 'PBE', 'SR', 'standard', 'upf')
     label = PseudoDojoFamily.format_configuration_label(configuration)
-    base = options.family_url or PseudoDojoFamily.url_base
-    with tempfile.TemporaryDirectory() as folder:
-        files = {}
-        for url in (PseudoDojoFamily.get_url_archive(label), PseudoDojoFamily.get_url_metadata(label)):
-            file_name = url.rpartition('/')[2]
-            files[url] = Path(folder, file_name)
-            fetch_pinned(file_name, base + file_name, files[url], pins())
-        archive, metadata = files.values()
+    # aiida-pseudo has the address without its `s`.
+    base = options.family_url or PseudoDojoFamily.url_base.replace('http://', 'https://')
+    urls = (PseudoDojoFamily.get_url_archive(label), PseudoDojoFamily.get_url_metadata(label))
+    table, hints = (url.rpartition('/')[2] for url in urls)
+
+    def install(archive: Path, metadata: Path) -> Any:
         try:
+            check_archive(archive, '.upf')
+            check_archive(metadata, '.djrepo')
             family = install_pseudo_dojo(configuration, archive, metadata, UpfData, label, str(configuration))
+            family.set_default_stringency('normal')
+            return family
         except (SystemExit, OSError, ValueError) as exception:
-            # aiida-pseudo prints the reason and leaves the program; a set-up goes on.
+            # aiida-pseudo prints the reason and leaves the program; a set-up goes on, and half a family does not stay.
+            if (half := find_family(label)) is not None:
+                orm.Group.collection.delete(int(half.pk or 0))
             raise DownloadError(f'the archive of {label} could not be installed') from exception
-    family.set_default_stringency('normal')
-    return family
+
+    # Both are pinned once they were found to belong together.
+    return fetch_pinned(
+        table, base + table, lambda first: fetch_pinned(hints, base + hints, partial(install, first), pins()), pins()
+    )
 
 
 def ensure_foundation(options: Options, progress: Callable[[int, int], None] | None = None) -> Iterator[Item]:
