@@ -18,7 +18,7 @@ SHOWN = {
     'potentials': ['pk', 'name', 'kind', 'materials', 'n_frames', 'seed', 'forces_mae_mev_per_angstrom',
                    'phonon_mae_thz'],
     'datasets': ['pk', 'label', 'materials', 'n_frames', 'max_atoms', 'functional', 'code', 'licence'],
-    'phonons': ['pk', 'material', 'source', 'potential_pk', 'min_frequency_thz', 'max_frequency_thz',
+    'phonons': ['pk', 'material', 'source', 'potential_pk', 'lowest_frequency_thz', 'max_frequency_thz',
                 'dynamically_stable'],
     'instabilities': ['pk', 'material', 'phase', 'parent', 'space_group', 'energy_below_root_mev_per_atom',
                       'dynamically_stable'],

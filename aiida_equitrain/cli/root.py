@@ -54,7 +54,7 @@ class LazyGroup(click.Group):
         except Exception as exception:
             if os.environ.get(TRACEBACK):
                 raise
-            raise click.ClickException(printable(sentence(exception))) from exception
+            raise click.ClickException(printable(sentence(exception), longest=SENTENCE)) from exception
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of subcommands."""

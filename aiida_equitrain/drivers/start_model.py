@@ -72,14 +72,17 @@ def refit_atomic_energies(model: Any, frames: Sequence[Any], energies: Sequence[
 
     Without this the weights of a random model would be spent on the energy of cohesion.
 
-    :param frames: labelled frames.
+    :param frames: labelled frames; those without an energy say nothing.
     :param energies: what the model gives for them, eV.
     :returns: what was added per atom of each element, eV.
     """
     from equitrain_job.science.energy_shift import fit_energy_shift
 
-    labels = np.array([frame.energy for frame in frames])
-    shift = fit_energy_shift([frame.numbers for frame in frames], labels, np.array(energies))
+    known = [index for index, frame in enumerate(frames) if frame.energy is not None]
+    if not known:
+        return {}
+    labels = np.array([frames[index].energy for index in known])
+    shift = fit_energy_shift([frames[index].numbers for index in known], labels, np.array(energies)[known])
     return add_to_atomic_energies(model, dict(zip(shift.numbers, shift.shifts, strict=True)))
 
 

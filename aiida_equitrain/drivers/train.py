@@ -54,13 +54,13 @@ class TrainJob:
     def __init__(self, job: dict[str, Any]) -> None:
         from equitrain_job.science.frames import Frames
         from potential_loader import check_device, set_threads
-        from train_labels import check_frames, refer_to_foundation
+        from train_labels import check_frames, refer_to_foundation, warnings
 
         self.job, self.hyperparameters = job, job['hyperparameters']
         check_device(self.hyperparameters['device'])
         set_threads(self.hyperparameters['threads'])
         self.frames = Frames.load(FRAMES)
-        check_frames(self.frames, self.hyperparameters['stress_weight'])
+        check_frames(self.frames, self.hyperparameters['stress_weight'], self.hyperparameters['energy_weight'])
         calculator = self.calculator(FOUNDATION)
         extra = Frames.load(FORGETTING) if Path(FORGETTING).exists() else []
         self.n_forgetting = len(extra)
@@ -71,6 +71,7 @@ class TrainJob:
         self.before, self.others_before = self.predict(calculator, 'foundation')
         self.evaluation_seconds = time.time() - start
         self.shift = refer_to_foundation(self.frames, self.before.energies)
+        self.warnings = warnings(self.frames, self.shift)
         self.start: dict[str, Any] = {'weights': 'of the foundation'}
         self.replay_facts: dict[str, Any] | None = None
 
@@ -225,9 +226,10 @@ class TrainJob:
 
     def finish(self, trainer: Any, outcome: Any) -> None:
         """Write the model, the history and the summary; a checkpoint where training can go on."""
+        from train_errors import without_missing
         from training import weights_sha256, write_metrics
 
-        write_metrics(METRICS, trainer.rows)
+        write_metrics(METRICS, without_missing(trainer.rows, self.frames))
         summary = self.summary(trainer, outcome)
         if outcome.reason == 'walltime':
             trainer.save(CHECKPOINT)
@@ -314,6 +316,7 @@ class TrainJob:
             'n_trained_parameters': trainer.n_trained,
             'errors': {'before': errors_by_role(self.frames, self.before)},
             'energy_shift': self.shift,
+            'warnings': self.warnings,
             'seconds': time.time() - START,
             'seconds_training': trainer.seconds,
             'seconds_engine': time.time() - trainer.created,

@@ -161,7 +161,7 @@ def write_predictions(path: str | Path, frames: Any, before: Any, after: Any) ->
         forces_reference=np.concatenate([frame.forces for frame in frames]),
         forces_before=np.concatenate(before.forces),
         forces_after=np.concatenate(after.forces),
-        energies_reference=np.array([frame.energy for frame in frames]),
+        energies_reference=np.array([np.nan if frame.energy is None else frame.energy for frame in frames]),
         energies_before=before.energies,
         energies_after=after.energies,
     )

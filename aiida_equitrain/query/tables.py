@@ -45,9 +45,11 @@ ALL_OF_TRAINING = {'job_pk', *(name for _, _, known in OF_TRAINING.values() for 
 ALL_OF_POTENTIALS = {*OF_POTENTIAL, *ALL_OF_TRAINING, *PHONON_ERRORS}
 #: So many potentials are asked for one by one; of more, all trainings are read.
 FEW = 500
+#: Lowest frequency on mesh and path, and what it was called before it was told apart from the lowest along the path.
+LOWEST, OLD_LOWEST = 'lowest_frequency_thz', 'min_frequency_thz'
 #: Columns of whole numbers, which may be unknown.
 WHOLE = ('job_pk', 'dataset_pk', 'n_frames', 'foundation_pk', 'seed')
-STABILITY = ('min_frequency_thz', 'max_frequency_thz', 'dynamically_stable', 'tolerance_thz', 'n_atoms_supercell')
+STABILITY = ('lowest_frequency_thz', 'max_frequency_thz', 'dynamically_stable', 'tolerance_thz', 'n_atoms_supercell')
 
 
 def potentials(
@@ -130,8 +132,9 @@ def phonons(*, material: str | None = None, stable: bool | None = None) -> pd.Da
     builder.append(orm.StructureData, with_outgoing='work', edge_filters={'label': 'structure'},
                    project=['attributes.kinds', 'attributes.sites'])  # fmt: skip
     builder.append(orm.Dict, with_incoming='work', edge_filters={'label': 'stability'},
-                   project=[f'attributes.{name}' for name in STABILITY])  # fmt: skip
-    table = _table(builder, ['pk', 'created', 'kinds', 'sites', *STABILITY])
+                   project=[f'attributes.{name}' for name in (*STABILITY, OLD_LOWEST)])  # fmt: skip
+    table = _table(builder, ['pk', 'created', 'kinds', 'sites', *STABILITY, OLD_LOWEST])
+    table[LOWEST] = table[LOWEST].combine_first(table.pop(OLD_LOWEST)).astype(float)
     formulas = [_formula(*pair) for pair in zip(table.pop('kinds'), table.pop('sites'), strict=True)]
     table.insert(2, 'material', formulas)
     sides: list[tuple[str, Any, dict[str, Any]]] = [
@@ -158,17 +161,18 @@ def instabilities(*, material: str | None = None) -> pd.DataFrame:
     :param material: only phases of this formula.
     :returns: ``pk`` of the WorkChain, ``created``, ``material``, ``phase`` (its name, which is also that of its output
         in ``phases``), ``parent``, ``space_group``, ``energy_below_root_mev_per_atom``, ``dynamically_stable``,
-        ``min_frequency_thz``.
+        ``lowest_frequency_thz``.
     """
     builder = orm.QueryBuilder()
     builder.append(orm.WorkChainNode, filters={'process_type': INSTABILITY}, tag='work', project=['id', 'ctime'])
     builder.append(orm.StructureData, with_outgoing='work', edge_filters={'label': 'structure'},
                    project=['attributes.kinds', 'attributes.sites'])  # fmt: skip
     builder.append(orm.Dict, with_incoming='work', edge_filters={'label': 'tree'}, project='attributes.phases')
-    keys = ('parent', 'space_group', 'energy_below_root_mev_per_atom', 'dynamically_stable', 'min_frequency_thz')
+    keys = ('parent', 'space_group', 'energy_below_root_mev_per_atom', 'dynamically_stable', LOWEST)
     rows = [
         {'pk': pk, 'created': created, 'material': _formula(kinds, sites), 'phase': name}
         | {key: phase.get(key) for key in keys}
+        | {LOWEST: phase.get(LOWEST, phase.get(OLD_LOWEST))}
         for pk, created, kinds, sites, phases in builder.all()
         # An archive of somebody may hold anything under this name.
         for name, phase in (phases.items() if isinstance(phases, dict) else ())

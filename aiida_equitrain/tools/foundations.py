@@ -62,7 +62,7 @@ def import_potential(
     :raises ValueError: with a sentence, if there is nothing of that name, or if it is no potential.
     :raises DownloadError: if it cannot be had, or is not what it should be.
     """
-    if problem := card_problem(card or {}):
+    if problem := card_problem({} if card is None else card):
         raise ValueError(problem)
     said = {**(card or {}), **({'functional': functional} if functional else {})}
     path = Path(source)

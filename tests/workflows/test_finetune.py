@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from aiida_equitrain.common.hyperparameters import check_hyperparameters
 from aiida_equitrain.common.strategies import PAIRS
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science.frames import Frames
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
@@ -147,6 +149,37 @@ def test_dataset_without_stress(build: Any, tiny_frames: Any) -> None:
     assert build(dataset=dataset).train.hyperparameters['stress_weight'] == 0.0
     with pytest.raises(ValueError, match='without stress'):
         build(dataset=dataset, overrides={'train': {'hyperparameters': {'stress_weight': 1.0}}})
+
+
+@pytest.mark.parametrize('rows', [(1,), (0, 1, 2, 3, 4, 5)])
+def test_dataset_without_energies(build: Any, tiny_frames: Any, rows: tuple[int, ...], said: list[str]) -> None:
+    """As for the stress, and for a mixture as well; the WorkChain says it."""
+    frames = Frames([replace(frame, energy=None) if row in rows else frame for row, frame in enumerate(tiny_frames)])
+    dataset = DatasetData(frames, functional='PBE').store()
+    builder = build(dataset=dataset)
+    assert builder.train.hyperparameters['energy_weight'] == 0.0
+    with pytest.raises(ValueError, match='without energies'):
+        build(dataset=dataset, overrides={'train': {'hyperparameters': {'energy_weight': 1.0}}})
+    process: Any = instantiate_process(get_manager().get_runner(), builder)
+    process.setup()
+    assert 'not all frames of `dataset` have a label of the energy: it is not trained on' in said
+
+
+def test_warnings_of_the_job_are_reported(failed: Any, said: list[str]) -> None:
+    process, node = failed(CODES.ERROR_OUT_OF_WALLTIME)
+    summary = orm.Dict({'warnings': ['the labels are odd']})
+    summary.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label='summary')
+    summary.store()
+    process.results()
+    assert 'warning: the labels are odd' in said
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what WorkChains report from now on."""
+    found: list[str] = []
+    monkeypatch.setattr(FinetuneWorkChain, 'report', lambda _, message, *args: found.append(message % args))
+    return found
 
 
 @pytest.fixture
