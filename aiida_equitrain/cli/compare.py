@@ -58,7 +58,11 @@ COLUMNS = {
     help='Of the thermal properties, K.',
 )
 @click.option('--tolerance', type=click.FloatRange(min=0), default=0.15, show_default=True, help='Of stability, THz.')
-@click.option('--symprec', type=float, default=1e-4, show_default=True, help='Of the symmetry search, Å.')
+@click.option(
+    '--symprec',
+    type=click.FloatRange(min=0, min_open=True),
+    help='Of the symmetry search, Å.  [default: that of each file, or 0.0001]',
+)
 @click.option('--acoustic-sum-rule', is_flag=True, help='Impose it on the force constants before anything is computed.')
 def cmd_compare(
     candidate: Path,
@@ -67,13 +71,14 @@ def cmd_compare(
     mesh: tuple[int, int, int],
     temperature: float,
     tolerance: float,
-    symprec: float,
+    symprec: float | None,
     acoustic_sum_rule: bool,
 ) -> None:
     """Compare the phonons of A (candidate) with those of B (reference, usually DFT).
 
-    Both are phonopy.yaml, phonopy_params.yaml or phonopy_disp.yaml (with FORCE_SETS beside it), also as .yaml.xz, of
-    the same crystal; cells and order of the atoms may differ. Errors are means over all bands, sorted at each q-point,
+    Both are phonopy.yaml, phonopy_params.yaml or phonopy_disp.yaml (with FORCE_SETS or FORCE_CONSTANTS beside it), of
+    any calculator that phonopy knows, also with .xz or .gz, of the same crystal; cells, units and order of the atoms
+    may differ. Errors are means over all bands, sorted at each q-point,
     and a mesh; extrema are taken along the band path; thermal properties are per mole of primitive cells. In JSON, the
     reference's columns have the prefix `benchmark_`. No non-analytical correction is applied.
     """
@@ -135,7 +140,7 @@ def _cell(value: Any) -> str:
     return f'{value:.4f}' if isinstance(value, float) else str(value)
 
 
-def _load(path: Path, symprec: float, acoustic_sum_rule: bool) -> Phonopy:
+def _load(path: Path, symprec: float | None, acoustic_sum_rule: bool) -> Phonopy:
     from aiida_equitrain.science.phonopy_io import load_phonopy
 
     echo(f'reading {path} ...', err=True)

@@ -33,8 +33,8 @@ def cmd_import(files: tuple[Path, ...], **chosen: Any) -> None:
     """Store the labelled frames of files as one dataset.
 
     FILES are extended XYZ, vasprun.xml, output of pw.x, phonopy or phono3py files with displacements and forces (also
-    .xz or .gz), or a folder of a phonopy_disp.yaml with its vasprun files. A phonopy file also gives the crystal
-    and its phonons, as nodes of their own.
+    .xz or .gz), or a folder, or .tar.xz or .tar.gz of one, of a phonopy_disp.yaml with its vasprun files. A phonopy
+    file also gives the crystal and its phonons, as nodes of their own. What is left out is said.
     """
     from aiida_equitrain.tools.data_import import import_data
 
@@ -42,14 +42,31 @@ def cmd_import(files: tuple[Path, ...], **chosen: Any) -> None:
         found = import_data(files, **chosen)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    dataset = found.dataset
-    roles = ', '.join(f'{number} {role}' for role, number in dataset.counts.items() if number)
-    echo(f'dataset    PK {dataset.pk}: {dataset.n_frames} frames of {" ".join(dataset.formulas)} ({roles})')
-    if not dataset.has_energies:
-        echo('           no energies: `energy_weight` is 0 in trainings with it')
-    if not dataset.has_stress:
-        echo('           no stress: `stress_weight` is 0 in trainings with it')
+    if found.dataset is not None:
+        _tell_dataset(found.dataset)
+    for note in found.notes:
+        echo(f'note       {note}')
     if found.structure is not None and found.phonopy_data is not None:
         echo(f'structure  PK {found.structure.pk}')
         echo(f'phonons    PK {found.phonopy_data.pk}')
-    echo(f'To train on it: aiida-equitrain launch finetune {dataset.pk}')
+    if found.dataset is not None:
+        echo(_next_step(found.dataset))
+
+
+def _tell_dataset(dataset: Any) -> None:
+    """Say what a dataset holds."""
+    roles = ', '.join(f'{number} {role}' for role, number in dataset.counts.items() if number)
+    echo(f'dataset    PK {dataset.pk}: {dataset.n_frames} frames of {" ".join(dataset.formulas)} ({roles})')
+    frames = dataset.get_frames()
+    for name, plural in (('energy', 'energies'), ('stress', 'stress')):
+        missing = sum(getattr(frame, name) is None for frame in frames)
+        if missing:
+            what = f'no {plural}' if missing == len(frames) else f'{missing} of {len(frames)} frames have no {name}'
+            echo(f'           {what}: `{name}_weight` is 0 in trainings with it')
+
+
+def _next_step(dataset: Any) -> str:
+    """Return what can be done with a dataset."""
+    if not dataset.counts['valid']:
+        return 'To train on it, frames to validate by are needed: import with a `--valid-fraction` above 0'
+    return f'To train on it: aiida-equitrain launch finetune {dataset.pk}'

@@ -28,6 +28,12 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     'training_protocol': click.option(
         '--protocol', type=click.Choice(TRAINING_PROTOCOLS), default='balanced', show_default=True
     ),
+    'block': click.option(
+        '--block', metavar='NAME_OR_NUMBER', help='Which structure of a file that holds several; numbers from 1 on.'
+    ),
+    'symprec': click.option(
+        '--symprec', type=float, help='Tolerance of the space group, Å.  [default: that of the protocol]'
+    ),
     'engine': click.option(
         '--engine', type=click.Choice([item.value for item in Engine]), help='[default: the first with the strategy]'
     ),
@@ -93,11 +99,27 @@ def dft_inputs(chosen: dict[str, Any]) -> dict[str, Any]:
     return {'pseudo_family': chosen['family'] or default_family().label, 'electronic_type': kind}
 
 
-def common(chosen: dict[str, Any]) -> dict[str, Any]:
-    """Return protocol and overrides."""
+def common(chosen: dict[str, Any], stage: str | None = None) -> dict[str, Any]:
+    """Return protocol and overrides.
+
+    :param stage: part of the overrides where the tolerance of the space group stands; by default at the top.
+    :raises ValueError: if it is given twice, with different values.
+    """
     from aiida_equitrain.tools.launch import load_overrides
 
-    return {'protocol': chosen['protocol'], 'overrides': load_overrides(chosen['overrides'])}
+    overrides = load_overrides(chosen['overrides'])
+    symprec = chosen.get('symprec')
+    if symprec is not None:
+        overrides = dict(overrides or {})
+        part = overrides if stage is None else dict(overrides.get(stage) or {})
+        if part.get('symprec', symprec) != symprec:
+            raise ValueError(
+                f'`--symprec` is {symprec:g}, but `symprec` of the overrides {part["symprec"]:g}: give one'
+            )
+        part['symprec'] = symprec
+        if stage is not None:
+            overrides[stage] = part
+    return {'protocol': chosen['protocol'], 'overrides': overrides}
 
 
 def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> Any:
@@ -110,13 +132,15 @@ def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> An
 
     from aiida_equitrain.cli.follow import Display
     from aiida_equitrain.tools.here import run_here
-    from aiida_equitrain.tools.launch import daemon_problem
+    from aiida_equitrain.tools.launch import daemon_problem, symmetry_hints
 
     problem = daemon_problem()
     if submit and problem:
         raise click.ClickException(f'nothing can be submitted: {problem}')
     try:
         builder = build()
+        for hint in symmetry_hints(builder):
+            echo(hint, err=True)
         if problem is None:
             from aiida.engine import submit as submit_to_daemon
 
@@ -144,6 +168,7 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
     from aiida_equitrain.cli.follow import Display
     from aiida_equitrain.cli.report import show_report
     from aiida_equitrain.tools.launch import describe_end, follow
+    from aiida_equitrain.tools.report.collect import training_warnings
 
     try:
         if not node.is_terminated:
@@ -161,4 +186,6 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
             f'{node.process_label} {node.pk} {describe_end(node)} (`verdi process report {node.pk}`)'
         )
     if report is None:
+        for warning in training_warnings(node):
+            echo(warning, fg='red')
         echo(f'{node.process_label} {node.pk} is done: `verdi node show {node.pk}` lists its results.')

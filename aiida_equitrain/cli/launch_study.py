@@ -57,8 +57,8 @@ def pairs(_ctx: Any, _param: Any, value: Sequence[str]) -> dict[str, str]:
 )
 @click.option('--instability', is_flag=True, help='Follow imaginary modes of the fine-tuned potentials to new phases.')
 @click.option('--max-concurrent', type=click.IntRange(min=1), help='WorkChains at a time.')
-@options('training_protocol', 'replay', 'metal', 'overrides', 'report', 'submit', 'foundation', 'family', 'python',
-         'pw', 'phonopy')  # fmt: skip
+@options('symprec', 'training_protocol', 'replay', 'metal', 'overrides', 'report', 'submit', 'foundation', 'family',
+         'python', 'pw', 'phonopy')  # fmt: skip
 @with_profile
 def cmd_study(
     sources: tuple[str, ...],
@@ -104,7 +104,7 @@ def study_builder(
     found.reference_phases |= {name: launch.load_phases(pk) for name, pk in reference_phases.items()}
     without = chosen['dft'] and set(found.structures) - set(found.references)
     needs_dft = bool(without or set(found.structures) - set(found.datasets))
-    inputs = common(chosen)
+    inputs = common(chosen, 'material')
     if chosen['max_concurrent'] is not None:
         inputs['overrides'] = {**(inputs['overrides'] or {}), 'max_concurrent': chosen['max_concurrent']}
     return StudyWorkChain.get_builder_from_protocol(

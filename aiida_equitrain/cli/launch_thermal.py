@@ -21,7 +21,7 @@ FIGURE = click.option(
 @click.command('qha')
 @click.argument('structure')
 @FIGURE
-@options('protocol', 'overrides', 'submit', 'foundation', 'python')
+@options('block', 'symprec', 'protocol', 'overrides', 'submit', 'foundation', 'python')
 @with_profile
 def cmd_qha(structure: str, figure: Path | None, submit: bool, **chosen: Any) -> None:
     """Compute thermal expansion in the quasi-harmonic approximation, with a potential.
@@ -37,7 +37,7 @@ def cmd_qha(structure: str, figure: Path | None, submit: bool, **chosen: Any) ->
 @click.command('kappa')
 @click.argument('structure')
 @FIGURE
-@options('protocol', 'overrides', 'submit', 'foundation', 'python')
+@options('block', 'symprec', 'protocol', 'overrides', 'submit', 'foundation', 'python')
 @with_profile
 def cmd_kappa(structure: str, figure: Path | None, submit: bool, **chosen: Any) -> None:
     """Compute the lattice thermal conductivity with phono3py, with a potential.
@@ -55,10 +55,11 @@ def _builder(name: str, structure: str, chosen: dict[str, Any]) -> Any:
 
     from aiida_equitrain.tools import launch
 
+    crystal = launch.load_structure(structure, chosen['block'])
     potential = launch.load_potential(chosen['foundation'])
     process: Any = WorkflowFactory(name)
     return process.get_builder_from_protocol(
-        launch.load_structure(structure),
+        crystal,
         potential,
         **codes(chosen, 'python', potential=potential),
         **postprocess(potential),

@@ -8,7 +8,7 @@ import click
 
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
-from aiida_equitrain.common.printable import printable_tree
+from aiida_equitrain.common.printable import NAME, printable, printable_tree
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,7 @@ SHOWN = {
     'potentials': ['pk', 'name', 'kind', 'materials', 'n_frames', 'seed', 'forces_mae_mev_per_angstrom',
                    'phonon_mae_thz'],
     'datasets': ['pk', 'label', 'materials', 'n_frames', 'max_atoms', 'functional', 'code', 'licence'],
-    'phonons': ['pk', 'material', 'source', 'potential_pk', 'min_frequency_thz', 'max_frequency_thz',
+    'phonons': ['pk', 'material', 'source', 'potential_pk', 'lowest_frequency_thz', 'max_frequency_thz',
                 'dynamically_stable'],
     'instabilities': ['pk', 'material', 'phase', 'parent', 'space_group', 'energy_below_root_mev_per_atom',
                       'dynamically_stable'],
@@ -26,8 +26,6 @@ SHOWN = {
 }  # fmt: skip
 
 
-#: So many characters of a cell are shown.
-WIDEST = 60
 #: So many potentials are shown unless another number is asked for.
 SHOWN_AT_ONCE = 100
 
@@ -108,12 +106,11 @@ def _write(name: str, style: str | None, **filters: Any) -> None:
         table = getattr(query, name)(**filters)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    if style != 'json':  # which writes out control characters itself
-        words = [name for name in table if not is_numeric_dtype(table[name])]
-        table = table.assign(**{name: [printable_tree(value) for value in table[name]] for name in words})
     if style == 'json':
         echo(table.to_json(orient='records', date_format='iso', indent=2), lines=True)
     elif style == 'csv':
+        words = [name for name in table if not is_numeric_dtype(table[name])]
+        table = table.assign(**{name: [printable_tree(value) for value in table[name]] for name in words})
         echo(table.to_csv(index=False), lines=True, nl=False)
     elif table.empty:
         echo(
@@ -132,12 +129,10 @@ def _text(table: pd.DataFrame) -> str:
 
     def cell(value: Any) -> str:
         if isinstance(value, list):
-            text = ' '.join(str(item) for item in value)
-        elif value is None or isna(value) or value == '':
-            text = '–'
-        else:
-            text = f'{value:.3f}' if isinstance(value, float) else str(value)
-        return text if len(text) <= WIDEST else text[: WIDEST - 1] + '…'
+            return ' '.join(printable(item, longest=NAME) for item in value)
+        if value is None or isna(value) or value == '':
+            return '–'
+        return f'{value:.3f}' if isinstance(value, float) else printable(value, longest=NAME)
 
     rows = [list(table.columns), *([cell(value) for value in row] for row in table.itertuples(index=False))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

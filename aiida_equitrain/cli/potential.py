@@ -11,6 +11,7 @@ import click
 from aiida_equitrain.cli.download import download_display
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
+from aiida_equitrain.common.validation import nearest
 
 if TYPE_CHECKING:
     from aiida_equitrain.data.potential import PotentialData
@@ -52,7 +53,7 @@ def cmd_import(source: str, card: Path | None, **chosen: Any) -> None:
         raise click.ClickException(f'`--card` is no JSON: {error}') from error
     except (ValueError, DownloadError) as error:
         raise click.ClickException(str(error)) from error
-    echo(f'{"Stored" if is_new else "It is there:"} {describe(node)}, SHA-256 {node.sha256}')
+    echo(f'{"Stored" if is_new else "It is there:"} {describe(node)}, SHA-256 {node.checked_sha256()}')
     if node.origin.startswith('http'):
         echo(f'From {node.origin}; its terms are those of the publisher.')
     echo(f'To use it: aiida-equitrain launch material FILE.cif --foundation {node.label}')
@@ -67,20 +68,33 @@ def cmd_show(identifier: str) -> None:
     PK is that of a PotentialData, or its label or UUID.
     """
     node = _load(identifier)
-    rows = {
-        'name': node.card.get('name') or node.label or '–',
-        'kind': node.kind,
-        'architecture': f'{node.architecture} ({node.family}), {node.n_parameters} parameters, {node.dtype}',
-        'elements': f'{len(node.elements)}: {" ".join(node.elements)}',
-        'cut-off': f'{node.cutoff:g} Å',
-        'head': node.head or '–',
-        'file': f'{node.filename}, {node.n_bytes} bytes, SHA-256 {node.sha256}',
-        'origin': node.origin or '–',
-    }
-    if (foundation := _foundation(node)) is not None:
-        rows['foundation'] = f'PK {foundation.pk}, {foundation.n_bytes} bytes, SHA-256 {foundation.sha256}'
+    try:
+        rows = _rows(node)
+    except (TypeError, ValueError) as error:
+        raise click.ClickException(
+            f'PK {node.pk} has attributes that no potential of ours has: do not use it'
+        ) from error
     for name, value in rows.items():
         echo(f'{name:<14}{value}')
+
+
+@cmd_potential.command('forget')
+@click.argument('name')
+def cmd_forget(name: str) -> None:
+    """Forget the SHA-256 of a download, so that the next download of it may be another file.
+
+    NAME is that of the message that refused the file. Do this only if the publisher announced a new file.
+    """
+    from aiida_equitrain.tools.download import DownloadError, pins
+
+    try:
+        found = pins().remove(name)
+        known = pins().read()
+    except DownloadError as error:
+        raise click.ClickException(str(error)) from error
+    if found is None:
+        raise click.ClickException(f'no SHA-256 is kept for `{name}`: {nearest(name, known)}')
+    echo(f'Forgot {name}, SHA-256 {found}: the next download decides.')
 
 
 @cmd_potential.command('export')
@@ -124,8 +138,10 @@ def _load(identifier: str) -> PotentialData:
     from aiida_equitrain.tools.launch import load_potential
 
     try:
-        return load_potential(identifier)
-    except NotExistent as exception:
+        node = load_potential(identifier)
+        node.checked_sha256()  # what is printed was computed
+        return node
+    except (NotExistent, ValueError) as exception:
         raise click.ClickException(str(exception)) from exception
 
 
@@ -137,3 +153,20 @@ def _foundation(node: PotentialData) -> PotentialData | None:
         return node.foundation
     except NotExistent as exception:
         raise click.ClickException(str(exception)) from exception
+
+
+def _rows(node: PotentialData) -> dict[str, str]:
+    """Return what a potential says of itself."""
+    rows = {
+        'name': node.card.get('name') or node.label or '–',
+        'kind': node.kind,
+        'architecture': f'{node.architecture} ({node.family}), {node.n_parameters} parameters, {node.dtype}',
+        'elements': f'{len(node.elements)}: {" ".join(node.elements)}',
+        'cut-off': f'{node.cutoff:g} Å',
+        'head': node.head or '–',
+        'file': f'{node.filename}, {node.n_bytes} bytes, SHA-256 {node.sha256}',
+        'origin': node.origin or '–',
+    }
+    if (foundation := _foundation(node)) is not None:
+        rows['foundation'] = f'PK {foundation.pk}, {foundation.n_bytes} bytes, SHA-256 {foundation.sha256}'
+    return rows

@@ -56,12 +56,6 @@ def show_report(node: Any, folder: Path) -> None:
         echo(data['text'], lines=True)
         echo(f'page      {folder.absolute() / PAGE}')
         return
-    if 'aggregates' in data:
-        from aiida_equitrain.tools.report.study_text import describe_study
-
-        echo(describe_study(data['aggregates']), lines=True)
-        echo(f'page      {folder.absolute() / PAGE}')
-        return
     summary = data['summary']
     rows = [
         ('phonons, foundation', number(summary['foundation_mae_thz']), 'THz', 'foundation_mae_thz'),
@@ -79,8 +73,13 @@ def show_report(node: Any, folder: Path) -> None:
     for title, value, unit, key in rows:
         if summary[key] is not None:
             echo(f'  {title:<40}{value:>9} {unit}')
+    for row in data['validation']:
+        text = f'  {row["title"]:<40}{number(row["after"]):>9} {row["unit"]}, foundation {number(row["before"])}'
+        echo(text, fg='red' if row['worse'] else None)
     echo(f'  {"labelled frames":<40}{summary["n_frames"] or "–":>9} of up to {summary["n_atoms"]} atoms')
     echo(f'  {"time":<40}{duration(summary["seconds"]):>9}, {duration(summary["core_seconds"])} of core time')
+    for warning in data['warnings']:
+        echo(f'  {warning}', fg='red')
     for note in data['notes']:
         echo(f'  Note: {note}', fg='yellow')
     echo()

@@ -10,7 +10,7 @@ import click
 
 import aiida_equitrain
 from aiida_equitrain.cli.failures import TRACEBACK, sentence
-from aiida_equitrain.common.printable import printable
+from aiida_equitrain.common.printable import SENTENCE, printable
 
 #: Subcommands and their line in the help. ``name`` is ``cmd_<name>`` in ``aiida_equitrain.cli.<name>``.
 COMMANDS = {
@@ -47,14 +47,14 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except click.ClickException as exception:
-            exception.message = printable(exception.message)
+            exception.message = printable(exception.message, longest=SENTENCE)
             raise
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as exception:
             if os.environ.get(TRACEBACK):
                 raise
-            raise click.ClickException(printable(sentence(exception))) from exception
+            raise click.ClickException(printable(sentence(exception), longest=SENTENCE)) from exception
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of subcommands."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aiida_equitrain.common.printable import printable
+from aiida_equitrain.common.printable import SENTENCE, printable
 
 
 def echo(text: Any = '', *, lines: bool = False, err: bool = False, nl: bool = True, **style: Any) -> None:
@@ -16,7 +16,7 @@ def echo(text: Any = '', *, lines: bool = False, err: bool = False, nl: bool = T
     :param lines: whether ``text`` may have several.
     :param style: of :func:`click.style`, such as ``fg`` and ``bold``.
     """
-    shown = printable(text, lines=lines)
+    shown = printable(text, lines=lines, longest=None if lines else SENTENCE)
     click.echo(click.style(shown, **style) if style else shown, err=err, nl=nl)
 
 

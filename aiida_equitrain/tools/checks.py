@@ -92,7 +92,7 @@ def _has_code(label: str, computer: str) -> bool:
 
 
 def _sevennet_0() -> Any:
-    node = defaults.find_foundation(defaults.SEVENNET_FOUNDATION)
+    node = defaults.made_foundation(defaults.SEVENNET_FOUNDATION)
     if node is None:
         raise CheckError(f'there is no potential `{defaults.SEVENNET_FOUNDATION}`: run `{SEVENNET.setup}`')
     return node

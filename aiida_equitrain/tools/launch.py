@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.frames import Frames
 from aiida_equitrain.science.json_text import parse_json
+from aiida_equitrain.science.supercells import SYMPREC
 from aiida_equitrain.science.text_files import read_text, read_yaml
 from aiida_equitrain.tools import defaults
 from aiida_equitrain.tools.here import Watch, run_here
@@ -60,6 +61,25 @@ def start(builder: Any, submit: bool = False) -> orm.ProcessNode:
     return node
 
 
+def symmetry_hints(builder: Any) -> list[str]:
+    """Return a sentence for each crystal of a job whose space group is higher at a looser tolerance."""
+    from aiida_equitrain.workflows.common import symmetry_hint
+
+    inputs = builder._inputs(prune=True)
+    crystals = {'': inputs, **(inputs.get('materials') or {})}
+    hints = []
+    for name, given in crystals.items():
+        if 'structure' not in given:
+            continue
+        symprec = given.get('symprec') or (given.get('phonons') or {}).get('symprec')
+        matrix = given.get('supercell_matrix') or given.get('phonon_supercell_matrix')
+        rows = None if matrix is None else matrix.get_list()
+        hint = symmetry_hint(given['structure'], SYMPREC if symprec is None else symprec.value, rows)
+        if hint:
+            hints.append(f'{name}: {hint}' if name else hint)
+    return hints
+
+
 def describe_end(node: orm.ProcessNode) -> str:
     """Return how a job ended, in a few words with the reason."""
     if node.is_finished_ok:
@@ -78,10 +98,11 @@ def follow(node: orm.ProcessNode, watch: Watch) -> None:
     watch(node)
 
 
-def load_structure(text: str) -> orm.StructureData:
-    """Return a structure by file name, PK or UUID.
+def load_structure(text: str, block: str | None = None) -> orm.StructureData:
+    """Return a structure by file name, PK or UUID; what was chosen or left out of a file is told on stderr.
 
-    :raises ValueError: with a sentence, if there is none or it has sites that are not fully occupied.
+    :param block: which structure of a file that holds several, by name or number.
+    :raises ValueError: with a sentence, if there is none or it cannot be kept as it is.
     """
     path = Path(text)
     if not path.exists():
@@ -91,28 +112,22 @@ def load_structure(text: str) -> orm.StructureData:
             raise ValueError(f'`{text}` is neither a file nor a structure of this profile') from exception
         if not isinstance(node, orm.StructureData):
             raise ValueError(f'`{text}` is a {type(node).__name__}, not a StructureData')
+        if block is not None:
+            raise ValueError('`--block` chooses among the structures of a file, not of a node')
         return node
-    import ase.io
+    from aiida_equitrain.science.structure_files import read_structure
+    from aiida_equitrain.science.text_files import COMPRESSED
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            atoms: Any = ase.io.read(path)
-    except Exception as exception:
-        raise ValueError(f'`{path}` cannot be read as a structure: {exception}') from exception
-    # ASE keeps one element of a shared site; the occupancies stand aside.
-    for kind, occupancy in (atoms.info.get('occupancy') or {}).items():
-        if len(occupancy) > 1 or any(abs(value - 1) > 1e-6 for value in occupancy.values()):
-            raise ValueError(
-                f'`{path}`: the site {kind} has partial occupancy ({occupancy}), which cannot be computed: order the '
-                'structure first'
-            )
-    structure = orm.StructureData(ase=atoms)
-    structure.label = path.stem
+    found = read_structure(path, block)
+    for note in found.notes:
+        print(f'{path}: {note}', file=sys.stderr)
+    structure = orm.StructureData(ase=found.atoms)
+    name = path.with_suffix('') if path.suffix in COMPRESSED else path
+    structure.label, structure.description = name.stem, '; '.join(found.notes)
     return structure
 
 
-def load_crystal(text: str) -> tuple[orm.StructureData, PhonopyData | None]:
+def load_crystal(text: str, block: str | None = None) -> tuple[orm.StructureData, PhonopyData | None]:
     """Return a structure by file name, PK or UUID; or phonons by PK or UUID, with the structure that they are of.
 
     :raises ValueError: with a sentence, if there is neither.
@@ -124,7 +139,7 @@ def load_crystal(text: str) -> tuple[orm.StructureData, PhonopyData | None]:
             node = None
         if isinstance(node, PhonopyData):
             return node.get_primitive_cell(), node
-    return load_structure(text), None
+    return load_structure(text, block), None
 
 
 def load_phases(text: str) -> dict[str, orm.StructureData]:
@@ -230,7 +245,8 @@ def forgetting_dataset() -> DatasetData | None:
     query = orm.QueryBuilder().append(DatasetData, filters={'label': FORGETTING_LABEL})
     found: DatasetData
     for found in query.all(flat=True):
-        if _content(found) == _content(node):
+        # Its attributes too: what came with an archive may say of itself what it likes.
+        if _content(found) == _content(node) and found.base.attributes.all == node.base.attributes.all:
             return found
     return node.store()
 

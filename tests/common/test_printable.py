@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
 
@@ -39,15 +40,19 @@ def test_written_out(text: str, shown: str) -> None:
 
 
 def test_every_character() -> None:
-    """Of all of Unicode, what is left can be printed, with or without ends of lines."""
-    everything = ''.join(map(chr, range(0x110000)))
-    for lines in (False, True):
-        left = printable(everything, lines=lines)
-        assert {character for character in left if not character.isprintable()} - set('\u00a0\u1680\u2000\u2001') <= (
-            set('\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000')
-            | (set('\n') if lines else set())
-        )
+    """Of all of Unicode, what is left can be printed, but for blanks and the ends of our lines."""
+    left = printable(''.join(map(chr, range(0x110000))), lines=True)
+    others = {character for character in left if not character.isprintable()}
+    assert others - {'\n'} == {character for character in others if unicodedata.category(character) == 'Zs'}
     assert printable('a\nb\r\x1b', lines=True) == 'a\nb \\u001b'
+    assert '\n' not in printable('a\nb')
+
+
+def test_longest() -> None:
+    """What is longer is cut, and shows it."""
+    assert printable('abc', longest=3) == 'abc'
+    assert printable('abcd', longest=3) == 'ab…'
+    assert printable_tree({'abcd': ['abcd']}, longest=3) == {'ab…': ['ab…']}
 
 
 def test_json_stays_json() -> None:

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from aiida_equitrain.common.formatting import duration, number
+from aiida_equitrain.science.epoch_choice import worse_quantities
 
 #: Heading and caption of every figure, in the order of the page.
 FIGURES = {
@@ -38,7 +39,6 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     """
     errors = data.get('errors', [])
     sides = {side: title for side, title in SIDES.items() if any(row.get(side) is not None for row in errors)}
-    training = [[row['quantity'], row.get('before'), row.get('after')] for row in data.get('training_table', [])]
     return fill(
         'material.html',
         title=f'{data["material"]}: {data["title"]}',
@@ -50,11 +50,17 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         captions=FIGURES,
         sides=sides,
         errors=[[row['quantity'], *(row.get(side) for side in sides)] for row in errors],
-        training=training,
+        training=[{**row, 'is_worse': _is_worse(row)} for row in data.get('training_table', [])],
         stages=data.get('stages', []),
         facts=data.get('facts', []),
         commands=data['commands'],
     )
+
+
+def _is_worse(row: Mapping[str, Any]) -> bool:
+    """Say whether an error is larger after the fine-tuning than before."""
+    before, after = row.get('before'), row.get('after')
+    return before is not None and after is not None and bool(worse_quantities({'': before}, {'': after}))
 
 
 def accessible(figures: Mapping[str, str], captions: Mapping[str, Sequence[str]]) -> dict[str, Markup]:

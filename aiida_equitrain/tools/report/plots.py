@@ -222,9 +222,9 @@ def save(figure: Figure, path: str | Path) -> None:
 
 @contextmanager
 def _drawing() -> Iterator[None]:
-    """Draw in our style; a sign of a name that the font lacks is drawn as a box, without a word."""
+    """Draw in our style; where the font lacks a sign of a name, or a name has no room, nothing is said of it."""
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='Glyph .* missing')
+        warnings.filterwarnings('ignore', message='Glyph .* missing|constrained_layout not applied')
         yield
 
 
@@ -233,6 +233,7 @@ def to_svg(figure: Figure, name: str) -> str:
 
     :param name: of ours, no name of a node; it makes the ids of this figure unlike those of the page's other figures.
     """
+    name = re.sub(r'[^\w-]', '', name, flags=re.ASCII)
     buffer = io.StringIO()
     FigureCanvasSVG(figure)
     with _drawing():

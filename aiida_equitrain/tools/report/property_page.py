@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from aiida_equitrain.common.formatting import formula, number
 from aiida_equitrain.common.names import ROOT_PHASE
-from aiida_equitrain.common.printable import printable, printable_tree
+from aiida_equitrain.common.printable import NAME, SENTENCE, printable, printable_tree
 
 from . import page, thermal
 from .collect import NoReportError
@@ -43,12 +43,12 @@ def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
         )
     data = collect(node)
     structure = _crystal(node)
-    return {
+    head = {
         'title': f'{formula(structure.get_formula())}: {title}' if structure is not None else title,
         'subtitle': f'{node.process_label} {node.pk} · {node.uuid} · {node.ctime:%Y-%m-%d %H:%M} UTC',
         'commands': [f'verdi process status {node.pk}', f'aiida-equitrain show {node.pk}'],
-        **data,
     }
+    return {**printable_tree(head, longest=SENTENCE), **data}
 
 
 def render_property(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
@@ -99,16 +99,16 @@ def _conventional(atoms: Any) -> Any:
 
 
 def _instability(node: Any) -> dict[str, Any]:
-    phases = printable_tree(node.outputs.tree['phases'])
+    phases = printable_tree(node.outputs.tree['phases'], longest=NAME)
     structures = {
-        printable(name): node.outputs.phases[name].get_ase()
+        printable(name, longest=NAME): node.outputs.phases[name].get_ase()
         for name in (node.outputs.phases if 'phases' in node.outputs else [])
     }
     root = _crystal(node)
     if root is not None:
         structures[ROOT_PHASE] = root.get_ase()
     figures, captions = {}, {}
-    pairs = printable_tree(mode_pairs(node))
+    pairs = printable_tree(mode_pairs(node), longest=NAME)
     source = 'the potential' if 'potential' in node.inputs else 'DFT'
     with matplotlib.rc_context(STYLE):
         if pairs:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_equitrain.common.printable import printable_tree
+from aiida_equitrain.common.printable import NAME, SENTENCE, printable_tree
 
 from .collect import NoReportError, collect
 from .flow import draw_flow
@@ -18,6 +18,7 @@ from .property_page import collect_property, is_property, render_property
 from .study_collect import collect_study, is_study
 from .study_page import render_study
 from .study_plots import draw_material, draw_study
+from .study_text import describe_study
 
 PAGE, SUMMARY = 'report.html', 'summary.json'
 
@@ -43,11 +44,12 @@ def write_report(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
 
 def _write_material(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     """Write the page of the main job or of a fine-tuning, its summary and its figures."""
-    data = printable_tree(collect(node))
+    data: dict[str, Any] = printable_tree(collect(node), longest=SENTENCE)
     folder.mkdir(parents=True, exist_ok=True)
-    figures = draw_all(data)
+    drawable = printable_tree(data, longest=NAME)
+    figures = draw_all(drawable)
     if data['flow']:
-        figures['flow'] = draw_flow(data['flow'])
+        figures['flow'] = draw_flow(drawable['flow'])
     for name, figure in figures.items():
         (folder / f'{name}.png').write_bytes(to_png(figure))
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
@@ -69,10 +71,11 @@ def _write_property(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
 
 def _write_study(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     """Write the page of a study, its summary (the aggregates) and its figures."""
-    data = printable_tree(collect_study(node))
+    data: dict[str, Any] = printable_tree(collect_study(node), longest=SENTENCE)
     folder.mkdir(parents=True, exist_ok=True)
-    figures = draw_study(data)
-    materials = {name: draw_material(item) for name, item in data['materials'].items()}
+    drawable = printable_tree(data, longest=NAME)
+    figures = draw_study(drawable)
+    materials = {name: draw_material(printable_tree(item, longest=NAME)) for name, item in data['materials'].items()}
     for name, figure in figures.items():
         (folder / f'{name}.png').write_bytes(to_png(figure))
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
@@ -82,4 +85,4 @@ def _write_study(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     }
     (folder / PAGE).write_text(render_study(data, drawn, inner), encoding='utf-8')
     (folder / SUMMARY).write_text(json.dumps(data['aggregates'], indent=2) + '\n', encoding='utf-8')
-    return data
+    return {**data, 'text': describe_study(data['aggregates'])}
