@@ -141,8 +141,8 @@ def _load_file(path: Path) -> LabelledPhonons:
     content = read_content(path)
     if 'displacement_pairs' in content:
         raise ValueError(
-            f'`{path}` holds no supercells with displacements of all atoms, but such with two displaced atoms, of '
-            'phono3py, which are not taken as frames.'
+            f'`{path}` holds no supercells with displacements of all atoms, but supercells with two displaced atoms '
+            '(phono3py), which are not taken as frames.'
         )
     file = parse_phonopy(content, path)
     harmonic = parse_phonopy(content, path, 'phonon_') if has_phonon_supercell(content) else None

@@ -81,7 +81,7 @@ def test_phonopy(aiida_profile: Any) -> None:
     ('name', 'content', 'sentence'),
     [
         ('a.csv', 'x', 'is of an unknown kind'),
-        ('a.yaml', 'a: 1', 'not a phonopy or phono3py file'),
+        ('a.yaml', 'a: 1', 'not a phonopy file'),
         ('a.extxyz', '1\n\nSi 0 0 0\n', 'has no energy'),
         ('vasprun.xml', '<modeling>', 'cannot be read'),
     ],
