@@ -18,6 +18,10 @@ _DATABASE_REMEDIES = {
     'disk is full': f'{_DATABASE}: its disk is full; free some space and call again',
     'out of range': f'a number is too large: whole numbers go up to {_LARGEST}',
 }
+_NO_ANSWER = (
+    'nothing answers at the broker of the profile, at its database or on another computer: `verdi status` says which; '
+    'the daemon starts what it needs (`verdi daemon start`)'
+)
 #: By the name of an exception's class, or of one that it derives from; nothing has to be imported for it.
 _SENTENCES = {
     'aiida.common.exceptions.StorageMigrationError': f'{_DATABASE} as its version is another: `verdi storage migrate`',
@@ -51,6 +55,8 @@ _SENTENCES = {
 def sentence(failure: BaseException) -> str:
     """Return what went wrong in a sentence."""
     names = [f'{kind.__module__}.{kind.__name__}' for kind in type(failure).__mro__]
+    if isinstance(failure, ConnectionError | TimeoutError) or names[0].startswith(('kiwipy.', 'aiormq.', 'aio_pika.')):
+        return _NO_ANSWER
     if isinstance(failure, OSError) and failure.errno is not None:
         return _of_system(failure)
     if any(name.startswith(('sqlalchemy.', 'sqlite3.')) for name in names):

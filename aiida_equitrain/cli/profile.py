@@ -19,7 +19,7 @@ def load_profile(name: str | None = None) -> None:
 
     :raises click.ClickException: if there is no such profile, with the remedy.
     """
-    from aiida.common.exceptions import ConfigurationError
+    from aiida.common.exceptions import MissingConfigurationError, ProfileConfigurationError
     from aiida.manage import get_manager
     from aiida.manage.configuration import load_profile as load
 
@@ -28,7 +28,7 @@ def load_profile(name: str | None = None) -> None:
     try:
         load(name, allow_switch=True)
         tame_logging()
-    except ConfigurationError as exception:
+    except (MissingConfigurationError, ProfileConfigurationError) as exception:
         which = f'no AiiDA profile `{name}`' if name else 'no default AiiDA profile'
         raise click.ClickException(
             f'there is {which} here: after `bash scripts/quickstart.sh`, `source .venv/bin/activate` finds that of the '

@@ -123,7 +123,10 @@ class PotentialData(SinglefileData):
 
         :raises ValueError: if it is not the one that the node was stored with.
         """
-        found = sha256(self.base.repository.get_object_content(self._filename, mode='rb')).hexdigest()
+        try:
+            found = sha256(self.base.repository.get_object_content(self._filename, mode='rb')).hexdigest()
+        except FileNotFoundError as exception:
+            raise ValueError(f'the potential {self.uuid} does not hold its file `{self._filename}`') from exception
         if found != self.sha256:
             raise ValueError(
                 f'the file of the potential {self.uuid} has the SHA-256 {found}, not {self.sha256}, with which it was '

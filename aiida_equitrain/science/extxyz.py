@@ -66,14 +66,7 @@ def unread_labels(images: Sequence[Atoms], frames: Sequence[Frame]) -> list[str]
         words = [word for name, words in LABELS.items() if getattr(frame, name) is None for word in words]
         keys = [*atoms.info, *(atoms.calc.results if atoms.calc is not None else {})] if words else []
         found |= {str(key) for key in keys if any(word in str(key).lower() for word in words)}
-    results = [atoms.calc.results for atoms in images if atoms.calc is not None and ENERGY_KEY not in atoms.info]
-    smeared = sum('free_energy' in found for found in results)
-    notes = []
-    if 0 < smeared < len(results):
-        notes.append(
-            f'{smeared} of {len(results)} frames have `free_energy`, the others `energy` only: both are taken, and '
-            'differ where occupations are smeared'
-        )
+    notes = _two_kinds(images)
     if not found:
         return notes
     names = ', '.join(f'`{shown(key, 30)}`' for key in sorted(found)[:5])
@@ -81,6 +74,19 @@ def unread_labels(images: Sequence[Atoms], frames: Sequence[Frame]) -> list[str]
         *notes,
         f'{names} not read: labels are called `REF_energy` (eV), `REF_forces` (eV/Å) and `REF_stress` (eV/Å³, positive '
         'under tension), or `energy`, `forces` and `stress`',
+    ]
+
+
+def _two_kinds(images: Sequence[Atoms]) -> list[str]:
+    """Return a sentence if some frames have a free energy, and others only another one."""
+    every = [atoms.calc.results for atoms in images if atoms.calc is not None and ENERGY_KEY not in atoms.info]
+    labelled = [results for results in every if 'energy' in results or 'free_energy' in results]
+    free = sum('free_energy' in results for results in labelled)
+    if free in (0, len(labelled)):
+        return []
+    return [
+        f'{free} of {len(labelled)} frames have `free_energy`, the others `energy` only: these differ where '
+        'occupations are smeared'
     ]
 
 

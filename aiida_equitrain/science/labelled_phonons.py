@@ -141,7 +141,8 @@ def _load_file(path: Path) -> LabelledPhonons:
     content = read_content(path)
     if 'displacement_pairs' in content:
         raise ValueError(
-            f'`{path}` holds supercells with two displaced atoms, of phono3py, which are not taken as frames.'
+            f'`{path}` holds no supercells with displacements of all atoms, but such with two displaced atoms, of '
+            'phono3py, which are not taken as frames.'
         )
     file = parse_phonopy(content, path)
     harmonic = parse_phonopy(content, path, 'phonon_') if has_phonon_supercell(content) else None
@@ -232,8 +233,11 @@ def _cell(content: dict[str, Any]) -> PhonopyAtoms:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    """Return the content of a phonopy or phono3py file that vasprun files belong to."""
+    """Return the content of a phonopy or phono3py file that vasprun files belong to, with checked supercells."""
     file = read_phonopy(path, '')
     if file.units != get_calculator_physical_units():
         raise ValueError(f'`{path}` has other units than the vasprun files: it is of another calculator.')
-    return file.content
+    matrices = {'supercell_matrix': file.supercell_matrix}
+    if 'phonon_supercell_matrix' in file.content:
+        matrices['phonon_supercell_matrix'] = parse_phonopy(file.content, path, 'phonon_').supercell_matrix
+    return {**file.content, **matrices}

@@ -21,7 +21,7 @@ from phonopy.physical_units import CalculatorPhysicalUnits, get_calculator_physi
 from phonopy.structure.atomic_data import get_atomic_data
 from phonopy.structure.atoms import PhonopyAtoms, split_symbol_and_index
 
-from .text_files import read_yaml, shown
+from .text_files import parse_yaml, read_bytes, shown
 
 Array = NDArray[np.float64]
 
@@ -85,9 +85,13 @@ def read_content(path: str | Path) -> dict[str, Any]:
 
     :raises ValueError: one sentence that begins with the name of the file.
     """
-    content = read_yaml(path)
+    text = read_bytes(path)
+    try:
+        content = parse_yaml(text)
+    except ValueError as error:
+        raise ValueError(f'`{path}` is not a phonopy file: it {error}') from error
     if not isinstance(content, dict) or not isinstance(content.get('unit_cell'), dict):
-        raise ValueError(f'`{path}` is not a phonopy or phono3py file: it has no unit cell.')
+        raise ValueError(f'`{path}` is not a phonopy file, nor one of phono3py: it has no unit cell.')
     return content
 
 
@@ -213,9 +217,11 @@ def _array(value: Any, shape: tuple[int | None, ...], what: str, missing: bool =
 def _supercell_matrix(value: Any) -> NDArray[np.int64]:
     if value is None:
         return np.eye(3, dtype=np.int64)
-    array = _array(value, (3,) if np.ndim(value) == 1 else (3, 3), 'rows of a supercell matrix')
-    matrix = np.rint(array if array.ndim == 2 else np.diag(array))
-    if not np.allclose(matrix, array if array.ndim == 2 else np.diag(array)) or np.abs(matrix).max() > MAX_ATOMS:
+    rows = isinstance(value, list) and any(isinstance(row, list) for row in value)
+    array = _array(value, (3, 3) if rows else (3,), 'rows of a supercell matrix')
+    array = array if rows else np.diag(array)
+    matrix = np.rint(array)
+    if not np.allclose(matrix, array) or np.abs(matrix).max() > MAX_ATOMS:
         raise ValueError('has a supercell matrix that is not one of small integers.')
     if not _determinant(matrix):
         raise ValueError('has a supercell matrix without volume.')
@@ -264,7 +270,7 @@ def crystal(content: dict[str, Any], units: CalculatorPhysicalUnits) -> PhonopyA
     """
     points = content.get('points')
     if not isinstance(points, list) or not points or not all(isinstance(point, dict) for point in points):
-        raise ValueError('is not a phonopy or phono3py file: its unit cell has no points.')
+        raise ValueError('is not a phonopy file, nor one of phono3py: its unit cell has no points.')
     if any(key in point for point in points for key in ('mixture', 'weight')):
         raise ValueError('mixes elements on one site, which is not supported here.')
     lattice = _array(content.get('lattice'), (3, 3), 'rows of a lattice') * units.distance_to_A
@@ -331,9 +337,12 @@ def _dataset(
     if not prefix and not single and not many:
         # Third-order supercells of phono3py: their first displacements are those of harmonic force constants.
         single = content.get('displacement_pairs')
-    if isinstance(many, dict) and many.get('displacements'):
+    for items, kind in ((single, list), (many, dict)):
+        if items is not None and not isinstance(items, kind):
+            raise ValueError('has displacements that are not of phonopy.')
+    if many and many.get('displacements'):
         return _all_atoms(many, n_atoms, units)
-    if not isinstance(single, list) or not single:
+    if not single:
         return None
     if isinstance(single[0], dict):
         return _single_atoms(single, n_atoms, units)

@@ -99,20 +99,29 @@ def _reference_problem(inputs: Mapping[str, Any]) -> str | None:
         )
         if there != here:
             return f'`{port}` is of {there:metal}, but `structure` is {here:metal}'
-        sizes = [round(len(node.symbols) * abs(float(np.linalg.det(node.primitive_matrix))))]
-        sizes.append(
-            len(symmetric_primitive(inputs['structure'].get_ase(), phonon_checks.symprec_of(_symprec(inputs))))
-        )
-        if sizes[0] != sizes[1]:
-            return (
-                f'the primitive cell of `{port}` has {sizes[0]} atoms, but that of `structure` {sizes[1]}: they differ '
-                'in symmetry, such as by magnetic order; give the structure that was stored with these phonons'
-            )
+        problem = _kinds_problem(node, port, inputs)
+        if problem:
+            return problem
         if node.has_nac_parameters() and 'nac' not in inputs:
             return f'`{port}` has Born charges: give them as `nac` too, for the phonons that are compared with it'
     if 'reference' in inputs and inputs.get('dft_phonons'):
         return 'give either `reference` (DFT phonons that exist) or `dft_phonons` (how to compute them), not both'
     return None
+
+
+def _kinds_problem(phonons: Any, port: str, inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if phonons tell atoms of one element apart, by moment or kind, and the structure does not."""
+    if phonons.magnetic_moments is None and list(phonons.names) == list(phonons.symbols):
+        return None
+    there = round(len(phonons.symbols) * abs(float(np.linalg.det(phonons.primitive_matrix))))
+    symprec = phonon_checks.symprec_of(_symprec(inputs))
+    here = len(symmetric_primitive(inputs['structure'].get_ase(), symprec))
+    if there == here:
+        return None
+    return (
+        f'the primitive cell of `{port}` has {there} atoms, but that of `structure` {here}: its atoms of one element '
+        'differ (magnetic order); give the structure that was stored with these phonons'
+    )
 
 
 def _phonons_problem(inputs: Mapping[str, Any], namespace: str) -> str | None:

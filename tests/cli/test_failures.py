@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from aiida.common import exceptions
 from click.testing import CliRunner
+from kiwipy import UnroutableError
 from sqlalchemy import exc
 
 from aiida_equitrain.cli import compare
@@ -54,6 +60,10 @@ CASES = [
     (exceptions.IncompatibleStorageSchema('x'), 'verdi storage migrate'),
     (exceptions.LockedProfileError('x'), 'maintenance of its storage'),
     (exceptions.ConfigurationError('x'), 'verdi profile list'),
+    (exceptions.MultipleObjectsError('x'), 'name the one that you mean'),
+    (ConnectionRefusedError(errno.ECONNREFUSED, 'Connection refused'), 'the broker of the profile'),
+    (TimeoutError(), '`verdi status` says which'),
+    (UnroutableError('x'), '`verdi status` says which'),
     (MemoryError(), 'not enough memory'),
     (RecursionError(), 'nests deeper'),
 ]  # fmt: skip
@@ -70,6 +80,34 @@ def test_known(failure: BaseException, says: str, failing: Any, monkeypatch: pyt
     assert re.search(says, line), line
     assert TRACEBACK not in line
     assert 'SELECT' not in line
+
+
+@pytest.mark.real
+def test_broken_profile(tmp_path: Path) -> None:
+    """A database that is damaged, empty or locked, and a broken configuration, each have their sentence."""
+    environment = {**os.environ, 'AIIDA_PATH': str(tmp_path), 'PATH': f'{Path(sys.executable).parent}:/usr/bin:/bin'}
+    environment.pop(TRACEBACK, None)
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, env=environment, stdout=-1, stderr=-2, text=True, check=False, timeout=300)
+        return f'{done.returncode} {done.stdout}'
+
+    setup = ['verdi', 'profile', 'setup', 'core.sqlite_dos', '-n', '--profile-name', 'bad', '--email', 'a@b.c']
+    assert run(*setup).startswith('0'), 'no profile'
+    [database] = tmp_path.rglob('database.sqlite')
+    good = database.read_bytes()
+    for content, says in ((bytes(range(256)) * 99, 'damaged'), (b'', 'no database at all'), (good, 'locked')):
+        database.write_bytes(content)
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            if content is good:
+                connection.execute('PRAGMA locking_mode=EXCLUSIVE')
+                connection.execute('BEGIN EXCLUSIVE')
+            output = run('aiida-equitrain', '-p', 'bad', 'list', 'potentials')
+        assert output.startswith('1 Error: the database of the profile'), output
+        assert says in output
+    next(tmp_path.rglob('config.json')).write_text('{')
+    output = run('aiida-equitrain', '-p', 'bad', 'list', 'potentials')
+    assert output.startswith('1 Error: the configuration of AiiDA cannot be used'), output
 
 
 def test_bug(failing: Any, monkeypatch: pytest.MonkeyPatch) -> None:

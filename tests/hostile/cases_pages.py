@@ -290,7 +290,7 @@ CASES = [
     *(Case(f'show-wrong-{name}', _of(_wrong_potential, name, 'show', 'PK'), CLEAN, False, profile=True)
       for name in WRONG),
     *(Case(f'potential-show-wrong-{name}', _of(_wrong_potential, name, 'potential', 'show', 'PK'),
-           'no potential of ours', profile=True) for name in WRONG),
+           'no potential of ours|does not hold its file', profile=True) for name in WRONG),
     Case('show-wrong-dataset', _of(_wrong_dataset, 'x', 'show', 'PK'), 'not of the form', False, profile=True),
     Case('show-wrong-training', _of(_wrong_training, 'x', 'show', 'PK'), CLEAN, False, profile=True),
     Case('list-wrong-training', _of(_wrong_training, 'x', 'list', 'potentials', '--max-error', '1'), CLEAN, False,

@@ -52,12 +52,12 @@ def test_params_file(tmp_path: Path) -> None:
 
 
 def test_files_that_do_not_serve(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match='holds no forces'):
+    with pytest.raises(ValueError, match='and their forces'):
         load_labelled(write_params(tmp_path / 'a.yaml', forces=False))
     with pytest.raises(ValueError, match='there is no file'):
         load_labelled(tmp_path / 'absent.yaml')
     (tmp_path / 'b.yaml').write_text('a: 1')
-    with pytest.raises(ValueError, match='not a phonopy or phono3py file'):
+    with pytest.raises(ValueError, match='not a phonopy file'):
         load_labelled(tmp_path / 'b.yaml')
 
 

@@ -215,6 +215,13 @@ def test_steps(reader: str, tmp_path: Path) -> None:
         assert '`dft_energy`' in found.notes[0]
 
 
+def test_extxyz_two_kinds_of_energy(tmp_path: Path) -> None:
+    """Free energies beside others are said, as the two differ."""
+    found = read(tmp_path, 'extxyz', edit=lambda text: text + extxyz(Content(), energy='', other='energy'))
+    assert [frame.energy for frame in found.frames] == [-3.0, -2.5]
+    assert '1 of 2 frames have `free_energy`' in found.notes[0]
+
+
 def test_extxyz_virial_is_not_stress(tmp_path: Path) -> None:
     """A virial has another sign and unit: it is left alone, and said."""
     virial = 'virial="1 0 0 0 1 0 0 0 1"'

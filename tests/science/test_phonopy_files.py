@@ -146,7 +146,7 @@ def test_primitive_matrix(tmp_path: Path, letter: str | None) -> None:
 
 def test_units_of_quantum_espresso() -> None:
     """The same crystal in bohr and Ry/bohr, and in Å and eV/Å."""
-    qe, vasp = (load_phonopy(CASES / f'cu_{name}_t1.yaml.xz') for name in ('qe', 'vasp'))
+    qe, vasp = (load_phonopy(CASES / name) for name in ('cu_qe_t1.yaml.xz', 'cu_vasp_t1.yaml'))
     for phonon in (qe, vasp):
         assert frequencies_at(phonon, np.array([[0.5, 0.5, 0]]))[0, -1] == pytest.approx(7.972, abs=5e-4)
     assert compare_phonons(qe, vasp, mesh=(4, 4, 4))['candidate']['phonon_mae_thz'] < 1e-6
@@ -155,7 +155,7 @@ def test_units_of_quantum_espresso() -> None:
 def test_deuterium() -> None:
     """Palladium deuteride: the mass of the file, not that of hydrogen."""
     for reader in ('load_phonopy', 'load_labelled'):
-        phonon = READERS[reader](CASES / 'PdD_t1.yaml.xz')
+        phonon = READERS[reader](CASES / 'PdD_t1.yaml')
         assert phonon.primitive.masses == pytest.approx([106.42, 2.014])
         assert frequencies_at(phonon, np.array([[0.5, 0.5, 0.5]])).max() == pytest.approx(74.4, abs=0.1)
 
@@ -163,7 +163,7 @@ def test_deuterium() -> None:
 def test_antiferromagnet() -> None:
     """Nickel with moments up and down by layers: symmetrised as such."""
     for reader in ('load_phonopy', 'load_labelled'):
-        phonon = READERS[reader](CASES / 'NiAFM_t1.yaml.xz')
+        phonon = READERS[reader](CASES / 'NiAFM_t1.yaml')
         found = frequencies_at(phonon, np.array([[0.5, 0.5, 0]]))[0]
         assert found == pytest.approx([2.999, 2.999, 3.665, 3.665, 4.356, 4.356], abs=1e-3)
     result = compare_phonons(phonon, phonon, mesh=(4, 4, 4))
@@ -188,7 +188,7 @@ def test_tolerance_of_the_file() -> None:
 
 def test_compressed_and_single() -> None:
     """A compressed file of six frames, and one displacement, which is enough for phonons."""
-    many, one = read_labelled(CASES / 'cu_vasp_t2.yaml.gz'), read_labelled(CASES / 'cu_vasp_t1.yaml.xz')
+    many, one = read_labelled(CASES / 'cu_vasp_t2.yaml.gz'), read_labelled(CASES / 'cu_vasp_t1.yaml')
     assert (len(many.frames), len(one.frames)) == (6, 1)
     assert one.phonon is not None
     assert frequencies_at(one.phonon, np.array([[0.5, 0.5, 0]]))[0, -1] == pytest.approx(7.972, abs=5e-4)
@@ -238,6 +238,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     'huge-supercell': (_huge, 'asks for a supercell of 2000000 atoms'),
     'flat-supercell': (lambda c: c.update(supercell_matrix=[[0, 0, 0]] * 3), 'a supercell matrix without volume'),
     'odd-supercell': (lambda c: c.update(supercell_matrix=[0.5, 1, 1]), 'not one of small integers'),
+    'ragged-supercell': (lambda c: c.update(supercell_matrix=[[1], [1, 2], 3]), 'rows of a supercell matrix'),
     'words-in-supercell': (lambda c: c.update(supercell_matrix='big'), 'rows of a supercell matrix'),
     'flat-primitive': (lambda c: c.update(primitive_matrix=[[0, 0, 0]] * 3), 'a primitive matrix without volume'),
     'odd-primitive': (lambda c: c.update(primitive_matrix=np.diag([0.3, 1, 1]).tolist()), 'phonopy makes no crystal'),
@@ -263,6 +264,8 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     'words-for-forces': (lambda c: c['displacements'][0].update(forces='none'), 'has forces that are not numbers'),
     'infinite-forces': (lambda c: c['displacements'][0].update(forces=[[float('nan')] * 3] * 16), 'not finite'),
     'forces-of-some': (lambda c: c['displacements'][1].pop('forces'), 'no forces for its displacement 2'),
+    'dataset-of-words': (lambda c: c.update(dataset='none'), 'has displacements that are not of phonopy'),
+    'displacements-of-words': (lambda c: c.update(displacements=3), 'has displacements that are not of phonopy'),
     'other-displacements': (lambda c: c.update(displacements=[{'atom': 1}]), 'has displacements'),
     'too-far': (lambda c: c['displacements'][1].update(displacement=[0, 0, 0.9]), r'`a.yaml#2` .* moved by 0.9 Å'),
     'no-forces': (lambda c: [moved.pop('forces') for moved in c['displacements']], 'no .*forces'),

@@ -208,6 +208,20 @@ def test_tolerance_of_a_stage(builders: Any, name: str, overrides: dict[str, Any
     assert problem(builders, name, silicon(), overrides={**overrides, 'symprec': 1e-3}) == ''
 
 
+def test_magnetic_reference(aiida_profile: Any) -> None:
+    """Phonons with moments are compared with those of the structure that was stored with them, whose kinds say so."""
+    from aiida_equitrain.science.phonopy_io import load_phonopy
+    from aiida_equitrain.tools.data_import import store_phonons
+    from aiida_equitrain.workflows import instability_checks, material_checks
+
+    structure, phonons = store_phonons(load_phonopy(CASES / 'NiAFM_t1.yaml'))
+    plain = orm.StructureData(ase=bulk('Ni', a=3.7, cubic=True))
+    text = material_checks._reference_problem({'structure': plain, 'reference': phonons})
+    assert 'primitive cell of `reference` has 2 atoms, but that of `structure` 1' in str(text)
+    assert material_checks._reference_problem({'structure': structure, 'reference': phonons}) is None
+    assert 'support for spin is on the way' in str(instability_checks._moments_problem(phonons))
+
+
 @pytest.mark.parametrize('name', ['material', 'instability'])
 def test_tolerance_at_the_top(builders: Any, name: str) -> None:
     """`symprec` of the overrides holds for all phonons; another one below it is refused."""

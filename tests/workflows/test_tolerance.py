@@ -10,6 +10,7 @@ import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
+from aiida_phonopy.data import PreProcessData
 from ase.build import bulk
 
 from aiida_equitrain.science.structure_files import read_structure
@@ -29,7 +30,8 @@ def tolerances(node: Any) -> dict[str, list[float]]:
         given = [inputs['symprec'].value] if 'symprec' in inputs else []
         given += [settings['symprec']] if 'symprec' in settings else []
         given += [inputs['parameters']['SYMMETRY_TOLERANCE']] if 'parameters' in inputs else []
-        given += [data.symprec for data in inputs.values() if hasattr(data, 'primitive_matrix')]
+        links = child.base.links.get_incoming()
+        given += [data.symprec for data in links.all_nodes() if isinstance(data, PreProcessData)]
         if given:
             found.setdefault(child.process_label, []).extend(given)
     return found
