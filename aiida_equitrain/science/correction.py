@@ -1,0 +1,388 @@
+r"""Force constants of a potential, corrected by a few labelled frames.
+
+What a potential gets wrong is small and nearly harmonic: its own anharmonic forces cancel in F_DFT(u) - F_ML(u). To this
+difference the basis of symfc is fitted, :math:`\Phi = \Phi_\mathrm{ML} + \Delta\Phi`, with a Gaussian prior
+
+.. math:: \Delta\Phi_{ij} \sim N(0, \tau^2 w_{ij}^2), \qquad F_\mathrm{DFT} - F_\mathrm{ML} + \Delta\Phi u \sim N(0, \sigma^2)
+
+that says "the potential is right, up to a correction that falls off" (see :func:`prior_widths`); on-site blocks follow
+from the sum rule and are not held. The marginal likelihood of the labels chooses the shape w, the width τ and the noise
+σ. With fewer equations than force constants the prior decides what the labels leave open; with many labels it has no say
+and the result is the plain fit. Leaving frames out judges the outcome: where the correction does not predict forces that
+it has not seen better than the potential alone, the potential's force constants are returned as they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+from phonopy import Phonopy
+from phonopy.harmonic.force_constants import full_fc_to_compact_fc
+from phonopy.interface.symfc import SymfcFCSolver
+from scipy.optimize import minimize_scalar
+from scipy.sparse import csr_array
+
+Array = NDArray[np.float64]
+
+#: Matrices of this dimension take half a gigabyte each.
+MAX_CONSTANTS = 8000
+#: What is added to |Φ_ML| relative to the largest pair in a prior of that shape: a long-range error is not ruled out.
+FLOOR = 0.01
+#: Groups of atoms that are left out in turn where there is one frame only.
+ATOM_FOLDS = 8
+
+
+@dataclass
+class Basis:
+    """symfc's orthonormal basis of the harmonic force constants of a supercell, as phonopy's compact ones.
+
+    :param expand: compressed coordinates to compact force constants, shape (p * N * 9, C), sparse.
+    :param vectors: basis vectors in compressed coordinates, shape (C, n).
+    :param symfc: the basis set as symfc made it.
+    :param pairs: index of symfc's pair for every two atoms of the supercell, shape (N, N).
+    :param primitive_atoms: the p atoms of the supercell that stand for the primitive cell.
+    """
+
+    expand: csr_array
+    vectors: Array
+    symfc: Any
+    pairs: NDArray[np.int64]
+    primitive_atoms: NDArray[np.int64]
+
+    @property
+    def n_constants(self) -> int:
+        """Return the number of independent force constants."""
+        return int(self.vectors.shape[1])
+
+    def force_constants(self, coefficients: Array) -> Array:
+        """Return compact force constants (p, N, 3, 3) of coefficients (n,)."""
+        flat = self.expand @ (self.vectors @ coefficients)
+        return np.array(flat).reshape(len(self.primitive_atoms), len(self.pairs), 3, 3)
+
+    def design(self, displacements: Array) -> Array:
+        """Return the forces of every basis vector, shape (F, 3N, n), for displacements (F, N, 3)."""
+        from symfc.utils.solver_utils_O2 import reshape_compr_mat_O2
+
+        n_atoms = len(self.pairs)
+        matrix = reshape_compr_mat_O2(
+            self.symfc.compact_compression_matrix, self.symfc.atomic_decompr_idx, n_atoms, 0, n_atoms
+        )
+        flat = displacements.reshape(len(displacements), -1)
+        return np.stack([-(row @ matrix).reshape(3 * n_atoms, -1) @ self.vectors for row in flat])
+
+    def penalty(self, weights: Array) -> Array:
+        """Return the matrix (n, n) of the sum of squared force constants with a weight per pair of atoms (N, N)."""
+        compress = self.symfc.compact_compression_matrix
+        by_pair = np.zeros(compress.shape[0] // 9)
+        by_pair[self.pairs.ravel()] = weights.ravel()
+        inner = compress.T @ compress.multiply(np.repeat(by_pair, 9)[:, None]).tocsr()
+        n_translations = 9 * self.pairs.size // compress.shape[0]
+        return np.array(n_translations * (self.vectors.T @ (inner @ self.vectors)))
+
+    def pair_norms(self, force_constants: Array) -> Array:
+        """Return the norm of the 3x3 block of every two atoms, shape (N, N), from compact force constants."""
+        by_pair = np.zeros(int(self.pairs.max()) + 1)
+        by_pair[self.pairs[self.primitive_atoms].ravel()] = np.linalg.norm(force_constants, axis=(2, 3)).ravel()
+        return np.array(by_pair[self.pairs])
+
+
+@dataclass
+class Correction:
+    """Corrected force constants and what is known of their error.
+
+    :param force_constants: compact, eV/Å², shape (p, N, 3, 3).
+    :param n_equations: 3N - 3 for every frame.
+    :param n_constants: independent force constants.
+    :param determined: whether the frames alone determine them all.
+    :param prior: shape of the prior that the labels chose, of :func:`prior_widths`.
+    :param is_corrected: ``False`` where leaving frames out did not favour the correction, so that it was left off.
+    :param noise: standard deviation of what the harmonic correction does not explain, eV/Å.
+    :param effective_constants: how many force constants the labels decide, the others being the prior's.
+    :param left_out_error: RMS error of forces of frames (of groups of atoms for a single frame) left out of the fit, eV/Å.
+    :param potential_error: RMS error of the potential alone on the frames, eV/Å.
+    :param covariance: of the coefficients of ``basis``, (eV/Å²)², shape (n, n).
+    """
+
+    force_constants: Array
+    n_frames: int
+    n_equations: int
+    n_constants: int
+    determined: bool
+    prior: str
+    is_corrected: bool
+    noise: float
+    effective_constants: float
+    left_out_error: float
+    potential_error: float
+    covariance: Array
+    basis: Basis
+
+    def draws(self, number: int, seed: int = 0) -> Array:
+        """Return force constants (number, p, N, 3, 3) drawn from the posterior."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        random = np.random.default_rng(seed).normal(size=(len(values), number))
+        changes = (vectors * np.sqrt(np.clip(values, 0, None))) @ random
+        return self.force_constants + np.stack([self.basis.force_constants(column) for column in changes.T])
+
+
+def make_basis(phonon: Phonopy) -> Basis:
+    """Return symfc's basis for the supercell and the symmetry of phonons.
+
+    :raises ValueError: one sentence, if there are too many force constants for the memory of an ordinary machine.
+    """
+    solver = SymfcFCSolver(phonon.supercell, symmetry=phonon.symmetry)
+    estimate = solver.estimate_basis_size(orders=[2])[2]
+    if estimate > MAX_CONSTANTS:
+        raise ValueError(
+            f'the supercell has about {estimate} independent force constants, more than {MAX_CONSTANTS}; '
+            'take a smaller supercell.'
+        )
+    basis_set = solver.compute_basis_set(orders=[2])[2]
+    n_atoms = len(phonon.supercell)
+    pairs = np.asarray(basis_set.atomic_decompr_idx).reshape(n_atoms, n_atoms)
+    atoms = np.asarray(phonon.primitive.p2s_map)
+    rows = (pairs[atoms][..., None] * 9 + np.arange(9)).ravel()
+    expand = basis_set.compact_compression_matrix.tocsr()[rows]
+    return Basis(expand, np.asarray(basis_set.basis_set), basis_set, pairs, atoms)
+
+
+def correct_force_constants(
+    phonon: Phonopy, displacements: Array, forces: Array, potential_forces: Array, *, basis: Basis | None = None
+) -> Correction:
+    """Correct the potential's force constants by frames of the same supercell.
+
+    :param phonon: with the potential's force constants, compact or full.
+    :param displacements: Å, shape (F, N, 3), atoms in phonopy's order; frames with one displaced atom count as any other.
+    :param forces: of DFT, eV/Å, shape (F, N, 3).
+    :param potential_forces: of the potential on the same frames, less its forces on the undisplaced supercell.
+    :param basis: of :func:`make_basis` for this phonon, where it is at hand.
+    :raises ValueError: one sentence, if the arrays do not belong to the supercell or no atom is displaced.
+    """
+    n_atoms = len(phonon.supercell)
+    displacements = np.asarray(displacements, dtype=float)
+    difference = np.asarray(forces, dtype=float) - np.asarray(potential_forces, dtype=float)
+    if displacements.shape[1:] != (n_atoms, 3) or difference.shape != displacements.shape or not len(difference):
+        raise ValueError(
+            f'displacements {displacements.shape} and forces {difference.shape} do not fit a supercell of '
+            f'{n_atoms} atoms; give frames of the very supercell of the phonons.'
+        )
+    if not np.isfinite(difference).all() or not np.isfinite(displacements).all():
+        raise ValueError('displacements or forces of the frames are not finite.')
+    if np.abs(displacements - displacements.mean(axis=1, keepdims=True)).max() < 1e-8:
+        raise ValueError('no atom of any frame is displaced, so the frames say nothing about force constants.')
+    basis = basis or make_basis(phonon)
+    before = compact_force_constants(phonon)
+    # A net force is an error of DFT that no force constants explain.
+    target = (difference - difference.mean(axis=1, keepdims=True)).reshape(len(difference), -1)
+    design = basis.design(displacements)
+    n_equations = len(difference) * (3 * n_atoms - 3)
+    fits = [
+        _fit(name, design, target, basis.penalty(weights), n_equations)
+        for name, weights in prior_weights(phonon, basis, before).items()
+    ]
+    best = max(fits, key=lambda fit: fit.log_evidence)
+    left_out, alone = best.left_out_error(len(difference)), float(np.sqrt(np.mean(target**2)))
+    is_corrected = left_out < alone
+    change = basis.force_constants(best.coefficients) if is_corrected else 0.0
+    return Correction(
+        force_constants=before + change,
+        n_frames=len(difference),
+        n_equations=n_equations,
+        n_constants=basis.n_constants,
+        determined=best.rank == basis.n_constants,
+        prior=best.name,
+        is_corrected=is_corrected,
+        noise=best.noise,
+        effective_constants=best.effective_constants,
+        left_out_error=left_out,
+        potential_error=alone,
+        covariance=best.covariance(),
+        basis=basis,
+    )
+
+
+def prior_weights(phonon: Phonopy, basis: Basis, force_constants: Array) -> dict[str, Array]:
+    """Return the weights 1/w² of pairs of atoms (N, N), zero on site, for every shape of the prior that is tried.
+
+    - ``distance``: w falls off with the square of the distance r of the nearest images;
+    - ``potential``: w follows the norm of the potential's own force constants, with a floor;
+    - ``both``: the square root of that times r⁻².
+    """
+    distances = pair_distances(phonon)
+    site = np.eye(len(distances), dtype=bool)
+    distances[site] = 1.0
+    norms = basis.pair_norms(force_constants)
+    relative = norms / max(float(norms[~site].max(initial=0.0)), 1e-12) + FLOOR
+    widths = {'distance': distances**-2, 'potential': relative, 'both': np.sqrt(relative) * distances**-2}
+    weights = {name: width**-2.0 for name, width in widths.items()}
+    for weight in weights.values():
+        weight[site] = 0.0
+    return weights
+
+
+def pair_distances(phonon: Phonopy) -> Array:
+    """Return the distances (Å) of the nearest images of every two atoms of the supercell, shape (N, N)."""
+    cell, positions = np.array(phonon.supercell.cell), np.array(phonon.supercell.scaled_positions)
+    difference = positions[:, None] - positions[None]
+    difference -= np.rint(difference)
+    result = np.full(difference.shape[:2], np.inf)
+    for shift in np.ndindex(3, 3, 3):
+        result = np.minimum(result, np.linalg.norm((difference + np.array(shift) - 1) @ cell, axis=2))
+    return result
+
+
+def compact_force_constants(phonon: Phonopy) -> Array:
+    """Return the force constants of phonons as compact ones, shape (p, N, 3, 3)."""
+    values = np.array(phonon.force_constants)
+    if values.shape[0] == values.shape[1] != len(phonon.primitive):
+        return np.array(full_fc_to_compact_fc(phonon.primitive, values))
+    return values
+
+
+def displacement_arrays(n_atoms: int, dataset: Mapping[str, Any]) -> tuple[Array, Array]:
+    """Return displacements and forces (F, N, 3) of a displacement dataset of phonopy, of either type.
+
+    Displacements of single atoms whose forces are not there yet are left out: half a DFT calculation is data too.
+    """
+    if 'first_atoms' not in dataset:
+        return np.array(dataset['displacements'], dtype=float), np.array(dataset['forces'], dtype=float)
+    done = [entry for entry in dataset['first_atoms'] if entry.get('forces') is not None]
+    displacements = np.zeros((len(done), n_atoms, 3))
+    for frame, entry in zip(displacements, done, strict=True):
+        frame[entry['number']] = entry['displacement']
+    forces = np.array([entry['forces'] for entry in done], dtype=float).reshape(displacements.shape)
+    return displacements, forces
+
+
+def count_frames_needed(phonon: Phonopy, limit: int = 1000) -> int:
+    """Return how many frames with random displacements of all atoms determine all force constants without a potential.
+
+    They do so once the displacements and their images by all symmetry operations of the supercell span the space of all
+    displacements: each irreducible representation needs as many vectors as it occurs there.
+    """
+    random, n_atoms = np.random.default_rng(0), len(phonon.supercell)
+    lattice = np.array(phonon.supercell.cell).T
+    operations = phonon.symmetry.symmetry_operations
+    rotations = [lattice @ rotation @ np.linalg.inv(lattice) for rotation in operations['rotations']]
+    permutations = phonon.symmetry.atomic_permutations
+    gram = np.zeros((3 * n_atoms, 3 * n_atoms))
+    for number in range(1, limit + 1):
+        frame = random.normal(size=(n_atoms, 3))
+        frame -= frame.mean(axis=0)
+        images = np.empty((len(rotations), n_atoms, 3))
+        for image, rotation, permutation in zip(images, rotations, permutations, strict=True):
+            image[permutation] = frame @ rotation.T
+        flat = images.reshape(len(images), -1)
+        gram += flat.T @ flat / len(flat)
+        if np.linalg.matrix_rank(gram, tol=1e-9 * float(np.trace(gram)), hermitian=True) == 3 * n_atoms - 3:
+            return number
+    return limit
+
+
+def count_finite_displacements(phonon: Phonopy, distance: float = 0.01) -> int:
+    """Return how many supercells with one displaced atom a calculation by finite displacements needs."""
+    other = Phonopy(
+        phonon.unitcell,
+        phonon.supercell_matrix,
+        primitive_matrix=phonon.primitive_matrix,
+        symprec=float(phonon.symmetry.tolerance),
+        log_level=0,
+    )
+    other.generate_displacements(distance=distance)
+    dataset: Any = other.dataset
+    return len(dataset['first_atoms'])
+
+
+@dataclass
+class _Fit:
+    """A fit with one shape of the prior: ``left`` diag(``values``) ``right`` is the whitened design matrix."""
+
+    name: str
+    left: Array
+    values: Array
+    right: Array
+    root: Array
+    target: Array
+    ridge: float
+    noise: float
+    log_evidence: float
+    rank: int
+
+    @property
+    def shrinkage(self) -> Array:
+        """Return how far the labels decide each singular direction, 0 to 1."""
+        return np.array(self.values**2 / (self.values**2 + self.ridge))
+
+    @property
+    def effective_constants(self) -> float:
+        return float(self.shrinkage.sum())
+
+    @property
+    def coefficients(self) -> Array:
+        scaled = self.values / (self.values**2 + self.ridge) * (self.left.T @ self.target.ravel())
+        return np.array(scipy.linalg.solve_triangular(self.root, self.right.T @ scaled))
+
+    def covariance(self) -> Array:
+        """Return σ² (XᵀX + ridge P)⁻¹."""
+        inner = np.eye(len(self.root)) / self.ridge
+        inner -= (self.right.T * (1 / self.ridge - 1 / (self.values**2 + self.ridge))) @ self.right
+        half = scipy.linalg.solve_triangular(self.root, inner)
+        return np.array(self.noise**2 * scipy.linalg.solve_triangular(self.root, half.T))
+
+    def left_out_error(self, n_frames: int) -> float:
+        """Return the RMS error of equations that are left out of the fit, in closed form, with ridge and shape kept."""
+        n_rows = len(self.left)
+        if n_frames > 1:
+            folds = np.arange(n_rows) * n_frames // n_rows
+        else:
+            atoms = np.random.default_rng(0).permutation(n_rows // 3) % ATOM_FOLDS
+            folds = np.repeat(atoms, 3)
+        target = self.target.ravel()
+        residual = target - self.left @ (self.shrinkage * (self.left.T @ target))
+        total = 0.0
+        for fold in np.unique(folds):
+            rows = self.left[folds == fold]
+            hat = (rows * self.shrinkage) @ rows.T
+            total += float(np.sum(np.linalg.solve(np.eye(len(rows)) - hat, residual[folds == fold]) ** 2))
+        return float(np.sqrt(total / n_rows))
+
+
+def _fit(name: str, design: Array, target: Array, penalty: Array, n_equations: int) -> _Fit:
+    """Fit with one shape of the prior; the marginal likelihood chooses its width and the noise."""
+    root = np.linalg.cholesky(penalty).T
+    flat = design.reshape(-1, design.shape[2])
+    whitened = scipy.linalg.solve_triangular(root, flat.T, trans='T').T
+    left, values, right = np.linalg.svd(whitened, full_matrices=False)
+    projected = (left.T @ target.ravel()) ** 2
+    # What no force constants can explain.
+    rest = max(float(np.sum(target**2) - projected.sum()), 1e-12 * float(np.sum(target**2)))
+
+    def misfit(log_ridge: float) -> float:
+        ridge = np.exp(log_ridge)
+        return float(np.sum(projected * ridge / (values**2 + ridge))) + rest
+
+    def cost(log_ridge: float) -> float:
+        spread = float(np.sum(np.log1p(values**2 / np.exp(log_ridge))))
+        return 0.5 * (n_equations * np.log(misfit(log_ridge) / n_equations) + spread)
+
+    scale = np.log(float(np.mean(values**2)))
+    grid = scale + np.arange(-24.0, 14.5, 0.5)
+    start = grid[int(np.argmin([cost(point) for point in grid]))]
+    log_ridge = float(minimize_scalar(cost, bounds=(start - 0.5, start + 0.5), method='bounded').x)
+    return _Fit(
+        name=name,
+        left=left,
+        values=values,
+        right=right,
+        root=root,
+        target=target,
+        ridge=float(np.exp(log_ridge)),
+        noise=float(np.sqrt(misfit(log_ridge) / n_equations)),
+        log_evidence=-cost(log_ridge),
+        rank=int(np.sum(values > 1e-7 * values[0])),
+    )
