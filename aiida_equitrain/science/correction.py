@@ -22,7 +22,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 from phonopy import Phonopy
-from phonopy.harmonic.force_constants import full_fc_to_compact_fc
+from phonopy.harmonic.force_constants import compact_fc_to_full_fc, full_fc_to_compact_fc
 from phonopy.interface.symfc import SymfcFCSolver
 from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_array
@@ -105,6 +105,8 @@ class Correction:
     :param effective_constants: how many force constants the labels decide, the others being the prior's.
     :param left_out_error: RMS error of forces of frames (of groups of atoms for a single frame) left out of the fit, eV/Å.
     :param potential_error: RMS error of the potential alone on the frames, eV/Å.
+    :param surprise: squared errors of what was left out, relative to what the fit expected of them; the covariance is
+        scaled by it where it is above 1.
     :param covariance: of the coefficients of ``basis``, (eV/Å²)², shape (n, n).
     """
 
@@ -119,6 +121,7 @@ class Correction:
     effective_constants: float
     left_out_error: float
     potential_error: float
+    surprise: float
     covariance: Array
     basis: Basis
 
@@ -186,7 +189,8 @@ def correct_force_constants(
         for name, weights in prior_weights(phonon, basis, before).items()
     ]
     best = max(fits, key=lambda fit: fit.log_evidence)
-    left_out, alone = best.left_out_error(len(difference)), float(np.sqrt(np.mean(target**2)))
+    left_out, surprise = best.leave_out(len(difference))
+    alone = float(np.sqrt(np.mean(target**2)))
     is_corrected = left_out < alone
     change = basis.force_constants(best.coefficients) if is_corrected else 0.0
     return Correction(
@@ -201,7 +205,8 @@ def correct_force_constants(
         effective_constants=best.effective_constants,
         left_out_error=left_out,
         potential_error=alone,
-        covariance=best.covariance(),
+        covariance=best.covariance() * max(surprise, 1.0),
+        surprise=surprise,
         basis=basis,
     )
 
@@ -242,6 +247,31 @@ def compact_force_constants(phonon: Phonopy) -> Array:
     if values.shape[0] == values.shape[1] != len(phonon.primitive):
         return np.array(full_fc_to_compact_fc(phonon.primitive, values))
     return values
+
+
+def harmonic_forces(phonon: Phonopy, displacements: Array) -> Array:
+    """Return -Φu (F, N, 3), eV/Å, of the phonons' force constants for displacements (F, N, 3) of the supercell."""
+    full = compact_fc_to_full_fc(phonon.primitive, compact_force_constants(phonon))
+    return np.array(-np.einsum('ijab,fjb->fia', full, displacements, optimize=True))
+
+
+def effective_force_constants(
+    phonon: Phonopy, displacements: Array, forward: Array, backward: Array, *, basis: Basis | None = None
+) -> Array:
+    """Return the force constants (p, N, 3, 3) that a potential shows at a finite amplitude.
+
+    Force constants fitted to random displacements are those of a stiffer or softer crystal, as the quartic term shows
+    through (AlN at 0.03 Å: by 0.03 THz). To compare with such a reference, correct these and not the harmonic ones.
+
+    :param phonon: with the potential's harmonic force constants.
+    :param displacements: Å, shape (F, N, 3), of the amplitude of the frames; no labels are needed.
+    :param forward: forces of the potential there; ``backward``: at minus these displacements, where the cubic term and
+        the forces on the undisplaced supercell cancel.
+    """
+    odd = (np.asarray(forward) - np.asarray(backward)) / 2
+    return correct_force_constants(
+        phonon, displacements, odd, harmonic_forces(phonon, displacements), basis=basis
+    ).force_constants
 
 
 def displacement_arrays(n_atoms: int, dataset: Mapping[str, Any]) -> tuple[Array, Array]:
@@ -312,6 +342,7 @@ class _Fit:
     noise: float
     log_evidence: float
     rank: int
+    n_equations: int
 
     @property
     def shrinkage(self) -> Array:
@@ -334,8 +365,11 @@ class _Fit:
         half = scipy.linalg.solve_triangular(self.root, inner)
         return np.array(self.noise**2 * scipy.linalg.solve_triangular(self.root, half.T))
 
-    def left_out_error(self, n_frames: int) -> float:
-        """Return the RMS error of equations that are left out of the fit, in closed form, with ridge and shape kept."""
+    def leave_out(self, n_frames: int) -> tuple[float, float]:
+        """Predict frames (groups of atoms of a single one) that are left out of the fit, ridge and shape kept.
+
+        :returns: the RMS error of the predictions, eV/Å, and its square relative to what the posterior expects.
+        """
         n_rows = len(self.left)
         if n_frames > 1:
             folds = np.arange(n_rows) * n_frames // n_rows
@@ -344,12 +378,15 @@ class _Fit:
             folds = np.repeat(atoms, 3)
         target = self.target.ravel()
         residual = target - self.left @ (self.shrinkage * (self.left.T @ target))
-        total = 0.0
+        total = relative = 0.0
         for fold in np.unique(folds):
             rows = self.left[folds == fold]
             hat = (rows * self.shrinkage) @ rows.T
-            total += float(np.sum(np.linalg.solve(np.eye(len(rows)) - hat, residual[folds == fold]) ** 2))
-        return float(np.sqrt(total / n_rows))
+            inside = residual[folds == fold]
+            error = np.linalg.solve(np.eye(len(rows)) - hat, inside)
+            total += float(error @ error)
+            relative += float(error @ inside) / self.noise**2
+        return float(np.sqrt(total / n_rows)), relative / self.n_equations
 
 
 def _fit(name: str, design: Array, target: Array, penalty: Array, n_equations: int) -> _Fit:
@@ -385,4 +422,5 @@ def _fit(name: str, design: Array, target: Array, penalty: Array, n_equations: i
         noise=float(np.sqrt(misfit(log_ridge) / n_equations)),
         log_evidence=-cost(log_ridge),
         rank=int(np.sum(values > 1e-7 * values[0])),
+        n_equations=n_equations,
     )
