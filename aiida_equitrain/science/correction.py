@@ -9,7 +9,8 @@ that says "the potential is right, up to a correction that falls off" (see :func
 from the sum rule and are not held. The marginal likelihood of the labels chooses the shape w, the width τ and the noise
 σ. With fewer equations than force constants the prior decides what the labels leave open; with many labels it has no say
 and the result is the plain fit. Leaving frames out judges the outcome: where the correction does not predict forces that
-it has not seen better than the potential alone, the potential's force constants are returned as they came.
+it has not seen better than the potential alone, or is no more likely, the potential's force constants are returned as
+they came.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ Array = NDArray[np.float64]
 MAX_CONSTANTS = 8000
 #: What is added to |Φ_ML| relative to the largest pair in a prior of that shape: a long-range error is not ruled out.
 FLOOR = 0.01
+#: The logarithm of the marginal likelihood must rise by this against the potential alone: noise that a prior of three
+#: shapes and one width happens to fit does not reach it (odds of 150 to 1).
+EVIDENCE_GAIN = 5.0
+#: Where the potential stays as it is, its error bars are those of the widest prior within this of the likeliest one.
+LIKELIHOOD_DROP = 2.0
 #: Groups of atoms that are left out in turn where there is one frame only.
 ATOM_FOLDS = 8
 
@@ -100,7 +106,8 @@ class Correction:
     :param n_constants: independent force constants.
     :param determined: whether the frames alone determine them all.
     :param prior: shape of the prior that the labels chose, of :func:`prior_widths`.
-    :param is_corrected: ``False`` where leaving frames out did not favour the correction, so that it was left off.
+    :param is_corrected: ``False`` where neither marginal likelihood nor leaving frames out favour the correction, so that
+        it was left off.
     :param noise: standard deviation of what the harmonic correction does not explain, eV/Å.
     :param effective_constants: how many force constants the labels decide, the others being the prior's.
     :param left_out_error: RMS error of forces of frames (of groups of atoms for a single frame) left out of the fit, eV/Å.
@@ -191,7 +198,8 @@ def correct_force_constants(
     best = max(fits, key=lambda fit: fit.log_evidence)
     left_out, surprise = best.leave_out(len(difference))
     alone = float(np.sqrt(np.mean(target**2)))
-    is_corrected = left_out < alone
+    nothing = -0.5 * n_equations * np.log(float(np.sum(target**2)) / n_equations) if alone else np.inf
+    is_corrected = left_out < alone and best.log_evidence > nothing + EVIDENCE_GAIN
     change = basis.force_constants(best.coefficients) if is_corrected else 0.0
     return Correction(
         force_constants=before + change,
@@ -205,7 +213,7 @@ def correct_force_constants(
         effective_constants=best.effective_constants,
         left_out_error=left_out,
         potential_error=alone,
-        covariance=best.covariance() * max(surprise, 1.0),
+        covariance=best.covariance(best.ridge if is_corrected else best.loosest_ridge) * max(surprise, 1.0),
         surprise=surprise,
         basis=basis,
     )
@@ -339,6 +347,7 @@ class _Fit:
     root: Array
     target: Array
     ridge: float
+    loosest_ridge: float
     noise: float
     log_evidence: float
     rank: int
@@ -358,10 +367,10 @@ class _Fit:
         scaled = self.values / (self.values**2 + self.ridge) * (self.left.T @ self.target.ravel())
         return np.array(scipy.linalg.solve_triangular(self.root, self.right.T @ scaled))
 
-    def covariance(self) -> Array:
+    def covariance(self, ridge: float) -> Array:
         """Return σ² (XᵀX + ridge P)⁻¹."""
-        inner = np.eye(len(self.root)) / self.ridge
-        inner -= (self.right.T * (1 / self.ridge - 1 / (self.values**2 + self.ridge))) @ self.right
+        inner = np.eye(len(self.root)) / ridge
+        inner -= (self.right.T * (1 / ridge - 1 / (self.values**2 + ridge))) @ self.right
         half = scipy.linalg.solve_triangular(self.root, inner)
         return np.array(self.noise**2 * scipy.linalg.solve_triangular(self.root, half.T))
 
@@ -409,7 +418,8 @@ def _fit(name: str, design: Array, target: Array, penalty: Array, n_equations: i
 
     scale = np.log(float(np.mean(values**2)))
     grid = scale + np.arange(-24.0, 14.5, 0.5)
-    start = grid[int(np.argmin([cost(point) for point in grid]))]
+    costs = np.array([cost(point) for point in grid])
+    start = grid[int(np.argmin(costs))]
     log_ridge = float(minimize_scalar(cost, bounds=(start - 0.5, start + 0.5), method='bounded').x)
     return _Fit(
         name=name,
@@ -419,6 +429,7 @@ def _fit(name: str, design: Array, target: Array, penalty: Array, n_equations: i
         root=root,
         target=target,
         ridge=float(np.exp(log_ridge)),
+        loosest_ridge=float(np.exp(grid[int(np.flatnonzero(costs < costs.min() + LIKELIHOOD_DROP)[0])])),
         noise=float(np.sqrt(misfit(log_ridge) / n_equations)),
         log_evidence=-cost(log_ridge),
         rank=int(np.sum(values > 1e-7 * values[0])),
