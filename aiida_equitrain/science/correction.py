@@ -6,8 +6,8 @@ difference the basis of symfc is fitted, :math:`\Phi = \Phi_\mathrm{ML} + \Delta
 .. math:: \Delta\Phi_{ij} \sim N(0, \tau^2 w_{ij}^2), \qquad F_\mathrm{DFT} - F_\mathrm{ML} + \Delta\Phi u \sim N(0, \sigma^2)
 
 that says "the potential is right, up to a correction that falls off" (see :func:`prior_widths`); on-site blocks follow
-from the sum rule and are not held. The marginal likelihood of the labels chooses the shape w, the width τ and the noise
-σ. With fewer equations than force constants the prior decides what the labels leave open; with many labels it has no say
+from the sum rule and are not held. The marginal likelihood of the labels chooses the shape w and weighs the widths τ, each
+with its likeliest noise σ. With fewer equations than force constants the prior decides what the labels leave open; with many labels it has no say
 and the result is the plain fit. Leaving frames out judges the outcome: where the correction does not predict forces that
 it has not seen better than the potential alone, or is no more likely, the potential's force constants are returned as
 they came.
@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from phonopy import Phonopy
 from phonopy.harmonic.force_constants import compact_fc_to_full_fc, full_fc_to_compact_fc
 from phonopy.interface.symfc import SymfcFCSolver
-from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_array
 
 Array = NDArray[np.float64]
@@ -37,8 +36,6 @@ FLOOR = 0.01
 #: The logarithm of the marginal likelihood must rise by this against the potential alone: noise that a prior of three
 #: shapes and one width happens to fit does not reach it (odds of 150 to 1).
 EVIDENCE_GAIN = 5.0
-#: Where the potential stays as it is, its error bars are those of the widest prior within this of the likeliest one.
-LIKELIHOOD_DROP = 2.0
 #: Groups of atoms that are left out in turn where there is one frame only.
 ATOM_FOLDS = 8
 
@@ -200,9 +197,9 @@ def correct_force_constants(
     alone = float(np.sqrt(np.mean(target**2)))
     nothing = -0.5 * n_equations * np.log(float(np.sum(target**2)) / n_equations) if alone else np.inf
     is_corrected = left_out < alone and best.log_evidence > nothing + EVIDENCE_GAIN
-    change = basis.force_constants(best.coefficients) if is_corrected else 0.0
+    coefficients = best.coefficients(best.shrinkage) if is_corrected else np.zeros(basis.n_constants)
     return Correction(
-        force_constants=before + change,
+        force_constants=before + basis.force_constants(coefficients),
         n_frames=len(difference),
         n_equations=n_equations,
         n_constants=basis.n_constants,
@@ -210,10 +207,10 @@ def correct_force_constants(
         prior=best.name,
         is_corrected=is_corrected,
         noise=best.noise,
-        effective_constants=best.effective_constants,
+        effective_constants=float(best.shrinkage.sum()),
         left_out_error=left_out,
         potential_error=alone,
-        covariance=best.covariance(best.ridge if is_corrected else best.loosest_ridge) * max(surprise, 1.0),
+        covariance=best.covariance(coefficients) * max(surprise, 1.0),
         surprise=surprise,
         basis=basis,
     )
@@ -338,7 +335,13 @@ def count_finite_displacements(phonon: Phonopy, distance: float = 0.01) -> int:
 
 @dataclass
 class _Fit:
-    """A fit with one shape of the prior: ``left`` diag(``values``) ``right`` is the whitened design matrix."""
+    """A fit with one shape of the prior, averaged over its width.
+
+    ``left`` diag(``values``) ``right`` is the design matrix, whitened by ``root``, the Cholesky factor of the penalty.
+
+    :param ridges: ratios σ²/τ² of the average, shape (K,), with their ``weights`` and noise ``variances`` σ².
+    :param log_evidence: logarithm of the marginal likelihood, up to a constant that all fits share.
+    """
 
     name: str
     left: Array
@@ -346,36 +349,45 @@ class _Fit:
     right: Array
     root: Array
     target: Array
-    ridge: float
-    loosest_ridge: float
-    noise: float
+    ridges: Array
+    weights: Array
+    variances: Array
     log_evidence: float
-    rank: int
     n_equations: int
 
     @property
+    def rank(self) -> int:
+        return int(np.sum(self.values > 1e-7 * self.values[0]))
+
+    @property
+    def noise(self) -> float:
+        return float(np.sqrt(self.weights @ self.variances))
+
+    @property
+    def shrinkages(self) -> Array:
+        """Return how far the labels decide each singular direction, 0 to 1, for every ridge, shape (K, n)."""
+        return np.array(self.values**2 / (self.values**2 + self.ridges[:, None]))
+
+    @property
     def shrinkage(self) -> Array:
-        """Return how far the labels decide each singular direction, 0 to 1."""
-        return np.array(self.values**2 / (self.values**2 + self.ridge))
+        return np.array(self.weights @ self.shrinkages)
 
-    @property
-    def effective_constants(self) -> float:
-        return float(self.shrinkage.sum())
+    def coefficients(self, shrinkage: Array) -> Array:
+        """Return the coefficients (..., n) for shrinkages (..., n) of the singular directions."""
+        scaled = shrinkage * (self.left.T @ self.target.ravel()) / np.maximum(self.values, 1e-12 * self.values[0])
+        return np.array(scipy.linalg.solve_triangular(self.root, (scaled @ self.right).T).T)
 
-    @property
-    def coefficients(self) -> Array:
-        scaled = self.values / (self.values**2 + self.ridge) * (self.left.T @ self.target.ravel())
-        return np.array(scipy.linalg.solve_triangular(self.root, self.right.T @ scaled))
-
-    def covariance(self, ridge: float) -> Array:
-        """Return σ² (XᵀX + ridge P)⁻¹."""
-        inner = np.eye(len(self.root)) / ridge
-        inner -= (self.right.T * (1 / ridge - 1 / (self.values**2 + ridge))) @ self.right
+    def covariance(self, center: Array) -> Array:
+        """Return the mean of squared deviations from ``center`` (n,): σ² (XᵀX + ridge P)⁻¹ and the spread of means."""
+        outside = float(self.weights @ (self.variances / self.ridges))
+        inside = (self.weights * self.variances) @ (1 / (self.values**2 + self.ridges[:, None]))
+        inner = outside * np.eye(len(self.root)) + (self.right.T * (inside - outside)) @ self.right
         half = scipy.linalg.solve_triangular(self.root, inner)
-        return np.array(self.noise**2 * scipy.linalg.solve_triangular(self.root, half.T))
+        spread = self.coefficients(self.shrinkages) - center
+        return np.array(scipy.linalg.solve_triangular(self.root, half.T) + (spread.T * self.weights) @ spread)
 
     def leave_out(self, n_frames: int) -> tuple[float, float]:
-        """Predict frames (groups of atoms of a single one) that are left out of the fit, ridge and shape kept.
+        """Predict frames (groups of atoms of a single one) that are left out of the fit, the prior kept.
 
         :returns: the RMS error of the predictions, eV/Å, and its square relative to what the posterior expects.
         """
@@ -383,44 +395,37 @@ class _Fit:
         if n_frames > 1:
             folds = np.arange(n_rows) * n_frames // n_rows
         else:
-            atoms = np.random.default_rng(0).permutation(n_rows // 3) % ATOM_FOLDS
-            folds = np.repeat(atoms, 3)
-        target = self.target.ravel()
-        residual = target - self.left @ (self.shrinkage * (self.left.T @ target))
+            folds = np.repeat(np.random.default_rng(0).permutation(n_rows // 3) % ATOM_FOLDS, 3)
+        target, shrinkage = self.target.ravel(), self.shrinkage
+        residual = target - self.left @ (shrinkage * (self.left.T @ target))
         total = relative = 0.0
         for fold in np.unique(folds):
-            rows = self.left[folds == fold]
-            hat = (rows * self.shrinkage) @ rows.T
-            inside = residual[folds == fold]
-            error = np.linalg.solve(np.eye(len(rows)) - hat, inside)
+            rows, inside = self.left[folds == fold], residual[folds == fold]
+            error = np.linalg.solve(np.eye(len(rows)) - (rows * shrinkage) @ rows.T, inside)
             total += float(error @ error)
             relative += float(error @ inside) / self.noise**2
         return float(np.sqrt(total / n_rows)), relative / self.n_equations
 
 
 def _fit(name: str, design: Array, target: Array, penalty: Array, n_equations: int) -> _Fit:
-    """Fit with one shape of the prior; the marginal likelihood chooses its width and the noise."""
+    """Fit with one shape of the prior.
+
+    The marginal likelihood weighs its widths, over a flat grid of their logarithm; the noise is the likeliest for each.
+    A single likeliest width would be overconfident where the labels hardly tell it from zero.
+    """
     root = np.linalg.cholesky(penalty).T
     flat = design.reshape(-1, design.shape[2])
     whitened = scipy.linalg.solve_triangular(root, flat.T, trans='T').T
     left, values, right = np.linalg.svd(whitened, full_matrices=False)
     projected = (left.T @ target.ravel()) ** 2
-    # What no force constants can explain.
-    rest = max(float(np.sum(target**2) - projected.sum()), 1e-12 * float(np.sum(target**2)))
-
-    def misfit(log_ridge: float) -> float:
-        ridge = np.exp(log_ridge)
-        return float(np.sum(projected * ridge / (values**2 + ridge))) + rest
-
-    def cost(log_ridge: float) -> float:
-        spread = float(np.sum(np.log1p(values**2 / np.exp(log_ridge))))
-        return 0.5 * (n_equations * np.log(misfit(log_ridge) / n_equations) + spread)
-
-    scale = np.log(float(np.mean(values**2)))
-    grid = scale + np.arange(-24.0, 14.5, 0.5)
-    costs = np.array([cost(point) for point in grid])
-    start = grid[int(np.argmin(costs))]
-    log_ridge = float(minimize_scalar(cost, bounds=(start - 0.5, start + 0.5), method='bounded').x)
+    # What no force constants can explain, which rounding must not make zero.
+    rest = max(float(np.sum(target**2) - projected.sum()), 1e-12 * float(np.sum(target**2)), 1e-24)
+    ridges = values[0] ** 2 * np.exp(np.arange(-30.0, 5.0, 0.25))
+    shares = ridges[:, None] / (values**2 + ridges[:, None])
+    variances = (shares @ projected + rest) / n_equations
+    log_evidence = 0.5 * (np.log(shares).sum(axis=1) - n_equations * np.log(variances))
+    weights = np.exp(log_evidence - log_evidence.max())
+    kept = weights > 1e-3
     return _Fit(
         name=name,
         left=left,
@@ -428,10 +433,9 @@ def _fit(name: str, design: Array, target: Array, penalty: Array, n_equations: i
         right=right,
         root=root,
         target=target,
-        ridge=float(np.exp(log_ridge)),
-        loosest_ridge=float(np.exp(grid[int(np.flatnonzero(costs < costs.min() + LIKELIHOOD_DROP)[0])])),
-        noise=float(np.sqrt(misfit(log_ridge) / n_equations)),
-        log_evidence=-cost(log_ridge),
-        rank=int(np.sum(values > 1e-7 * values[0])),
+        ridges=ridges[kept],
+        weights=weights[kept] / weights[kept].sum(),
+        variances=variances[kept],
+        log_evidence=float(log_evidence.max()),
         n_equations=n_equations,
     )

@@ -201,6 +201,7 @@ def test_error_bars_hold_two_thirds(name: str, number: int, request: pytest.Fixt
         modes = modes_at(corrected, basis, qpoints)
         deviation = np.abs(modes.frequencies - modes_at(truth, basis, qpoints).frequencies)
         inside.append(np.mean(deviation < modes.sigma(result.covariance)))
+    print('COV', name, number, np.mean(inside), np.std(inside))
     assert 0.55 < np.mean(inside) < 0.85
 
 
