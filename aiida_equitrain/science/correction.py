@@ -6,8 +6,8 @@ difference the basis of symfc is fitted, :math:`\Phi = \Phi_\mathrm{ML} + \Delta
 .. math:: \Delta\Phi_{ij} \sim N(0, \tau^2 w_{ij}^2), \qquad F_\mathrm{DFT} - F_\mathrm{ML} + \Delta\Phi u \sim N(0, \sigma^2)
 
 that says "the potential is right, up to a correction that falls off" (see :func:`prior_widths`); on-site blocks follow
-from the sum rule and are not held. The marginal likelihood of the labels chooses the shape w and weighs the widths τ, each
-with its likeliest noise σ. With fewer equations than force constants the prior decides what the labels leave open; with many labels it has no say
+from the sum rule and are not held. The marginal likelihood of the labels weighs shapes w and widths τ, each with its
+likeliest noise σ. With fewer equations than force constants the prior decides what the labels leave open; with many labels it has no say
 and the result is the plain fit. Leaving frames out judges the outcome: where the correction does not predict forces that
 it has not seen better than the potential alone, or is no more likely, the potential's force constants are returned as
 they came.
@@ -102,7 +102,7 @@ class Correction:
     :param n_equations: 3N - 3 for every frame.
     :param n_constants: independent force constants.
     :param determined: whether the frames alone determine them all.
-    :param prior: shape of the prior that the labels chose, of :func:`prior_widths`.
+    :param prior: shape of the prior that the labels favour, of :func:`prior_widths`.
     :param is_corrected: ``False`` where neither marginal likelihood nor leaving frames out favour the correction, so that
         it was left off.
     :param noise: standard deviation of what the harmonic correction does not explain, eV/Å.
@@ -192,12 +192,19 @@ def correct_force_constants(
         _fit(name, design, target, basis.penalty(weights), n_equations)
         for name, weights in prior_weights(phonon, basis, before).items()
     ]
-    best = max(fits, key=lambda fit: fit.log_evidence)
+    best = max(fits, key=lambda fit: fit.log_marginal)
+    weights = np.exp([fit.log_marginal - best.log_marginal for fit in fits])
+    weights /= weights.sum()
     left_out, surprise = best.leave_out(len(difference))
     alone = float(np.sqrt(np.mean(target**2)))
     nothing = -0.5 * n_equations * np.log(float(np.sum(target**2)) / n_equations) if alone else np.inf
     is_corrected = left_out < alone and best.log_evidence > nothing + EVIDENCE_GAIN
-    coefficients = best.coefficients(best.shrinkage) if is_corrected else np.zeros(basis.n_constants)
+    coefficients = np.zeros(basis.n_constants)
+    if is_corrected:
+        coefficients += sum(weight * fit.coefficients(fit.shrinkage) for weight, fit in zip(weights, fits, strict=True))
+    covariance = sum(
+        weight * fit.covariance(coefficients) for weight, fit in zip(weights, fits, strict=True) if weight > 1e-3
+    )
     return Correction(
         force_constants=before + basis.force_constants(coefficients),
         n_frames=len(difference),
@@ -210,7 +217,7 @@ def correct_force_constants(
         effective_constants=float(best.shrinkage.sum()),
         left_out_error=left_out,
         potential_error=alone,
-        covariance=best.covariance(coefficients) * max(surprise, 1.0),
+        covariance=np.asarray(covariance) * max(surprise, 1.0),
         surprise=surprise,
         basis=basis,
     )
@@ -340,7 +347,8 @@ class _Fit:
     ``left`` diag(``values``) ``right`` is the design matrix, whitened by ``root``, the Cholesky factor of the penalty.
 
     :param ridges: ratios σ²/τ² of the average, shape (K,), with their ``weights`` and noise ``variances`` σ².
-    :param log_evidence: logarithm of the marginal likelihood, up to a constant that all fits share.
+    :param log_evidence: logarithm of the marginal likelihood of the best ridge, up to a constant that all fits share.
+    :param log_marginal: the same, summed over the ridges.
     """
 
     name: str
@@ -353,6 +361,7 @@ class _Fit:
     weights: Array
     variances: Array
     log_evidence: float
+    log_marginal: float
     n_equations: int
 
     @property
@@ -410,7 +419,7 @@ class _Fit:
 def _fit(name: str, design: Array, target: Array, penalty: Array, n_equations: int) -> _Fit:
     """Fit with one shape of the prior.
 
-    The marginal likelihood weighs its widths, over a flat grid of their logarithm; the noise is the likeliest for each.
+    The marginal likelihood weighs its widths τ; the noise is the likeliest for each.
     A single likeliest width would be overconfident where the labels hardly tell it from zero.
     """
     root = np.linalg.cholesky(penalty).T
@@ -424,7 +433,9 @@ def _fit(name: str, design: Array, target: Array, penalty: Array, n_equations: i
     shares = ridges[:, None] / (values**2 + ridges[:, None])
     variances = (shares @ projected + rest) / n_equations
     log_evidence = 0.5 * (np.log(shares).sum(axis=1) - n_equations * np.log(variances))
-    weights = np.exp(log_evidence - log_evidence.max())
+    # Flat in τ, with dτ = τ dlnτ: the flat likelihood towards τ = 0 gets no more weight than its width.
+    log_weights = log_evidence - 0.5 * np.log(ridges / values[0] ** 2)
+    weights = np.exp(log_weights - log_weights.max())
     kept = weights > 1e-3
     return _Fit(
         name=name,
@@ -437,5 +448,6 @@ def _fit(name: str, design: Array, target: Array, penalty: Array, n_equations: i
         weights=weights[kept] / weights[kept].sum(),
         variances=variances[kept],
         log_evidence=float(log_evidence.max()),
+        log_marginal=float(np.log(np.sum(weights)) + log_weights.max()),
         n_equations=n_equations,
     )

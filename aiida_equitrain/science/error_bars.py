@@ -46,7 +46,9 @@ class Modes:
         They are half the width of the image of x ± σ(x), x the squared frequency, so that they stay finite at zero.
         """
         squared = np.sign(self.frequencies) * self.frequencies**2
-        spread = np.sqrt(np.clip(np.einsum('qbn,nm,qbm->qb', self.gradients, covariance, self.gradients, optimize=True), 0, None))
+        spread = np.sqrt(
+            np.clip(np.einsum('qbn,nm,qbm->qb', self.gradients, covariance, self.gradients, optimize=True), 0, None)
+        )
         return np.array((_signed_root(squared + spread) - _signed_root(squared - spread)) / 2)
 
 
@@ -105,9 +107,7 @@ def thermal_errors(
     return {name: np.array(values) for name, values in result.items()}
 
 
-def stability(
-    phonon: Phonopy, correction: Correction, qpoints: Array, tolerance: float
-) -> tuple[str, float, float]:
+def stability(phonon: Phonopy, correction: Correction, qpoints: Array, tolerance: float) -> tuple[str, float, float]:
     """Judge dynamical stability by the lowest frequency and its error bar.
 
     :param tolerance: frequencies above minus this (THz) are no instability.

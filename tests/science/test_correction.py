@@ -58,7 +58,9 @@ def make_phonon(unitcell: Atoms, matrix: Any, calculator: Any) -> Phonopy:
     phonon = Phonopy(cell, matrix, primitive_matrix='auto', symprec=1e-4, log_level=0)
     phonon.generate_displacements(distance=0.01)
     dataset: Any = phonon.dataset
-    displacements, _ = displacement_arrays(len(phonon.supercell), with_forces(dataset, np.zeros((len(dataset['first_atoms']), len(phonon.supercell), 3))))
+    displacements, _ = displacement_arrays(
+        len(phonon.supercell), with_forces(dataset, np.zeros((len(dataset['first_atoms']), len(phonon.supercell), 3)))
+    )
     phonon.forces = forces_of(calculator, phonon, displacements)
     phonon.produce_force_constants(calculate_full_force_constants=False, show_drift=False)
     phonon.symmetrize_force_constants(show_drift=False)
@@ -85,7 +87,9 @@ def cubic() -> tuple[Phonopy, Phonopy, Basis]:
 def triclinic() -> tuple[Phonopy, Phonopy, Basis]:
     """Return the same of a cell without any symmetry, where a frame is far from determining the force constants."""
     unitcell = bulk('Cu', cubic=True, a=3.6)
-    unitcell.set_cell(unitcell.cell @ (np.eye(3) + [[0.0, 0.02, 0.01], [0.0, 0.03, 0.02], [0.0, 0.0, -0.02]]), scale_atoms=True)
+    unitcell.set_cell(
+        unitcell.cell @ (np.eye(3) + [[0.0, 0.02, 0.01], [0.0, 0.03, 0.02], [0.0, 0.0, -0.02]]), scale_atoms=True
+    )
     unitcell.rattle(0.05, seed=3)
     truth, potential = (make_phonon(unitcell, [2, 2, 1], calculator) for calculator in (EMT(), lennard_jones()))
     return truth, potential, make_basis(potential)
@@ -218,7 +222,9 @@ def test_gradients_are_those_of_finite_differences(name: str, request: pytest.Fi
         found = modes_at(moved, basis, qpoints).frequencies
         squares.append(np.sign(found) * found**2)
     expected = (squares[1] - squares[0]) / 2e-4
-    assert np.allclose(modes_at(potential, basis, qpoints).gradients @ direction, expected, atol=1e-3 * np.abs(expected).max())
+    assert np.allclose(
+        modes_at(potential, basis, qpoints).gradients @ direction, expected, atol=1e-3 * np.abs(expected).max()
+    )
 
 
 def test_error_bars_are_the_spread_of_draws(cubic: tuple[Phonopy, Phonopy, Basis]) -> None:
