@@ -2,19 +2,19 @@
 
     python benchmarks/labels.py --data FILE [--foundation FILE --python PATH] --labels 2 [4 10] --draws 3 [--json]
 
-- ``FILE`` is a params file of phonopy or phono3py with displacements and forces, or a folder or archive with vaspruns;
+- ``FILE`` is a params file of phonopy or phono3py with displacements and forces, or a folder or archive of vaspruns;
   the reference is the fit of symfc to all of its frames (the finite-displacement solver for single displaced atoms).
-- ``zero_label_mae_thz``: the potential alone, finite displacements of 0.01 Å in the same supercell, at DFT's lattice and
-  positions; ``symfc_mae_thz``: symfc on the drawn frames, no potential (``null`` where they do not determine the force
-  constants); ``corrected_mae_thz``: ``science/correction.py``. All are means over bands and mesh, no Born charges.
+- ``zero_label_mae_thz``: the potential alone, finite displacements of 0.01 Å in the same supercell, at DFT's lattice
+  and positions; ``symfc_mae_thz``: symfc on the drawn frames, no potential (``null`` where they do not determine the
+  force constants); ``corrected_mae_thz``: ``science/correction.py``. All are means over bands and mesh, no Born charges.
 - The reference shows the crystal at the amplitude of the frames. So that like is compared with like, the potential's
   force constants are corrected as they are at this amplitude (``--pairs`` displacements of the set and their
   opposites, no labels); ``harmonic_mae_thz`` is the error where its harmonic ones are.
 - ``uncertainty_thz``: mean error bar (standard deviation) of the mesh's frequencies; ``coverage_68``: share of them
   that lie within one error bar of the reference, its own error (``reference_sigma_thz``, from the residual of its fit)
   added in quadrature; ``coverage_68_bare``: without that. Acoustic modes at Γ are left out.
-- The potential runs once, for the frames that are drawn, in a child process with ``--python``; its forces are kept below
-  ``--cache`` and not computed again.
+- The potential runs once, for the frames that are drawn, in a child process with ``--python``; its forces are kept
+  below ``--cache`` and not computed again.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/potential_forces.py POTENTIAL STRUCTURES.npz FORCES.npz
 
-``STRUCTURES.npz`` holds ``numbers`` (N,), ``cell`` (3, 3) and ``positions`` (F, N, 3), Å; ``FORCES.npz`` gets ``forces``
-(F, N, 3), eV/Å. The suffix says which package reads the potential: ``.nqx`` nequix, ``.pth`` sevenn, others mace.
+``STRUCTURES.npz`` holds ``numbers`` (N,), ``cell`` (3, 3) and ``positions`` (F, N, 3), Å; ``FORCES.npz`` gets
+``forces`` (F, N, 3), eV/Å. The suffix says which package reads the potential: ``.nqx`` nequix, ``.pth`` sevenn, others mace.
 Imports nothing of ours, as an environment of a potential has neither AiiDA nor phonopy.
 """
 

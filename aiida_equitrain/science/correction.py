@@ -1,16 +1,18 @@
 r"""Force constants of a potential, corrected by a few labelled frames.
 
-What a potential gets wrong is small and nearly harmonic: its own anharmonic forces cancel in F_DFT(u) - F_ML(u). To this
-difference the basis of symfc is fitted, :math:`\Phi = \Phi_\mathrm{ML} + \Delta\Phi`, with a Gaussian prior
+What a potential gets wrong is small and nearly harmonic: its own anharmonic forces cancel in F_DFT(u) - F_ML(u). To
+this difference the basis of symfc is fitted, :math:`\Phi = \Phi_\mathrm{ML} + \Delta\Phi`, with a Gaussian prior
 
-.. math:: \Delta\Phi_{ij} \sim N(0, \tau^2 w_{ij}^2), \qquad F_\mathrm{DFT} - F_\mathrm{ML} + \Delta\Phi u \sim N(0, \sigma^2)
+.. math::
 
-that says "the potential is right, up to a correction that falls off" (see :func:`prior_widths`); on-site blocks follow
-from the sum rule and are not held. The marginal likelihood of the labels weighs shapes w and widths τ, each with its
-likeliest noise σ. With fewer equations than force constants the prior decides what the labels leave open; with many labels it has no say
-and the result is the plain fit. Leaving frames out judges the outcome: where the correction does not predict forces that
-it has not seen better than the potential alone, or is no more likely, the potential's force constants are returned as
-they came.
+   \Delta\Phi_{ij} \sim N(0, \tau^2 w_{ij}^2), \qquad F_\mathrm{DFT} - F_\mathrm{ML} + \Delta\Phi u \sim N(0, \sigma^2)
+
+that says "the potential is right, up to a correction that falls off" (see :func:`prior_weights`); on-site blocks
+follow from the sum rule and are not held. The marginal likelihood of the labels weighs shapes w and widths τ, each with
+its likeliest noise σ. With fewer equations than force constants the prior decides what the labels leave open; with many
+labels it has no say and the result is the plain fit. Leaving frames out judges the outcome: where the correction does
+not predict forces that it has not seen better than the potential alone, or is no more likely, the potential's force
+constants are returned as they came.
 """
 
 from __future__ import annotations
@@ -102,12 +104,13 @@ class Correction:
     :param n_equations: 3N - 3 for every frame.
     :param n_constants: independent force constants.
     :param determined: whether the frames alone determine them all.
-    :param prior: shape of the prior that the labels favour, of :func:`prior_widths`.
+    :param prior: shape of the prior that the labels favour, of :func:`prior_weights`.
     :param is_corrected: ``False`` where neither marginal likelihood nor leaving frames out favour the correction, so that
         it was left off.
     :param noise: standard deviation of what the harmonic correction does not explain, eV/Å.
     :param effective_constants: how many force constants the labels decide, the others being the prior's.
-    :param left_out_error: RMS error of forces of frames (of groups of atoms for a single frame) left out of the fit, eV/Å.
+    :param left_out_error: RMS error of forces of frames left out of the fit (for a single frame of groups of atoms),
+        eV/Å.
     :param potential_error: RMS error of the potential alone on the frames, eV/Å.
     :param surprise: squared errors of what was left out, relative to what the fit expected of them; the covariance is
         scaled by it where it is above 1.
@@ -164,7 +167,7 @@ def correct_force_constants(
     """Correct the potential's force constants by frames of the same supercell.
 
     :param phonon: with the potential's force constants, compact or full.
-    :param displacements: Å, shape (F, N, 3), atoms in phonopy's order; frames with one displaced atom count as any other.
+    :param displacements: Å, shape (F, N, 3), atoms in phonopy's order; one displaced atom is a frame too.
     :param forces: of DFT, eV/Å, shape (F, N, 3).
     :param potential_forces: of the potential on the same frames, less its forces on the undisplaced supercell.
     :param basis: of :func:`make_basis` for this phonon, where it is at hand.
@@ -198,7 +201,7 @@ def correct_force_constants(
     left_out, surprise = best.leave_out(len(difference))
     alone = float(np.sqrt(np.mean(target**2)))
     nothing = -0.5 * n_equations * np.log(float(np.sum(target**2)) / n_equations) if alone else np.inf
-    is_corrected = left_out < alone and best.log_evidence > nothing + EVIDENCE_GAIN
+    is_corrected = bool(left_out < alone and best.log_evidence > nothing + EVIDENCE_GAIN)
     coefficients = np.zeros(basis.n_constants)
     if is_corrected:
         coefficients += sum(weight * fit.coefficients(fit.shrinkage) for weight, fit in zip(weights, fits, strict=True))
@@ -422,7 +425,7 @@ def _fit(name: str, design: Array, target: Array, penalty: Array, n_equations: i
     The marginal likelihood weighs its widths τ; the noise is the likeliest for each.
     A single likeliest width would be overconfident where the labels hardly tell it from zero.
     """
-    root = np.linalg.cholesky(penalty).T
+    root = np.asarray(np.linalg.cholesky(penalty).T, dtype=float)
     flat = design.reshape(-1, design.shape[2])
     whitened = scipy.linalg.solve_triangular(root, flat.T, trans='T').T
     left, values, right = np.linalg.svd(whitened, full_matrices=False)

@@ -1,8 +1,8 @@
 """From the covariance of corrected force constants to error bars of frequencies, thermal properties and stability.
 
-First order: the change of a squared frequency is the mean of dD(q) over its eigenvector; over a degenerate set it is the
-mean over the set, as changes that keep the symmetry of the crystal do not split it. Sums over the mesh are linear in these
-changes, so that errors which many modes share do not average out.
+First order: the change of a squared frequency is the mean of dD(q) over its eigenvector; over a degenerate set it is
+the mean over the set, as changes that keep the symmetry of the crystal do not split it. Sums over the mesh are linear
+in these changes, so that errors which many modes share do not average out.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def modes_at(phonon: Phonopy, basis: Basis, qpoints: Array) -> Modes:
 
 
 def phase_factors(phonon: Phonopy, qpoints: Array) -> NDArray[np.complex128]:
-    """Return the mean of exp(2πi q·r) over the shortest vectors r from primitive to supercell atoms, shape (Q, p, N)."""
+    """Return the mean of exp(2πi q·r), r the shortest vectors from primitive to supercell atoms, shape (Q, p, N)."""
     vectors, multiplicity = phonon.primitive.get_smallest_vectors()
     number, address = multiplicity[..., 0].T, multiplicity[..., 1].T
     result = np.empty((len(qpoints), *number.shape), dtype=complex)
