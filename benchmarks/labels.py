@@ -6,7 +6,7 @@
   the reference is the fit of symfc to all of its frames (the finite-displacement solver for single displaced atoms).
 - ``zero_label_mae_thz``: the potential alone, finite displacements of 0.01 Å in the same supercell, at DFT's lattice
   and positions; ``symfc_mae_thz``: symfc on the drawn frames, no potential (``null`` where they do not determine the
-  force constants); ``corrected_mae_thz``: ``science/correction.py``. All are means over bands and mesh, no Born charges.
+  force constants); ``corrected_mae_thz``: ``science/correction.py``. Means over bands and mesh, no Born charges.
 - The reference shows the crystal at the amplitude of the frames. So that like is compared with like, the potential's
   force constants are corrected as they are at this amplitude (``--pairs`` displacements of the set and their
   opposites, no labels); ``harmonic_mae_thz`` is the error where its harmonic ones are.
@@ -237,6 +237,7 @@ class Table:
             'coverage_68_bare': self.coverage(deviation, sigma),
             'reference_sigma_thz': float(np.average(self.reference_sigma.mean(axis=1), weights=self.weights)),
             'prior': correction.prior,
+            'is_anharmonic': correction.is_anharmonic,
             'is_corrected': correction.is_corrected,
             'determined': correction.determined,
             'n_equations': correction.n_equations,

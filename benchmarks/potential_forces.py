@@ -3,8 +3,8 @@
     python benchmarks/potential_forces.py POTENTIAL STRUCTURES.npz FORCES.npz
 
 ``STRUCTURES.npz`` holds ``numbers`` (N,), ``cell`` (3, 3) and ``positions`` (F, N, 3), Å; ``FORCES.npz`` gets
-``forces`` (F, N, 3), eV/Å. The suffix says which package reads the potential: ``.nqx`` nequix, ``.pth`` sevenn, others mace.
-Imports nothing of ours, as an environment of a potential has neither AiiDA nor phonopy.
+``forces`` (F, N, 3), eV/Å. The suffix says which package reads the potential: ``.nqx`` nequix, ``.pth``
+sevenn, others mace. Imports nothing of ours, as an environment of a potential has neither AiiDA nor phonopy.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ this difference the basis of symfc is fitted, :math:`\Phi = \Phi_\mathrm{ML} + \
 
 that says "the potential is right, up to a correction that falls off" (see :func:`prior_weights`); on-site blocks
 follow from the sum rule and are not held. The marginal likelihood of the labels weighs shapes w and widths τ, each with
-its likeliest noise σ. With fewer equations than force constants the prior decides what the labels leave open; with many
-labels it has no say and the result is the plain fit. Leaving frames out judges the outcome: where the correction does
-not predict forces that it has not seen better than the potential alone, or is no more likely, the potential's force
-constants are returned as they came.
+its likeliest noise σ, and whether the potential's anharmonic forces help. With fewer equations than force constants the
+prior decides what the labels leave open; with many labels it has no say and the result is the plain fit. Leaving frames
+out judges the outcome: where the correction does not predict forces that it has not seen better than the potential
+alone, or is no more likely, the potential's force constants are returned as they came.
 """
 
 from __future__ import annotations
@@ -105,8 +105,10 @@ class Correction:
     :param n_constants: independent force constants.
     :param determined: whether the frames alone determine them all.
     :param prior: shape of the prior that the labels favour, of :func:`prior_weights`.
-    :param is_corrected: ``False`` where neither marginal likelihood nor leaving frames out favour the correction, so that
-        it was left off.
+    :param is_anharmonic: whether the labels favour the potential's forces over its harmonic ones, -Φu, as what is
+        subtracted; a potential whose anharmonicity is wrong would only add noise.
+    :param is_corrected: ``False`` where marginal likelihood or leaving frames out does not favour the correction, so
+        that it was left off.
     :param noise: standard deviation of what the harmonic correction does not explain, eV/Å.
     :param effective_constants: how many force constants the labels decide, the others being the prior's.
     :param left_out_error: RMS error of forces of frames left out of the fit (for a single frame of groups of atoms),
@@ -123,6 +125,7 @@ class Correction:
     n_constants: int
     determined: bool
     prior: str
+    is_anharmonic: bool
     is_corrected: bool
     noise: float
     effective_constants: float
@@ -188,25 +191,28 @@ def correct_force_constants(
     basis = basis or make_basis(phonon)
     before = compact_force_constants(phonon)
     # A net force is an error of DFT that no force constants explain.
-    target = (difference - difference.mean(axis=1, keepdims=True)).reshape(len(difference), -1)
+    targets = [
+        (values - values.mean(axis=1, keepdims=True)).reshape(len(values), -1)
+        for values in (difference, np.asarray(forces, dtype=float) - harmonic_forces(phonon, displacements))
+    ]
     design = basis.design(displacements)
     n_equations = len(difference) * (3 * n_atoms - 3)
-    fits = [
-        _fit(name, design, target, basis.penalty(weights), n_equations)
-        for name, weights in prior_weights(phonon, basis, before).items()
-    ]
+    fits = []
+    for name, weights in prior_weights(phonon, basis, before).items():
+        whitened = _whiten(design, basis.penalty(weights))
+        fits += [_fit(name, whitened, target, n_equations) for target in targets]
     best = max(fits, key=lambda fit: fit.log_marginal)
-    weights = np.exp([fit.log_marginal - best.log_marginal for fit in fits])
-    weights /= weights.sum()
+    shares = np.exp([fit.log_marginal - best.log_marginal for fit in fits])
+    shares /= shares.sum()
     left_out, surprise = best.leave_out(len(difference))
-    alone = float(np.sqrt(np.mean(target**2)))
-    nothing = -0.5 * n_equations * np.log(float(np.sum(target**2)) / n_equations) if alone else np.inf
+    alone = float(np.sqrt(np.mean(targets[0] ** 2)))
+    nothing = -0.5 * n_equations * np.log(float(np.sum(targets[0] ** 2)) / n_equations) if alone else np.inf
     is_corrected = bool(left_out < alone and best.log_evidence > nothing + EVIDENCE_GAIN)
     coefficients = np.zeros(basis.n_constants)
     if is_corrected:
-        coefficients += sum(weight * fit.coefficients(fit.shrinkage) for weight, fit in zip(weights, fits, strict=True))
+        coefficients += sum(share * fit.coefficients(fit.shrinkage) for share, fit in zip(shares, fits, strict=True))
     covariance = sum(
-        weight * fit.covariance(coefficients) for weight, fit in zip(weights, fits, strict=True) if weight > 1e-3
+        share * fit.covariance(coefficients) for share, fit in zip(shares, fits, strict=True) if share > 1e-3
     )
     return Correction(
         force_constants=before + basis.force_constants(coefficients),
@@ -215,6 +221,7 @@ def correct_force_constants(
         n_constants=basis.n_constants,
         determined=best.rank == basis.n_constants,
         prior=best.name,
+        is_anharmonic=best.target is targets[0],
         is_corrected=is_corrected,
         noise=best.noise,
         effective_constants=float(best.shrinkage.sum()),
@@ -390,7 +397,7 @@ class _Fit:
         return np.array(scipy.linalg.solve_triangular(self.root, (scaled @ self.right).T).T)
 
     def covariance(self, center: Array) -> Array:
-        """Return the mean of squared deviations from ``center`` (n,): σ² (XᵀX + ridge P)⁻¹ and the spread of means."""
+        """Return the mean square about ``center`` (n,): σ² (XᵀX + ridge P)⁻¹ and the spread of means."""
         outside = float(self.weights @ (self.variances / self.ridges))
         inside = (self.weights * self.variances) @ (1 / (self.values**2 + self.ridges[:, None]))
         inner = outside * np.eye(len(self.root)) + (self.right.T * (inside - outside)) @ self.right
@@ -419,16 +426,20 @@ class _Fit:
         return float(np.sqrt(total / n_rows)), relative / self.n_equations
 
 
-def _fit(name: str, design: Array, target: Array, penalty: Array, n_equations: int) -> _Fit:
+def _whiten(design: Array, penalty: Array) -> tuple[Array, Array, Array, Array]:
+    """Return ``left``, ``values``, ``right`` and ``root`` of :class:`_Fit`."""
+    root = np.asarray(np.linalg.cholesky(penalty).T, dtype=float)
+    whitened = scipy.linalg.solve_triangular(root, design.reshape(-1, design.shape[2]).T, trans='T').T
+    return (*np.linalg.svd(whitened, full_matrices=False), root)
+
+
+def _fit(name: str, whitened: tuple[Array, Array, Array, Array], target: Array, n_equations: int) -> _Fit:
     """Fit with one shape of the prior.
 
     The marginal likelihood weighs its widths τ; the noise is the likeliest for each.
     A single likeliest width would be overconfident where the labels hardly tell it from zero.
     """
-    root = np.asarray(np.linalg.cholesky(penalty).T, dtype=float)
-    flat = design.reshape(-1, design.shape[2])
-    whitened = scipy.linalg.solve_triangular(root, flat.T, trans='T').T
-    left, values, right = np.linalg.svd(whitened, full_matrices=False)
+    left, values, right, root = whitened
     projected = (left.T @ target.ravel()) ** 2
     # What no force constants can explain, which rounding must not make zero.
     rest = max(float(np.sum(target**2) - projected.sum()), 1e-12 * float(np.sum(target**2)), 1e-24)

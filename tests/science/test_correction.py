@@ -343,6 +343,26 @@ def test_force_constants_at_an_amplitude(cubic: tuple[Phonopy, Phonopy, Basis]) 
             assert misfits[0] < misfits[1]
 
 
+def test_anharmonic_forces_are_taken_where_they_are_right(cubic: tuple[Phonopy, Phonopy, Basis]) -> None:
+    truth, potential, basis = cubic
+    displacements = frames(truth, 2, 3, 0.06)
+    forces = forces_of(EMT(), truth, displacements)
+    linear = harmonic_forces(potential, displacements)
+    anharmonic = forces - harmonic_forces(truth, displacements)
+    results = [
+        correct_force_constants(potential, displacements, forces, linear + factor * anharmonic, basis=basis)
+        for factor in (1, -1)
+    ]
+    assert [result.is_anharmonic for result in results] == [True, False]
+    errors = [error(truth, result.force_constants) for result in results]
+    assert errors[0] < 1e-3 < errors[1]
+    # Twice the anharmonic forces as noise would be worse than none of them subtracted.
+    plain = potential.copy()
+    plain.dataset = {'displacements': displacements, 'forces': forces - linear + anharmonic}
+    plain.produce_force_constants(fc_calculator='symfc', calculate_full_force_constants=False)
+    assert errors[1] < error(truth, potential.force_constants + compact_force_constants(plain))
+
+
 def test_full_and_compact_force_constants_give_the_same(cubic: tuple[Phonopy, Phonopy, Basis]) -> None:
     from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 
