@@ -71,7 +71,7 @@ class Judge:
         from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 
         hyperparameters = {**task['hyperparameters'], 'device': task['device']}
-        if not any(frame.energy for frame in self.used):
+        if any(frame.energy is None for frame in self.used):
             hyperparameters['energy_weight'] = 0.0
         replay = None
         if task['replay']:

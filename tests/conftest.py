@@ -25,6 +25,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope='session', autouse=True)
+def _bugs_are_shown() -> Iterator[None]:
+    """Let what no command thought of end in a traceback: a sentence would hide a bug from the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('EQUITRAIN_TRACEBACK', '1')
+        yield
+
+
+@pytest.fixture(scope='session', autouse=True)
 def _waits_that_rest() -> Iterator[None]:
     """Let a process that waits for another look four times a second; in a test profile it looks all the time."""
     from aiida.manage.manager import Manager

@@ -40,6 +40,7 @@ ELSEWHERE = {
     'aiida-equitrain setup --check': 'tests/cli/test_setup.py',
     'aiida-equitrain setup --with sevennet': 'tests/tools/test_sevennet.py',
     'aiida-equitrain potential import medium-mpa-0': 'tests/tools/test_foundations.py',
+    'aiida-equitrain potential forget medium-mpa-0': 'tests/tools/test_foundations.py',
     'aiida-equitrain data import Si-111-222-rd.tar.xz --functional PBE --n-frames 10 --n-test 10 --label Si '
     '--group crystals': 'examples/study.sh',
     'aiida-equitrain data import NaCl-rd --functional PBE --n-frames 10 --n-test 10 --label NaCl '

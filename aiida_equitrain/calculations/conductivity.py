@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from numpy.typing import NDArray
 
@@ -14,6 +15,7 @@ from aiida_equitrain.calculations.evaluation import (
     structure_arrays,
 )
 from aiida_equitrain.calculations.harmonic import mesh_problem
+from aiida_equitrain.calculations.phonon_arrays import PHONON_MODULES, isotopes_of
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
@@ -68,7 +70,11 @@ class ThirdOrderCalculation(EvaluationCalculation):
 
     def get_structures(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of ``structures.npz``."""
-        return structure_arrays(self.inputs.structure)
+        arrays, structure = structure_arrays(self.inputs.structure), self.inputs.structure
+        if isotopes_of(structure):
+            masses = {kind.name: kind.mass for kind in structure.kinds}
+            arrays['masses'] = np.array([masses[name] for name in structure.get_site_kindnames()])
+        return arrays
 
 
 CONDUCTIVITY_SETTINGS = {
@@ -95,9 +101,11 @@ class ConductivityCalculation(ScriptCalculation):
     """Lattice thermal conductivity in the relaxation-time approximation, and its error against a reference."""
 
     DRIVER = 'conductivity.py'
-    MODULES = ('science.conductivity',)
+    MODULES = ('science.conductivity', *PHONON_MODULES)
     NEEDS, INSTALL = 'phono3py', EXTRA
-    SETTINGS = CONDUCTIVITY_SETTINGS
+    SETTINGS = CONDUCTIVITY_SETTINGS | {
+        'symprec': Setting(0.0, 'tolerance of the space group, Å; 0: that of the file', minimum=0.0),
+    }
     KAPPA, MODES = 'kappa.json', 'modes.npz'
     RETRIEVED = (KAPPA,)
     RESULTS = (MODES,)

@@ -9,7 +9,7 @@ from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.compare import validate_phonons
-from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
+from aiida_equitrain.calculations.phonon_arrays import PHONON_MODULES, phonopy_arrays
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
@@ -37,7 +37,7 @@ class HarmonicCalculation(ScriptCalculation):
     """Thermal properties, density of states of each atom, displacements, group velocities, sum rules."""
 
     DRIVER = 'harmonic.py'
-    MODULES = ('science.harmonic', 'science.lattice_match', 'science.phonon_metrics', 'science.phonopy_io')
+    MODULES = ('science.harmonic', 'science.lattice_match', 'science.phonon_metrics', *PHONON_MODULES)
     NEEDS = INSTALL = 'phonopy, spglib and seekpath'
     SETTINGS = THERMAL_SETTINGS | {
         'temperature_k': Setting(300.0, 'of the single numbers', minimum=0.0),

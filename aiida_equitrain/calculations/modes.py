@@ -10,7 +10,7 @@ from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.compare import validate_phonons
-from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
+from aiida_equitrain.calculations.phonon_arrays import PHONON_MODULES, phonopy_arrays
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
@@ -81,7 +81,7 @@ class ModesCalculation(ScriptCalculation):
         'science.lattice_match',
         'science.mode_displacements',
         'science.phonon_metrics',
-        'science.phonopy_io',
+        *PHONON_MODULES,
         'science.soft_modes',
     )
     NEEDS = INSTALL = 'phonopy, spglib and seekpath'

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.compare import validate_phonons
 from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS, mesh_problem
-from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
+from aiida_equitrain.calculations.phonon_arrays import PHONON_MODULES, phonopy_arrays
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 
@@ -54,7 +54,7 @@ class QHACalculation(ScriptCalculation):
         'science.elasticity',
         'science.lattice_match',
         'science.phonon_metrics',
-        'science.phonopy_io',
+        *PHONON_MODULES,
         'science.quasi_harmonic',
     )
     NEEDS = INSTALL = 'phonopy, spglib, seekpath and ase'

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.staging import digest, stage_driver
 from aiida_equitrain.common.settings import Setting, settings_help, settings_problem, with_defaults
+from aiida_equitrain.data.potential import PotentialData
 
 #: Resources of one process. Copied where it is used: AiiDA changes what it is given.
 SERIAL_RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
@@ -44,6 +45,7 @@ class ScriptCalculation(CalcJob):
     FAILURES: ClassVar[dict[str, str]] = {
         'module_missing': 'ERROR_MODULE_MISSING',
         'out_of_memory': 'ERROR_OUT_OF_MEMORY',
+        'file_changed': 'ERROR_FILE_CHANGED',
     }
 
     @classmethod
@@ -72,6 +74,12 @@ class ScriptCalculation(CalcJob):
         )
         spec.exit_code(311, 'ERROR_OUTPUT_MISSING', message='The job did not write `{filename}`.')
         spec.exit_code(312, 'ERROR_OUTPUT_UNREADABLE', message='`{filename}` cannot be read: {message}')
+        spec.exit_code(
+            314,
+            'ERROR_FILE_CHANGED',
+            message='A file is not the one that its node was stored with, and was not loaded: {message}. Import or '
+            'create the node anew.',
+        )
         spec.exit_code(
             322,
             'ERROR_MODULE_MISSING',
@@ -120,11 +128,23 @@ class ScriptCalculation(CalcJob):
         """Return the files that are copied from the repository: node, name there, name in the job."""
         return []
 
+    def get_checksums(self) -> dict[str, str]:
+        """Return the SHA-256 that each copied file has to have in the job's folder, before anything loads it.
+
+        A potential says its own; the repository calls the other files by theirs.
+        """
+        checksums = {}
+        for uuid, filename, name in self.get_copies():
+            node = orm.load_node(uuid)
+            stored = node.base.repository.get_object(filename).key
+            checksums[name] = node.sha256 if isinstance(node, PotentialData) else str(stored)
+        return checksums
+
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the driver and what it reads; large files are copied from the repository."""
         stage_driver(folder, self.DRIVER, modules=self.MODULES, helpers=self.HELPERS)
         with folder.open(self.JOB, 'w', encoding='utf-8') as handle:
-            handle.write(json.dumps(self.get_job(), indent=1, sort_keys=True))
+            handle.write(json.dumps(self.get_job() | {'sha256': self.get_checksums()}, indent=1, sort_keys=True))
         for filename, arrays in self.get_arrays().items():
             with folder.open(filename, 'wb') as handle:
                 np.savez(handle, **arrays)  # type: ignore[arg-type]

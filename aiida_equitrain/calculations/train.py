@@ -28,7 +28,8 @@ class TrainCalculation(PotentialScriptCalculation):
 
     DRIVER = 'train.py'
     HELPERS = (*PotentialScriptCalculation.HELPERS, 'adapter_writer.py', 'sevennet_wrapper.py', *ENGINE_HELPERS)
-    MODULES = (*PotentialScriptCalculation.MODULES, 'common.names', 'science.frames', 'science.energy_shift')
+    MODULES = (*PotentialScriptCalculation.MODULES, 'common.names', 'science.frames', 'science.energy_shift',
+               'science.epoch_choice')  # fmt: skip
     NEEDS = 'Equitrain and MACE'
     POTENTIAL_PORT, DEVICE_PORT = 'foundation', 'hyperparameters'
     # What the driver reads and writes; tests/calculations/test_train.py holds the driver to these.
@@ -81,7 +82,8 @@ class TrainCalculation(PotentialScriptCalculation):
         spec.output('metrics', valid_type=ArrayData, required=False,
                     help='One entry per epoch, starting with the foundation: `epoch`, `learning_rate`, `seconds`, '
                          '`{train,valid}_loss`, `{train,valid}_{energy,forces,stress}_mae`, with replay the same of '
-                         '`replay`; NaN where the engine does not compute it; see the attribute `units`.',
+                         '`replay`; NaN where the engine does not compute it; see the attribute `units`. Energies are '
+                         'those after the best shift per element, and `energy_shift` is its mean per atom.',
                     )  # fmt: skip
         spec.output('predictions', valid_type=ArrayData, required=False,
                     help='Labels of the dataset and what foundation and result predict for them.')  # fmt: skip

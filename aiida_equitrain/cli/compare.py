@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_equitrain.cli.terminal import echo
+
 if TYPE_CHECKING:
     from phonopy import Phonopy
 
@@ -47,7 +49,7 @@ COLUMNS = {
 @click.argument('candidate', type=click.Path(path_type=Path), metavar='A.yaml')
 @click.argument('reference', type=click.Path(path_type=Path), metavar='B.yaml')
 @click.option('--json', 'as_json', is_flag=True, help="Print one JSON object with the authors' names of columns.")
-@click.option('--mesh', nargs=3, type=click.IntRange(min=1), default=(20, 20, 20), show_default=True)
+@click.option('--mesh', nargs=3, type=click.IntRange(1, 200), default=(20, 20, 20), show_default=True)
 @click.option(
     '--temperature',
     type=click.FloatRange(min=0),
@@ -56,7 +58,11 @@ COLUMNS = {
     help='Of the thermal properties, K.',
 )
 @click.option('--tolerance', type=click.FloatRange(min=0), default=0.15, show_default=True, help='Of stability, THz.')
-@click.option('--symprec', type=float, default=1e-4, show_default=True, help='Of the symmetry search, Å.')
+@click.option(
+    '--symprec',
+    type=click.FloatRange(min=0, min_open=True),
+    help='Of the symmetry search, Å.  [default: that of each file, or 0.0001]',
+)
 @click.option('--acoustic-sum-rule', is_flag=True, help='Impose it on the force constants before anything is computed.')
 def cmd_compare(
     candidate: Path,
@@ -65,13 +71,14 @@ def cmd_compare(
     mesh: tuple[int, int, int],
     temperature: float,
     tolerance: float,
-    symprec: float,
+    symprec: float | None,
     acoustic_sum_rule: bool,
 ) -> None:
     """Compare the phonons of A (candidate) with those of B (reference, usually DFT).
 
-    Both are phonopy.yaml, phonopy_params.yaml or phonopy_disp.yaml (with FORCE_SETS beside it), also as .yaml.xz, of
-    the same crystal; cells and order of the atoms may differ. Errors are means over all bands, sorted at each q-point,
+    Both are phonopy.yaml, phonopy_params.yaml or phonopy_disp.yaml (with FORCE_SETS or FORCE_CONSTANTS beside it), of
+    any calculator that phonopy knows, also with .xz or .gz, of the same crystal; cells, units and order of the atoms
+    may differ. Errors are means over all bands, sorted at each q-point,
     and a mesh; extrema are taken along the band path; thermal properties are per mole of primitive cells. In JSON, the
     reference's columns have the prefix `benchmark_`. No non-analytical correction is applied.
     """
@@ -80,10 +87,10 @@ def cmd_compare(
     start = time.time()
     try:
         phonons = [_load(path, symprec, acoustic_sum_rule) for path in (candidate, reference)]
-        click.echo('comparing ...', err=True, nl=True)
+        echo('comparing ...', err=True, nl=True)
         result = compare_phonons(*phonons, mesh=mesh, temperature=temperature, tolerance=tolerance)
     except ValueError as error:
-        click.echo(f'Error: {error}', err=True)
+        echo(f'Error: {error}', err=True)
         raise SystemExit(2) from error
     if as_json:
         settings = {
@@ -93,13 +100,13 @@ def cmd_compare(
             'acoustic_sum_rule': acoustic_sum_rule,
             'seconds': round(time.time() - start, 1),
         }
-        click.echo(
+        echo(
             json.dumps(
                 {'candidate_file': str(candidate), 'reference_file': str(reference), **columns(result), **settings}
             )
         )
         return
-    click.echo(table(result, temperature))
+    echo(table(result, temperature), lines=True)
 
 
 def columns(result: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -133,8 +140,8 @@ def _cell(value: Any) -> str:
     return f'{value:.4f}' if isinstance(value, float) else str(value)
 
 
-def _load(path: Path, symprec: float, acoustic_sum_rule: bool) -> Phonopy:
+def _load(path: Path, symprec: float | None, acoustic_sum_rule: bool) -> Phonopy:
     from aiida_equitrain.science.phonopy_io import load_phonopy
 
-    click.echo(f'reading {path} ...', err=True)
+    echo(f'reading {path} ...', err=True)
     return load_phonopy(path, symprec=symprec, acoustic_sum_rule=acoustic_sum_rule)

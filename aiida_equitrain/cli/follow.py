@@ -12,8 +12,11 @@ import click
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from aiida_equitrain.cli.terminal import echo
 from aiida_equitrain.common.formatting import duration
+from aiida_equitrain.common.printable import printable
 from aiida_equitrain.tools.progress import Progress, ProgressReader, plain_lines
 
 MARKS = {'running': '[cyan]●', 'done': '[green]✓', 'failed': '[red]✗'}
@@ -26,7 +29,12 @@ class Display:
     #: hours need not be looked at every few seconds, and the cores are for the work.
     SHORTEST, LONGEST, SHARE = 2.0, 15.0, 0.03
 
-    def __init__(self, live: bool | None = None) -> None:
+    def __init__(self, live: bool | None = None, by_daemon: bool = False) -> None:
+        """Show on the terminal.
+
+        :param by_daemon: whether a daemon runs the job: it may not, and then the context ends with a sentence.
+        """
+        self.by_daemon = by_daemon
         self.console = Console()
         self.live = Live(console=self.console, auto_refresh=False) if self.is_terminal(live) else None
         self.reader: ProgressReader | None = None
@@ -63,23 +71,31 @@ class Display:
 
         :returns: after how many seconds to look again.
         """
-        self.reader = self.reader or ProgressReader(node)
+        self.reader = self.reader or ProgressReader(node, self.by_daemon)
         progress = self.reader.read()
         if self.live:
             self.live.update(table(node, progress), refresh=True)
         else:
             for line in plain_lines(progress, self.earlier):
-                click.echo(line)
+                echo(line)
         self.earlier = progress
+        if progress.trouble.stuck:
+            raise click.ClickException(
+                f'{node.process_label} {node.pk} does not go on: {progress.trouble.sentences[0]}'
+            )
         return min(self.LONGEST, max(self.SHORTEST, self.SHARE * progress.seconds))
 
 
 def table(node: Any, progress: Progress) -> Table:
-    """Return the stages as a table."""
-    grid = Table(box=None, title=f'{node.process_label} {node.pk} · {duration(progress.seconds)}', title_justify='left')
+    """Return the stages as a table; what jobs and nodes say is text, not markup."""
+    title = Text(printable(f'{node.process_label} {node.pk} · {duration(progress.seconds)}'))
+    grid = Table(box=None, title=title, title_justify='left')
     for heading in ('', 'stage', 'jobs', 'time', ''):
         grid.add_column(heading, justify='right' if heading in ('jobs', 'time') else 'left')
     for stage in progress.stages:
         jobs = f'{stage.done}/{stage.jobs}' + (f' ({stage.reused} reused)' if stage.reused else '')
-        grid.add_row(MARKS[stage.state], stage.title, jobs, duration(stage.seconds), f'[dim]{stage.note}')
+        title, note = Text(printable(stage.title)), Text(printable(stage.note), style='dim')
+        grid.add_row(MARKS[stage.state], title, jobs, duration(stage.seconds), note)
+    for sentence in progress.trouble.sentences:
+        grid.add_row('[yellow]!', Text(printable(sentence), style='yellow'))
     return grid

@@ -11,9 +11,11 @@ from aiida_equitrain.cli.launch_active import cmd_active_learning
 from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, follow_to_the_end, go, options, postprocess
 from aiida_equitrain.cli.launch_study import cmd_study
 from aiida_equitrain.cli.launch_thermal import cmd_kappa, cmd_qha
+from aiida_equitrain.cli.places import file_to_write
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
-FILE_TO_WRITE = click.Path(dir_okay=False, writable=True, path_type=Path)
+FILE_TO_WRITE = click.Path(path_type=Path)
 
 
 @click.group('launch')
@@ -31,8 +33,8 @@ def cmd_launch() -> None:
 @click.option('--dataset', metavar='PK', help='Labelled frames that exist already; nothing is labelled then.')
 @click.option('--reference', metavar='PK', help='DFT phonons that exist already (PhonopyData); none are computed then.')
 @options(
-    'training_protocol', 'strategy', 'engine', 'replay', 'metal', 'seed', 'overrides', 'report', 'submit', 'foundation',
-    'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph',
+    'block', 'symprec', 'training_protocol', 'strategy', 'engine', 'replay', 'metal', 'seed', 'overrides', 'report',
+    'submit', 'foundation', 'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph',
 )  # fmt: skip
 @with_profile
 def cmd_material(
@@ -53,11 +55,12 @@ def cmd_material(
         from aiida_equitrain.tools import launch
         from aiida_equitrain.workflows.material import MaterialWorkChain
 
+        crystal = launch.load_structure(structure, chosen['block'])
         given = None if reference is None else launch.load_phonons(reference)
         needs_dft = (dft and given is None) or dataset is None or chosen['born_charges']
         foundation = launch.load_potential(chosen['foundation'])
         return MaterialWorkChain.get_builder_from_protocol(
-            launch.load_structure(structure),
+            crystal,
             foundation,
             dft=dft,
             dataset=None if dataset is None else launch.load_dataset(dataset),
@@ -79,7 +82,7 @@ def cmd_material(
 
 @cmd_launch.command('label')
 @click.argument('structure')
-@options('protocol', 'metal', 'seed', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw')
+@options('block', 'symprec', 'protocol', 'metal', 'seed', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw')
 @with_profile
 def cmd_label(structure: str, submit: bool, **chosen: Any) -> None:
     """Make frames of a crystal and label them with DFT."""
@@ -88,10 +91,11 @@ def cmd_label(structure: str, submit: bool, **chosen: Any) -> None:
         from aiida_equitrain.tools import launch
         from aiida_equitrain.workflows.label import LabelWorkChain
 
-        inputs, foundation = common(chosen), launch.load_potential(chosen['foundation'])
+        crystal, inputs = launch.load_structure(structure, chosen['block']), common(chosen)
+        foundation = launch.load_potential(chosen['foundation'])
         inputs['overrides'] = {'seed': chosen['seed'], **(inputs['overrides'] or {})}
         return LabelWorkChain.get_builder_from_protocol(
-            structure=launch.load_structure(structure),
+            structure=crystal,
             foundation=foundation,
             **codes(chosen, 'python', 'pw', potential=foundation),
             **dft_inputs(chosen),
@@ -148,8 +152,9 @@ def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, 
 @click.argument('structure')
 @click.option('--dft/--potential', default=False, show_default=True, help='What the forces come from.')
 @options(
-    'protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph'
-)
+    'block', 'symprec', 'protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy',
+    'born_charges', 'ph',
+)  # fmt: skip
 @with_profile
 def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
     """Compute phonons with a potential (`--foundation LABEL or PK`), or with DFT (`--dft`)."""
@@ -159,6 +164,7 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
         from aiida_equitrain.tools.defaults import find_code
         from aiida_equitrain.workflows.phonons import PhononsWorkChain
 
+        crystal = launch.load_structure(structure, chosen['block'])
         if dft:
             source = {**codes(chosen, 'pw'), **dft_inputs(chosen), **postprocess()}
         else:
@@ -167,7 +173,7 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
         if chosen['born_charges']:
             source |= {**codes(chosen, 'ph'), **dft_inputs(chosen), 'born_pw_code': find_code(chosen['pw'])}
         return PhononsWorkChain.get_builder_from_protocol(
-            launch.load_structure(structure), **codes(chosen, 'phonopy'), **source, **common(chosen)
+            crystal, **codes(chosen, 'phonopy'), **source, **common(chosen)
         )
 
     go(build, submit)
@@ -176,10 +182,17 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
 @cmd_launch.command('instability')
 @click.argument('structure')
 @click.option('--depth', type=click.IntRange(1), help='Generations of phases.  [default: that of the protocol]')
-@click.option('--figure', type=FILE_TO_WRITE, help='Draw the energy along the modes there (.png, .pdf or .svg).')
+@click.option(
+    '--figure',
+    type=FILE_TO_WRITE,
+    callback=file_to_write,
+    help='Draw the energy along the modes there (.png, .pdf or .svg).',
+)
 @click.option('--dft', is_flag=True, help='Repeat the scans of the structure with DFT.')
 @click.option('--dft-phases', is_flag=True, help='Find the phases with DFT, for a study to be compared with.')
-@options('protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy')
+@options(
+    'block', 'symprec', 'protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy'
+)
 @with_profile
 def cmd_instability(
     structure: str, depth: int | None, figure: Path | None, dft: bool, dft_phases: bool, submit: bool, **chosen: Any
@@ -193,8 +206,8 @@ def cmd_instability(
         from aiida_equitrain.tools import launch
         from aiida_equitrain.workflows.instability import InstabilityWorkChain
 
+        inputs, (crystal, phonons) = common(chosen), launch.load_crystal(structure, chosen['block'])
         potential = None if dft_phases else launch.load_potential(chosen['foundation'])
-        inputs, (crystal, phonons) = common(chosen), launch.load_crystal(structure)
         if depth is not None:
             overrides = inputs['overrides'] or {}
             inputs['overrides'] = {**overrides, 'settings': {**overrides.get('settings', {}), 'max_depth': depth}}
@@ -213,10 +226,10 @@ def cmd_instability(
     if node is not None and 'tree' in node.outputs:
         from aiida_equitrain.tools.report.instability import describe_tree, save_figure
 
-        click.echo(describe_tree(node.outputs.tree['phases']))
+        echo(describe_tree(node.outputs.tree['phases']), lines=True)
         if figure is not None:
             save_figure(node, figure)
-            click.echo(f'Energy along the modes: {figure}')
+            echo(f'Energy along the modes: {figure}')
 
 
 @cmd_launch.command('follow')
@@ -226,11 +239,13 @@ def cmd_instability(
 def cmd_follow(identifier: str, report: Path | None) -> None:
     """Show the progress of a job that was submitted."""
     from aiida.common.exceptions import NotExistent
-    from aiida.orm import ProcessNode, load_node
+    from aiida.orm import ProcessNode
+
+    from aiida_equitrain.tools.nodes import load_node
 
     try:
         node = load_node(identifier)
-    except (NotExistent, ValueError) as exception:
+    except NotExistent as exception:
         raise click.ClickException(f'there is no job `{identifier}` in this profile') from exception
     if not isinstance(node, ProcessNode):
         raise click.ClickException(f'`{identifier}` is a {type(node).__name__}, not a job')

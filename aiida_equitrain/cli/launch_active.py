@@ -8,6 +8,7 @@ import click
 
 from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, go, options
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 @click.command('active-learning')
@@ -16,7 +17,19 @@ from aiida_equitrain.cli.profile import with_profile
 @click.option('--dataset', metavar='PK', help='Labelled frames to start from; for a pool without labels.')
 @click.option('--reference', metavar='PK', help='DFT phonons (PhonopyData): the error of each round is reported.')
 @options(
-    'protocol', 'strategy', 'metal', 'seed', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy'
+    'block',
+    'symprec',
+    'protocol',
+    'strategy',
+    'metal',
+    'seed',
+    'overrides',
+    'submit',
+    'foundation',
+    'family',
+    'python',
+    'pw',
+    'phonopy',
 )
 @with_profile
 def cmd_active_learning(
@@ -33,10 +46,11 @@ def cmd_active_learning(
         from aiida_equitrain.tools import launch
         from aiida_equitrain.workflows.active_learning import ActiveLearningWorkChain
 
+        crystal = launch.load_structure(structure, chosen['block'])
         foundation, frames = launch.load_potential(chosen['foundation']), launch.load_replay(pool)
         needs_dft = not isinstance(frames, DatasetData)
         return ActiveLearningWorkChain.get_builder_from_protocol(
-            launch.load_structure(structure),
+            crystal,
             foundation,
             frames,
             dataset=None if dataset is None else launch.load_dataset(dataset),
@@ -45,17 +59,18 @@ def cmd_active_learning(
             seed=chosen['seed'],
             **codes(chosen, 'python', 'phonopy', *(['pw'] if needs_dft else []), potential=foundation),
             **(dft_inputs(chosen) if needs_dft else {}),
-            **common(chosen),
+            **common(chosen, 'phonons'),
         )
 
     node = go(build, submit)
     if node is not None and 'rounds' in node.outputs:
-        click.echo(describe_rounds(node.outputs.rounds.get_dict()))
+        echo(describe_rounds(node.outputs.rounds.get_dict()), lines=True)
 
 
 def describe_rounds(content: dict[str, Any]) -> str:
     """Return the rounds as lines of text."""
     from aiida_equitrain.common.formatting import number
+    from aiida_equitrain.common.printable import NAME, printable
 
     lines = [f'{"frames":>6}  {"moved, THz":>10}  {"error, THz":>10}  {"spread of the pool, eV/Å":>24}']
     for item in content['rounds']:
@@ -67,4 +82,4 @@ def describe_rounds(content: dict[str, Any]) -> str:
         'max_train': 'the budget of labels is spent',
         'pool': 'no frame of the pool is left',
     }
-    return '\n'.join([*lines, f'ended as {reasons.get(content["reason"], content["reason"])}'])
+    return '\n'.join([*lines, f'ended as {printable(reasons.get(content["reason"], content["reason"]), longest=NAME)}'])

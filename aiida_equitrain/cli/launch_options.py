@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.places import folder_to_write
+from aiida_equitrain.cli.terminal import echo
 from aiida_equitrain.common.names import Engine
 from aiida_equitrain.common.strategies import ENGINES
 
@@ -15,8 +17,10 @@ STRATEGIES = list(ENGINES)
 PROTOCOLS = ['fast', 'balanced', 'stringent', 'paper']
 #: Protocols where there is fine-tuning.
 TRAINING_PROTOCOLS = [*PROTOCOLS, 'guided']
+#: What every generator of random numbers takes.
+SEED = click.IntRange(0, 2**32 - 1)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
+FOLDER = click.Path(path_type=Path)
 
 #: Options by the name of their parameter.
 OPTIONS: dict[str, Callable[[Any], Any]] = {
@@ -24,15 +28,23 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     'training_protocol': click.option(
         '--protocol', type=click.Choice(TRAINING_PROTOCOLS), default='balanced', show_default=True
     ),
+    'block': click.option(
+        '--block', metavar='NAME_OR_NUMBER', help='Which structure of a file that holds several; numbers from 1 on.'
+    ),
+    'symprec': click.option(
+        '--symprec', type=float, help='Tolerance of the space group, Å.  [default: that of the protocol]'
+    ),
     'engine': click.option(
         '--engine', type=click.Choice([item.value for item in Engine]), help='[default: the first with the strategy]'
     ),
     'replay': click.option('--replay', metavar='PK', help='For multihead: DatasetData, or TrajectoryData to label.'),
     'strategy': click.option('--strategy', type=click.Choice(STRATEGIES), default='l2-tsp', show_default=True),
     'metal': click.option('--metal/--insulator', default=False, show_default=True, help='Occupations of DFT.'),
-    'seed': click.option('--seed', type=int, default=1, show_default=True, help='Of rattling and training.'),
+    'seed': click.option('--seed', type=SEED, default=1, show_default=True, help='Of rattling and training.'),
     'overrides': click.option('--overrides', type=FILE, help='YAML file of inputs in the nesting of the ports.'),
-    'report': click.option('--report', type=FOLDER, help='Write the report there at the end.'),
+    'report': click.option(
+        '--report', type=FOLDER, callback=folder_to_write, help='Write the report there at the end.'
+    ),
     'submit': click.option('--submit', is_flag=True, help='Hand it to the daemon and return at once.'),
     'foundation': click.option('--foundation', metavar='LABEL', help='Potential.  [default: that of the set-up]'),
     'family': click.option('--family', metavar='LABEL', help='Pseudopotentials.  [default: those of the set-up]'),
@@ -87,11 +99,27 @@ def dft_inputs(chosen: dict[str, Any]) -> dict[str, Any]:
     return {'pseudo_family': chosen['family'] or default_family().label, 'electronic_type': kind}
 
 
-def common(chosen: dict[str, Any]) -> dict[str, Any]:
-    """Return protocol and overrides."""
+def common(chosen: dict[str, Any], stage: str | None = None) -> dict[str, Any]:
+    """Return protocol and overrides.
+
+    :param stage: part of the overrides where the tolerance of the space group stands; by default at the top.
+    :raises ValueError: if it is given twice, with different values.
+    """
     from aiida_equitrain.tools.launch import load_overrides
 
-    return {'protocol': chosen['protocol'], 'overrides': load_overrides(chosen['overrides'])}
+    overrides = load_overrides(chosen['overrides'])
+    symprec = chosen.get('symprec')
+    if symprec is not None:
+        overrides = dict(overrides or {})
+        part = overrides if stage is None else dict(overrides.get(stage) or {})
+        if part.get('symprec', symprec) != symprec:
+            raise ValueError(
+                f'`--symprec` is {symprec:g}, but `symprec` of the overrides {part["symprec"]:g}: give one'
+            )
+        part['symprec'] = symprec
+        if stage is not None:
+            overrides[stage] = part
+    return {'protocol': chosen['protocol'], 'overrides': overrides}
 
 
 def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> Any:
@@ -104,27 +132,29 @@ def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> An
 
     from aiida_equitrain.cli.follow import Display
     from aiida_equitrain.tools.here import run_here
-    from aiida_equitrain.tools.launch import daemon_problem
+    from aiida_equitrain.tools.launch import daemon_problem, symmetry_hints
 
     problem = daemon_problem()
     if submit and problem:
         raise click.ClickException(f'nothing can be submitted: {problem}')
     try:
         builder = build()
+        for hint in symmetry_hints(builder):
+            echo(hint, err=True)
         if problem is None:
             from aiida.engine import submit as submit_to_daemon
 
             node = submit_to_daemon(builder)
         else:
-            click.echo(f'Running in this process, as {problem}; Ctrl-C ends the job.')
+            echo(f'Running in this process, as {problem}; Ctrl-C ends the job.')
             with Display() as display:
                 node = run_here(builder, display)
     except (ValueError, NotExistent, InputValidationError) as exception:
         raise click.ClickException(str(exception)) from exception
     if problem is None:
-        click.echo(f'Submitted {node.process_label} {node.pk}.')
+        echo(f'Submitted {node.process_label} {node.pk}.')
         if submit:
-            click.echo(f'`aiida-equitrain launch follow {node.pk}` shows how far it is.')
+            echo(f'`aiida-equitrain launch follow {node.pk}` shows how far it is.')
             return None
     follow_to_the_end(node, report)
     return node if node.is_terminated else None
@@ -138,13 +168,15 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
     from aiida_equitrain.cli.follow import Display
     from aiida_equitrain.cli.report import show_report
     from aiida_equitrain.tools.launch import describe_end, follow
+    from aiida_equitrain.tools.report.collect import training_warnings
 
     try:
         if not node.is_terminated:
-            with Display() as display:
+            with Display(by_daemon=True) as display:
                 follow(node, display)
     except KeyboardInterrupt:
-        click.echo(f'\nThe job goes on. `aiida-equitrain launch follow {node.pk}` shows its progress again, '
+        echo()
+        echo(f'The job goes on. `aiida-equitrain launch follow {node.pk}` shows its progress again, '
                    f'`verdi process kill {node.pk}` ends it.')  # fmt: skip
         return
     if report is not None:
@@ -154,4 +186,6 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
             f'{node.process_label} {node.pk} {describe_end(node)} (`verdi process report {node.pk}`)'
         )
     if report is None:
-        click.echo(f'{node.process_label} {node.pk} is done: `verdi node show {node.pk}` lists its results.')
+        for warning in training_warnings(node):
+            echo(warning, fg='red')
+        echo(f'{node.process_label} {node.pk} is done: `verdi node show {node.pk}` lists its results.')

@@ -10,14 +10,18 @@ import click
 
 from aiida_equitrain.cli.launch_options import STRATEGIES, codes, common, dft_inputs, go, options, postprocess
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 def numbers(_ctx: Any, _param: Any, value: str | None) -> list[int] | None:
-    """Return a comma-separated list of whole numbers."""
+    """Return a comma-separated list of whole numbers, of the range that generators of random numbers take."""
     try:
-        return None if value is None else [int(item) for item in value.split(',')]
+        found = None if value is None else [int(item) for item in value.split(',')]
     except ValueError as error:
         raise click.BadParameter('give whole numbers with commas, such as 5,10') from error
+    if any(not 0 <= item < 2**32 for item in found or []):
+        raise click.BadParameter(f'the numbers have to lie between 0 and {2**32 - 1}')
+    return found
 
 
 def names(_ctx: Any, _param: Any, value: str) -> list[str]:
@@ -53,8 +57,8 @@ def pairs(_ctx: Any, _param: Any, value: Sequence[str]) -> dict[str, str]:
 )
 @click.option('--instability', is_flag=True, help='Follow imaginary modes of the fine-tuned potentials to new phases.')
 @click.option('--max-concurrent', type=click.IntRange(min=1), help='WorkChains at a time.')
-@options('training_protocol', 'replay', 'metal', 'overrides', 'report', 'submit', 'foundation', 'family', 'python',
-         'pw', 'phonopy')  # fmt: skip
+@options('symprec', 'training_protocol', 'replay', 'metal', 'overrides', 'report', 'submit', 'foundation', 'family',
+         'python', 'pw', 'phonopy')  # fmt: skip
 @with_profile
 def cmd_study(
     sources: tuple[str, ...],
@@ -79,7 +83,7 @@ def cmd_study(
     if node is not None and 'aggregates' in node.outputs:
         from aiida_equitrain.tools.report.study_text import describe_study
 
-        click.echo(describe_study(node.outputs.aggregates.get_dict()))
+        echo(describe_study(node.outputs.aggregates.get_dict()), lines=True)
 
 
 def study_builder(
@@ -100,7 +104,7 @@ def study_builder(
     found.reference_phases |= {name: launch.load_phases(pk) for name, pk in reference_phases.items()}
     without = chosen['dft'] and set(found.structures) - set(found.references)
     needs_dft = bool(without or set(found.structures) - set(found.datasets))
-    inputs = common(chosen)
+    inputs = common(chosen, 'material')
     if chosen['max_concurrent'] is not None:
         inputs['overrides'] = {**(inputs['overrides'] or {}), 'max_concurrent': chosen['max_concurrent']}
     return StudyWorkChain.get_builder_from_protocol(

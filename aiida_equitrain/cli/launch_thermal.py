@@ -8,16 +8,20 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.launch_options import codes, common, go, options, postprocess
+from aiida_equitrain.cli.places import file_to_write
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
-FILE_TO_WRITE = click.Path(dir_okay=False, writable=True, path_type=Path)
-FIGURE = click.option('--figure', type=FILE_TO_WRITE, help='Draw the curves there (.png, .pdf or .svg).')
+FILE_TO_WRITE = click.Path(path_type=Path)
+FIGURE = click.option(
+    '--figure', type=FILE_TO_WRITE, callback=file_to_write, help='Draw the curves there (.png, .pdf or .svg).'
+)
 
 
 @click.command('qha')
 @click.argument('structure')
 @FIGURE
-@options('protocol', 'overrides', 'submit', 'foundation', 'python')
+@options('block', 'symprec', 'protocol', 'overrides', 'submit', 'foundation', 'python')
 @with_profile
 def cmd_qha(structure: str, figure: Path | None, submit: bool, **chosen: Any) -> None:
     """Compute thermal expansion in the quasi-harmonic approximation, with a potential.
@@ -33,7 +37,7 @@ def cmd_qha(structure: str, figure: Path | None, submit: bool, **chosen: Any) ->
 @click.command('kappa')
 @click.argument('structure')
 @FIGURE
-@options('protocol', 'overrides', 'submit', 'foundation', 'python')
+@options('block', 'symprec', 'protocol', 'overrides', 'submit', 'foundation', 'python')
 @with_profile
 def cmd_kappa(structure: str, figure: Path | None, submit: bool, **chosen: Any) -> None:
     """Compute the lattice thermal conductivity with phono3py, with a potential.
@@ -51,10 +55,11 @@ def _builder(name: str, structure: str, chosen: dict[str, Any]) -> Any:
 
     from aiida_equitrain.tools import launch
 
+    crystal = launch.load_structure(structure, chosen['block'])
     potential = launch.load_potential(chosen['foundation'])
     process: Any = WorkflowFactory(name)
     return process.get_builder_from_protocol(
-        launch.load_structure(structure),
+        crystal,
         potential,
         **codes(chosen, 'python', potential=potential),
         **postprocess(potential),
@@ -65,7 +70,7 @@ def _builder(name: str, structure: str, chosen: dict[str, Any]) -> Any:
 def _show(node: Any, output: str, describe: Any, save: Any, figure: Path | None) -> None:
     if node is None or output not in node.outputs:
         return
-    click.echo(describe(node.outputs[output].get_dict()))
+    echo(describe(node.outputs[output].get_dict()), lines=True)
     if figure is not None:
         save(node, figure)
-        click.echo(f'Curves: {figure}')
+        echo(f'Curves: {figure}')

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
+from aiida_equitrain.common.printable import NAME, printable, printable_tree
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +18,7 @@ SHOWN = {
     'potentials': ['pk', 'name', 'kind', 'materials', 'n_frames', 'seed', 'forces_mae_mev_per_angstrom',
                    'phonon_mae_thz'],
     'datasets': ['pk', 'label', 'materials', 'n_frames', 'max_atoms', 'functional', 'code', 'licence'],
-    'phonons': ['pk', 'material', 'source', 'potential_pk', 'min_frequency_thz', 'max_frequency_thz',
+    'phonons': ['pk', 'material', 'source', 'potential_pk', 'lowest_frequency_thz', 'max_frequency_thz',
                 'dynamically_stable'],
     'instabilities': ['pk', 'material', 'phase', 'parent', 'space_group', 'energy_below_root_mev_per_atom',
                       'dynamically_stable'],
@@ -45,7 +47,9 @@ def _options(function: Any) -> Any:
 
 @cmd_list.command('potentials')
 @click.option('--strategy', help='Only those trained with it.')
-@click.option('--foundation', metavar='PK', type=int, help='Only those trained from this potential.')
+@click.option(
+    '--foundation', metavar='PK', type=click.IntRange(1, 2**63 - 1), help='Only those trained from this potential.'
+)
 @click.option('--elements', metavar='SYMBOLS', help='Only those that know these, such as Na,Cl.')
 @click.option('--max-error', metavar='THz', type=float, help='Only those with at most this phonon error.')
 @click.option(
@@ -92,6 +96,8 @@ def cmd_studies(style: str | None, **chosen: Any) -> None:
 
 
 def _write(name: str, style: str | None, **filters: Any) -> None:
+    from pandas.api.types import is_numeric_dtype
+
     from aiida_equitrain import query
 
     if style is None and name == 'potentials':
@@ -101,18 +107,20 @@ def _write(name: str, style: str | None, **filters: Any) -> None:
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if style == 'json':
-        click.echo(table.to_json(orient='records', date_format='iso', indent=2))
+        echo(table.to_json(orient='records', date_format='iso', indent=2), lines=True)
     elif style == 'csv':
-        click.echo(table.to_csv(index=False), nl=False)
+        words = [name for name in table if not is_numeric_dtype(table[name])]
+        table = table.assign(**{name: [printable_tree(value) for value in table[name]] for name in words})
+        echo(table.to_csv(index=False), lines=True, nl=False)
     elif table.empty:
-        click.echo(
+        echo(
             f'There are no {name} here'
             + (' that fit.' if any(value for key, value in filters.items() if key not in ('columns', 'limit')) else '.')
         )
     else:
-        click.echo(_text(table[SHOWN[name]]))
+        echo(_text(table[SHOWN[name]]), lines=True)
         if filters.get('limit') == len(table):
-            click.echo(f'The newest {len(table)}; there may be more (`--limit 0`).')
+            echo(f'The newest {len(table)}; there may be more (`--limit 0`).')
 
 
 def _text(table: pd.DataFrame) -> str:
@@ -121,10 +129,10 @@ def _text(table: pd.DataFrame) -> str:
 
     def cell(value: Any) -> str:
         if isinstance(value, list):
-            return ' '.join(str(item) for item in value)
+            return ' '.join(printable(item, longest=NAME) for item in value)
         if value is None or isna(value) or value == '':
             return '–'
-        return f'{value:.3f}' if isinstance(value, float) else str(value)
+        return f'{value:.3f}' if isinstance(value, float) else printable(value, longest=NAME)
 
     rows = [list(table.columns), *([cell(value) for value in row] for row in table.itertuples(index=False))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,15 @@ import click
 
 from aiida_equitrain.cli.download import download_display
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
+from aiida_equitrain.common.validation import nearest
 
 if TYPE_CHECKING:
     from aiida_equitrain.data.potential import PotentialData
+
+
+#: Bytes of the largest card.
+MAX_CARD = 2**20
 
 
 @click.group('potential')
@@ -35,20 +41,22 @@ def cmd_import(source: str, card: Path | None, **chosen: Any) -> None:
     medium-0b3, medium-mpa-0, ...): that is downloaded here, once, and held to its first SHA-256. Jobs get the file
     and never download anything. Nothing in the file is run here.
     """
+    from aiida_equitrain.science.json_text import parse_json
+    from aiida_equitrain.science.text_files import read_text
     from aiida_equitrain.tools.download import DownloadError
     from aiida_equitrain.tools.foundations import describe, import_potential
 
     try:
-        content = json.loads(card.read_text(encoding='utf-8')) if card else {}
+        content = parse_json(read_text(card, MAX_CARD)) if card else {}
         node, is_new = import_potential(source, card=content, progress=download_display(), **chosen)
-    except json.JSONDecodeError as error:
+    except JSONDecodeError as error:
         raise click.ClickException(f'`--card` is no JSON: {error}') from error
     except (ValueError, DownloadError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f'{"Stored" if is_new else "It is there:"} {describe(node)}, SHA-256 {node.sha256}')
+    echo(f'{"Stored" if is_new else "It is there:"} {describe(node)}, SHA-256 {node.checked_sha256()}')
     if node.origin.startswith('http'):
-        click.echo(f'From {node.origin}; its terms are those of the publisher.')
-    click.echo(f'To use it: aiida-equitrain launch material FILE.cif --foundation {node.label}')
+        echo(f'From {node.origin}; its terms are those of the publisher.')
+    echo(f'To use it: aiida-equitrain launch material FILE.cif --foundation {node.label}')
 
 
 @cmd_potential.command('show')
@@ -60,20 +68,33 @@ def cmd_show(identifier: str) -> None:
     PK is that of a PotentialData, or its label or UUID.
     """
     node = _load(identifier)
-    rows = {
-        'name': node.card.get('name') or node.label or '–',
-        'kind': node.kind,
-        'architecture': f'{node.architecture} ({node.family}), {node.n_parameters} parameters, {node.dtype}',
-        'elements': f'{len(node.elements)}: {" ".join(node.elements)}',
-        'cut-off': f'{node.cutoff:g} Å',
-        'head': node.head or '–',
-        'file': f'{node.filename}, {node.n_bytes} bytes, SHA-256 {node.sha256}',
-        'origin': node.origin or '–',
-    }
-    if (foundation := _foundation(node)) is not None:
-        rows['foundation'] = f'PK {foundation.pk}, {foundation.n_bytes} bytes, SHA-256 {foundation.sha256}'
+    try:
+        rows = _rows(node)
+    except (TypeError, ValueError) as error:
+        raise click.ClickException(
+            f'PK {node.pk} has attributes that no potential of ours has: do not use it'
+        ) from error
     for name, value in rows.items():
-        click.echo(f'{name:<14}{value}')
+        echo(f'{name:<14}{value}')
+
+
+@cmd_potential.command('forget')
+@click.argument('name')
+def cmd_forget(name: str) -> None:
+    """Forget the SHA-256 of a download, so that the next download of it may be another file.
+
+    NAME is that of the message that refused the file. Do this only if the publisher announced a new file.
+    """
+    from aiida_equitrain.tools.download import DownloadError, pins
+
+    try:
+        found = pins().remove(name)
+        known = pins().read()
+    except DownloadError as error:
+        raise click.ClickException(str(error)) from error
+    if found is None:
+        raise click.ClickException(f'no SHA-256 is kept for `{name}`: {nearest(name, known)}')
+    echo(f'Forgot {name}, SHA-256 {found}: the next download decides.')
 
 
 @cmd_potential.command('export')
@@ -96,7 +117,7 @@ def cmd_export(identifier: str, file: Path, yes: bool) -> None:
     if not file.absolute().parent.is_dir():
         raise click.ClickException(f'there is no folder `{file.absolute().parent}`')
     if foundation is not None and not yes:
-        click.echo(f'The file of the foundation (PK {foundation.pk}, from {foundation.origin or "an unknown place"})')
+        echo(f'The file of the foundation (PK {foundation.pk}, from {foundation.origin or "an unknown place"})')
         click.confirm('is a program, and is run here to put the model together. Do you trust it?', abort=True)
     try:
         node.write_model(file)
@@ -107,7 +128,7 @@ def cmd_export(identifier: str, file: Path, yes: bool) -> None:
         ) from exception
     except (DriverFailure, OSError) as exception:
         raise click.ClickException(f'the model file cannot be made: {exception}') from exception
-    click.echo(f'Wrote {file} ({file.stat().st_size} bytes).')
+    echo(f'Wrote {file} ({file.stat().st_size} bytes).')
 
 
 def _load(identifier: str) -> PotentialData:
@@ -117,8 +138,10 @@ def _load(identifier: str) -> PotentialData:
     from aiida_equitrain.tools.launch import load_potential
 
     try:
-        return load_potential(identifier)
-    except NotExistent as exception:
+        node = load_potential(identifier)
+        node.checked_sha256()  # what is printed was computed
+        return node
+    except (NotExistent, ValueError) as exception:
         raise click.ClickException(str(exception)) from exception
 
 
@@ -130,3 +153,20 @@ def _foundation(node: PotentialData) -> PotentialData | None:
         return node.foundation
     except NotExistent as exception:
         raise click.ClickException(str(exception)) from exception
+
+
+def _rows(node: PotentialData) -> dict[str, str]:
+    """Return what a potential says of itself."""
+    rows = {
+        'name': node.card.get('name') or node.label or '–',
+        'kind': node.kind,
+        'architecture': f'{node.architecture} ({node.family}), {node.n_parameters} parameters, {node.dtype}',
+        'elements': f'{len(node.elements)}: {" ".join(node.elements)}',
+        'cut-off': f'{node.cutoff:g} Å',
+        'head': node.head or '–',
+        'file': f'{node.filename}, {node.n_bytes} bytes, SHA-256 {node.sha256}',
+        'origin': node.origin or '–',
+    }
+    if (foundation := _foundation(node)) is not None:
+        rows['foundation'] = f'PK {foundation.pk}, {foundation.n_bytes} bytes, SHA-256 {foundation.sha256}'
+    return rows

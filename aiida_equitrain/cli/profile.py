@@ -8,6 +8,8 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from aiida_equitrain.cli.terminal import tame_logging
+
 P = ParamSpec('P')
 T = TypeVar('T')
 
@@ -17,7 +19,7 @@ def load_profile(name: str | None = None) -> None:
 
     :raises click.ClickException: if there is no such profile, with the remedy.
     """
-    from aiida.common.exceptions import ConfigurationError
+    from aiida.common.exceptions import MissingConfigurationError, ProfileConfigurationError
     from aiida.manage import get_manager
     from aiida.manage.configuration import load_profile as load
 
@@ -25,7 +27,8 @@ def load_profile(name: str | None = None) -> None:
         return
     try:
         load(name, allow_switch=True)
-    except ConfigurationError as exception:
+        tame_logging()
+    except (MissingConfigurationError, ProfileConfigurationError) as exception:
         which = f'no AiiDA profile `{name}`' if name else 'no default AiiDA profile'
         raise click.ClickException(
             f'there is {which} here: after `bash scripts/quickstart.sh`, `source .venv/bin/activate` finds that of the '

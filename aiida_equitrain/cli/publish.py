@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 @click.command('publish')
@@ -18,25 +19,28 @@ from aiida_equitrain.cli.profile import with_profile
 def cmd_publish(identifier: str, output: Path) -> None:
     """Write the graph of a study or a main job as an AiiDA archive that anybody can check and run again.
 
-    User names, home folders and what schedulers said of jobs are taken out; what stays in is printed.
+    Home folders, user names in paths, mail addresses and what schedulers said of jobs are taken out of what nodes say
+    and of the text files of jobs; other files stay as they are. What the archive says of machines, and which files may
+    name you, is printed first.
     """
     from aiida.common.exceptions import NotExistent
-    from aiida.orm import load_node
 
+    from aiida_equitrain.tools.nodes import load_node
     from aiida_equitrain.tools.publish.write import publish
 
     try:
         node: Any = load_node(identifier)
-        done = publish(node, output)
+        done = publish(node, output, _tell)
     except (NotExistent, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(
-        f'archive  {done.archive} ({done.archive.stat().st_size / 1e6:.1f} MB, {len(done.manifest["nodes"])} nodes)'
-    )
-    click.echo(f'readme   {done.readme}')
+    echo(f'archive  {done.archive} ({done.archive.stat().st_size / 1e6:.1f} MB, {len(done.manifest["nodes"])} nodes)')
+    echo(f'readme   {done.readme}')
     if done.report is not None:
-        click.echo(f'report   {done.report}')
-    for what, items in done.manifest['stays'].items():
-        click.echo(f'it says  {what}: {", ".join(items) or "none"}')
-    click.echo(f'SHA-256  {done.sha256}')
-    click.echo(f'To check it elsewhere: aiida-equitrain reproduce {done.archive.name} --sha256 {done.sha256}')
+        echo(f'report   {done.report}')
+    echo(f'SHA-256  {done.sha256}')
+    echo(f'To check it elsewhere: aiida-equitrain reproduce {done.archive.name} --sha256 {done.sha256}')
+
+
+def _tell(stays: dict[str, list[str]]) -> None:
+    for what, items in stays.items():
+        echo(f'it says  {what}: {", ".join(items) or "none"}')

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 @click.command('report')
@@ -28,13 +29,13 @@ def cmd_report(identifier: str, output: Path) -> None:
     thermal expansion or conductivity. A MaterialWorkChain that failed or still runs is shown as far as it got.
     """
     from aiida.common.exceptions import NotExistent
-    from aiida.orm import load_node
+
+    from aiida_equitrain.tools.nodes import load_node
 
     try:
         node = load_node(identifier)
-    except (NotExistent, ValueError) as exception:
-        message = f'there is no node `{identifier}` in this profile; `verdi process list -a` shows the jobs'
-        raise click.ClickException(message) from exception
+    except NotExistent as exception:
+        raise click.ClickException(f'{exception}; `verdi process list -a` shows the jobs') from exception
     show_report(node, output)
 
 
@@ -47,15 +48,13 @@ def show_report(node: Any, folder: Path) -> None:
         data = write_report(node, folder)
     except ValueError as exception:
         raise click.ClickException(str(exception)) from exception
+    except OSError as exception:
+        remedy = f'`aiida-equitrain report {node.pk} -o FOLDER` writes it elsewhere'
+        message = f'the report cannot be written to `{folder}` ({exception.strerror}): {remedy}'
+        raise click.ClickException(message) from exception
     if 'text' in data:
-        click.echo(data['text'])
-        click.echo(f'page      {folder.absolute() / PAGE}')
-        return
-    if 'aggregates' in data:
-        from aiida_equitrain.tools.report.study_text import describe_study
-
-        click.echo(describe_study(data['aggregates']))
-        click.echo(f'page      {folder.absolute() / PAGE}')
+        echo(data['text'], lines=True)
+        echo(f'page      {folder.absolute() / PAGE}')
         return
     summary = data['summary']
     rows = [
@@ -69,19 +68,24 @@ def show_report(node: Any, folder: Path) -> None:
             'forgetting_mev_per_angstrom',
         ),
     ]
-    click.echo()
-    click.secho(f'{summary["material"]}, {summary["strategy"]}: error against DFT', bold=True)
+    echo()
+    echo(f'{summary["material"]}, {summary["strategy"]}: error against DFT', bold=True)
     for title, value, unit, key in rows:
         if summary[key] is not None:
-            click.echo(f'  {title:<40}{value:>9} {unit}')
-    click.echo(f'  {"labelled frames":<40}{summary["n_frames"] or "–":>9} of up to {summary["n_atoms"]} atoms')
-    click.echo(f'  {"time":<40}{duration(summary["seconds"]):>9}, {duration(summary["core_seconds"])} of core time')
+            echo(f'  {title:<40}{value:>9} {unit}')
+    for row in data['validation']:
+        text = f'  {row["title"]:<40}{number(row["after"]):>9} {row["unit"]}, foundation {number(row["before"])}'
+        echo(text, fg='red' if row['worse'] else None)
+    echo(f'  {"labelled frames":<40}{summary["n_frames"] or "–":>9} of up to {summary["n_atoms"]} atoms')
+    echo(f'  {"time":<40}{duration(summary["seconds"]):>9}, {duration(summary["core_seconds"])} of core time')
+    for warning in data['warnings']:
+        echo(f'  {warning}', fg='red')
     for note in data['notes']:
-        click.secho(f'  Note: {note}', fg='yellow')
-    click.echo()
-    click.echo(f'  page      {folder.absolute() / PAGE}')
-    click.echo(f'  summary   {folder.absolute() / SUMMARY}')
-    click.echo()
-    click.echo('  To look further:')
+        echo(f'  Note: {note}', fg='yellow')
+    echo()
+    echo(f'  page      {folder.absolute() / PAGE}')
+    echo(f'  summary   {folder.absolute() / SUMMARY}')
+    echo()
+    echo('  To look further:')
     for command in data['commands']:
-        click.echo(f'    {command}')
+        echo(f'    {command}')

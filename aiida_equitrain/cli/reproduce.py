@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.launch_study import pairs
-from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -19,65 +19,78 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option('--rerun', default='', help='Steps to run again: `finetune,phonons`, or `all` (with DFT).')
 @click.option('--code', 'chosen', callback=pairs, multiple=True, metavar='THEIRS=YOURS', help='Labels of codes.')
 @click.option('--csv', 'table', type=click.Path(dir_okay=False, path_type=Path), help='Write all lines there.')
-@with_profile
 @click.pass_context
 def cmd_reproduce(
     ctx: click.Context, archive: Path, sha256: str | None, rerun: str, chosen: dict[str, str], table: Path | None
 ) -> None:
     """Check a published archive, and run steps of it again.
 
-    All nodes, files and links are compared with the manifest, then imported, and derived results are computed again
-    from their stored inputs: nothing of the archive is executed. `--rerun` executes the foundation potential in jobs.
+    All nodes, files and links are compared with the manifest, and derived results are computed again from their stored
+    inputs: nothing of the archive is executed or imported, and no profile is needed. `--rerun` imports it into the
+    profile and executes its potentials in jobs: do that with an archive whose origin you trust.
     The exit status is 0 if all that was asked for is reproduced, else 1.
     """
     from aiida.common.exceptions import NotExistent
 
-    from aiida_equitrain.tools.publish.check import check_file
+    from aiida_equitrain.cli.profile import load_profile
+    from aiida_equitrain.tools.publish.check import check_file, clean_copy
+    from aiida_equitrain.tools.publish.rerun import steps_problem
 
+    steps = tuple(step for step in rerun.split(',') if step)
     try:
+        if problem := steps_problem(steps):
+            raise ValueError(problem)
+        if steps:
+            load_profile(ctx.find_root().params.get('profile'))
         manifest, problems = check_file(archive, sha256)
-        click.echo(f'{archive.name}: {len(manifest["nodes"])} nodes, {manifest["process"].partition(":")[2]} '
+        echo(f'{archive.name}: {len(manifest["nodes"])} nodes, {manifest["process"].partition(":")[2]} '
                    f'{manifest["root"]}, published {manifest["created"][:10]}')  # fmt: skip
-        if problems:
-            for problem in problems[:20]:
-                click.secho(f'  {problem.kind} {problem.uuid}: {problem.what}', fg='red')
-            raise click.ClickException(f'{len(problems)} change(s) since it was published; nothing was imported')
-        click.echo('  checksums: all nodes, files and links are those of the manifest')
-        ok = _reproduce(archive, manifest, tuple(step for step in rerun.split(',') if step), chosen, table)
+        _stop_at(problems, 'change(s) since it was published')
+        echo('  checksums: all nodes, files and links are those of the manifest')
+        with clean_copy(archive, manifest) as clean:
+            ok = _reproduce(clean, manifest, steps, chosen, table)
     except (ValueError, NotExistent) as error:
         raise click.ClickException(str(error)) from error
     if not ok:
         ctx.exit(1)
 
 
+def _stop_at(problems: list[Any], what: str) -> None:
+    """Print what is wrong with nodes, and stop if there is anything.
+
+    :raises click.ClickException: then.
+    """
+    for problem in problems[:10]:
+        echo(f'  {problem.kind} {problem.uuid}: {problem.what[:200]}', fg='red')
+    if problems:
+        raise click.ClickException(f'{len(problems)} {what}; nothing was imported')
+
+
 def _reproduce(
-    archive: Path, manifest: dict[str, Any], steps: tuple[str, ...], chosen: dict[str, str], table: Path | None
+    clean: Path, manifest: dict[str, Any], steps: tuple[str, ...], chosen: dict[str, str], table: Path | None
 ) -> bool:
-    """Import, compute again, run again, and print what came of it."""
-    from aiida.orm import load_node
-
+    """Compute again, import and run again, and print what came of it."""
     from aiida_equitrain.tools.publish import rerun
-    from aiida_equitrain.tools.publish.check import import_quietly
-    from aiida_equitrain.tools.publish.recompute import recompute
+    from aiida_equitrain.tools.publish.check import Derived, content_problems, derive, read_only
 
-    if problem := rerun.steps_problem(steps):
-        raise ValueError(problem)
-    import_quietly(archive)
-    root: Any = load_node(manifest['root'])
-    checks = recompute(list(manifest['nodes']))
+    with read_only(clean):
+        _stop_at(content_problems(), 'node(s) whose files are not what they say')
+        published: Derived = derive(manifest)
+    checks = published.checks
     wrong = [check for check in checks if check.difference]
-    for check in wrong:
-        click.secho(f'  {check.what} of {check.uuid}: {check.difference}', fg='red')
+    for check in wrong[:10]:
+        echo(f'  {check.what[:80]} of {check.uuid}: {str(check.difference)[:200]}', fg='red')
     n_numbers = sum(check.n_numbers for check in checks)
-    click.echo(f'  derived results: {len(checks) - len(wrong)} of {len(checks)} follow from their stored inputs '
+    echo(f'  derived results: {len(checks) - len(wrong)} of {len(checks)} follow from their stored inputs '
                f'({n_numbers} numbers)')  # fmt: skip
     found = None
     if steps:
-        found = _run_again(root, steps, chosen)
+        found = _run_again(clean, manifest['root'], steps, chosen)
     else:
-        click.echo('  to run again: --rerun finetune,phonons, or --rerun all')
-    lines = rerun.compare(root, found)
-    _print(lines, rerun.versions_that_differ(root, found) if found is not None else {})
+        echo('  to run again: --rerun finetune,phonons, or --rerun all')
+    lines = rerun.compare(published.numbers, None if found is None else rerun.numbers_of(found))
+    differ = {} if found is None else rerun.versions_that_differ(published.versions, rerun.versions_of(found))
+    _print(lines, differ)
     if table is not None:
         import pandas as pd
 
@@ -85,19 +98,24 @@ def _reproduce(
     return not wrong and not any(line.verdict == 'differs' for line in lines)
 
 
-def _run_again(root: Any, steps: tuple[str, ...], chosen: dict[str, str]) -> Any:
+def _run_again(clean: Path, root: str, steps: tuple[str, ...], chosen: dict[str, str]) -> Any:
+    """Import the archive into the loaded profile, and run the steps there."""
     from aiida.orm import load_node
 
     from aiida_equitrain.cli.launch_options import go
     from aiida_equitrain.tools.publish import rerun
+    from aiida_equitrain.tools.publish.check import import_clean
 
-    codes = rerun.map_codes(root, chosen)
+    import_clean(clean)
+    published: Any = load_node(root)
+    codes = rerun.map_codes(published, chosen)
     for uuid, code in codes.items():
-        click.echo(f'  code: {load_node(uuid).label} -> {code.full_label}')
-    for sentence in rerun.plan(root, steps):
-        click.echo(f'  runs: {sentence}')
-    click.echo(f'  executes: the foundation potential with SHA-256 {root.inputs.foundation.sha256}')
-    node = go(lambda: rerun.builder_of(root, steps, codes), submit=False)
+        echo(f'  code: {load_node(uuid).label} -> {code.full_label}')
+    for sentence in rerun.plan(published, steps):
+        echo(f'  runs: {sentence}')
+    for potential in rerun.potentials_of(published):
+        echo(f'  executes: the potential {potential.uuid} with SHA-256 {potential.checked_sha256()}')
+    node = go(lambda: rerun.builder_of(published, steps, codes), submit=False)
     if node is None:
         raise click.ClickException('the rerun goes on; call `reproduce` again when it has ended')
     return node
@@ -105,8 +123,8 @@ def _run_again(root: Any, steps: tuple[str, ...], chosen: dict[str, str]) -> Any
 
 def _print(lines: list[Any], versions: dict[str, tuple[str, str]]) -> None:
     """Print a line per quantity: how many rows are reproduced, and the worst one."""
-    click.echo()
-    click.echo(f'{"quantity":<46}{"reproduced":>12}{"differ":>8}{"not rerun":>11}   largest difference (tolerance)')
+    echo()
+    echo(f'{"quantity":<46}{"reproduced":>12}{"differ":>8}{"not rerun":>11}   largest difference (tolerance)')
     for quantity in dict.fromkeys(line.quantity for line in lines):
         here = [line for line in lines if line.quantity == quantity]
         count = {verdict: sum(line.verdict == verdict for line in here)
@@ -114,7 +132,7 @@ def _print(lines: list[Any], versions: dict[str, tuple[str, str]]) -> None:
         known = [line for line in here if line.found is not None]
         worst = max(known, key=lambda line: abs(line.found - line.published) / line.tolerance, default=None)
         text = '' if worst is None else f'{abs(worst.found - worst.published):.2g} ({worst.tolerance:.2g}), {worst.row}'
-        click.secho(f'{quantity:<46}{count["reproduced"]:>12}{count["differs"]:>8}{count["not rerun"]:>11}   {text}',
-                    fg='red' if count['differs'] else None)  # fmt: skip
+        echo(f'{quantity:<46}{count["reproduced"]:>12}{count["differs"]:>8}{count["not rerun"]:>11}'
+                    f'   {text}', fg='red' if count['differs'] else None)  # fmt: skip
     for name, (theirs, ours) in versions.items():
-        click.echo(f'version of {name}: {theirs} there, {ours} here')
+        echo(f'version of {name}: {theirs} there, {ours} here')

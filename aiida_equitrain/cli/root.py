@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+from typing import Any
 
 import click
 
 import aiida_equitrain
+from aiida_equitrain.cli.failures import TRACEBACK, sentence
+from aiida_equitrain.common.printable import SENTENCE, printable
 
 #: Subcommands and their line in the help. ``name`` is ``cmd_<name>`` in ``aiida_equitrain.cli.<name>``.
 COMMANDS = {
@@ -37,6 +41,20 @@ class LazyGroup(click.Group):
         module = import_module(f'aiida_equitrain.cli.{cmd_name}')
         command: click.Command = getattr(module, f'cmd_{cmd_name}')
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand; whatever it ends with is a sentence, which quotes files and nodes and is made printable."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as exception:
+            exception.message = printable(exception.message, longest=SENTENCE)
+            raise
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as exception:
+            if os.environ.get(TRACEBACK):
+                raise
+            raise click.ClickException(printable(sentence(exception), longest=SENTENCE)) from exception
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of subcommands."""

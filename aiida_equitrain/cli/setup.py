@@ -8,6 +8,7 @@ import click
 
 from aiida_equitrain.cli.download import download_display
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 COLOURS = {'found': 'blue', 'created': 'green', 'note': 'yellow', 'missing': 'red'}
 
@@ -45,6 +46,7 @@ def cmd_setup(
     complete, sevennet = True, 'sevennet' in extras or sevennet_python is not None
     if not check:
         from aiida_equitrain.tools.setup import Options, run_setup
+        from aiida_equitrain.tools.setup_lock import one_at_a_time
 
         options = Options(offline=offline, computer=computer, python=python, pw=pw, ph=ph, phonopy=phonopy)
         items = run_setup(options, progress=download_display())
@@ -52,14 +54,17 @@ def cmd_setup(
             from aiida_equitrain.tools import sevennet as extra
 
             items = chain(items, extra.run_setup(options, sevennet_python))
-        for item in items:
-            complete &= item.state != 'missing'
-            click.echo(f'{click.style(f"{item.state:>8}", fg=COLOURS[item.state])}  {item.name}: {item.text}')
+        with one_at_a_time(lambda: echo('Another set-up of this profile is at work; waiting for it.')):
+            for item in items:
+                complete &= item.state != 'missing'
+                echo(f'{item.state:>8}', nl=False, fg=COLOURS[item.state])
+                echo(f'  {item.name}: {item.text}')
     from aiida_equitrain.tools.checks import run_checks
 
     for result in run_checks(computer, sevennet):
         complete &= result.passed
-        word = click.style('      ok', fg='green') if result.passed else click.style('  FAILED', fg='red', bold=True)
-        click.echo(f'{word}  {result.name}: {result.text}')
+        echo('      ok' if result.passed else '  FAILED', nl=False, fg='green' if result.passed else 'red',
+             bold=not result.passed)  # fmt: skip
+        echo(f'  {result.name}: {result.text}')
     if not complete:
         raise click.ClickException('the set-up is not complete: see the lines above')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from aiida_equitrain.cli.profile import with_profile
+from aiida_equitrain.cli.terminal import echo
 
 
 @click.command('show')
@@ -15,16 +16,14 @@ def cmd_show(identifier: str) -> None:
 
     PK may also be a UUID. Nothing in the files of the node is run.
     """
-    from aiida import orm
-    from aiida.common.exceptions import MultipleObjectsError, NotExistent
+    from aiida.common.exceptions import NotExistent
 
     from aiida_equitrain.query import describe
+    from aiida_equitrain.tools.nodes import load_node
 
     try:
-        node = orm.load_node(identifier)
-    except (NotExistent, MultipleObjectsError, ValueError) as error:
-        raise click.ClickException(
-            f'there is no node `{identifier}` in this profile; `aiida-equitrain list potentials` shows what there is'
-        ) from error
+        node = load_node(identifier)
+    except NotExistent as error:
+        raise click.ClickException(f'{error}; `aiida-equitrain list potentials` shows what there is') from error
     for name, text in describe(node).items():
-        click.echo(f'{name:<18}{text}')
+        echo(f'{name:<18}{text}')

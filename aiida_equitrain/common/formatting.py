@@ -23,10 +23,13 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def formula(text: str) -> str:
-    """Return a chemical formula reduced and as people write it, ``NaCl`` and not Hill's ``ClNa``."""
+    """Return a chemical formula reduced and as people write it, ``NaCl`` and not Hill's ``ClNa``; or else as it is."""
     from pymatgen.core.composition import Composition  # a second to import
 
-    return str(Composition(text).reduced_formula)
+    try:
+        return str(Composition(text).reduced_formula)
+    except ValueError:
+        return text
 
 
 def duration(seconds: float | None) -> str:

@@ -162,7 +162,10 @@ OURS: dict[str, Option] = {
     'replay_ratio': Option(0.1, 'new frames per replayed one: where there are fewer, each is taken several times',
                            low=0.0, strategies=WITH_REPLAY),
     'best_by': Option(
-        'total', 'validation quantity that picks the best epoch', str, choices=('total', 'energy', 'forces', 'stress')
+        'total',
+        'validation error that picks the epoch, of those that make nothing worse',
+        str,
+        choices=('total', 'energy', 'forces', 'stress'),
     ),
     'patience': Option(None, 'stop after so many epochs without a better one; null for never', int, 1, optional=True),
     'patience_threshold': Option(0.0, 'relative improvement by which an epoch is better for `patience`', low=0.0),

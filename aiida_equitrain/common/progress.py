@@ -11,7 +11,14 @@ PROGRESS_FILE = 'progress.json'
 
 
 def describe_progress(content: dict[str, Any]) -> str:
-    """Return ``progress.json`` as a few words, such as ``train 12/60, force MAE 31 meV/Å``."""
+    """Return ``progress.json`` as a few words, such as ``train 12/60, force MAE 31 meV/Å``; none if it is another."""
+    try:
+        return _describe(content)
+    except (TypeError, ValueError):
+        return ''
+
+
+def _describe(content: dict[str, Any]) -> str:
     if not content.get('stage'):
         return ''
     words = f'{content["stage"]} {content.get("done", 0)}/{content.get("total", "?")}'

@@ -15,6 +15,7 @@ from ase import Atoms
 from aiida_equitrain.common.names import Role
 from aiida_equitrain.science.frame_checks import check_frames
 from aiida_equitrain.science.frames import Frames, from_extxyz, to_extxyz
+from aiida_equitrain.science.text_files import read_text
 
 #: Units of everything in the file; they are part of the node so that nobody has to guess.
 UNITS = {'energy': 'eV', 'forces': 'eV/Å', 'stress': 'eV/Å³ (positive under tension)', 'positions': 'Å', 'cells': 'Å'}
@@ -84,7 +85,7 @@ class DatasetData(SinglefileData):
     def from_extxyz(cls, path: str | Path, *, role: str | None = None, **kwargs: Any) -> DatasetData:
         """Return a dataset of an extended XYZ file; parameters as for :meth:`from_ase`."""
         meta = {} if role is None else {'role': role}
-        return cls(from_extxyz(Path(path).read_text(encoding='utf-8'), **meta), **kwargs)
+        return cls(from_extxyz(read_text(path), **meta), **kwargs)
 
     def with_frames(self, frames: Iterable[Any]) -> DatasetData:
         """Return a new dataset of other frames whose labels come from where those of this one came from."""
@@ -98,19 +99,26 @@ class DatasetData(SinglefileData):
         if self.FILENAME not in self.base.repository.list_object_names():
             raise ValidationError('the dataset has no frames: give them as `frames`')
         super()._validate()  # type: ignore[no-untyped-call]
-        try:
-            frames = self.get_frames()
-        except (ValueError, KeyError, OSError, EOFError) as exception:
-            raise ValidationError(f'`{self.FILENAME}` of the dataset cannot be read: {exception}') from exception
-        problem = check_frames(frames)
+        problem = self.file_problem()
         if problem:
             raise ValidationError(problem)
         if not self.functional:
             raise ValidationError('the dataset does not say its `functional`, such as PBE')
-        for name, value in _describe(frames).items():
-            if self.base.attributes.get(name, None) != value:
-                raise ValidationError(f'`{name}` of the dataset differs from its frames, which say {value!r}')
         return True
+
+    def file_problem(self) -> str | None:
+        """Return what is wrong with the file, or what the attributes say that it does not, or ``None``."""
+        try:
+            frames = self.get_frames()
+        except (ValueError, KeyError, OSError, EOFError) as exception:
+            return f'`{self.FILENAME}` of the dataset cannot be read: {exception}'
+        problem = check_frames(frames)
+        if problem:
+            return problem
+        for name, value in _describe(frames).items():
+            if self.base.attributes.get(name, value) != value:  # an older node may not say it
+                return f'`{name}` of the dataset differs from its frames, which say {value!r}'
+        return None
 
     def get_frames(self) -> Frames:
         """Return the frames with their sources."""
@@ -177,7 +185,7 @@ class DatasetData(SinglefileData):
 
     @property
     def has_energies(self) -> bool:
-        """Whether there are energies: phonopy files often have forces only, and then all energies are 0."""
+        """Whether every frame has an energy; files of phonopy often have forces only."""
         return bool(self.base.attributes.get('has_energies', True))
 
     @property
@@ -211,5 +219,7 @@ def _describe(frames: Frames) -> dict[str, Any]:
         'formulas': sorted({frame.formula for frame in frames}),
         'max_atoms': int(np.max([len(frame) for frame in frames])),
         'has_stress': all(frame.stress is not None for frame in frames),
-        'has_energies': any(frame.energy != 0.0 for frame in frames),
+        'has_energies': all(frame.energy is not None for frame in frames)
+        # so they were written before they could be missing
+        and any(frame.energy for frame in frames),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -94,22 +95,48 @@ class PotentialData(SinglefileData):
         """
         if self.kind not in (FULL, ADAPTER):
             raise ValidationError(f'`kind` of the potential is `{self.kind}`; it must be {FULL} or {ADAPTER}')
-        filename = self.FILENAME if self.kind == FULL else self.ADAPTER_FILENAME
-        if filename not in self.base.repository.list_object_names():
+        if self._filename not in self.base.repository.list_object_names():
             raise ValidationError('the potential has no model file: give it as `file`')
         super()._validate()  # type: ignore[no-untyped-call]
-        content = self.base.repository.get_object_content(filename, mode='rb')
+        problem = self.file_problem()
+        if problem:
+            raise ValidationError(problem)
+        return True
+
+    def file_problem(self) -> str | None:
+        """Return what the attributes say that the file does not, or ``None``; nothing in the file is run."""
+        content = self.base.repository.get_object_content(self._filename, mode='rb')
         if sha256(content).hexdigest() != self.base.attributes.get('sha256', None):
-            raise ValidationError('the SHA-256 of the potential is not that of its file: create the node anew')
+            return 'the SHA-256 of the potential is not that of its file: create the node anew'
         try:
             root = self.foundation
             expected = describe_model(content, self.head) if root is None else describe_adapter(content, root)
         except (ValueError, NotExistent) as exception:
-            raise ValidationError(str(exception)) from exception
+            return str(exception)
         for name, value in expected.items():
-            if self.base.attributes.get(name, None) != value:
-                raise ValidationError(f'`{name}` of the potential differs from its file, which says {value!r}')
-        return True
+            if self.base.attributes.get(name, value) != value:  # an older node may not say it
+                return f'`{name}` of the potential differs from its file, which says {value!r}'
+        return None
+
+    def checked_sha256(self) -> str:
+        """Return the SHA-256 of the file, computed.
+
+        :raises ValueError: if it is not the one that the node was stored with.
+        """
+        try:
+            found = sha256(self.base.repository.get_object_content(self._filename, mode='rb')).hexdigest()
+        except FileNotFoundError as exception:
+            raise ValueError(f'the potential {self.uuid} does not hold its file `{self._filename}`') from exception
+        if found != self.sha256:
+            raise ValueError(
+                f'the file of the potential {self.uuid} has the SHA-256 {found}, not {self.sha256}, with which it was '
+                'stored: it was changed, and is not used'
+            )
+        return found
+
+    @property
+    def _filename(self) -> str:
+        return self.FILENAME if self.kind == FULL else self.ADAPTER_FILENAME
 
     @property
     def kind(self) -> str:
@@ -132,7 +159,10 @@ class PotentialData(SinglefileData):
         found: list[PotentialData] = query.all(flat=True)
         uuid = self.base.attributes.get('foundation_uuid', None)
         for node in sorted(found, key=lambda node: node.uuid != uuid):
-            return node
+            # What came with an archive may say of itself what it likes.
+            with suppress(ValueError):
+                node.checked_sha256()
+                return node
         raise NotExistent(
             f'the potential is an adapter to the model with the SHA-256 {digest}, which is not in this profile: store '
             'that model file as a `PotentialData` (or import the archive that holds it)'
@@ -140,7 +170,7 @@ class PotentialData(SinglefileData):
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the file."""
+        """SHA-256 of the file as it was stored; :meth:`checked_sha256` is computed, and jobs compare the two."""
         return str(self.base.attributes.get('sha256'))
 
     @property
@@ -231,6 +261,7 @@ class PotentialData(SinglefileData):
         :raises FileExistsError: if there is such a file.
         :raises ImportError: if the potential is an adapter, and torch or that package is not installed in this Python.
         """
+        self.checked_sha256()
         if self.kind == FULL:
             content = self.base.repository.get_object_content(self.FILENAME, mode='rb')
         else:
@@ -242,7 +273,11 @@ class PotentialData(SinglefileData):
             file.write(content)
 
     def _load(self, loader: Callable[..., Any], device: str, dtype: str) -> Any:
-        """Call a function of the potential loader with the files of this potential."""
+        """Call a function of the potential loader with the files of this potential.
+
+        :raises ValueError: if a file was changed since it was stored.
+        """
+        self.checked_sha256()
         root = self.foundation
         adapter: Any = False
         if root is not None:

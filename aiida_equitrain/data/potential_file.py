@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from aiida_equitrain.common.validation import enumerate_names
 from aiida_equitrain.science.adapter import read_adapter
-from aiida_equitrain.science.model_file import read_model_file, read_tensor_shapes
+from aiida_equitrain.science.model_file import MAX_BYTES, read_model_bytes, read_model_file, read_tensor_shapes
 
 if TYPE_CHECKING:
     from aiida_equitrain.data.potential import PotentialData
@@ -27,12 +27,11 @@ def read_bytes(file: str | Path | IO[bytes] | bytes) -> bytes:
     """
     if isinstance(file, bytes):
         return file
-    try:
-        content = Path(file).read_bytes() if isinstance(file, str | Path) else file.read()
-    except OSError as exception:
-        raise ValueError(f'the model file cannot be read: {exception}') from exception
+    content = read_model_bytes(file) if isinstance(file, str | Path) else file.read(MAX_BYTES + 1)
     if not isinstance(content, bytes):
         raise ValueError('the model file has to be opened in binary mode')
+    if len(content) > MAX_BYTES:
+        raise ValueError(f'the model file is larger than {MAX_BYTES >> 20} MiB, as no model is')
     return content
 
 

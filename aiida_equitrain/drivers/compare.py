@@ -41,7 +41,9 @@ def fit_baseline(settings: dict[str, Any], first: Any) -> tuple[dict[str, Any], 
 
     frames = [frame for frame in Frames.load('frames.npz') if frame.role in settings['symfc_roles']]
     write_progress('symfc', 0, 1, n_frames=len(frames))
-    fit = fit_force_constants(first.unitcell, frames, primitive_matrix=first.primitive_matrix)
+    fit = fit_force_constants(
+        first.unitcell, frames, primitive_matrix=first.primitive_matrix, symprec=first.symmetry.tolerance
+    )
     if fit.phonon is not None and first.nac_params is not None:
         fit.phonon.nac_params = first.nac_params
     facts = {
@@ -61,7 +63,7 @@ def write_curves(settings: dict[str, Any], first: Any, sides: dict[str, Any]) ->
     import numpy as np
     from equitrain_job.science import lattice_match, phonon_metrics
 
-    path = phonon_metrics.band_path(first.primitive, settings['band_points'])
+    path = phonon_metrics.band_path(first.primitive, settings['band_points'], float(first.symmetry.tolerance))
     bands: dict[str, Any] = {
         'qpoints': path.qpoints,
         'distances': path.distances,

@@ -33,7 +33,7 @@ def main() -> None:
     write_progress('force constants', 0, 2)
     try:
         nac = read_npz('nac.npz') if settings['has_nac'] else None
-        solver = science.load_phono3py(settings['filename'], nac=nac)
+        solver = science.load_phono3py(settings['filename'], nac=nac, symprec=settings['symprec'])
     except ValueError as error:
         raise DriverFailure('forces_unusable', str(error)) from error
     write_progress('conductivity', 1, 2)
@@ -49,7 +49,7 @@ def main() -> None:
         **{f'kappa_{name}_w_per_m_k': kappa[:, index].tolist() for index, name in enumerate(science.COMPONENTS)},
         'mesh': modes['mesh'].tolist(),
         'isotopes': settings['isotopes'],
-        'min_frequency_thz': lowest,
+        'mesh_min_frequency_thz': lowest,
         'n_qpoints': len(modes['qpoints']),
         'space_group': str(getattr(solver.symmetry.dataset, 'international', '')),
     }

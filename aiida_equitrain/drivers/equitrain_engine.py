@@ -27,19 +27,10 @@ from equitrain.backends.torch_scheduler import SchedulerWrapper, create_schedule
 from equitrain.backends.torch_utils import set_dtype, set_seeds
 from equitrain.data.backend_torch.loaders import get_dataloaders
 from equitrain.logger import FileLogger
+from equitrain_job.science.epoch_choice import QUANTITIES, watched_error
 from equitrain_setup import equitrain_arguments
 from job_io import DriverFailure
-from training import (
-    CHECKPOINT_SECONDS,
-    QUANTITIES,
-    Best,
-    Outcome,
-    out_of_patience,
-    restart_rate,
-    safest_rate,
-    watched,
-    write_checkpoint,
-)
+from training import CHECKPOINT_SECONDS, Best, Judge, Outcome, restart_rate, safest_rate, write_checkpoint
 
 
 class WatchedLogger(FileLogger):  # type: ignore[misc,unused-ignore]
@@ -58,6 +49,7 @@ class Trainer:
     :param module: what :func:`wrap` returned.
     :param hyperparameters: the complete set.
     :param files: ``train`` and ``valid`` HDF5 files.
+    :param judge: of the same frames, in the same order.
     :param fingerprint: what a checkpoint must agree with to be continued.
     :param watch: called after each epoch with this trainer.
     :param deadline: ``time.time()`` after which no further epoch is begun.
@@ -69,6 +61,7 @@ class Trainer:
         hyperparameters: dict[str, Any],
         seed: int,
         files: dict[str, str],
+        judge: Judge,
         fingerprint: str = '',
         watch: Callable[[Trainer], None] | None = None,
         deadline: float = math.inf,
@@ -76,7 +69,7 @@ class Trainer:
         from accelerate import Accelerator
 
         self.created = time.time()
-        self.hyperparameters, self.fingerprint = hyperparameters, fingerprint
+        self.hyperparameters, self.judge, self.fingerprint = hyperparameters, judge, fingerprint
         self.watch, self.deadline = watch, deadline
         self.args = args = equitrain_arguments(hyperparameters)
         args.seed, args.train_file, args.valid_file = seed, files['train'], files['valid']
@@ -96,6 +89,8 @@ class Trainer:
         #: Losses of the training frames, which the weighted sampler draws by.
         self.errors: Any = None
         self.epoch, self.rows, self.best = 0, [], Best()  # type: tuple[int, list[dict[str, float]], Best]
+        #: What the energies of the last epoch still lack per atom of each element, eV.
+        self.shift: dict[int, float] = {}
         self.seconds, self.killed, self.longest = 0.0, False, 0.0
 
     def _average(self) -> Any:
@@ -119,7 +114,7 @@ class Trainer:
             self._record(None, self._evaluate(), start)
         while self.epoch < self.hyperparameters['epochs']:
             start = time.time()
-            if outcome := out_of_patience(self.rows, self.hyperparameters):
+            if outcome := self.judge.out_of_patience(self.rows):
                 return outcome
             self.epoch += 1
             train = self._train()
@@ -170,15 +165,39 @@ class Trainer:
             errors = None if losses is None else losses.get('mae', losses.main)
             for quantity in QUANTITIES:
                 row[f'{name}_{quantity}_mae'] = _average_of(errors, quantity)
+        if self.judge.has_energies:
+            self.shift, errors = self.judge.refit(self._energies())
+            row |= errors
         row['seconds'] = time.time() - start
         self.seconds += row['seconds']
         self.rows.append(row)
         return row
 
+    def _energies(self) -> dict[str, Any]:
+        """Return the energies of the present weights by role, eV."""
+        base = getattr(self.module, 'base_wrapper', self.module)
+        # SevenNet's wrapper has no such switches: it always computes forces, for which it needs gradients.
+        switches = {name: getattr(base, name) for name in ('compute_force', 'compute_stress') if hasattr(base, name)}
+        vars(base).update(dict.fromkeys(switches, False))
+        self.module.eval()
+        try:
+            with torch.set_grad_enabled(not switches):
+                loaders = {'train': self.train_loader, 'valid': self.valid_loader}
+                return {role: self._energies_of(loader.dataset) for role, loader in loaders.items()}
+        finally:
+            vars(base).update(switches)
+
+    def _energies_of(self, dataset: Any) -> Any:
+        """Return the energies of the frames in turn: a loader would draw random numbers, which are the training's."""
+        from torch_geometric.data import Batch
+
+        batches = (Batch.from_data_list([dataset[index]]) for index in range(len(dataset)))
+        return np.array([float(self.module(batch.to(self.accelerator.device))['energy']) for batch in batches])
+
     def _keep_if_best(self, row: dict[str, float]) -> None:
-        value = watched(row, self.hyperparameters['best_by'])
-        if value < self.best.value:
-            self.best = Best(self.epoch, value, {key: item.detach().clone() for key, item in self.trained().items()})
+        if self.judge.is_best(self.rows):
+            state = {key: item.detach().clone() for key, item in self.trained().items()}
+            self.best = Best(self.epoch, watched_error(row, self.hyperparameters['best_by']), state, self.shift)
 
     def trained(self) -> dict[str, torch.Tensor]:
         """Return the parameters that are trained, by name; everything else stays as it is in the foundation."""

@@ -10,10 +10,10 @@ import equitrain
 from equitrain.backends.torch_model import get_model
 from equitrain.backends.torch_utils import set_seeds
 from equitrain.finetune import TorchDeltaFineTuneWrapper, TorchFreezeFineTuneWrapper, TorchLoRAFineTuneWrapper
+from equitrain_job.science.epoch_choice import QUANTITIES
 from equitrain_job.science.frames import ENERGY_KEY, FORCES_KEY, STRESS_KEY
 from job_io import DriverFailure
 from start_model import layer_names, selected_layers
-from training import QUANTITIES
 
 #: Hyperparameters that are not arguments of Equitrain.
 NOT_EQUITRAIN = (

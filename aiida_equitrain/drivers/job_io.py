@@ -9,6 +9,7 @@ The parser reads ``failure.json`` before anything else, so a driver that knows w
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import sys
@@ -37,9 +38,22 @@ class DriverFailure(Exception):  # noqa: N818
 
 
 def read_job() -> dict[str, Any]:
-    """Return the content of ``job.json``."""
+    """Return the content of ``job.json``, after a look at the files that came with it: nothing of them is loaded yet.
+
+    :raises DriverFailure: ``file_changed``, if one is not the file that the job was made with.
+    """
     job: dict[str, Any] = json.loads(Path(JOB_FILE).read_text(encoding='utf-8'))
+    for name, expected in job.pop('sha256', {}).items():
+        found = sha256_of(name)
+        if found != expected:
+            raise DriverFailure('file_changed', f'`{name}` has the SHA-256 {found}, its node says {expected}')
     return job
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file."""
+    with Path(path).open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def limit_threads(number: int) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from equitrain_job.science.epoch_choice import watched_error
 from job_io import DriverFailure
 from mace_files import (
     HEAD,
@@ -36,17 +37,8 @@ from mace_files import (
     write_config,
     write_frames,
 )
-from mace_model import count_trained, plain_model, strategy_config
-from training import (
-    CHECKPOINT_SECONDS,
-    Best,
-    Outcome,
-    out_of_patience,
-    restart_rate,
-    safest_rate,
-    watched,
-    write_checkpoint,
-)
+from mace_model import count_trained, energies, plain_model, strategy_config
+from training import CHECKPOINT_SECONDS, Best, Judge, Outcome, restart_rate, safest_rate, write_checkpoint
 
 #: Seconds between two looks at the child.
 INTERVAL = 0.2
@@ -60,6 +52,7 @@ class Trainer:
     :param strategy: ``transfer``, ``lora``, ``freeze``, ``multihead`` or ``scratch``.
     :param values: the complete hyperparameters.
     :param frames: the frames by role: ``train``, ``valid``, and for ``multihead`` ``replay_train``, ``replay_valid``.
+    :param judge: of the same frames.
     :param fingerprint: what a checkpoint must agree with to be continued.
     :param watch: called after each epoch with this trainer.
     :param deadline: ``time.time()`` after which training is stopped.
@@ -72,15 +65,19 @@ class Trainer:
         values: dict[str, Any],
         seed: int,
         frames: dict[str, Sequence[Any]],
+        judge: Judge,
         fingerprint: str = '',
         watch: Callable[[Trainer], None] | None = None,
         deadline: float = math.inf,
     ) -> None:
         self.created = time.time()
         self.start_model, self.strategy, self.values, self.seed = model, strategy, values, seed
+        self.judge, self.judged = judge, {role: frames[role] for role in ('train', 'valid')}
         self.fingerprint, self.watch, self.deadline = fingerprint, watch, deadline
         self.multihead = strategy == 'multihead'
         self.epoch, self.first_epoch, self.best = 0, 0, Best()
+        #: What the energies of the last epoch still lack per atom of each element, eV.
+        self.shift: dict[int, float] = {}
         self.rows: list[dict[str, float]] = []
         self.seconds, self.longest, self.killed = 0.0, 0.0, False
         self.first_rate: float | None = None
@@ -161,7 +158,7 @@ class Trainer:
         if number < 0:
             # MACE evaluates the model before training; continued, that is the last epoch again.
             if not self.rows:
-                self.rows.append({'epoch': 0, 'learning_rate': rate.value, **row})
+                self.rows.append({'epoch': 0, 'learning_rate': rate.value, **row, **self.refit(self.start_model)})
             return self.replay_problem(row)
         if number > self.first_epoch:
             rate.step(self.rows[-1]['valid_loss'] * self.batches[HEAD][1] / self.batches[HEAD][0])
@@ -172,18 +169,29 @@ class Trainer:
         self.longest = max(self.longest, row['seconds'])
         if not all(math.isfinite(row[name]) for name in ('train_loss', 'valid_loss')):
             return Outcome('diverged', f'the loss was not a finite number in epoch {self.epoch}')
-        self.keep_if_best(row)
+        state = read_state(self.checkpoint_of(self.epoch))['model']
+        row |= self.refit(plain_model(self.start_model, self.strategy, self.config, state))
+        self.keep_if_best(row, state)
         if self.watch:
             self.watch(self)
         if outcome := self.replay_problem(row):
             return outcome
         if self.epoch < self.values['epochs'] and self.is_late(1.2 * self.longest):
             return Outcome('walltime', f'the time ran out after epoch {self.epoch}')
-        return out_of_patience(self.rows, self.values) if self.epoch < self.values['epochs'] else None
+        return self.judge.out_of_patience(self.rows) if self.epoch < self.values['epochs'] else None
+
+    def refit(self, model: Any) -> dict[str, float]:
+        """Take the shift that the energies of a plain model still lack; return its errors, if there are labels."""
+        if not self.judge.has_energies:
+            return {}
+        found = {role: energies(model, items) for role, items in self.judged.items()}
+        errors: dict[str, float]
+        self.shift, errors = self.judge.refit(found)
+        return errors
 
     def is_late(self, reserve: float = 0.0) -> bool:
         """Tell whether the time is out; an epoch is trained in any case, so that there is something to go on from."""
-        return self.epoch > self.first_epoch and time.time() + reserve > self.deadline
+        return self.epoch > self.first_epoch and (self.killed or time.time() + reserve > self.deadline)
 
     def replay_problem(self, row: dict[str, float]) -> Outcome | None:
         """Tell that MACE does not replay: it goes on with one head, or with labels that it does not see."""
@@ -196,12 +204,11 @@ class Trainer:
             return Outcome('no_replay', f'the loss of the replayed frames is 0 after epoch {self.epoch}')
         return None
 
-    def keep_if_best(self, row: dict[str, float]) -> None:
+    def keep_if_best(self, row: dict[str, float], state: dict[str, Any]) -> None:
         """Keep the checkpoint of the best epoch and those of the last two; delete the others."""
-        value = watched(row, self.values['best_by'])
-        if value < self.best.value:
+        if self.judge.is_best(self.rows):
             shutil.copy(self.checkpoint_of(self.epoch), FOLDER / BEST)
-            self.best = Best(self.epoch, value, read_state(FOLDER / BEST)['model'])
+            self.best = Best(self.epoch, watched_error(row, self.values['best_by']), state, self.shift)
         old = self.epoch - 2
         if old >= 1:
             self.checkpoint_of(old).unlink(missing_ok=True)

@@ -6,8 +6,11 @@ A helper of ``train.py``.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from job_io import DriverFailure
 from mace_files import HEAD, REPLAY_HEAD, freeze_level
 from start_model import layer_names, selected_layers, two_headed
@@ -84,3 +87,19 @@ def plain_model(model: Any, strategy: str, config: dict[str, Any], state: dict[s
         parameter = next(result.parameters())
         result = remove_pt_head(result, HEAD).to(device=parameter.device, dtype=parameter.dtype)
     return result
+
+
+def energies(model: Any, frames: Sequence[Any]) -> Any:
+    """Return the energies of a plain model for frames in turn, eV; without forces, which take most of the time."""
+    from mace.data import AtomicData, KeySpecification, config_from_atoms
+    from mace.tools import AtomicNumberTable, torch_geometric
+
+    table = AtomicNumberTable([int(number) for number in model.atomic_numbers])
+    found = []
+    for frame in frames:
+        configuration = config_from_atoms(frame.to_atoms(keys=True), key_specification=KeySpecification())
+        graph = AtomicData.from_config(configuration, z_table=table, cutoff=float(model.r_max))
+        batch = torch_geometric.Batch.from_data_list([graph]).to(next(model.parameters()).device)
+        with torch.no_grad():
+            found.append(float(model(batch.to_dict(), compute_force=False)['energy']))
+    return np.array(found)

@@ -10,6 +10,8 @@ the same name and the suffix ``.safetensors``. It is applied here.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ else:  # in a job's folder, where the helpers lie beside the driver
     from job_io import DriverFailure, is_out_of_memory  # type: ignore[no-redef,unused-ignore]
 
 DTYPES = ('float32', 'float64')
+#: Packages without which a model that was converted for a GPU cannot be loaded.
+ACCELERATORS = ('cuequivariance', 'cuequivariance_torch', 'cuequivariance_ops_torch', 'openequivariance')
 FAMILIES = ('mace', 'sevennet')
 #: Suffix of an adapter beside the model that it belongs to.
 ADAPTER_SUFFIX = '.safetensors'
@@ -73,9 +77,20 @@ def load_model(
     first = getattr(torch, adapter.dtype if adapter else dtype)
     torch.set_default_dtype(first)
     try:
-        model = read(path, device, adapter.head if adapter else head)
-    except (DriverFailure, ModuleNotFoundError):
+        with _compiled_parts_on(device):
+            model = read(path, device, adapter.head if adapter else head)
+    except DriverFailure:
         raise
+    except ModuleNotFoundError as error:
+        package = (error.name or '').partition('.')[0]
+        if package not in ACCELERATORS:
+            raise
+        message = (
+            f'the model needs the package `{package}` (cuEquivariance or OpenEquivariance): write it without (for '
+            'cuEquivariance with `mace_cueq_to_e3nn` of mace-torch) and import that file, or install the package in '
+            'the Python of the jobs'
+        )
+        raise DriverFailure('bad_potential', message) from error
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -86,6 +101,27 @@ def load_model(
         _apply(adapter, model, path)
     torch.set_default_dtype(getattr(torch, dtype))
     return model.to(dtype=getattr(torch, dtype))
+
+
+@contextmanager
+def _compiled_parts_on(device: str) -> Iterator[None]:
+    """Let the compiled parts in a model file be loaded to ``device``, wherever they were saved.
+
+    `torch.load` has `map_location` for the tensors; e3nn's compiled parts lie in the file as archives of their own,
+    which it loads by `torch.jit.load` to where they were: on a machine without a GPU those of a GPU cannot be loaded.
+    """
+    import torch
+
+    load: Any = torch.jit.load
+
+    def load_there(file: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return load(file, device if map_location is None else map_location, *args, **kwargs)
+
+    torch.jit.load = load_there  # type: ignore[assignment,unused-ignore]
+    try:
+        yield
+    finally:
+        torch.jit.load = load
 
 
 def save_model(model: Any, file: Any, family: str = 'mace') -> None:

@@ -55,8 +55,11 @@ def optimizer_of(atoms: Any, settings: dict[str, Any]) -> Any:
     from ase.constraints import FixSymmetry
     from ase.filters import FrechetCellFilter
     from ase.optimize import BFGS, FIRE, LBFGS
+    from ase.spacegroup.symmetrize import refine_symmetry
 
     if settings['fix_symmetry']:
+        # What is within the tolerance becomes exact: later stages and other programs then see the same space group.
+        refine_symmetry(atoms, settings['symprec'])  # type: ignore[no-untyped-call]
         atoms.set_constraint(FixSymmetry(atoms, symprec=settings['symprec']))  # type: ignore[no-untyped-call]
     target: Any = atoms
     if settings['relax_cell']:

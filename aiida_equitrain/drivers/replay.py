@@ -41,9 +41,16 @@ def label(frames: Sequence[Any], predictions: Any, given: bool) -> tuple[list[An
     from ase.data import chemical_symbols
     from equitrain_job.science.energy_shift import fit_energy_shift
 
-    energies = np.array([frame.energy for frame in frames])
-    shift = fit_energy_shift([frame.numbers for frame in frames], energies, predictions.energies)
-    labelled = [dataclasses.replace(frame, energy=shift.apply(frame.numbers, frame.energy)) for frame in frames]
+    # MACE gives a label that is not there the weight 0.
+    known = [index for index, frame in enumerate(frames) if frame.energy is not None]
+    if not known:
+        return list(frames), {'labels': 'given', 'subtracted_ev_per_atom': {}}
+    energies = np.array([frames[index].energy for index in known])
+    shift = fit_energy_shift([frames[index].numbers for index in known], energies, predictions.energies[known])
+    labelled = [
+        frame if frame.energy is None else dataclasses.replace(frame, energy=shift.apply(frame.numbers, frame.energy))
+        for frame in frames
+    ]
     subtracted = {chemical_symbols[n]: value for n, value in zip(shift.numbers, shift.shifts, strict=True)}
     return labelled, {'labels': 'given', 'subtracted_ev_per_atom': subtracted}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,21 +72,43 @@ def refit_atomic_energies(model: Any, frames: Sequence[Any], energies: Sequence[
 
     Without this the weights of a random model would be spent on the energy of cohesion.
 
-    :param frames: labelled frames.
+    :param frames: labelled frames; those without an energy say nothing.
     :param energies: what the model gives for them, eV.
     :returns: what was added per atom of each element, eV.
     """
-    from ase.data import chemical_symbols
     from equitrain_job.science.energy_shift import fit_energy_shift
 
-    labels = np.array([frame.energy for frame in frames])
-    shift = fit_energy_shift([frame.numbers for frame in frames], labels, np.array(energies))
-    numbers = [int(number) for number in model.atomic_numbers]
-    table = model.atomic_energies_fn.atomic_energies
+    known = [index for index, frame in enumerate(frames) if frame.energy is not None]
+    if not known:
+        return {}
+    labels = np.array([frames[index].energy for index in known])
+    shift = fit_energy_shift([frames[index].numbers for index in known], labels, np.array(energies)[known])
+    return add_to_atomic_energies(model, dict(zip(shift.numbers, shift.shifts, strict=True)))
+
+
+def counts_by_element(model: Any) -> bool:
+    """Tell whether a model has an energy for each element; some of SevenNet have one number for all."""
+    return hasattr(model, 'atomic_energies_fn') or model.rescale_atomic_energy.shift.shape[-1] > 1
+
+
+def add_to_atomic_energies(model: Any, shift: Mapping[int, float]) -> dict[str, float]:
+    """Add a shift per atom of each element to the energies of a MACE or SevenNet model, in place.
+
+    :param shift: by atomic number, eV; for a model with one number for all elements under the number 0.
+    :returns: the shift by symbol, ``X`` for all.
+    """
+    from ase.data import chemical_symbols
+
+    if hasattr(model, 'atomic_energies_fn'):
+        table = model.atomic_energies_fn.atomic_energies
+        places = {int(number): place for place, number in enumerate(model.atomic_numbers)}
+    else:
+        table = model.rescale_atomic_energy.shift
+        places = dict(model.type_map) if counts_by_element(model) else {0: 0}
     with torch.no_grad():
-        for number, value in zip(shift.numbers, shift.shifts, strict=True):
-            table[..., numbers.index(number)] += value
-    return {chemical_symbols[number]: value for number, value in zip(shift.numbers, shift.shifts, strict=True)}
+        for number, value in shift.items():
+            table[..., places[number]] += value
+    return {chemical_symbols[number]: value for number, value in shift.items()}
 
 
 def two_headed(foundation: Any, heads: Sequence[str]) -> Any:

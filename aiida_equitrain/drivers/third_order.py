@@ -22,7 +22,12 @@ def make_solver(job: Any) -> Any:
     from phonopy.structure.atoms import PhonopyAtoms
 
     arrays, settings = job.structures, job.settings
-    cell = PhonopyAtoms(cell=arrays['cells'][0], positions=arrays['positions'][0], numbers=arrays['numbers'].tolist())
+    cell = PhonopyAtoms(
+        cell=arrays['cells'][0],
+        positions=arrays['positions'][0],
+        numbers=arrays['numbers'].tolist(),
+        masses=arrays.get('masses'),
+    )
     # Rows of the supercell in ours, columns in phono3py's matrices.
     solver = Phono3py(
         cell,

@@ -54,13 +54,13 @@ class TrainJob:
     def __init__(self, job: dict[str, Any]) -> None:
         from equitrain_job.science.frames import Frames
         from potential_loader import check_device, set_threads
-        from train_labels import check_frames, refer_to_foundation
+        from train_labels import check_frames, refer_to_foundation, warnings
 
         self.job, self.hyperparameters = job, job['hyperparameters']
         check_device(self.hyperparameters['device'])
         set_threads(self.hyperparameters['threads'])
         self.frames = Frames.load(FRAMES)
-        check_frames(self.frames, self.hyperparameters['stress_weight'])
+        check_frames(self.frames, self.hyperparameters['stress_weight'], self.hyperparameters['energy_weight'])
         calculator = self.calculator(FOUNDATION)
         extra = Frames.load(FORGETTING) if Path(FORGETTING).exists() else []
         self.n_forgetting = len(extra)
@@ -71,6 +71,7 @@ class TrainJob:
         self.before, self.others_before = self.predict(calculator, 'foundation')
         self.evaluation_seconds = time.time() - start
         self.shift = refer_to_foundation(self.frames, self.before.energies)
+        self.warnings = warnings(self.frames, self.shift)
         self.start: dict[str, Any] = {'weights': 'of the foundation'}
         self.replay_facts: dict[str, Any] | None = None
 
@@ -115,7 +116,8 @@ class TrainJob:
 
     def trainer(self) -> Any:
         """Return the engine, ready to start or to continue."""
-        from training import read_checkpoint
+        from start_model import counts_by_element
+        from training import Judge, read_checkpoint
 
         values, model = self.hyperparameters, self.first_model()
         deadline, limit = math.inf, self.job['limits']['max_seconds']
@@ -123,13 +125,14 @@ class TrainJob:
             # What follows training takes about as long as the evaluation before it.
             deadline = START + limit - self.job['limits']['reserve_seconds'] - 1.5 * self.evaluation_seconds
         strategy, seed, mark = self.job['strategy'], self.job['seed'], self.fingerprint()
+        frames = {role: self.frames.with_role(role) for role in ('train', 'valid')}
+        judge = Judge(frames, self.foundation_errors(), values, counts_by_element(model))
         trainer: Any
         if self.job['engine'] == 'mace':
             import mace_engine
 
-            frames = {role: self.frames.with_role(role) for role in ('train', 'valid')}
             trainer = mace_engine.Trainer(
-                model, strategy, values, seed, frames | self.replay(), mark, self.tell, deadline
+                model, strategy, values, seed, frames | self.replay(), judge, mark, self.tell, deadline
             )
         else:
             import equitrain_engine
@@ -137,10 +140,22 @@ class TrainJob:
 
             module = wrap(model, strategy, values, seed, self.job['family'])
             files = preprocess(self.frames, float(module.r_max))
-            trainer = equitrain_engine.Trainer(module, values, seed, files, mark, self.tell, deadline)
+            trainer = equitrain_engine.Trainer(module, values, seed, files, judge, mark, self.tell, deadline)
         if Path(CHECKPOINT_IN).exists():
             trainer.load(read_checkpoint(CHECKPOINT_IN, mark, values['device']))
         return trainer
+
+    def foundation_errors(self) -> dict[str, float]:
+        """Return the foundation's errors on validation frames of the quantities that no epoch should make worse."""
+        return {name: value / 1e3 for name, value in self.judged(self.before).items()}
+
+    def judged(self, predictions: Any) -> dict[str, float]:
+        """Return errors on validation frames, by quantity, in meV and Å, of those with a weight above 0."""
+        from train_errors import KEYS, errors_by_role
+
+        found = errors_by_role(self.frames, predictions)['valid']
+        weighed = {name: key for name, key in KEYS.items() if self.hyperparameters[f'{name}_weight']}
+        return {name: found[key] for name, key in weighed.items() if key in found}
 
     def first_model(self) -> Any:
         """Return the model that training starts from: the foundation, or one like it with random weights."""
@@ -211,9 +226,10 @@ class TrainJob:
 
     def finish(self, trainer: Any, outcome: Any) -> None:
         """Write the model, the history and the summary; a checkpoint where training can go on."""
+        from train_errors import without_missing
         from training import weights_sha256, write_metrics
 
-        write_metrics(METRICS, trainer.rows)
+        write_metrics(METRICS, without_missing(trainer.rows, self.frames))
         summary = self.summary(trainer, outcome)
         if outcome.reason == 'walltime':
             trainer.save(CHECKPOINT)
@@ -223,6 +239,7 @@ class TrainJob:
             Path(CHECKPOINT).unlink(missing_ok=True)
         if trainer.best.state:
             trainer.export(POTENTIAL)
+            summary['energy_shift']['added_after_training_ev_per_atom'] = self.take_shift(trainer.best.shift)
             summary['weights_sha256'] = weights_sha256(POTENTIAL)
             summary['stored_as'] = self.store_adapter()
         elif outcome.reason == 'finished':
@@ -231,6 +248,17 @@ class TrainJob:
         if trainer.best.state and outcome.reason in ('finished', 'patience', 'diverged'):
             self.judge(summary)
             write_json(SUMMARY_FILE, summary)
+
+    def take_shift(self, shift: dict[int, float]) -> dict[str, float]:
+        """Build what the energies of the exported model lack per atom into it; return that by symbol, eV."""
+        from potential_loader import load_model, save_model
+        from start_model import add_to_atomic_energies
+
+        family = self.job['family']
+        model = load_model(POTENTIAL, family, None, 'cpu', self.hyperparameters['dtype'], adapter=False)
+        added: dict[str, float] = add_to_atomic_energies(model, shift)
+        save_model(model, POTENTIAL, family)
+        return added
 
     def store_adapter(self) -> str:
         """Leave an adapter in place of the exported model, where the strategy changes few entries; say which it is."""
@@ -248,12 +276,17 @@ class TrainJob:
 
     def judge(self, summary: dict[str, Any]) -> None:
         """Add the errors of the stored file to the summary: what is measured is what others will load."""
+        from equitrain_job.science.epoch_choice import describe_worse, worse_quantities
         from train_errors import errors_by_role, forgetting
         from training import write_predictions
 
         calculator = self.calculator(FOUNDATION, ADAPTER) if Path(ADAPTER).exists() else self.calculator(POTENTIAL)
         after, others_after = self.predict(calculator, 'evaluate')
         summary['errors']['after'] = errors_by_role(self.frames, after)
+        first, last = self.judged(self.before), self.judged(after)
+        worse = {name: [first[name], last[name]] for name in worse_quantities(first, last)}
+        summary['worse_than_foundation'] = worse
+        summary['warnings'] = [*summary.get('warnings', []), *describe_worse(worse)]
         if self.others:
             summary['forgetting'] = forgetting(self.others, self.others_before, others_after, self.n_forgetting)
         summary['seconds'] = time.time() - START
@@ -262,6 +295,7 @@ class TrainJob:
     def summary(self, trainer: Any, outcome: Any) -> dict[str, Any]:
         """Return what is known when training ends."""
         import torch
+        from equitrain_job.science.epoch_choice import choose_epoch
         from train_errors import errors_by_role
 
         device = self.hyperparameters['device']
@@ -276,10 +310,13 @@ class TrainJob:
             'best_epoch': trainer.best.epoch,
             'best_by': self.hyperparameters['best_by'],
             'best_value': trainer.best.value,
+            # What would have been kept, whatever is worse with it than with the foundation.
+            'best_epoch_by_that_alone': choose_epoch(trainer.rows, self.hyperparameters['best_by'], {}),
             'n_parameters': self.n_parameters,
             'n_trained_parameters': trainer.n_trained,
             'errors': {'before': errors_by_role(self.frames, self.before)},
             'energy_shift': self.shift,
+            'warnings': self.warnings,
             'seconds': time.time() - START,
             'seconds_training': trainer.seconds,
             'seconds_engine': time.time() - trainer.created,

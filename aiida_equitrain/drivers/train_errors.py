@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 
+#: Mean absolute errors by quantity.
+KEYS = {'energy': 'energy_mae_mev_per_atom', 'forces': 'forces_mae_mev_per_angstrom',
+        'stress': 'stress_mae_mev_per_angstrom3'}  # fmt: skip
+
 
 class Predictions:
     """Energies (F,) in eV, forces (atoms of all frames, 3) in eV/Å and stress (F, 3, 3) in eV/Å³ of some frames."""
@@ -38,11 +42,13 @@ def errors(frames: Sequence[Any], predictions: Predictions, indices: Iterable[in
     chosen = list(indices)
     if not chosen:
         return {'n_frames': 0}
-    energy = [(predictions.energies[i] - frames[i].energy) / len(frames[i]) for i in chosen]
+    energy = [
+        (predictions.energies[i] - frames[i].energy) / len(frames[i]) for i in chosen if frames[i].energy is not None
+    ]
     forces = np.concatenate([(predictions.forces[i] - frames[i].forces).ravel() for i in chosen])
     result: dict[str, Any] = {
         'n_frames': len(chosen),
-        'energy_mae_mev_per_atom': 1e3 * float(np.abs(energy).mean()),
+        **({'energy_mae_mev_per_atom': 1e3 * float(np.abs(energy).mean())} if energy else {}),
         'forces_mae_mev_per_angstrom': 1e3 * float(np.abs(forces).mean()),
         'forces_rmse_mev_per_angstrom': 1e3 * float(np.sqrt((forces**2).mean())),
     }
@@ -50,6 +56,13 @@ def errors(frames: Sequence[Any], predictions: Predictions, indices: Iterable[in
     if stress:
         result['stress_mae_mev_per_angstrom3'] = 1e3 * float(np.abs(stress).mean())
     return result
+
+
+def without_missing(rows: list[dict[str, float]], frames: Sequence[Any]) -> list[dict[str, float]]:
+    """Return the history with NaN for errors of labels that some frames do not have: engines take 0 in their place."""
+    unknown = {name for name in ('energy', 'stress') if any(getattr(frame, name) is None for frame in frames)}
+    wrong = {f'{role}_{name}_mae' for role in ('train', 'valid') for name in unknown}
+    return [{key: float('nan') if key in wrong else value for key, value in row.items()} for row in rows]
 
 
 def errors_by_role(frames: Sequence[Any], predictions: Predictions) -> dict[str, dict[str, Any]]:

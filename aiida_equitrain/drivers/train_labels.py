@@ -9,8 +9,11 @@ from ase.data import chemical_symbols
 from equitrain_job.science.energy_shift import fit_energy_shift
 from job_io import DriverFailure
 
+#: The energy shift leaves this much at most, meV/atom, where labels and foundation are of one method.
+LARGEST_RESIDUAL = 100.0
 
-def check_frames(frames: Any, stress_weight: float) -> None:
+
+def check_frames(frames: Any, stress_weight: float, energy_weight: float = 0.0) -> None:
     """Refuse a dataset that cannot be trained on; the same is checked before submission.
 
     :raises DriverFailure: ``bad_input``.
@@ -21,24 +24,29 @@ def check_frames(frames: Any, stress_weight: float) -> None:
     if stress_weight and any(frame.stress is None for frame in frames):
         # Equitrain would train towards a stress of zero where there is none.
         raise DriverFailure('bad_input', '`stress_weight` is not 0, but there are frames without stress')
+    if energy_weight and any(frame.energy is None for frame in frames):
+        raise DriverFailure('bad_input', '`energy_weight` is not 0, but there are frames without energy')
 
 
 def refer_to_foundation(frames: Any, predicted: Any) -> dict[str, Any]:
     """Refer the energies of the frames to the foundation, in place; return the shift per atom of each element.
 
     The electronic-structure code and the foundation count energies from different atoms. Without this the weights
-    would be spent on a constant. Fitted on the training frames only.
+    would be spent on a constant. Fitted on the training frames only, to those that have an energy.
 
     :param predicted: energies of the foundation for the frames, eV, shape (F,).
     :raises DriverFailure: ``bad_input``.
     """
-    chosen = [index for index, frame in enumerate(frames) if frame.role == 'train']
+    chosen = [index for index, frame in enumerate(frames) if frame.role == 'train' and frame.energy is not None]
+    if not chosen:
+        return {'subtracted_ev_per_atom': {}, 'rank': 0, 'rmse_mev_per_atom': None, 'fitted_to': 'no energies'}
     numbers = [frames[index].numbers for index in chosen]
     labels = np.array([frames[index].energy for index in chosen])
     try:
         shift = fit_energy_shift(numbers, labels, predicted[chosen])
         for frame in frames:
-            frame.energy = shift.apply(frame.numbers, frame.energy)
+            if frame.energy is not None:
+                frame.energy = shift.apply(frame.numbers, frame.energy)
     except ValueError as error:
         message = f'the energies of the dataset cannot be referred to the foundation: {error}'
         raise DriverFailure('bad_input', message) from error
@@ -50,3 +58,22 @@ def refer_to_foundation(frames: Any, predicted: Any) -> dict[str, Any]:
         'rmse_mev_per_atom': 1e3 * shift.rmse_per_atom,
         'fitted_to': 'energies of the foundation for the training frames',
     }
+
+
+def warnings(frames: Any, shift: dict[str, Any]) -> list[str]:
+    """Return what is odd about the labels, one sentence each.
+
+    :param shift: what :func:`refer_to_foundation` returned.
+    """
+    found = []
+    missing = sum(frame.energy is None for frame in frames)
+    if missing:
+        found.append(f'{missing} of {len(frames)} frames have no energy: no energy is trained on')
+    residual = shift['rmse_mev_per_atom']
+    if residual is not None and residual > LARGEST_RESIDUAL:
+        found.append(
+            f'after the shift of the energies per element, {residual:.0f} meV/atom remain between the labels and the '
+            'foundation, far more than the noise of a label: look for training frames of another code, functional or '
+            'set of pseudopotentials, or set `energy_weight` to 0'
+        )
+    return found

@@ -59,13 +59,17 @@ def describe(node: orm.Node) -> dict[str, str]:
     rows = {'node': f'{_kind(node)}, PK {node.pk}, {node.uuid}', 'created': f'{node.ctime:%Y-%m-%d %H:%M} UTC'}
     if node.label:
         rows['label'] = node.label
-    rows |= _facts(node)
+    try:
+        rows |= _facts(node)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # An archive of somebody may hold anything under the name of a class of ours.
+        rows['note'] = 'its attributes are not of the form that its kind has: do not use it'
     creator = node.creator if isinstance(node, orm.Data) else node.caller if isinstance(node, orm.ProcessNode) else None
     if creator is not None:
         verb = 'made by' if isinstance(node, orm.Data) else 'called by'
         rows[verb] = f'{creator.process_label}, PK {creator.pk}'
     elif isinstance(node, orm.Data):
-        source = node.source or {}
+        source = node.source if isinstance(node.source, dict) else {}
         rows['made by'] = 'nothing in this database' + (f'; from {source["uri"]}' if source.get('uri') else '')
     made_of = lineage(node)
     jobs = Counter(made_of['jobs']['process'])

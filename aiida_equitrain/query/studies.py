@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 from aiida import orm
 
+from .tables import whole
+
 STUDY = 'aiida.workflows:equitrain.study'
 
 
@@ -69,4 +71,4 @@ def _numbers() -> pd.DataFrame:
     builder.append(orm.Dict, with_incoming='study', edge_filters={'label': 'aggregates'},
                    project=['attributes.n_rows', 'attributes.n_failed'])  # fmt: skip
     table = pd.DataFrame(builder.all(), columns=['pk', 'n_rows', 'n_failed'])
-    return table.astype({'pk': 'int64', 'n_rows': 'Int64', 'n_failed': 'Int64'})
+    return table.assign(n_rows=whole(table['n_rows']), n_failed=whole(table['n_failed'])).astype({'pk': 'int64'})

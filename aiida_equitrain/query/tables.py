@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -45,9 +45,11 @@ ALL_OF_TRAINING = {'job_pk', *(name for _, _, known in OF_TRAINING.values() for 
 ALL_OF_POTENTIALS = {*OF_POTENTIAL, *ALL_OF_TRAINING, *PHONON_ERRORS}
 #: So many potentials are asked for one by one; of more, all trainings are read.
 FEW = 500
+#: Lowest frequency on mesh and path, and what it was called before it was told apart from the lowest along the path.
+LOWEST, OLD_LOWEST = 'lowest_frequency_thz', 'min_frequency_thz'
 #: Columns of whole numbers, which may be unknown.
 WHOLE = ('job_pk', 'dataset_pk', 'n_frames', 'foundation_pk', 'seed')
-STABILITY = ('min_frequency_thz', 'max_frequency_thz', 'dynamically_stable', 'tolerance_thz', 'n_atoms_supercell')
+STABILITY = ('lowest_frequency_thz', 'max_frequency_thz', 'dynamically_stable', 'tolerance_thz', 'n_atoms_supercell')
 
 
 def potentials(
@@ -94,7 +96,8 @@ def potentials(
     if foundation is not None:
         table = table[table['foundation_pk'] == foundation]
     if max_phonon_mae_thz is not None:
-        table = table[pd.to_numeric(table['phonon_mae_thz']) <= max_phonon_mae_thz]
+        known = [isinstance(error, float) and error <= max_phonon_mae_thz for error in table['phonon_mae_thz']]
+        table = table[known]
     table = table.sort_values('pk', ascending=False, ignore_index=True).head(len(table) if limit is None else limit)
     return table if columns is None else table[list(columns)]
 
@@ -129,8 +132,9 @@ def phonons(*, material: str | None = None, stable: bool | None = None) -> pd.Da
     builder.append(orm.StructureData, with_outgoing='work', edge_filters={'label': 'structure'},
                    project=['attributes.kinds', 'attributes.sites'])  # fmt: skip
     builder.append(orm.Dict, with_incoming='work', edge_filters={'label': 'stability'},
-                   project=[f'attributes.{name}' for name in STABILITY])  # fmt: skip
-    table = _table(builder, ['pk', 'created', 'kinds', 'sites', *STABILITY])
+                   project=[f'attributes.{name}' for name in (*STABILITY, OLD_LOWEST)])  # fmt: skip
+    table = _table(builder, ['pk', 'created', 'kinds', 'sites', *STABILITY, OLD_LOWEST])
+    table[LOWEST] = table[LOWEST].combine_first(table.pop(OLD_LOWEST)).astype(float)
     formulas = [_formula(*pair) for pair in zip(table.pop('kinds'), table.pop('sites'), strict=True)]
     table.insert(2, 'material', formulas)
     sides: list[tuple[str, Any, dict[str, Any]]] = [
@@ -157,24 +161,33 @@ def instabilities(*, material: str | None = None) -> pd.DataFrame:
     :param material: only phases of this formula.
     :returns: ``pk`` of the WorkChain, ``created``, ``material``, ``phase`` (its name, which is also that of its output
         in ``phases``), ``parent``, ``space_group``, ``energy_below_root_mev_per_atom``, ``dynamically_stable``,
-        ``min_frequency_thz``.
+        ``lowest_frequency_thz``.
     """
     builder = orm.QueryBuilder()
     builder.append(orm.WorkChainNode, filters={'process_type': INSTABILITY}, tag='work', project=['id', 'ctime'])
     builder.append(orm.StructureData, with_outgoing='work', edge_filters={'label': 'structure'},
                    project=['attributes.kinds', 'attributes.sites'])  # fmt: skip
     builder.append(orm.Dict, with_incoming='work', edge_filters={'label': 'tree'}, project='attributes.phases')
-    keys = ('parent', 'space_group', 'energy_below_root_mev_per_atom', 'dynamically_stable', 'min_frequency_thz')
+    keys = ('parent', 'space_group', 'energy_below_root_mev_per_atom', 'dynamically_stable', LOWEST)
     rows = [
         {'pk': pk, 'created': created, 'material': _formula(kinds, sites), 'phase': name}
         | {key: phase.get(key) for key in keys}
+        | {LOWEST: phase.get(LOWEST, phase.get(OLD_LOWEST))}
         for pk, created, kinds, sites, phases in builder.all()
-        for name, phase in phases.items()
+        # An archive of somebody may hold anything under this name.
+        for name, phase in (phases.items() if isinstance(phases, dict) else ())
+        if isinstance(phase, dict)
     ]
     table = pd.DataFrame(rows, columns=['pk', 'created', 'material', 'phase', *keys])
     if material is not None:
         table = table[table['material'] == reduced_formula(material)]
     return table.sort_values(['pk', 'phase'], ascending=[False, True], ignore_index=True)
+
+
+def whole(values: Iterable[Any]) -> Any:
+    """Return a column of whole numbers; unknown where there is none, whatever somebody's archive holds in its place."""
+    known = [value if isinstance(value, int) and abs(value) < 2**63 else None for value in values]
+    return pd.array(known, dtype='Int64')
 
 
 def reduced_formula(text: str) -> str:
@@ -201,7 +214,8 @@ def _trainings(wanted: set[str], among: dict[str, Any]) -> pd.DataFrame:
             way: dict[str, Any] = {direction: 'job'}
             builder.append(kind, edge_filters={'label': label}, project=list(here.values()), **way)
             columns += here
-    return _table(builder, columns).astype({name: 'Int64' for name in WHOLE if name in columns})
+    table = _table(builder, columns)
+    return table.assign(**{name: whole(table[name]) for name in WHOLE if name in columns})
 
 
 def _phonon_errors(wanted: set[str], among: dict[str, Any]) -> pd.DataFrame:
@@ -221,7 +235,10 @@ def _table(builder: orm.QueryBuilder, columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(builder.all(), columns=columns)
 
 
-def _formula(kinds: list[dict[str, Any]], sites: list[dict[str, Any]]) -> str:
-    """Return the reduced formula of the attributes of a structure."""
-    symbols = {kind['name']: kind['symbols'] for kind in kinds}
-    return reduced_formula(''.join(symbol for site in sites for symbol in symbols[site['kind_name']]))
+def _formula(kinds: list[dict[str, Any]], sites: list[dict[str, Any]]) -> str | None:
+    """Return the reduced formula of the attributes of a structure; ``None`` if they are not those of one."""
+    try:
+        symbols = {kind['name']: kind['symbols'] for kind in kinds}
+        return reduced_formula(''.join(symbol for site in sites for symbol in symbols[site['kind_name']]))
+    except (ValueError, TypeError, KeyError):
+        return None

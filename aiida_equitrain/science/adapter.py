@@ -25,6 +25,8 @@ FORMAT = 'equitrain-adapter-1'
 #: The one metadata key; several would be written in an order that changes from run to run.
 METADATA = 'adapter'
 DTYPES = ('float32', 'float64')
+#: Bounds of what is read: bytes of the header, characters, dimensions of a tensor and entries along each.
+MAX_HEADER, LONGEST_TEXT, LONGEST_NAME, MAX_DIMENSIONS, MAX_ENTRIES = 2**23, 100, 500, 16, 2**40
 _REMEDY = 'give the `adapter.safetensors` that the training wrote'
 
 Array = NDArray[Any]
@@ -143,21 +145,29 @@ def read_adapter(content: bytes) -> Adapter:
 
     :raises ValueError: with a sentence, if the file is damaged or none of ours.
     """
+    # The library believes the header, which can be as long as the file and longer.
+    if int.from_bytes(content[:8], 'little') > min(MAX_HEADER, len(content)):
+        raise ValueError(f'the adapter is no safetensors file, or is damaged (its header is too long): {_REMEDY}')
     try:
         tensors = load(content)
     except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as exception:
-        raise ValueError(f'the adapter is no safetensors file, or is damaged ({exception}): {_REMEDY}') from exception
+        kind = type(exception).__name__
+        raise ValueError(f'the adapter is no safetensors file, or is damaged ({kind}): {_REMEDY}') from exception
     about = _metadata(content)
     if about.get('format') != FORMAT:
         raise ValueError(f'the file is no adapter of the format `{FORMAT}`: {_REMEDY}')
     texts = (about.get('foundation_sha256'), about.get('strategy'), about.get('dtype'))
     head, shapes = about.get('head'), about.get('shapes')
-    if not all(isinstance(text, str) for text in texts) or not isinstance(head, str | None):
+    if not all(isinstance(text, str) and len(text) <= LONGEST_TEXT for text in texts) or not (
+        head is None or (isinstance(head, str) and len(head) <= LONGEST_TEXT)
+    ):
         raise ValueError(f'the header of the adapter does not say what it belongs to: {_REMEDY}')
     if about['dtype'] not in DTYPES:
         raise ValueError(f'the adapter is of the number type `{about["dtype"]}`; it must be {" or ".join(DTYPES)}')
     if not isinstance(shapes, dict):
         raise ValueError(f'the header of the adapter has no shapes of tensors: {_REMEDY}')
+    if any(len(name) > LONGEST_NAME for name in (*shapes, *tensors)):
+        raise ValueError(f'the adapter has a tensor with a name of more than {LONGEST_NAME} characters: {_REMEDY}')
     changes = {name: _change(name, shape, tensors) for name, shape in shapes.items()}
     if tensors:
         raise ValueError(f'the adapter holds `{next(iter(tensors))}`, which its header does not know: {_REMEDY}')
@@ -185,8 +195,12 @@ def _change(name: str, shape: Any, tensors: dict[str, Array]) -> Change:
 
     :raises ValueError: with a sentence, if they are not what the header says.
     """
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError(f'the adapter gives `{name}` the shape {shape!r}, which is none')
+    if (
+        not isinstance(shape, list)
+        or len(shape) > MAX_DIMENSIONS
+        or not all(type(size) is int and 0 <= size <= MAX_ENTRIES for size in shape)
+    ):
+        raise ValueError(f'the adapter gives `{name}` a shape, which is none: {_REMEDY}')
     total = prod(shape)
     dense, values = tensors.pop(f'dense/{name}', None), tensors.pop(f'values/{name}', None)
     indices = tensors.pop(f'indices/{name}', None)

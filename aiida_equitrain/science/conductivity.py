@@ -10,43 +10,92 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .nac import nac_params
+from .phonopy_io import SYMPREC
+from .phonopy_yaml import PhonopyFile, parse_phonopy, quiet, read_content
+from .text_files import shown
+
 Array = NDArray[np.float64]
 
 #: Order of the six components of a conductivity tensor.
 COMPONENTS = ('xx', 'yy', 'zz', 'yz', 'xz', 'xy')
 
 
-def load_phono3py(path: str | Path, nac: Mapping[str, Array] | None = None) -> Any:
-    """Return phono3py's object with force constants of second and third order.
+def load_phono3py(path: str | Path, nac: Mapping[str, Array] | None = None, symprec: float | None = None) -> Any:
+    """Return phono3py's object with force constants of second and third order, in Å and eV.
 
-    :param path: ``phono3py_params.yaml`` or the same with ``.xz``, with forces.
+    As ``phono3py.load`` makes them, which would run code of the YAML, leave the file's tolerance aside and look into
+    the working directory.
+
+    :param path: ``phono3py_params.yaml``, compressed or not, with forces.
     :param nac: ``born_charges`` (n, 3, 3) and ``dielectric`` (3, 3); those of the file are used without it.
+    :param symprec: tolerance of the symmetry search, Å; that of the file without it, or else
+        :data:`~.phonopy_io.SYMPREC`.
     :raises ValueError: one sentence, if the file cannot be read or holds no forces.
     """
-    import phono3py
+    from phono3py.cui.load import compute_force_constants_from_datasets
 
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
+    content = read_content(path)
+    third = parse_phonopy(content, Path(path))
+    harmonic = parse_phonopy(content, Path(path), 'phonon_') if 'phonon_supercell_matrix' in content else None
+    tolerance = symprec or third.symprec or SYMPREC
+    with quiet():
         try:
-            solver: Any = phono3py.load(str(path), is_nac=nac is None, log_level=0)
+            solver = _solver(third, harmonic, tolerance)
+            if nac is not None:
+                solver.nac_params = nac_params(solver.primitive, nac['born_charges'], nac['dielectric'], tolerance)
+            elif third.nac is not None:
+                solver.nac_params = third.nac
+            compute_force_constants_from_datasets(solver, use_symfc_projector=True)
         except Exception as error:
-            text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ValueError(f'it is no file of phono3py: {text}') from error
-        if solver.fc3 is None or solver.fc2 is None:
-            raise ValueError('it holds no forces on supercells with two displaced atoms.')
-        if nac is not None:
-            solver.nac_params = nac_params(solver.primitive, nac['born_charges'], nac['dielectric'])
+            text = shown((str(error).strip().splitlines() or [type(error).__name__])[0])
+            raise ValueError(
+                f'`{path}`: phono3py makes no force constants of it with a tolerance of {tolerance:g} Å: {text}'
+            ) from error
+    if solver.fc3 is None or solver.fc2 is None:
+        raise ValueError(f'`{path}` holds no forces on supercells with two displaced atoms.')
     return solver
 
 
-def nac_params(primitive: Any, born_charges: Array, dielectric: Array) -> dict[str, Any]:
-    """Return the parameters of the non-analytical term, symmetrised."""
-    from phonopy.physical_units import get_physical_units
-    from phonopy.structure.symmetry import symmetrize_borns_and_epsilon
+def _solver(third: PhonopyFile, harmonic: PhonopyFile | None, symprec: float) -> Any:
+    """Return phono3py's object with displacements and forces."""
+    from phono3py import Phono3py
 
-    born, epsilon = symmetrize_borns_and_epsilon(born_charges, dielectric, primitive)
-    units = get_physical_units()
-    return {'born': born, 'dielectric': epsilon, 'factor': units.Hartree * units.Bohr, 'method': 'gonze'}
+    solver: Any = Phono3py(
+        third.cell,
+        third.supercell_matrix,
+        primitive_matrix=third.primitive_matrix,
+        phonon_supercell_matrix=None if harmonic is None else harmonic.supercell_matrix,
+        symprec=symprec,
+    )
+    solver.dataset = third_order_dataset(third)
+    if harmonic is not None:
+        solver.phonon_dataset = harmonic.dataset
+    return solver
+
+
+def third_order_dataset(file: PhonopyFile) -> Any:
+    """Return displacements and forces of phono3py's supercells for force constants of third order, Å and eV/Å.
+
+    phono3py parses the mapping, which is one of plain values; its numbers are converted here.
+    """
+    from phono3py.interface.phono3py_yaml import load_phono3py_yaml
+
+    if 'displacement_pairs' not in file.content:
+        return file.dataset
+    plain = {key: value for key, value in file.content.items() if key != 'physical_unit'}
+    dataset: Any = load_phono3py_yaml(plain).dataset
+    length, force = file.units.distance_to_A, file.units.force_to_eVperA
+    if 'cutoff_distance' in dataset:
+        dataset['cutoff_distance'] *= length
+    for first in dataset['first_atoms']:
+        for atom in (first, *first['second_atoms']):
+            atom['displacement'] = atom['displacement'] * length
+            if 'forces' in atom:
+                atom['forces'] = atom['forces'] * force
+            if 'pair_distance' in atom:
+                atom['pair_distance'] *= length
+    return dataset
 
 
 def conductivity(solver: Any, mesh: Sequence[int], temperatures: Sequence[float], isotopes: bool) -> dict[str, Array]:

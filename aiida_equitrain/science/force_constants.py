@@ -151,6 +151,7 @@ def fit_force_constants(
         np.array(main).reshape(3, 3),
         primitive_matrix=primitive_matrix,
         symprec=symprec,
+        distinguish_symbol_index=any(symbol[-1].isdigit() for symbol in unitcell.symbols),
         log_level=0,
     )
     displacements = np.array([item.displacements for item in used])

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+from ase.geometry import minkowski_reduce
 
 from ..common.names import Role
 from ..common.validation import enumerate_names, nearest
 from .frames import Frame, Frames
+from .text_files import shown
+
+#: What no label of a crystal reaches: eV/Å³ (800 GPa), eV/Å. Beyond, the numbers are of another unit.
+MAX_STRESS, MAX_FORCE = 5.0, 1000.0
+#: An atom is alone if its nearest image is further away, Å; caesium's neighbours are at 5.3 Å.
+ALONE = 7.0
 
 
 def check_frames(frames: Frames) -> str | None:
@@ -22,6 +29,14 @@ def check_frames(frames: Frames) -> str | None:
 
 def check_frame(frame: Frame) -> str | None:
     """Return a sentence about the first thing that is wrong with a frame."""
+    problem = check_labels(frame) or role_problem(frame.role)
+    if problem is None and frame.role != Role.TEST.value and is_isolated(frame):
+        return 'it is an isolated atom, whose energy would move those of all crystals: leave it out'
+    return problem
+
+
+def check_labels(frame: Frame) -> str | None:
+    """Return a sentence about the first thing that is wrong with a frame, its role apart."""
     size = len(frame)
     if size == 0:
         return 'it has no atoms'
@@ -38,15 +53,46 @@ def check_frame(frame: Frame) -> str | None:
             return f'its {name} have the shape {np.shape(value)} instead of {shape} ({size} atoms)'
         if not np.all(np.isfinite(value)):
             return f'its {name} are not finite (NaN or infinite)'
-    if frame.energy is None or not np.isfinite(frame.energy):
+    if frame.energy is not None and not np.isfinite(frame.energy):
         return 'its energy is not finite (NaN or infinite)'
+    if unit := _unit_problem(frame):
+        return unit
     if any(frame.pbc) and abs(np.linalg.det(frame.cell)) < 1e-3:
         return 'it is periodic but its cell has no volume'
-    roles = [role.value for role in Role]
-    if frame.role not in roles:
-        if not frame.role:
-            return f'it has no role: give it one of {enumerate_names(roles)}'
-        return f'its role `{frame.role}` is unknown: {nearest(frame.role, roles)}'
+    return None
+
+
+def role_problem(role: str) -> str | None:
+    """Return a sentence if a role is none of ours."""
+    roles = [item.value for item in Role]
+    if role in roles:
+        return None
+    if not role:
+        return f'it has no role: give it one of {enumerate_names(roles)}'
+    return f'its role `{shown(role)}` is unknown: {nearest(role[:40], roles)}'
+
+
+def is_isolated(frame: Frame) -> bool:
+    """Return whether a frame is one atom without neighbours, whose energy would move those of all crystals."""
+    if len(frame) != 1:
+        return False
+    if not any(frame.pbc):
+        return True
+    cell, _ = minkowski_reduce(frame.cell, frame.pbc)  # type: ignore[no-untyped-call]
+    return float(np.linalg.norm(cell[np.array(frame.pbc)], axis=1).min()) > ALONE
+
+
+def _unit_problem(frame: Frame) -> str | None:
+    """Return a sentence if the size of a label says that it is of another unit."""
+    stress = 0.0 if frame.stress is None else float(np.abs(frame.stress).max())
+    if stress > MAX_STRESS:
+        return (
+            f'its stress reaches {stress:g}, where {MAX_STRESS:g} eV/Å³ are 801 GPa: it is likely in kbar or GPa; '
+            'multiply by 0.00062415 (kbar) or 0.0062415 (GPa) to get eV/Å³'
+        )
+    force = float(np.abs(frame.forces).max())
+    if force > MAX_FORCE:
+        return f'its forces reach {force:g}, beyond {MAX_FORCE:g} eV/Å: they are likely in meV/Å; divide them by 1000'
     return None
 
 

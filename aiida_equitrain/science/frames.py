@@ -7,9 +7,9 @@ Extended XYZ is for people and other codes; it is written with as many digits (u
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,21 @@ Array = NDArray[np.float64]
 
 #: Keys of labels in extended XYZ, as MACE and Equitrain read them without mistaking them for a calculator's results.
 ENERGY_KEY, FORCES_KEY, STRESS_KEY = 'REF_energy', 'REF_forces', 'REF_stress'
+#: A file of frames holds at most so many bytes, and so many times more than it takes on disk.
+MAX_BYTES, MAX_RATIO = 4 * 2**30, 50
+#: Arrays of that file: kind of NumPy's type, and shape.
+SHAPES: dict[str, tuple[str | int, ...]] = {
+    'n_atoms': ('i', 'frames'),
+    'numbers': ('iu', 'atoms'),
+    'positions': ('fi', 'atoms', 3),
+    'forces': ('fi', 'atoms', 3),
+    'cells': ('fi', 'frames', 3, 3),
+    'pbc': ('b', 'frames', 3),
+    'energies': ('fi', 'frames'),
+    'stress': ('fi', 'frames', 3, 3),
+    'roles': ('U', 'frames'),
+    'trajectories': ('i', 'frames'),
+}
 
 
 @dataclass
@@ -30,7 +45,8 @@ class Frame:
     :param numbers: atomic numbers, shape (N,).
     :param positions: Cartesian, Å, shape (N, 3).
     :param cell: lattice vectors in rows, Å, shape (3, 3).
-    :param energy: total energy, eV.
+    :param energy: total energy whose derivatives the forces are (the free energy with smeared occupations), eV;
+        ``None`` where there is none.
     :param forces: eV/Å, shape (N, 3).
     :param stress: eV/Å³, shape (3, 3), ASE's sign (positive under tension); ``None`` where there is none.
     :param role: ``train``, ``valid`` or ``test``; empty while undecided.
@@ -41,7 +57,7 @@ class Frame:
     numbers: NDArray[np.int64]
     positions: Array
     cell: Array
-    energy: float
+    energy: float | None
     forces: Array
     stress: Array | None = None
     pbc: tuple[bool, bool, bool] = (True, True, True)
@@ -62,12 +78,15 @@ class Frame:
         """Return ASE atoms with the labels as a single-point result, or under the ``REF_*`` keys if ``keys``."""
         atoms = Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
         if keys:
-            atoms.info[ENERGY_KEY] = self.energy
+            if self.energy is not None:
+                atoms.info[ENERGY_KEY] = self.energy
             atoms.arrays[FORCES_KEY] = np.array(self.forces)
             if self.stress is not None:
                 atoms.info[STRESS_KEY] = np.array(self.stress)
         else:
-            results: dict[str, Any] = {'energy': self.energy, 'forces': np.array(self.forces)}
+            results: dict[str, Any] = {'forces': np.array(self.forces)}
+            if self.energy is not None:
+                results['energy'] = results['free_energy'] = self.energy
             if self.stress is not None:
                 results['stress'] = np.array(self.stress)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
             # Imported here, as ASE's calculators and readers are slow to import, and queries need none.
@@ -79,31 +98,30 @@ class Frame:
 
     @classmethod
     def from_atoms(cls, atoms: Atoms, **meta: Any) -> Frame:
-        """Read labels from the ``REF_*`` keys, or else from the attached calculator's results.
+        """Read labels from the ``REF_*`` keys if there is one, or else from the attached calculator's results.
 
-        :param meta: ``role``, ``trajectory``, ``source``; what is absent is taken from ``atoms.info``.
-        :raises ValueError: if there is no energy or there are no forces.
+        Of the results, the free energy comes before the energy, as the forces are its derivatives.
+
+        :param meta: ``role``, ``trajectory``, ``source``; what is absent is taken from ``atoms.info``, where entries of
+            another type than ours are left alone.
+        :raises ValueError: if there are no forces, or only those that constraints left, or no numbers.
         """
-        results = atoms.calc.results if atoms.calc is not None else {}
-        energy = atoms.info.get(ENERGY_KEY, results.get('energy'))
-        forces = atoms.arrays.get(FORCES_KEY, results.get('forces'))
-        stress = atoms.info.get(STRESS_KEY, results.get('stress'))
-        if energy is None:
-            raise ValueError(f'the frame {atoms.symbols} has no energy (key `{ENERGY_KEY}`)')
+        energy, forces, stress = _labels(atoms)
         if forces is None:
-            raise ValueError(f'the frame {atoms.symbols} has no forces (key `{FORCES_KEY}`)')
-        info: dict[str, Any] = {'role': '', 'trajectory': -1, 'source': '', **atoms.info, **meta}
+            missing = 'no energy and no forces' if energy is None else 'no forces'
+            raise ValueError(f'the frame {atoms.symbols} has {missing} (keys `{ENERGY_KEY}` and `{FORCES_KEY}`)')
+        forces = _floats(forces, 'forces', (len(atoms), 3))
+        if _are_constrained(atoms, forces):
+            raise ValueError('the forces on its fixed atoms are set to 0: give those without constraints')
         return cls(
             numbers=np.asarray(atoms.numbers, dtype=np.int64),
             positions=np.array(atoms.positions, dtype=float),
             cell=np.array(atoms.cell[:], dtype=float),
-            energy=float(energy),
-            forces=np.array(forces, dtype=float),
+            energy=None if energy is None else float(_floats(energy, 'energy', (1,))[0]),
+            forces=forces,
             stress=None if stress is None else _full_stress(stress),
             pbc=tuple(bool(value) for value in atoms.pbc),  # type: ignore[arg-type]
-            role=str(info['role']),
-            trajectory=int(info['trajectory']),
-            source=str(info['source']),
+            **{**_meta(atoms.info), **meta},
         )
 
 
@@ -134,7 +152,7 @@ class Frames(Sequence[Frame]):
     def save(self, file: str | Path | IO[bytes]) -> None:
         """Write ``frames.npz``: equal frames give equal bytes.
 
-        Atoms of all frames are concatenated; ``n_atoms`` (F,) tells them apart. Missing stress is NaN.
+        Atoms of all frames are concatenated; ``n_atoms`` (F,) tells them apart. A missing energy or stress is NaN.
         """
         np.savez(file, **self.arrays())  # type: ignore[arg-type,unused-ignore]
 
@@ -147,7 +165,7 @@ class Frames(Sequence[Frame]):
             'forces': np.concatenate([frame.forces for frame in self.items]),
             'cells': np.array([frame.cell for frame in self.items]),
             'pbc': np.array([frame.pbc for frame in self.items]),
-            'energies': np.array([frame.energy for frame in self.items]),
+            'energies': np.array([np.nan if frame.energy is None else frame.energy for frame in self.items]),
             'stress': np.array([np.full((3, 3), np.nan) if f.stress is None else f.stress for f in self.items]),
             'roles': np.array([frame.role for frame in self.items], dtype='U5'),
             'trajectories': np.array([frame.trajectory for frame in self.items], dtype=np.int64),
@@ -155,9 +173,17 @@ class Frames(Sequence[Frame]):
 
     @classmethod
     def load(cls, file: str | Path | IO[bytes], sources: Sequence[str] | None = None) -> Frames:
-        """Read what :meth:`save` wrote; ``sources`` are kept apart, as they do not belong to the content."""
-        with np.load(file, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
+        """Read what :meth:`save` wrote; ``sources`` are kept apart, as they do not belong to the content.
+
+        Where all energies are exactly 0 there are none: so they were written before they could be missing.
+
+        :raises ValueError: if the file is broken, or far larger than it pretends to be.
+        """
+        arrays = _read_arrays(file)
+        if sources and len(sources) != len(arrays['n_atoms']):
+            raise ValueError(f'there are {len(sources)} sources of {len(arrays["n_atoms"])} frames')
+        energies = arrays['energies']
+        known = np.isfinite(energies) if energies.any() else np.zeros(len(energies), dtype=bool)
         ends = np.cumsum(arrays['n_atoms'])
         frames = []
         for index, (end, size) in enumerate(zip(ends, arrays['n_atoms'], strict=True)):
@@ -168,7 +194,7 @@ class Frames(Sequence[Frame]):
                     numbers=arrays['numbers'][atoms],
                     positions=arrays['positions'][atoms],
                     cell=arrays['cells'][index],
-                    energy=float(arrays['energies'][index]),
+                    energy=float(energies[index]) if known[index] else None,
                     forces=arrays['forces'][atoms],
                     stress=None if np.isnan(stress).all() else stress,
                     pbc=tuple(bool(value) for value in arrays['pbc'][index]),  # type: ignore[arg-type]
@@ -196,8 +222,9 @@ def to_extxyz(frames: Iterable[Frame]) -> str:
             'Lattice': _numbers(frame.cell),
             'Properties': f'species:S:1:pos:R:3:{FORCES_KEY}:R:3',
             'pbc': ' '.join('T' if value else 'F' for value in frame.pbc),
-            ENERGY_KEY: _numbers(np.array([frame.energy])),
         }
+        if frame.energy is not None:
+            info[ENERGY_KEY] = _numbers(np.array([frame.energy]))
         if frame.stress is not None:
             info[STRESS_KEY] = _numbers(frame.stress)
         # JSON marks strings as strings: a source such as `0012` would be read as a number otherwise
@@ -214,15 +241,69 @@ def from_extxyz(text: str, **meta: Any) -> Frames:
     """Read labelled frames from extended XYZ, with ``REF_*`` keys or with ASE's own names of the labels.
 
     :param meta: ``role``, ``trajectory``, ``source`` for all frames; what is absent is taken from the file.
-    :raises ValueError: if the text is no extended XYZ, or a frame has no energy or no forces.
+    :raises ValueError: if the text is no extended XYZ, or a frame has no forces.
+    """
+    # Imported here, as jobs read no extended XYZ.
+    from .extxyz import read_extxyz
+
+    return Frames.from_atoms(read_extxyz(text), **meta)
+
+
+def _read_arrays(file: str | Path | IO[bytes]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of ``frames.npz``, whose types and shapes are right.
+
+    :raises ValueError: with a sentence.
     """
     try:
-        from ase.io import read
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+        size, packed = (sum(getattr(entry, name) for entry in entries) for name in ('file_size', 'compress_size'))
+        if size > min(MAX_BYTES, MAX_RATIO * packed + 2**20):
+            raise ValueError(f'it would unpack to {size / 2**20:.0f} MB')
+        if not isinstance(file, str | Path):
+            file.seek(0)
+        with np.load(file, allow_pickle=False) as data:
+            arrays = {name: data[name] for name in SHAPES}
+        if arrays['n_atoms'].ndim != 1 or arrays['n_atoms'].dtype.kind != 'i' or (arrays['n_atoms'] < 0).any():
+            raise ValueError('`n_atoms` does not hold the numbers of atoms')
+        sizes = {'frames': len(arrays['n_atoms']), 'atoms': sum(int(size) for size in arrays['n_atoms'])}
+        for name, (kind, *shape) in SHAPES.items():
+            wanted = tuple(sizes.get(str(size), size) for size in shape)
+            if arrays[name].shape != wanted or arrays[name].dtype.kind not in str(kind):
+                raise ValueError(f'`{name}` has the shape {arrays[name].shape} instead of {wanted}, or no such numbers')
+    except KeyError as exception:
+        raise ValueError(f'the file of frames is broken: it has no {exception}') from exception
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, MemoryError, NotImplementedError) as exception:
+        raise ValueError(f'the file of frames is broken: {exception}') from exception
+    return arrays
 
-        images = list(read(StringIO(text), index=':', format='extxyz'))
-    except (OSError, KeyError, IndexError, ValueError, StopIteration) as exception:
-        raise ValueError(f'the file is no extended XYZ: {exception}') from exception
-    return Frames.from_atoms(images, **meta)
+
+def _labels(atoms: Atoms) -> tuple[Any, Any, Any]:
+    """Return energy, forces and stress, ``None`` where there are none; all are of one source."""
+    keys = {ENERGY_KEY: atoms.info, FORCES_KEY: atoms.arrays, STRESS_KEY: atoms.info}
+    if any(key in place for key, place in keys.items()):
+        energy, forces, stress = (place.get(key) for key, place in keys.items())
+        return energy, forces, stress
+    results = atoms.calc.results if atoms.calc is not None else {}
+    return results.get('free_energy', results.get('energy')), results.get('forces'), results.get('stress')
+
+
+def _are_constrained(atoms: Atoms, forces: Array) -> bool:
+    """Tell whether the forces on fixed atoms were set to 0, all of them and no others."""
+    fixed = np.zeros(forces.shape, dtype=bool)
+    for constraint in atoms.constraints:
+        if type(constraint).__name__ in ('FixAtoms', 'FixCartesian'):
+            fixed[constraint.get_indices()] = getattr(constraint, 'mask', True)
+    return bool(fixed.any() and not forces[fixed].any() and forces[~fixed].any())
+
+
+def _meta(info: dict[str, Any]) -> dict[str, Any]:
+    """Return what is ours of ``role``, ``trajectory``, ``source``: keys of that name with another meaning are not."""
+    found: dict[str, Any] = {key: info[key] for key in ('role', 'source') if isinstance(info.get(key), str)}
+    row = info.get('trajectory')
+    if isinstance(row, int | np.integer) and not isinstance(row, bool) and abs(int(row)) < 2**31:
+        found['trajectory'] = int(row)
+    return found
 
 
 def _numbers(values: Array) -> str:
@@ -233,10 +314,23 @@ def _text(value: str) -> str:
     return '_JSON ' + json.dumps(value).replace('\\', '\\\\').replace('"', '\\"') if value else ''
 
 
+def _floats(values: Any, name: str, shape: tuple[int, ...]) -> Array:
+    """Return a label as numbers.
+
+    :raises ValueError: with a sentence, if it has other words or another shape.
+    """
+    try:
+        numbers = np.array(values, dtype=float)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f'its {name} are no numbers') from error
+    if numbers.size != np.prod(shape):
+        raise ValueError(f'its {name} have the shape {numbers.shape} instead of {shape}')
+    return numbers.reshape(shape)
+
+
 def _full_stress(stress: Any) -> Array:
     """Return a (3, 3) stress from nine numbers or from ASE's Voigt order (xx, yy, zz, yz, xz, xy)."""
-    values = np.asarray(stress, dtype=float)
-    if values.shape == (6,):
-        xx, yy, zz, yz, xz, xy = values
+    if np.shape(stress) == (6,):
+        xx, yy, zz, yz, xz, xy = _floats(stress, 'stress', (6,))
         return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-    return values.reshape(3, 3)
+    return _floats(stress, 'stress', (3, 3))

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 def formula_units(phonon: Phonopy) -> int:
     """Return the number of formula units in the primitive cell."""
-    return gcd(*Counter(phonon.primitive.symbols).values())
+    return gcd(*Counter(np.array(phonon.primitive.numbers).tolist()).values())
 
 
 def sum_rules(phonon: Phonopy) -> dict[str, float]:
@@ -107,7 +107,7 @@ def group_velocities(phonon: Phonopy, mesh: Sequence[int], points: int) -> dict[
     :returns: ``path_qpoints`` (Q, 3), ``path_distances`` (Q,), ``path_frequencies_thz`` (Q, B),
         ``path_velocities_thz_angstrom`` (Q, B, 3), the same for ``mesh``, and ``mesh_weights``.
     """
-    path = band_path(phonon.primitive, points)
+    path = band_path(phonon.primitive, points, float(phonon.symmetry.tolerance))
     phonon.run_qpoints(path.qpoints, with_group_velocities=True)
     along: Any = phonon.qpoints
     with warnings.catch_warnings():

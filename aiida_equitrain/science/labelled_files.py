@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
-from collections.abc import Sequence
-from dataclasses import dataclass
-from io import StringIO
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ase.io
-import numpy as np
 from phonopy import Phonopy
 
-from .frames import Frame, Frames, from_extxyz
+from .archives import is_archive
+from .extxyz import read_extxyz, unread_labels
+from .frame_checks import check_labels, is_isolated
+from .frames import Frame, Frames
 from .labelled_phonons import load_labelled
-from .phonopy_io import load_phonopy
+from .pw_output import read_pw
+from .text_files import base_name, read_bytes, read_text
+from .vasprun import read_vasprun
 
-#: Formats of ASE by what the name of a file has in it.
-_ASE = {'espresso-out': ('.out', '.pwo', '.log'), 'vasp-xml': ('.xml',)}
-KNOWN = '.extxyz, .xyz, vasprun.xml, output of pw.x (.out, .pwo, .log), phonopy or phono3py .yaml, or a folder of them'
+KNOWN = (
+    '.extxyz, .xyz, vasprun.xml, output of pw.x (.out, .pwo, .log), phonopy or phono3py .yaml, all of them also with '
+    '.xz or .gz, or a folder or .tar of a phonopy file and its vasprun files'
+)
 
 
 @dataclass
@@ -28,40 +29,40 @@ class LabelledFile:
     """Frames of a file, and the phonons if it is one of phonopy.
 
     :param phonon: with force constants; ``None`` for other files.
+    :param notes: sentences about what is in the file and was left out.
+    :param nac: Born charges and dielectric tensor, see :class:`~.labelled_phonons.LabelledPhonons`.
     """
 
     frames: Frames
     phonon: Phonopy | None = None
+    notes: list[str] = field(default_factory=list)
+    nac: dict[str, Any] | None = None
 
 
 def read_labelled(path: str | Path) -> LabelledFile:
     """Read labelled frames, without roles unless extended XYZ has them.
 
-    :param path: of a kind in :data:`KNOWN`, also with ``.xz`` or ``.gz``; a folder or ``.tar.xz`` as
+    :param path: of a kind in :data:`KNOWN`; a folder or a tar file as
         :func:`~aiida_equitrain.science.labelled_phonons.load_labelled` takes them.
-    :raises ValueError: one sentence, if the file is absent, of an unknown kind, or has a frame without labels.
+    :raises ValueError: one sentence, if the file is absent, of an unknown kind, or has no labels.
     """
     path = Path(path)
-    if not path.exists():
-        raise ValueError(f'there is no file `{path}`')
-    name = path.name.lower().removesuffix('.xz').removesuffix('.gz')
     try:
-        if path.is_dir() or name.endswith('.tar'):
-            return _phonons(path)
-        if name.endswith(('.yaml', '.yml')):
-            return _phonons(path)
-        if name.endswith(('.extxyz', '.xyz')):
-            return LabelledFile(_named(from_extxyz(_text(path)), path))
-        kind = next((kind for kind, ends in _ASE.items() if name.endswith(ends)), None)
-        if kind is None:
-            raise ValueError(f'is of an unknown kind; known are {KNOWN}')
-        images = ase.io.read(StringIO(_text(path)), index=':', format=kind)
-        return LabelledFile(_named(Frames([Frame.from_atoms(atoms) for atoms in images]), path))
+        if not path.exists():
+            raise ValueError(f'there is no file `{path}`')
+        found = _reader(path)(path)
+        _check(found.frames)
+        found.frames, isolated = _without_isolated(found.frames)
     except ValueError as error:
         text = str(error).rstrip('.')
-        raise ValueError(text if text.startswith(f'`{path}`') else f'`{path}`: {text}') from error
-    except (OSError, KeyError, IndexError, AttributeError, StopIteration, SyntaxError, AssertionError) as error:
-        raise ValueError(f'`{path}` cannot be read: {error or type(error).__name__}') from error
+        known = text.startswith(f'`{path}') or f'file `{path}' in text
+        raise ValueError(text if known else f'`{path}`: {text}') from error
+    except OSError as error:
+        raise ValueError(f'`{path}` cannot be read: {error.strerror}') from error
+    for index, frame in enumerate(found.frames):
+        frame.source = frame.source or f'{path.name}#{index + 1}'
+    found.notes = [f'`{path.name}`: {note}' for note in [*found.notes, *isolated]]
+    return found
 
 
 def join(files: Sequence[LabelledFile]) -> Frames:
@@ -69,42 +70,71 @@ def join(files: Sequence[LabelledFile]) -> Frames:
     return Frames([frame for file in files for frame in file.frames])
 
 
-def _phonons(path: Path) -> LabelledFile:
-    """Read displaced supercells: of all atoms at random, or else of one atom each."""
-    try:
-        found = load_labelled(path)
-    except ValueError:
-        if path.is_dir() or path.name.startswith('phono3py') or '.tar' in path.name:
-            raise
-        return _single_displacements(path)
-    return LabelledFile(found.frames, found.reference)
+def _reader(path: Path) -> Callable[[Path], LabelledFile]:
+    """Return what reads a file of this name.
+
+    :raises ValueError: if nothing does.
+    """
+    name = base_name(path)
+    if path.is_dir() or is_archive(path) or name.endswith(('.yaml', '.yml')):
+        return _phonons
+    kinds = {('.extxyz', '.xyz'): _extxyz, ('.xml',): _vasprun, ('.out', '.pwo', '.log'): _pw}
+    for ends, reader in kinds.items():
+        if name.endswith(ends):
+            return reader
+    raise ValueError(f'is of an unknown kind; known are {KNOWN}')
 
 
-def _single_displacements(path: Path) -> LabelledFile:
-    phonon = load_phonopy(path)
-    dataset: Any = phonon.dataset
-    if not dataset or not dataset.get('first_atoms'):
-        raise ValueError('holds force constants, but no displaced supercells with forces')
-    cells, forces = phonon.supercells_with_displacements or [], phonon.forces
-    # Many files have none: `DatasetData.has_energies` tells.
-    values = [float(atom.get('supercell_energy', 0.0)) for atom in dataset['first_atoms']]
-    frames = [
-        Frame(np.array(cell.numbers, dtype=np.int64), np.array(cell.positions), np.array(cell.cell), energy,
-              np.array(force), source=f'{path.name}#{index + 1}')
-        for index, (cell, energy, force) in enumerate(zip(cells, values, forces, strict=True))
-        if cell is not None
-    ]  # fmt: skip
-    return LabelledFile(Frames(frames), phonon)
+def _extxyz(path: Path) -> LabelledFile:
+    images = read_extxyz(read_text(path))
+    marked = [str(atoms.info.get('config_type', '')).lower() == 'isolatedatom' for atoms in images]
+    kept = [atoms for atoms, isolated in zip(images, marked, strict=True) if not isolated]
+    if not kept:
+        raise ValueError('holds isolated atoms only, which are no frames to train on')
+    frames = []
+    for index, atoms in enumerate(images):
+        if not marked[index]:
+            try:
+                frames.append(Frame.from_atoms(atoms))
+            except ValueError as error:
+                raise ValueError(f'frame {index + 1}: {error}') from error
+            frames[-1].source = frames[-1].source or f'{path.name}#{index + 1}'
+    return LabelledFile(Frames(frames), notes=_isolated(sum(marked)) + unread_labels(kept, frames))
 
 
-def _named(frames: Frames, path: Path) -> Frames:
-    """Say of each frame which one of which file it is."""
+def _vasprun(path: Path) -> LabelledFile:
+    steps, notes = read_vasprun(read_bytes(path))
+    return LabelledFile(Frames([frame for frame in steps if frame is not None]), notes=notes)
+
+
+def _pw(path: Path) -> LabelledFile:
+    frames, notes = read_pw(read_text(path))
+    return LabelledFile(Frames(frames), notes=notes)
+
+
+def _check(frames: Frames) -> None:
+    """Refuse labels that cannot be right."""
     for index, frame in enumerate(frames):
-        frame.source = frame.source or f'{path.name}#{index + 1}'
-    return frames
+        if problem := check_labels(frame):
+            raise ValueError(f'frame {index + 1}: {problem}')
 
 
-def _text(path: Path) -> str:
-    opener = {'.xz': lzma.open, '.gz': gzip.open}.get(path.suffix.lower(), open)
-    with opener(path, 'rt', encoding='utf-8') as file:  # type: ignore[operator]
-        return str(file.read())
+def _without_isolated(frames: Frames) -> tuple[Frames, list[str]]:
+    """Leave out single atoms without neighbours, and say so.
+
+    :raises ValueError: if there are no other frames.
+    """
+    kept = [frame for frame in frames if not is_isolated(frame)]
+    if frames and not kept:
+        raise ValueError('holds isolated atoms only, which are no frames to train on')
+    return Frames(kept), _isolated(len(frames) - len(kept))
+
+
+def _isolated(number: int) -> list[str]:
+    return [f'{number} left out: isolated atoms are no frames to train on'] if number else []
+
+
+def _phonons(path: Path) -> LabelledFile:
+    """Read displaced supercells, and the phonons that they give."""
+    found = load_labelled(path)
+    return LabelledFile(found.frames, found.reference, found.notes, found.nac)

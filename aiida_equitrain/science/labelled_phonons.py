@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-import lzma
-import re
-import tarfile
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
-import yaml
 from ase import Atoms
 from numpy.typing import NDArray
 from phonopy import Phonopy
+from phonopy.physical_units import get_calculator_physical_units
 from phonopy.structure.atoms import PhonopyAtoms
+from phonopy.structure.dataset import get_displacements_and_forces
 
+from .archives import extract_files as extract_files  # where it was
+from .archives import is_archive, unpacked
+from .force_sets import check_displacements as check_displacements
+from .force_sets import shortest_bond as shortest_bond
 from .frames import Frame, Frames
-from .phonopy_io import SYMPREC, make_force_constants
+from .phonopy_io import SYMPREC, finish_phonopy, has_forces, make_force_constants, make_phonon, open_phonopy
+from .phonopy_yaml import (
+    crystal,
+    file_symprec,
+    has_phonon_supercell,
+    parse_phonopy,
+    primitive_matrix,
+    read_content,
+    read_phonopy,
+)
 from .selection import count_validation
+from .vasprun_folder import displacements_and_forces, read_folder, unique
 
 Array = NDArray[np.float64]
+#: Files that phonopy or phono3py would look for beside theirs.
+UNREAD = ('BORN', 'force_constants.hdf5', 'FORCES_FC2', 'FORCES_FC3')
 
 
 @dataclass
@@ -32,59 +43,49 @@ class LabelledPhonons:
     """A crystal with labelled frames and its DFT phonons.
 
     :param name: reduced formula.
-    :param reference: phonons whose force constants symfc fitted to all frames of the largest supercell.
+    :param reference: phonons that all frames of the largest supercell give: by symfc where all atoms are displaced.
     :param frames: labelled frames, without roles.
     :param n_reference: frames that the reference was fitted to.
+    :param notes: what was left out, and why.
+    :param nac: ``born`` (e) of the atoms of the primitive cell and ``dielectric``, if the file has them; the reference
+        is without.
     """
 
     name: str
     reference: Phonopy
     frames: Frames
     n_reference: int
-
-
-def extract_files(archive: tarfile.TarFile, folder: Path) -> None:
-    """Write the regular files of an archive below a folder, and nothing outside of it.
-
-    ``extractall(filter='data')`` does so too, but Python 3.11.2, that of Debian 12, does not know it.
-    """
-    root = folder.resolve()
-    for member in archive.getmembers():
-        target, content = (root / member.name).resolve(), archive.extractfile(member) if member.isfile() else None
-        if content is not None and target.is_relative_to(root):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content.read())
+    notes: list[str] = field(default_factory=list)
+    nac: dict[str, Any] | None = None
 
 
 def load_labelled(path: str | Path) -> LabelledPhonons:
     """Load frames and reference phonons.
 
-    ``path`` is a phonopy or phono3py params file with displacements and forces (``.yaml`` or ``.yaml.xz``), or a
-    folder, or a ``.tar.xz`` of one, that holds a ``_disp.yaml`` and ``vasprun*.xml`` (also in a ``.tar.xz``).
+    ``path`` is a phonopy or phono3py file with displacements and forces, compressed or not, with ``FORCE_SETS`` beside
+    it or not, or a folder, or a tar archive of one, that holds a ``_disp.yaml`` and ``vasprun*.xml`` (compressed or
+    not, also in a tar archive).
     Where a phono3py file has a supercell of its own for harmonic force constants, that one gives the reference and the
     smaller one the frames.
 
-    :raises ValueError: one sentence, if the file does not hold random displacements with forces.
+    :raises ValueError: one sentence, if the file does not hold displaced supercells with forces.
     """
     path = Path(path)
-    if path.name.endswith(('.tar.xz', '.tar')):
-        with tempfile.TemporaryDirectory() as folder:
-            with tarfile.open(path) as archive:
-                extract_files(archive, Path(folder))
-            (inner,) = Path(folder).iterdir()
-            return _load_folder(inner)
+    found = _load(path)
+    folder = path if path.is_dir() else path.parent
+    if not is_archive(path):
+        found.notes += [f'`{name}` beside it is not read' for name in UNREAD if (folder / name).exists()]
+    return found
+
+
+def _load(path: Path) -> LabelledPhonons:
+    if is_archive(path):
+        with unpacked(path) as folder:
+            inner = list(folder.iterdir())
+            return _load_folder(inner[0] if len(inner) == 1 and inner[0].is_dir() else folder, path)
     if path.is_dir():
         return _load_folder(path)
-    if not path.is_file():
-        raise ValueError(f'there is no file `{path}`.')
-    content = _read_yaml(path)
-    dataset = content.get('dataset', content)
-    main = _displacements_forces(dataset, '')
-    if main is None:
-        raise ValueError(f'`{path}` holds no supercells with displacements of all atoms and their forces.')
-    energies = dataset.get('supercell_energies')
-    harmonic = _displacements_forces(dataset, 'phonon_')
-    return _assemble(content, str(path.name), *main, energies, harmonic)
+    return _load_file(path)
 
 
 def choose_frames(frames: Frames, n_frames: int, seed: int, valid_fraction: float = 0.2) -> Frames:
@@ -95,7 +96,7 @@ def choose_frames(frames: Frames, n_frames: int, seed: int, valid_fraction: floa
     if n_frames > len(frames):
         raise ValueError(f'{n_frames} frames are wanted, but there are only {len(frames)}.')
     order = np.random.default_rng(seed).permutation(len(frames))
-    n_valid = count_validation(n_frames, valid_fraction)
+    n_valid = min(count_validation(n_frames, valid_fraction), n_frames - 1)
     roles = ['test'] * len(frames)
     for rank, index in enumerate(order[:n_frames]):
         roles[index] = 'valid' if rank < n_valid else 'train'
@@ -104,70 +105,102 @@ def choose_frames(frames: Frames, n_frames: int, seed: int, valid_fraction: floa
 
 def displaced_phonon(reference: Phonopy, distance: float = 0.01) -> Phonopy:
     """Return phonons of the same cell and supercell with single-atom displacements (Å) and no forces yet."""
-    phonon = Phonopy(
+    phonon = make_phonon(
         reference.unitcell,
         reference.supercell_matrix,
-        primitive_matrix=reference.primitive_matrix,
-        symprec=float(reference.symmetry.tolerance),
-        log_level=0,
+        reference.primitive_matrix,
+        float(reference.symmetry.tolerance),
     )
     phonon.generate_displacements(distance=distance)
     return phonon
 
 
-def _load_folder(folder: Path) -> LabelledPhonons:
-    disp = sorted([*folder.glob('phono*py_disp.yaml'), *folder.glob('phono*py_params*.yaml*')])
+def _load_folder(folder: Path, name: Path | None = None) -> LabelledPhonons:
+    """Load a folder.
+
+    :param name: what messages call it, where it is the content of an archive.
+    """
+    name = name or folder
+    disp = sorted([*folder.glob('phono*py_disp.yaml*'), *folder.glob('phono*py_params*.yaml*')])
     if not disp:
-        raise ValueError(f'`{folder}` holds no phonopy or phono3py file.')
+        raise ValueError(f'`{name}` holds no phonopy or phono3py file.')
     content = _read_yaml(disp[0])
-    with _vaspruns(folder) as files:
-        groups: dict[bool, list[Frame]] = {True: [], False: []}
-        for name in files:
-            atoms = ase.io.read(name, index=-1, format='vasp-xml')
-            if isinstance(atoms, list):
-                atoms = atoms[-1]
-            groups['fc2' in Path(name).name].append(Frame.from_atoms(atoms, source='/'.join(Path(name).parts[-2:])))
+    every, notes = read_folder(folder)
+    groups: dict[bool, list[Frame]] = {True: [], False: []}
+    for frame in every:
+        groups['fc2' in Path(frame.source).name].append(frame)
     unitcell = _cell(content['unit_cell'])
     matrix = np.array(content['supercell_matrix'])
-    main = _displaced(unitcell, matrix, groups[False])
+    if not every and (folder / 'FORCE_SETS').is_file():
+        return load_labelled(disp[0])
+    main, stacked, told = _displaced(unitcell, matrix, groups[False])
     if not main:
-        raise ValueError(f'`{folder}` holds no vasprun files of displaced supercells.')
+        raise ValueError(f'`{name}` holds no vasprun files of displaced supercells.')
+    wanted = len(content.get('displacements') or content.get('dataset', {}).get('displacements') or [])
+    if len(main) < wanted:
+        told.append(f'of {wanted} displaced supercells {len(main)} have labels')
     harmonic = None
     if groups[True]:
-        large = _displaced(unitcell, np.array(content['phonon_supercell_matrix']), groups[True])
-        harmonic = _stack(unitcell, np.array(content['phonon_supercell_matrix']), large)
-    stacked = _stack(unitcell, matrix, main)
+        if 'phonon_supercell_matrix' not in content:
+            raise ValueError(f'`{name}` holds vasprun files of `fc2`, but `{disp[0].name}` no supercell for them.')
+        large, pairs, more = _displaced(unitcell, np.array(content['phonon_supercell_matrix']), groups[True])
+        harmonic = pairs if large else None
+        told += more
     reference, n_reference = _reference(content, unitcell, matrix, stacked, harmonic)
-    return LabelledPhonons(_name(main[0]), reference, Frames(main), n_reference)
+    return LabelledPhonons(_name(main[0]), reference, Frames(main), n_reference, notes + told, content['nac'])
 
 
-def _assemble(
-    content: dict[str, Any],
-    source: str,
-    displacements: Array,
-    forces: Array,
-    energies: Any,
-    harmonic: tuple[Array, Array] | None,
-) -> LabelledPhonons:
-    unitcell = _cell(content['unit_cell'])
-    matrix = np.array(content['supercell_matrix'])
-    reference, n_reference = _reference(content, unitcell, matrix, (displacements, forces), harmonic)
-    supercell = Phonopy(unitcell, matrix, log_level=0).supercell if harmonic else reference.supercell
-    values = np.zeros(len(forces)) if energies is None else np.array(energies, dtype=float)
-    frames = Frames(
+def _load_file(path: Path) -> LabelledPhonons:
+    content = read_content(path)
+    if 'displacement_pairs' in content:
+        raise ValueError(
+            f'`{path}` holds no supercells with displacements of all atoms, but supercells with two displaced atoms '
+            '(phono3py), which are not taken as frames.'
+        )
+    file = parse_phonopy(content, path)
+    harmonic = parse_phonopy(content, path, 'phonon_') if has_phonon_supercell(content) else None
+    if harmonic is not None and not has_forces(harmonic.dataset):
+        harmonic = None
+    if harmonic is not None and not has_forces(file.dataset):
+        file, harmonic = harmonic, None
+    main = open_phonopy(file)
+    if not has_forces(_dataset(main)):
+        raise ValueError(f'`{path}` holds force constants, but no supercells with displaced atoms and their forces.')
+    reference = main if harmonic is None else open_phonopy(harmonic)
+    reference.nac_params = None
+    finish_phonopy(reference, path)
+    frames = _frames(main, path.name)
+    moves, _ = get_displacements_and_forces(_dataset(reference))
+    return LabelledPhonons(_name(frames[0]), reference, frames, len(moves), nac=file.nac)
+
+
+def _dataset(phonon: Phonopy) -> Any:
+    return phonon.dataset
+
+
+def _frames(phonon: Phonopy, source: str) -> Frames:
+    """Return the displaced supercells with what was computed for them; an energy that the file lacks is none."""
+    dataset = _dataset(phonon)
+    displacements, forces = get_displacements_and_forces(dataset)
+    if 'first_atoms' in dataset:
+        energies = [atom.get('supercell_energy') for atom in dataset['first_atoms']]
+    else:
+        energies = [None if np.isnan(energy) else float(energy)
+                    for energy in dataset.get('supercell_energies', np.full(len(displacements), np.nan))]  # fmt: skip
+    supercell = phonon.supercell
+    return Frames(
         [
             Frame(
                 numbers=np.array(supercell.numbers, dtype=np.int64),
                 positions=supercell.positions + shift,
                 cell=np.array(supercell.cell),
-                energy=float(energy),
-                forces=force,
+                energy=energy,
+                forces=np.array(force),
                 source=f'{source}#{index + 1}',
             )
-            for index, (shift, force, energy) in enumerate(zip(displacements, forces, values, strict=True))
+            for index, (shift, force, energy) in enumerate(zip(displacements, forces, energies, strict=True))  # type: ignore[arg-type]
         ]
     )
-    return LabelledPhonons(_name(frames[0]), reference, frames, n_reference)
 
 
 def _reference(
@@ -180,50 +213,27 @@ def _reference(
     """Return phonons fitted by symfc to all frames of the supercell for harmonic force constants."""
     if harmonic is not None:
         matrix = np.array(content['phonon_supercell_matrix'])
-    phonon = Phonopy(
-        unitcell, matrix, primitive_matrix=content.get('primitive_matrix', 'auto'), symprec=SYMPREC, log_level=0
-    )
+    phonon = make_phonon(unitcell, matrix, primitive_matrix(content), file_symprec(content) or SYMPREC)
     displacements, forces = harmonic or main
     make_force_constants(phonon, {'displacements': displacements, 'forces': forces})
     return phonon, len(forces)
 
 
-def _displaced(unitcell: PhonopyAtoms, matrix: NDArray[np.int64], frames: list[Frame]) -> list[Frame]:
-    """Return the frames whose atoms are displaced: the pristine supercell teaches nothing about force constants."""
-    kept = []
-    for frame in frames:
-        displacements, _ = _stack(unitcell, matrix, [frame])
-        if np.abs(displacements).max() > 1e-4:
-            kept.append(frame)
-    return kept
+def _displaced(
+    unitcell: PhonopyAtoms, matrix: NDArray[np.int64], frames: Sequence[Frame]
+) -> tuple[list[Frame], tuple[Array, Array], list[str]]:
+    """Return the frames whose atoms are displaced, displacements and forces (F, N, 3), sentences on what is left out.
 
-
-def _stack(unitcell: PhonopyAtoms, matrix: NDArray[np.int64], frames: Sequence[Frame]) -> tuple[Array, Array]:
-    """Return displacements and forces (F, N, 3) of frames that keep the atoms' order of the supercell."""
-    supercell = Phonopy(unitcell, matrix, log_level=0).supercell
-    displacements = []
-    for frame in frames:
-        if not np.array_equal(frame.numbers, supercell.numbers):
-            raise ValueError('the atoms of a vasprun file are not in the order of the supercell.')
-        fractional = (frame.positions - supercell.positions) @ np.linalg.inv(supercell.cell)
-        displacements.append((fractional - np.rint(fractional)) @ supercell.cell)
-    return np.array(displacements), np.array([frame.forces for frame in frames])
-
-
-def _displacements_forces(dataset: dict[str, Any], prefix: str) -> tuple[Array, Array] | None:
-    displacements, forces = dataset.get(f'{prefix}displacements'), dataset.get(f'{prefix}forces')
-    if not displacements:
-        return None
-    try:
-        if forces is None and isinstance(displacements[0][0], dict):
-            forces = [[atom['force'] for atom in cell] for cell in displacements]
-        if isinstance(displacements[0][0], dict):
-            displacements = [[atom['displacement'] for atom in cell] for cell in displacements]
-        if forces is None:
-            return None
-        return np.array(displacements, dtype=float), np.array(forces, dtype=float)
-    except (KeyError, TypeError, ValueError):
-        return None
+    The pristine supercell teaches nothing about force constants. The order of the atoms is that of the supercell.
+    """
+    supercell = Phonopy(unitcell, matrix, primitive_matrix=np.eye(3), log_level=0).supercell
+    kept, notes = unique(frames)
+    pairs = [displacements_and_forces(supercell, frame) for frame in kept]
+    rows = [row for row, (moves, _) in enumerate(pairs) if np.abs(moves).max() > 1e-4]
+    displacements, forces = (np.array([pairs[row][part] for row in rows]) for part in (0, 1))
+    kept = [kept[row] for row in rows]
+    check_displacements(displacements, supercell, [frame.source for frame in kept])
+    return kept, (displacements, forces), notes
 
 
 def _name(frame: Frame) -> str:
@@ -232,35 +242,15 @@ def _name(frame: Frame) -> str:
 
 
 def _cell(content: dict[str, Any]) -> PhonopyAtoms:
-    points = content['points']
-    return PhonopyAtoms(
-        cell=content['lattice'],
-        symbols=[point['symbol'] for point in points],
-        scaled_positions=[point['coordinates'] for point in points],
-        masses=[point['mass'] for point in points] if all('mass' in point for point in points) else None,
-    )
+    return crystal(content, get_calculator_physical_units())
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    opener: Any = lzma.open if path.suffix == '.xz' else open
-    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
-    try:
-        with opener(path, 'rt', encoding='utf-8') as handle:
-            content = yaml.load(handle, Loader=loader)
-    except (yaml.YAMLError, lzma.LZMAError, UnicodeDecodeError) as error:
-        raise ValueError(f'`{path}` cannot be read as YAML.') from error
-    if not isinstance(content, dict) or 'unit_cell' not in content or 'supercell_matrix' not in content:
-        raise ValueError(f'`{path}` is not a phonopy or phono3py file: it has no unit cell or supercell.')
-    return content
-
-
-@contextmanager
-def _vaspruns(folder: Path) -> Iterator[list[str]]:
-    """Give the vasprun files of a folder, or of a tar file in it, in the order of their numbers."""
-    archives = sorted(folder.glob('*.tar.xz'))
-    with tempfile.TemporaryDirectory() as scratch:
-        if archives:
-            with tarfile.open(archives[0]) as archive:
-                extract_files(archive, Path(scratch))
-        found = [str(name) for root in (folder, Path(scratch)) for name in root.rglob('vasprun*.xml')]
-        yield sorted(found, key=lambda name: [int(number) for number in re.findall(r'\d+', name.split('/tmp')[-1])])
+    """Return the content of a phonopy or phono3py file that vasprun files belong to, with checked supercells."""
+    file = read_phonopy(path, '')
+    if file.units != get_calculator_physical_units():
+        raise ValueError(f'`{path}` has other units than the vasprun files: it is of another calculator.')
+    matrices = {'supercell_matrix': file.supercell_matrix}
+    if 'phonon_supercell_matrix' in file.content:
+        matrices['phonon_supercell_matrix'] = parse_phonopy(file.content, path, 'phonon_').supercell_matrix
+    return {**file.content, **matrices, 'nac': file.nac}

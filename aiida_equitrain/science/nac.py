@@ -1,10 +1,12 @@
-"""Born charges and dielectric tensor: whether they can be those of a crystal."""
+"""Born charges and dielectric tensor: whether they can be those of a crystal, and what phonopy makes of them."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def check_nac(
@@ -41,3 +43,23 @@ def check_nac(
             f'({charge_tolerance:g} e): converge them better, or raise it; the rest is spread over the atoms.'
         )
     return None
+
+
+def nac_params(primitive: Any, born_charges: NDArray[Any], dielectric: NDArray[Any], symprec: float) -> dict[str, Any]:
+    """Return the non-analytical term of Gonze and Lee (Phys. Rev. B 55, 10355 (1997)), as phonopy and phono3py take it.
+
+    The tensors get the symmetry of the crystal, and charges that sum up to zero.
+
+    :param primitive: primitive cell, of phonopy.
+    :param born_charges: e, shape (n, 3, 3).
+    :param dielectric: high-frequency dielectric tensor, shape (3, 3).
+    :param symprec: tolerance of the symmetry, Å.
+    """
+    from phonopy.physical_units import get_physical_units
+    from phonopy.structure.symmetry import symmetrize_borns_and_epsilon
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        born, epsilon = symmetrize_borns_and_epsilon(born_charges, dielectric, primitive, symprec=symprec)
+    units = get_physical_units()
+    return {'born': born, 'dielectric': epsilon, 'factor': units.Hartree * units.Bohr, 'method': 'gonze'}

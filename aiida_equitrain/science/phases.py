@@ -19,6 +19,8 @@ from ase import Atoms
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from .supercells import species_of
+
 
 @dataclass(frozen=True)
 class SpaceGroup:
@@ -44,7 +46,8 @@ def symmetric_primitive(atoms: Atoms, symprec: float) -> Atoms:
     dataset: Any = spglib.get_symmetry_dataset(_cell(atoms), symprec=symprec)
     if found is None or dataset is None:
         return atoms.copy()  # type: ignore[no-any-return]
-    cell, positions, numbers = found
+    cell, positions, species = found
+    numbers = [number % 1000 for number in species]
     return Atoms(numbers=numbers, scaled_positions=positions, cell=cell @ dataset.std_rotation_matrix, pbc=True)
 
 
@@ -109,4 +112,4 @@ def compare_phases(
 
 
 def _cell(atoms: Atoms) -> Any:
-    return atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers
+    return atoms.cell[:], atoms.get_scaled_positions(), species_of(atoms)

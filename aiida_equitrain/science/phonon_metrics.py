@@ -31,6 +31,8 @@ PATH_POINTS = 101
 #: the reference set reaches -0.135 THz there); unstable crystals of that set lie below -0.5 THz.
 STABILITY_TOLERANCE_THZ = 0.15
 
+#: A q-point whose components are all this near to integers is Gamma.
+GAMMA_TOLERANCE = 1e-6
 _BOLTZMANN = 1.380649e-23
 
 #: Names of points that seekpath spells out.
@@ -55,12 +57,21 @@ class BandPath:
 
 
 def band_path(primitive: PhonopyAtoms, points: int = PATH_POINTS, symprec: float = 1e-4) -> BandPath:
-    """Return the path of Hinuma et al. (seekpath's ``hpkot``) in the basis of ``primitive`` as it is."""
-    cell: Any = primitive.totuple()
+    """Return the path of Hinuma et al. (seekpath's ``hpkot``) in the basis of ``primitive`` as it is.
+
+    Atoms of one element with different kinds (the index of a symbol) or magnetic moments count as different.
+
+    :param symprec: tolerance of the symmetry, Å.
+    :raises ValueError: one sentence, if no symmetry is found with it.
+    """
+    cell: Any = (primitive.cell, primitive.scaled_positions, species_of(primitive))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        path = seekpath.get_path(cell, True, 'hpkot', 1e-5, symprec, 5.0)
-        symmetry: Any = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=5.0)
+        try:
+            path = seekpath.get_path(cell, True, 'hpkot', 1e-5, symprec, 5.0)
+            symmetry: Any = spglib.get_symmetry_dataset(cell, symprec=symprec, angle_tolerance=5.0)
+        except Exception as error:
+            raise ValueError(f'no symmetry is found with a tolerance of {symprec:g} Å; try another one.') from error
     # seekpath's coordinates belong to its own, rotated primitive cell: go through Cartesian coordinates.
     lattice = np.array(primitive.cell)
     to_basis = np.array(path['reciprocal_primitive_lattice']) @ symmetry.std_rotation_matrix @ lattice.T / (2 * np.pi)
@@ -78,6 +89,16 @@ def band_path(primitive: PhonopyAtoms, points: int = PATH_POINTS, symprec: float
         labels.append((_pretty(first), _pretty(last)))
         total += length
     return BandPath(np.concatenate(qpoints), np.concatenate(distances), starts, labels)
+
+
+def species_of(cell: PhonopyAtoms) -> list[int]:
+    """Return a number for each atom that differs with its element, kind (the index of its symbol) and moment."""
+    moments = cell.magnetic_moments
+    spins = [''] * len(cell) if moments is None else np.round(moments, 3).tolist()
+    known: dict[Any, int] = {}
+    return [
+        known.setdefault((symbol, str(spin)), len(known) + 1) for symbol, spin in zip(cell.symbols, spins, strict=True)
+    ]
 
 
 def frequencies_at(phonon: Phonopy, qpoints: Array) -> Array:
@@ -114,12 +135,12 @@ def evaluate_side(
     - ``k_diff_high_temp_limit_w_per_m_k``: diffusive minimum conductivity :math:`2 n^{1/3} k_B \bar f` with the density
       of atoms n and the mean frequency above; Agne, Hanus, Snyder, Energy Environ. Sci. 11, 609 (2018).
     - ``dynamically_stable``: no frequency below ``-tolerance`` on mesh and path once the acoustic sum rule is imposed,
-      so that the drift of the forces is not taken for an instability; ``lowest_frequency_thz`` is that frequency,
-      ``lowest_qpoint`` where it lies.
+      so that the drift of the forces is not taken for an instability; ``lowest_frequency_thz`` is the lowest of these,
+      translations within the tolerance left out, ``lowest_qpoint`` where it lies. See :func:`stability`.
 
     :param mesh_symmetry: reduce the mesh by the crystal's point group.
     """
-    path = band_path(phonon.primitive)
+    path = band_path(phonon.primitive, symprec=float(phonon.symmetry.tolerance))
     along_path = frequencies_at(phonon, path.qpoints)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -134,7 +155,7 @@ def evaluate_side(
     spread = np.broadcast_to(weights[:, None], frequencies.shape)
     mean = float(np.average(frequencies[real], weights=spread[real])) if real.any() else 0.0
     density = 1e30 * len(phonon.primitive) / float(phonon.primitive.volume)
-    lowest, where = _lowest(phonon, np.concatenate([path.qpoints, qpoints]))
+    verdict = _judge(phonon, np.concatenate([path.qpoints, qpoints]), tolerance)
     metrics = {
         'max_frequency_thz': float(along_path.max()),
         'min_frequency_thz': float(along_path.min()),
@@ -144,9 +165,7 @@ def evaluate_side(
         'free_energy_kj_per_mol': float(thermal.free_energy[0]),
         'k_diff_high_temp_limit_w_per_m_k': float(2 * density ** (1 / 3) * _BOLTZMANN * mean * 1e12),
         'imaginary_fraction': float(1 - (spread * real).sum() / spread.sum()),
-        'lowest_frequency_thz': lowest,
-        'lowest_qpoint': where,
-        'dynamically_stable': bool(lowest >= -tolerance),
+        **{key: verdict[key] for key in ('lowest_frequency_thz', 'lowest_qpoint', 'dynamically_stable')},
         'volume_angstrom3': float(phonon.primitive.volume),
         'n_atoms': len(phonon.primitive),
         'mesh_max_frequency_thz': float(frequencies.max()),
@@ -227,14 +246,38 @@ def thermal_curves(phonon: Phonopy, temperatures: Array, mesh: Sequence[int] = M
     return {name: np.array(getattr(result, name)) for name in ('heat_capacity', 'entropy', 'free_energy')}
 
 
-def _lowest(phonon: Phonopy, qpoints: Array) -> tuple[float, list[float]]:
-    """Return the lowest frequency with the acoustic sum rule imposed; the given phonons keep their force constants."""
+def _judge(phonon: Phonopy, qpoints: Array, tolerance: float) -> dict[str, Any]:
+    """Return the verdict with the acoustic sum rule imposed; the given phonons keep their force constants."""
     kept = np.array(phonon.force_constants)
     phonon.symmetrize_force_constants(show_drift=False)
-    frequencies = frequencies_at(phonon, qpoints)[:, 0]
+    frequencies = frequencies_at(phonon, qpoints)
     phonon.force_constants = kept
-    index = int(frequencies.argmin())
-    return float(frequencies[index]), [round(float(value), 6) for value in qpoints[index]]
+    return stability(qpoints, frequencies, tolerance)
+
+
+def stability(qpoints: Array, frequencies: Array, tolerance: float) -> dict[str, Any]:
+    """Return the verdict on frequencies (Q, B) in THz, imaginary ones negative.
+
+    The three modes of Gamma that are nearest to zero are translations: as long as they stay within the tolerance they
+    are noise, and do not count as the lowest frequency. Whatever else lies below ``-tolerance`` is an instability.
+
+    :param qpoints: in units of the reciprocal lattice, shape (Q, 3).
+    :returns: ``lowest_frequency_thz``, ``lowest_qpoint``, ``dynamically_stable``, ``tolerance_thz``,
+        ``max_frequency_thz``, and, if Gamma is among the q-points, ``acoustic_gamma_thz``.
+    """
+    values = np.array(frequencies, dtype=float)
+    result: dict[str, Any] = {'tolerance_thz': float(tolerance), 'max_frequency_thz': float(values.max())}
+    gamma = np.abs(qpoints - np.round(qpoints)).max(axis=1) < GAMMA_TOLERANCE
+    for index in np.flatnonzero(gamma):
+        acoustic = np.argsort(np.abs(values[index]))[:3]
+        result['acoustic_gamma_thz'] = [float(value) for value in values[index, acoustic]]
+        noise = acoustic[np.abs(values[index, acoustic]) <= tolerance]
+        values[index, noise] = np.inf
+    lowest = np.unravel_index(np.argmin(values), values.shape)
+    result['lowest_frequency_thz'] = float(values[lowest])
+    result['lowest_qpoint'] = [round(float(component), 6) for component in qpoints[lowest[0]]]
+    result['dynamically_stable'] = bool(values[lowest] >= -tolerance)
+    return result
 
 
 def _space_group(phonon: Phonopy) -> str:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from phonopy import Phonopy
-from phonopy.file_IO import parse_FORCE_SETS
-from phonopy.interface.phonopy_yaml import PhonopyYaml
-from phonopy.physical_units import get_physical_units
+from phonopy.structure.atomic_data import get_atomic_data
 from phonopy.structure.atoms import PhonopyAtoms
-from phonopy.structure.symmetry import symmetrize_borns_and_epsilon
 
-#: Tolerance of symmetry (Å) of the authors' phonons.
+from .force_sets import BESIDE, atom_order, check_displacements, read_force_constants, read_force_sets, reorder
+from .nac import nac_params
+from .phonopy_yaml import PhonopyFile, quiet, read_phonopy
+from .text_files import shown
+
+#: Tolerance of symmetry (Å) where a file names none; that of the authors' phonons.
 SYMPREC = 1e-4
 
 #: Arrays that describe a phonon calculation, see :func:`phonon_from_arrays`.
@@ -33,52 +34,118 @@ ARRAY_KEYS = (
 
 
 def load_phonopy(
-    path: str | Path, *, symprec: float = SYMPREC, acoustic_sum_rule: bool = False, nac: bool = False
+    path: str | Path, *, symprec: float | None = None, acoustic_sum_rule: bool = False, nac: bool = False
 ) -> Phonopy:
-    """Load a phonopy file, compressed or not, and make its force constants.
+    """Load a file of phonopy, compressed or not, in Å and eV, and make its force constants.
 
-    Forces are taken from the file itself or from ``FORCE_SETS`` beside it, never from the working directory.
-    Single-atom displacements go through phonopy's own solver, those of many atoms ("random", type II) through symfc.
+    Forces are taken from the file itself or from ``FORCE_SETS`` or ``FORCE_CONSTANTS`` beside it, never from the
+    working directory. Single-atom displacements go through phonopy's own solver, those of many atoms ("random", type
+    II) through symfc.
 
-    :param path: ``phonopy.yaml``, ``phonopy_params.yaml`` or ``phonopy_disp.yaml``, or one of them with ``.xz``.
-    :param symprec: tolerance of the symmetry search, Å.
+    :param path: ``phonopy.yaml``, ``phonopy_params.yaml`` or ``phonopy_disp.yaml``, or one of them with ``.xz``,
+        ``.gz``, ``.bz2`` or ``.lzma``; of phono3py as well, whose harmonic force constants are made.
+    :param symprec: tolerance of the symmetry search, Å; that of the file without it, or else :data:`SYMPREC`.
     :param acoustic_sum_rule: impose the sum rule and index symmetry on force constants that phonopy's solver made.
     :param nac: use Born charges and dielectric tensor of the file; off, as in the authors' phonons.
     :returns: the phonons, with force constants.
     :raises ValueError: one sentence, if the file is absent, cannot be read or holds no forces.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f'there is no file `{path}`.')
-    content = PhonopyYaml()
-    try:
-        content.read(str(path))
-        cell = content.unitcell
-    except Exception as error:
-        raise ValueError(f'`{path}` is not a phonopy file: {_first_line(error)}') from error
-    if cell is None:
-        raise ValueError(f'`{path}` is not a phonopy file: it has no unit cell.')
-    phonon = _make_phonon(
-        cell,
-        np.eye(3, dtype=int) if content.supercell_matrix is None else content.supercell_matrix,
-        'auto' if content.primitive_matrix is None else content.primitive_matrix,
-        symprec,
-    )
-    if nac and content.nac_params is not None:
-        phonon.nac_params = content.nac_params
-    if content.force_constants is not None:
-        phonon.force_constants = content.force_constants
-        if acoustic_sum_rule:
-            phonon.symmetrize_force_constants()
-        return phonon
-    dataset: Any = content.dataset
-    force_sets = path.parent / 'FORCE_SETS'
-    if not has_forces(dataset) and force_sets.is_file():
-        dataset = parse_FORCE_SETS(natom=len(phonon.supercell), filename=str(force_sets))
-    if not has_forces(dataset):
-        raise ValueError(f'`{path}` holds no forces, and there is no `FORCE_SETS` beside it.')
-    make_force_constants(phonon, dataset, acoustic_sum_rule)
+    phonon = open_phonopy(read_phonopy(path), symprec=symprec)
+    if not nac:
+        phonon.nac_params = None
+    finish_phonopy(phonon, path, acoustic_sum_rule)
     return phonon
+
+
+def open_phonopy(file: PhonopyFile, *, symprec: float | None = None) -> Phonopy:
+    """Return the crystal of a file with its displacements, forces, force constants and Born charges, nothing made yet.
+
+    :param symprec: see :func:`load_phonopy`.
+    :raises ValueError: one sentence, if there are neither forces nor force constants, or they are not of the cells.
+    """
+    tolerance = symprec or file.symprec or SYMPREC
+    beside = {name: file.path.parent / name for name in BESIDE if (file.path.parent / name).exists()}
+    if file.force_constants is None and not has_forces(file.dataset) and not beside:
+        # Before phonopy makes a supercell, which may take minutes.
+        raise ValueError(
+            f'`{file.path}` holds no forces: it needs displaced supercells and their forces, '
+            f'or {_names(BESIDE)} beside it.'
+        )
+    with quiet():
+        try:
+            phonon = make_phonon(file.cell, file.supercell_matrix, file.primitive_matrix, tolerance)
+        except Exception as error:
+            raise ValueError(
+                f'`{file.path}`: phonopy makes no crystal of its cells with a tolerance of {tolerance:g} Å: '
+                f'{shown(_first_line(error))}'
+            ) from error
+    dataset, constants = _forces(file, phonon, beside)
+    order = atom_order(phonon.supercell, file)
+    if order is not None and constants is not None:
+        raise ValueError(f'`{file.path}`: its force constants are of atoms in another order than that of phonopy.')
+    if dataset is not None:
+        _set_dataset(phonon, dataset if order is None else reorder(dataset, order), file)
+    if constants is not None:
+        if len(constants) not in (len(phonon.primitive), len(phonon.supercell)):
+            raise ValueError(
+                f'`{file.path}` has force constants of {len(constants)} atoms, but another primitive cell.'
+            )
+        phonon.force_constants = constants
+    if file.nac is not None:
+        if len(file.nac['born']) != len(phonon.primitive):
+            raise ValueError(
+                f'`{file.path}` has Born charges of {len(file.nac["born"])} atoms, but {len(phonon.primitive)} atoms '
+                'in its primitive cell.'
+            )
+        charges: Any = file.nac
+        phonon.nac_params = charges
+    return phonon
+
+
+def _set_dataset(phonon: Phonopy, dataset: Any, file: PhonopyFile) -> None:
+    single = 'first_atoms' in dataset
+    moves = [atom['displacement'] for atom in dataset['first_atoms']] if single else dataset['displacements']
+    check_displacements(moves, file.cell, [f'{file.path.name}#{index + 1}' for index in range(len(moves))])
+    phonon.dataset = dataset
+
+
+def finish_phonopy(phonon: Phonopy, path: str | Path, acoustic_sum_rule: bool = False) -> None:
+    """Make the force constants of :func:`open_phonopy` from its forces, if it has none.
+
+    :raises ValueError: one sentence that names ``path``, if there are no forces or too few.
+    """
+    if phonon.force_constants is not None:
+        if acoustic_sum_rule:
+            with quiet():
+                phonon.symmetrize_force_constants(show_drift=False)
+        return
+    dataset: Any = phonon.dataset
+    if not has_forces(dataset):
+        raise ValueError(f'`{path}` holds no forces.')
+    try:
+        make_force_constants(phonon, dataset, acoustic_sum_rule)
+    except Exception as error:
+        raise ValueError(
+            f'`{path}`: phonopy makes no force constants of its displacements; there may be too few: '
+            f'{shown(_first_line(error))}'
+        ) from error
+
+
+def _names(names: Iterable[str]) -> str:
+    return ' or '.join(f'`{name}`' for name in names)
+
+
+def _forces(
+    file: PhonopyFile, phonon: Phonopy, beside: Mapping[str, Path]
+) -> tuple[dict[str, Any] | None, NDArray[np.float64] | None]:
+    """Return displacements with forces, and force constants, of the file or else of those beside it."""
+    dataset, constants = file.dataset, file.force_constants
+    if constants is None and not has_forces(dataset):
+        if 'FORCE_CONSTANTS' in beside:
+            constants = read_force_constants(beside['FORCE_CONSTANTS'], file, phonon.primitive.p2s_map)
+        if 'FORCE_SETS' in beside:
+            dataset = read_force_sets(beside['FORCE_SETS'], file)
+    return dataset, constants
 
 
 def phonon_from_arrays(arrays: Mapping[str, NDArray[Any]], acoustic_sum_rule: bool = True) -> Phonopy:
@@ -86,18 +153,28 @@ def phonon_from_arrays(arrays: Mapping[str, NDArray[Any]], acoustic_sum_rule: bo
 
     :param arrays: :data:`ARRAY_KEYS` of the unit cell (``positions`` Cartesian, ``cell`` in rows, Å),
         ``displacements`` (Å) of shape (D, 3) with ``displaced_atoms`` (D,) for single-atom displacements, or (D, N, 3)
-        without, and ``forces`` (D, N, 3), eV/Å; ``born_charges`` and ``dielectric`` for :func:`set_nac`.
+        without, and ``forces`` (D, N, 3), eV/Å; ``born_charges`` and ``dielectric`` for :func:`~.nac.nac_params`;
+        ``kinds`` (n,), which atoms of one element are alike, and ``magnetic_moments``, both for the symmetry.
     :param acoustic_sum_rule: see :func:`load_phonopy`.
     """
-    numbers = [int(number) for number in arrays['numbers']]
-    cell = PhonopyAtoms(cell=arrays['cell'], positions=arrays['positions'], numbers=numbers, masses=arrays['masses'])
+    symbols = [get_atomic_data().atom_data[number][1] for number in arrays['numbers']]
+    if 'kinds' in arrays:
+        symbols = [f'{symbol}{kind}' for symbol, kind in zip(symbols, arrays['kinds'], strict=True)]
+    cell = PhonopyAtoms(
+        cell=arrays['cell'],
+        positions=arrays['positions'],
+        symbols=symbols,
+        masses=arrays['masses'],
+        magnetic_moments=arrays.get('magnetic_moments'),
+    )
     matrix = arrays['primitive_matrix']
-    phonon = _make_phonon(
+    phonon = make_phonon(
         cell,
         arrays['supercell_matrix'],
         matrix if matrix.shape == (3, 3) else str(matrix),
         float(arrays['symprec']),
         bool(arrays['is_symmetry']),
+        distinguish='kinds' in arrays,
     )
     if 'displaced_atoms' in arrays:
         dataset: dict[str, Any] = {
@@ -112,26 +189,12 @@ def phonon_from_arrays(arrays: Mapping[str, NDArray[Any]], acoustic_sum_rule: bo
     else:
         dataset = {'displacements': arrays['displacements'], 'forces': arrays['forces']}
     if 'born_charges' in arrays:
-        set_nac(phonon, arrays['born_charges'], arrays['dielectric'])
+        charges: Any = nac_params(
+            phonon.primitive, arrays['born_charges'], arrays['dielectric'], phonon.symmetry.tolerance
+        )
+        phonon.nac_params = charges
     make_force_constants(phonon, dataset, acoustic_sum_rule)
     return phonon
-
-
-def set_nac(phonon: Phonopy, born_charges: NDArray[Any], dielectric: NDArray[Any]) -> None:
-    """Give phonons the non-analytical term of Gonze and Lee (Phys. Rev. B 55, 10355 (1997)), as phonopy does.
-
-    The tensors get the symmetry of the crystal, and charges that sum up to zero.
-
-    :param born_charges: e, of the atoms of the primitive cell, shape (n, 3, 3).
-    :param dielectric: high-frequency dielectric tensor, shape (3, 3).
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        born, epsilon = symmetrize_borns_and_epsilon(
-            born_charges, dielectric, phonon.primitive, symprec=phonon.symmetry.tolerance
-        )
-    units = get_physical_units()
-    phonon.nac_params = {'born': born, 'dielectric': epsilon, 'factor': units.Hartree * units.Bohr, 'method': 'gonze'}
 
 
 def has_forces(dataset: Mapping[str, Any] | None) -> bool:
@@ -156,8 +219,7 @@ def make_force_constants(phonon: Phonopy, dataset: Mapping[str, Any], acoustic_s
         )
     if not np.isfinite(forces).all():
         raise ValueError('the forces are not finite.')
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
+    with quiet():
         data: Any = dict(dataset)
         phonon.dataset = data
         phonon.produce_force_constants(
@@ -167,18 +229,26 @@ def make_force_constants(phonon: Phonopy, dataset: Mapping[str, Any], acoustic_s
             phonon.symmetrize_force_constants(show_drift=False)
 
 
-def _make_phonon(
-    cell: PhonopyAtoms, supercell: Any, primitive: Any, symprec: float, is_symmetry: bool = True
+def make_phonon(
+    cell: PhonopyAtoms,
+    supercell: Any,
+    primitive: Any,
+    symprec: float,
+    is_symmetry: bool = True,
+    distinguish: bool = False,
 ) -> Phonopy:
-    with warnings.catch_warnings():
-        # phonopy warns when supercell and primitive cell differ in point group; both are wanted as they are.
-        warnings.simplefilter('ignore')
+    """Return phonopy's object without a word of phonopy's on the screen.
+
+    It warns when supercell and primitive cell differ in point group; both are wanted as they are.
+    """
+    with quiet():
         return Phonopy(
             cell,
             np.array(supercell),
             primitive_matrix=primitive,
             symprec=symprec,
             is_symmetry=is_symmetry,
+            distinguish_symbol_index=distinguish,
             log_level=0,
         )
 

@@ -113,7 +113,7 @@ def mode_gruneisen(phonons: Sequence[Phonopy], centre: int, mesh: Sequence[int],
     gruneisen.set_mesh(list(mesh))
     grid: Any = gruneisen.get_mesh()
     qpoints, weights, frequencies, _, values = grid
-    path = band_path(phonons[centre].primitive, points)
+    path = band_path(phonons[centre].primitive, points, float(phonons[centre].symmetry.tolerance))
     segments = [path.qpoints[start : start + points] for start in path.starts]
     gruneisen.set_band_structure(segments)
     found: Any = gruneisen.get_band_structure()

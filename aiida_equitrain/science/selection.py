@@ -63,8 +63,8 @@ def split_roles(
 
 
 def count_validation(n_frames: int, valid_fraction: float = 0.2) -> int:
-    """Return how many of ``n_frames`` validate: that part of them, but at least one."""
-    return max(1, round(valid_fraction * n_frames))
+    """Return how many of ``n_frames`` validate: that part of them, but at least one unless the part is 0."""
+    return max(1, round(valid_fraction * n_frames)) if valid_fraction else 0
 
 
 def split_random(n_frames: int, valid_fraction: float = 0.2, n_train: int | None = None, seed: int = 0) -> list[str]:

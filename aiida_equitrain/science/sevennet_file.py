@@ -10,7 +10,7 @@ from typing import Any
 
 from ase.data import chemical_symbols
 
-from .torch_archive import REMEDY, Tensor
+from .torch_archive import LONGEST_CUTOFF, REMEDY, Reader, Tensor
 
 #: Parts of the names of tensors that are constants of the architecture, not parameters.
 CONSTANTS = ('output_mask', '_w3j_')
@@ -28,10 +28,11 @@ def is_checkpoint(root: Any) -> bool:
 
 def tensors(root: Any) -> dict[str, Tensor]:
     """Return the tensors of the model by their names."""
-    return {str(name): item for name, item in root['model_state_dict'].items() if isinstance(item, Tensor)}
+    items = root['model_state_dict'].items()
+    return {name: item for name, item in items if isinstance(name, str) and isinstance(item, Tensor)}
 
 
-def describe(root: Any) -> dict[str, Any]:
+def describe(root: Any, reader: Reader) -> dict[str, Any]:
     """Return the metadata of a checkpoint, by the names of ``ModelInfo``.
 
     :raises ValueError: with a sentence, if it is of a kind that cannot be used.
@@ -42,15 +43,20 @@ def describe(root: Any) -> dict[str, Any]:
     dtypes = {item.dtype for item in state.values() if item.dtype.startswith('float')}
     if len(dtypes) != 1 or not dtypes <= {'float32', 'float64'}:
         raise ValueError(f'the SevenNet checkpoint mixes or has unusual number types ({sorted(dtypes)}): {REMEDY}')
-    numbers = sorted(key for key in config.get('_type_map', {}) if type(key) is int)
+    for item in state.values():
+        reader.check(item)
+    type_map = config.get('_type_map')
+    numbers = sorted(key for key in type_map if type(key) is int) if isinstance(type_map, dict) else []
     if not numbers or not 0 < numbers[0] <= numbers[-1] < len(chemical_symbols):
         raise ValueError(f'the SevenNet checkpoint does not say which elements it knows: {REMEDY}')
-    cutoff = config['cutoff']
-    if not isinstance(cutoff, int | float) or isinstance(cutoff, bool) or not 0 < cutoff < 100:
+    kind, cutoff = config['_model_type'], config['cutoff']
+    if not isinstance(kind, str) or not kind.isidentifier() or len(kind) > 100:
+        raise ValueError(f'the SevenNet checkpoint does not say the type of its model: {REMEDY}')
+    if not isinstance(cutoff, int | float) or isinstance(cutoff, bool) or not 0 < cutoff < LONGEST_CUTOFF:
         raise ValueError(f'the SevenNet checkpoint does not say its cutoff: {REMEDY}')
     return {
         'family': 'sevennet',
-        'architecture': str(config['_model_type']),
+        'architecture': kind,
         'elements': [chemical_symbols[number] for number in numbers],
         'cutoff': round(float(cutoff), 6),
         'dtype': dtypes.pop(),

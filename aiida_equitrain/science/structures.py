@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
+#: Distances between lattice planes, Å, between which a cell is that of a crystal: others would fill the memory.
+SMALLEST_SPACING, LARGEST_EDGE = 0.5, 1000.0
 #: Two atoms overlap when they are nearer than this fraction of the sum of their covalent radii.
 OVERLAP_FRACTION = 0.6
 
@@ -74,9 +77,28 @@ def check_periodicity(atoms: Atoms) -> str | None:
             f'the structure {atoms.symbols.formula} is not periodic in three dimensions: phonons of a molecule or '
             'slab are not computed, give a crystal with `pbc` true along all three lattice vectors'
         )
-    if abs(float(np.linalg.det(atoms.cell[:]))) < 1e-3:
+    return check_cell(atoms)
+
+
+def check_cell(atoms: Atoms) -> str | None:
+    """Return a sentence if cell or positions are no numbers, or a cell no crystal has."""
+    cell = np.array(atoms.cell[:])
+    if not (np.isfinite(cell).all() and np.isfinite(atoms.positions).all()):
+        return 'cell or positions of the structure are not finite numbers'
+    longest = float(np.abs(cell).max())
+    if longest > LARGEST_EDGE:
+        return f'the cell has an edge of {longest:.3g} Å, more than {LARGEST_EDGE:g} Å: are its lengths in Å?'
+    if abs(float(np.linalg.det(cell))) < 1e-3:
         return f'the cell of the structure {atoms.symbols.formula} has no volume: give three lattice vectors'
+    spacing = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    if spacing.min() < SMALLEST_SPACING:
+        return f'the cell is only {spacing.min():.2g} Å thick along one direction: are its lengths in Å?'
     return None
+
+
+def is_left_handed(cell: Any) -> bool:
+    """Return whether lattice vectors, in rows, are a left-handed system."""
+    return float(np.linalg.det(np.asarray(cell, dtype=float))) < 0
 
 
 def check_overlap(atoms: Atoms, fraction: float = OVERLAP_FRACTION) -> str | None:

@@ -16,10 +16,17 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.int64]
 
+#: Tolerance of the space group, Å, where none is given.
+SYMPREC = 1e-4
 #: Cosines of angles up to which a cell counts as nearly cubic (84 to 96 degrees), and as tolerable (75 to 105 degrees).
 NEARLY_CUBIC, TOLERABLE = 0.1, 0.26
 #: A supercell with the crystal's point group may be this much larger than the smallest: it needs fewer displacements.
 SYMMETRY_BONUS = 1.5
+
+
+def species_of(atoms: Atoms) -> list[int]:
+    """Return a number for each atom that differs with its element and, where kinds have tags, with its kind."""
+    return [1000 * tag + number for number, tag in zip(atoms.numbers.tolist(), atoms.get_tags().tolist(), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -34,9 +41,12 @@ class Symmetry:
     orientation: NDArray[np.float64]
 
     @classmethod
-    def of(cls, atoms: Atoms, symprec: float = 1e-4) -> Symmetry:
-        """Find the symmetry of a crystal; only the identity where there is none to be found."""
-        cell = (atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers)
+    def of(cls, atoms: Atoms, symprec: float = SYMPREC, species: Sequence[int] | None = None) -> Symmetry:
+        """Find the symmetry of a crystal; only the identity where there is none to be found.
+
+        :param species: numbers that tell its atoms apart; by default :func:`species_of`.
+        """
+        cell = (atoms.cell[:], atoms.get_scaled_positions(), species or species_of(atoms))
         found = spglib.get_symmetry_dataset(cell, symprec=symprec)
         if found is None:
             return cls(np.eye(3, dtype=np.int64)[None], np.eye(3))
@@ -44,23 +54,31 @@ class Symmetry:
 
 
 def supercell_rows(
-    atoms: Atoms, min_length: float, max_length: float | None = None, any_shape: bool = False
+    atoms: Atoms,
+    min_length: float,
+    max_length: float | None = None,
+    any_shape: bool = False,
+    symprec: float = SYMPREC,
 ) -> list[list[int]]:
     """Return :func:`nearly_cubic_matrix` of a crystal with its symmetry, as lists.
 
     The choice takes most of a second and is remembered: a WorkChain repeats that of the check before it.
+
+    :param symprec: tolerance of the space group, Å.
     """
     cell, positions = (tuple(map(tuple, rows.tolist())) for rows in (atoms.cell[:], atoms.positions))
-    rows = _supercell_rows(cell, positions, tuple(atoms.numbers.tolist()), min_length, max_length, any_shape)
+    lengths = (min_length, max_length)
+    rows = _supercell_rows(cell, positions, tuple(species_of(atoms)), lengths, any_shape, symprec)
     return [list(row) for row in rows]
 
 
 @lru_cache(maxsize=32)
 def _supercell_rows(
-    cell: Any, positions: Any, numbers: Any, min_length: float, max_length: float | None, any_shape: bool
+    cell: Any, positions: Any, species: Any, lengths: tuple[float, float | None], any_shape: bool, symprec: float
 ) -> tuple[tuple[int, ...], ...]:
-    symmetry = Symmetry.of(Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True))
-    matrix = nearly_cubic_matrix(cell, min_length, max_length, symmetry, any_shape)
+    atoms = Atoms(numbers=[1] * len(species), positions=positions, cell=cell, pbc=True)
+    symmetry = Symmetry.of(atoms, symprec, species)
+    matrix = nearly_cubic_matrix(cell, *lengths, symmetry, any_shape)
     return tuple(tuple(row) for row in matrix.tolist())
 
 

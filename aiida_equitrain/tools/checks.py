@@ -72,6 +72,15 @@ def run_checks(computer: str = defaults.COMPUTER, sevennet: bool = False) -> Ite
             yield Check(name, True, function())
         except (CheckError, NotExistent) as exception:
             yield Check(name, False, str(exception))
+        except Exception as exception:  # a computer that does not answer can raise anything
+            yield Check(name, False, _not_tried(exception))
+
+
+def _not_tried(exception: Exception) -> str:
+    """Return a sentence on a check that could not be made."""
+    lines = str(exception).strip().splitlines()
+    reason = f'{type(exception).__name__}: {lines[0][:200]}' if lines else type(exception).__name__
+    return f'this could not be tried ({reason}): `verdi status` and `verdi computer test` say more'
 
 
 def _has_code(label: str, computer: str) -> bool:
@@ -83,7 +92,7 @@ def _has_code(label: str, computer: str) -> bool:
 
 
 def _sevennet_0() -> Any:
-    node = defaults.find_foundation(defaults.SEVENNET_FOUNDATION)
+    node = defaults.made_foundation(defaults.SEVENNET_FOUNDATION)
     if node is None:
         raise CheckError(f'there is no potential `{defaults.SEVENNET_FOUNDATION}`: run `{SEVENNET.setup}`')
     return node

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
-import tempfile
+import json
 import warnings
 from collections.abc import Callable
 from hashlib import sha256 as digest_of
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from aiida import orm
 
 from aiida_equitrain.common.hyperparameters import check_hyperparameters
+from aiida_equitrain.common.printable import printable
 from aiida_equitrain.common.strategies import ENGINES, check_strategy
 from aiida_equitrain.common.validation import nearest
+from aiida_equitrain.science.model_file import read_model_bytes
 from aiida_equitrain.tools import defaults
 from aiida_equitrain.tools.download import DownloadError, fetch_pinned, pins
 
@@ -59,17 +62,19 @@ def import_potential(
     :raises ValueError: with a sentence, if there is nothing of that name, or if it is no potential.
     :raises DownloadError: if it cannot be had, or is not what it should be.
     """
-    if problem := card_problem(card or {}):
+    if problem := card_problem({} if card is None else card):
         raise ValueError(problem)
     said = {**(card or {}), **({'functional': functional} if functional else {})}
     path = Path(source)
-    if path.is_file():
-        found = digest_of(path.read_bytes()).hexdigest()
+    if path.exists() or len(path.parts) > 1:
+        found = digest_of(read_model_bytes(path)).hexdigest()
         if sha256 is not None and found != sha256:
             raise DownloadError(f'`{source}` has the SHA-256 {found}, not {sha256}. It was not used.')
-        label = label or path.stem
+        # A name of a file may be no text at all.
+        stem, name = printable(path.stem), printable(path.name)
+        label = label or stem
         there = _of_label(label, head, sha256=found)
-        return there or store_potential(path, {'name': path.stem, **said}, path.name, label, head), there is None
+        return there or store_potential(path, {'name': stem, **said}, name, label, head), there is None
     url = mace_address(source)
     known: dict[str, Any] = {'name': source}
     if source == MACE_MP_0B3:
@@ -96,6 +101,10 @@ def card_problem(card: Any) -> str | None:
     """Return a sentence if a card is none, or recommends hyperparameters that cannot be."""
     if not isinstance(card, dict):
         return 'the card has to be of the form {name: value}'
+    try:
+        json.dumps(card, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return 'the card has to hold text and finite numbers, in not too many levels'
     recommended = card.get('finetune', {})
     if not isinstance(recommended, dict) or not all(isinstance(values, dict) for values in recommended.values()):
         return '`finetune` of the card has to be of the form {strategy: {hyperparameter: value}}'
@@ -148,10 +157,8 @@ def download_potential(
     :param name: under which its SHA-256 is recorded.
     :raises DownloadError: if it cannot be had, is not what it should be, or is no potential.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder, url.rpartition('/')[2])
-        fetch_pinned(name, url, target, pins(), sha256=sha256, progress=progress)
-        return store_potential(target, card, url, label, head)
+    read = functools.partial(_read_potential, card=card, origin=url, label=label, head=head)
+    return _store(fetch_pinned(name, url, read, pins(), sha256=sha256, progress=progress))
 
 
 def store_potential(
@@ -161,18 +168,27 @@ def store_potential(
 
     :raises DownloadError: if it is none.
     """
+    return _store(_read_potential(path, card, origin, label, head))
+
+
+def _read_potential(path: Path, card: dict[str, Any], origin: str, label: str, head: str | None) -> PotentialData:
+    """Return a model file as a potential, which is not stored; nothing in it is run."""
     from aiida_equitrain.data.potential import PotentialData
 
+    try:
+        node = PotentialData(path, card=card, head=head, origin=origin)
+    except (ValueError, TypeError) as exception:
+        raise DownloadError(f'{origin} is no potential: {exception}') from exception
+    node.label = label
+    return node
+
+
+def _store(node: PotentialData) -> PotentialData:
     with warnings.catch_warnings():
         # That it is a starter is said by whoever stores it.
         warnings.simplefilter('ignore')
-        try:
-            node = PotentialData(path, card=card, head=head, origin=origin)
-            node.label = label
-            stored: PotentialData = node.store()
-            return stored
-        except (ValueError, TypeError) as exception:
-            raise DownloadError(f'{origin} is no potential: {exception}') from exception
+        stored: PotentialData = node.store()
+        return stored
 
 
 def describe(node: orm.Data) -> str:

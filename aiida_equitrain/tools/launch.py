@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,20 @@ from aiida.common.exceptions import NotExistent
 from aiida.manage import get_manager
 from aiida_phonopy.data.phonopy import PhonopyData
 
+from aiida_equitrain.common.printable import printable
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.frames import Frames
+from aiida_equitrain.science.json_text import parse_json
+from aiida_equitrain.science.supercells import SYMPREC
+from aiida_equitrain.science.text_files import read_text, read_yaml
 from aiida_equitrain.tools import defaults
 from aiida_equitrain.tools.here import Watch, run_here
+from aiida_equitrain.tools.nodes import load_node
 from aiida_equitrain.tools.resources import forgetting_file
 
+#: Bytes of the largest file of overrides.
+MAX_OVERRIDES = 2**20
 FORGETTING_LABEL = 'equitrain-forgetting'
 
 
@@ -51,8 +57,27 @@ def start(builder: Any, submit: bool = False) -> orm.ProcessNode:
         print(f'Submitted {node.process_label} {node.pk}: aiida-equitrain launch follow {node.pk}')
         return node
     node = run_here(builder)
-    print(f'{node.process_label} {node.pk} {describe_end(node)}: verdi process show {node.pk}')
+    print(printable(f'{node.process_label} {node.pk} {describe_end(node)}: verdi process show {node.pk}'))
     return node
+
+
+def symmetry_hints(builder: Any) -> list[str]:
+    """Return a sentence for each crystal of a job whose space group is higher at a looser tolerance."""
+    from aiida_equitrain.workflows.common import symmetry_hint
+
+    inputs = builder._inputs(prune=True)
+    crystals = {'': inputs, **(inputs.get('materials') or {})}
+    hints = []
+    for name, given in crystals.items():
+        if 'structure' not in given:
+            continue
+        symprec = given.get('symprec') or (given.get('phonons') or {}).get('symprec')
+        matrix = given.get('supercell_matrix') or given.get('phonon_supercell_matrix')
+        rows = None if matrix is None else matrix.get_list()
+        hint = symmetry_hint(given['structure'], SYMPREC if symprec is None else symprec.value, rows)
+        if hint:
+            hints.append(f'{name}: {hint}' if name else hint)
+    return hints
 
 
 def describe_end(node: orm.ProcessNode) -> str:
@@ -73,53 +98,48 @@ def follow(node: orm.ProcessNode, watch: Watch) -> None:
     watch(node)
 
 
-def load_structure(text: str) -> orm.StructureData:
-    """Return a structure by file name, PK or UUID.
+def load_structure(text: str, block: str | None = None) -> orm.StructureData:
+    """Return a structure by file name, PK or UUID; what was chosen or left out of a file is told on stderr.
 
-    :raises ValueError: with a sentence, if there is none or it has sites that are not fully occupied.
+    :param block: which structure of a file that holds several, by name or number.
+    :raises ValueError: with a sentence, if there is none or it cannot be kept as it is.
     """
     path = Path(text)
     if not path.exists():
         try:
-            node = orm.load_node(text)
+            node = load_node(text)
         except (NotExistent, ValueError) as exception:
             raise ValueError(f'`{text}` is neither a file nor a structure of this profile') from exception
         if not isinstance(node, orm.StructureData):
             raise ValueError(f'`{text}` is a {type(node).__name__}, not a StructureData')
+        if block is not None:
+            raise ValueError('`--block` chooses among the structures of a file, not of a node')
         return node
-    import ase.io
+    from aiida_equitrain.science.structure_files import read_structure
+    from aiida_equitrain.science.text_files import COMPRESSED
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            atoms: Any = ase.io.read(path)
-    except Exception as exception:
-        raise ValueError(f'`{path}` cannot be read as a structure: {exception}') from exception
-    # ASE keeps one element of a shared site; the occupancies stand aside.
-    for kind, occupancy in (atoms.info.get('occupancy') or {}).items():
-        if len(occupancy) > 1 or any(abs(value - 1) > 1e-6 for value in occupancy.values()):
-            raise ValueError(
-                f'`{path}`: the site {kind} has partial occupancy ({occupancy}), which cannot be computed: order the '
-                'structure first'
-            )
-    structure = orm.StructureData(ase=atoms)
-    structure.label = path.stem
+    found = read_structure(path, block)
+    for note in found.notes:
+        print(f'{path}: {note}', file=sys.stderr)
+    structure = orm.StructureData(ase=found.atoms)
+    name = path.with_suffix('') if path.suffix in COMPRESSED else path
+    structure.label, structure.description = name.stem, '; '.join(found.notes)
     return structure
 
 
-def load_crystal(text: str) -> tuple[orm.StructureData, PhonopyData | None]:
+def load_crystal(text: str, block: str | None = None) -> tuple[orm.StructureData, PhonopyData | None]:
     """Return a structure by file name, PK or UUID; or phonons by PK or UUID, with the structure that they are of.
 
     :raises ValueError: with a sentence, if there is neither.
     """
     if not Path(text).exists():
         try:
-            node = orm.load_node(text)
+            node = load_node(text)
         except (NotExistent, ValueError):
             node = None
         if isinstance(node, PhonopyData):
             return node.get_primitive_cell(), node
-    return load_structure(text), None
+    return load_structure(text, block), None
 
 
 def load_phases(text: str) -> dict[str, orm.StructureData]:
@@ -128,7 +148,7 @@ def load_phases(text: str) -> dict[str, orm.StructureData]:
     :raises ValueError: with a sentence, if it is none, has not ended, or a potential found them.
     """
     try:
-        node = orm.load_node(text)
+        node = load_node(text)
     except (NotExistent, ValueError) as exception:
         raise ValueError(f'there is no `{text}` in this profile') from exception
     return phases_of(node)
@@ -160,7 +180,7 @@ def load_potential(text: str | None) -> PotentialData:
     found = defaults.find_foundation(text)
     if found is None:
         try:
-            found = orm.load_node(text)
+            found = load_node(text)
         except (NotExistent, ValueError) as exception:
             raise NotExistent(
                 f'there is no potential `{text}`; `aiida-equitrain setup` makes one, `potential import` others'
@@ -176,7 +196,7 @@ def load_dataset(text: str) -> DatasetData:
     :raises NotExistent: with the remedy.
     """
     try:
-        node = orm.load_node(text)
+        node = load_node(text)
     except (NotExistent, ValueError) as exception:
         raise NotExistent(f'there is no dataset `{text}`; `aiida-equitrain launch label` makes one') from exception
     if not isinstance(node, DatasetData):
@@ -190,7 +210,7 @@ def load_phonons(text: str) -> PhonopyData:
     :raises NotExistent: with the remedy.
     """
     try:
-        node = orm.load_node(text)
+        node = load_node(text)
     except (NotExistent, ValueError) as exception:
         raise NotExistent(
             f'there are no phonons `{text}`; `aiida-equitrain data import` stores those of a file'
@@ -206,7 +226,7 @@ def load_replay(text: str) -> DatasetData | orm.TrajectoryData:
     :raises NotExistent: with the remedy.
     """
     try:
-        node = orm.load_node(text)
+        node = load_node(text)
     except (NotExistent, ValueError) as exception:
         raise NotExistent(f'there is nothing to replay under `{text}`; give a dataset or a trajectory') from exception
     if not isinstance(node, DatasetData | orm.TrajectoryData):
@@ -225,7 +245,8 @@ def forgetting_dataset() -> DatasetData | None:
     query = orm.QueryBuilder().append(DatasetData, filters={'label': FORGETTING_LABEL})
     found: DatasetData
     for found in query.all(flat=True):
-        if _content(found) == _content(node):
+        # Its attributes too: what came with an archive may say of itself what it likes.
+        if _content(found) == _content(node) and found.base.attributes.all == node.base.attributes.all:
             return found
     return node.store()
 
@@ -242,13 +263,13 @@ def load_overrides(path: Path | None) -> dict[str, Any] | None:
     """
     if path is None:
         return None
-    import yaml
-
-    text = path.read_text(encoding='utf-8')
-    try:
-        content = json.loads(text) if path.suffix == '.json' else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as exception:
-        raise ValueError(f'`{path}` is neither YAML nor JSON: {exception}') from exception
+    if path.suffix == '.json':
+        try:
+            content = parse_json(read_text(path, MAX_OVERRIDES))
+        except ValueError as exception:
+            raise ValueError(f'`{path}` cannot be read as JSON: {exception}') from exception
+    else:
+        content = read_yaml(path, MAX_OVERRIDES)
     if not isinstance(content, dict):
         raise ValueError(f'`{path}` must hold keys and values in the nesting of the inputs')
     return content

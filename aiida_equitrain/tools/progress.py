@@ -16,9 +16,12 @@ from aiida.common.links import LinkType
 from aiida_equitrain.common.formatting import duration
 from aiida_equitrain.common.progress import PROGRESS_FILE, describe_progress
 from aiida_equitrain.tools.report.cost import STAGES
+from aiida_equitrain.tools.worker import Trouble, find_trouble
 
 TERMINATED = ('finished', 'excepted', 'killed')
 JOB_TYPE = 'process.calculation.calcjob.'
+#: What a worker takes on its own; functions run with the process that calls them.
+TASKED = (JOB_TYPE, 'process.workflow.workchain.')
 OURS = 'aiida.calculations:equitrain.'
 CACHED_FROM = '_aiida_cached_from'
 
@@ -54,16 +57,18 @@ class Progress:
     state: str
     seconds: float
     stages: list[Stage] = field(default_factory=list)
+    trouble: Trouble = field(default_factory=Trouble)
 
     def changes(self, earlier: Progress | None) -> list[str]:
-        """Return the lines of the stages that differ in more than their time from ``earlier``."""
+        """Return the lines of the stages that differ in more than their time from ``earlier``, and of new troubles."""
         known = {stage.title: stage for stage in earlier.stages} if earlier else {}
         lines = []
         for stage in self.stages:
             before = known.get(stage.title)
             if before is None or (before.state, before.done, before.jobs) != (stage.state, stage.done, stage.jobs):
                 lines.append(stage.sentence())
-        return lines
+        known_trouble = earlier.trouble.sentences if earlier else ()
+        return [*lines, *(text for text in self.trouble.sentences if text not in known_trouble)]
 
 
 @dataclass
@@ -73,6 +78,7 @@ class Row:
     pk: int
     label: str
     job: bool
+    tasked: bool
     ours: bool
     reused: bool
     state: str | None
@@ -81,6 +87,8 @@ class Row:
     end: datetime
     folder: str | None
     computer: int | None
+    paused: bool | None
+    said: str | None
 
     @property
     def terminated(self) -> bool:
@@ -102,7 +110,12 @@ class ProgressReader:
     one for each level of new ones, whatever the number of jobs.
     """
 
-    def __init__(self, node: orm.ProcessNode) -> None:
+    def __init__(self, node: orm.ProcessNode, by_daemon: bool = False) -> None:
+        """Look at a job.
+
+        :param by_daemon: whether a daemon runs it, so that there may be nobody who does.
+        """
+        self.by_daemon = by_daemon
         self.top = int(node.pk or 0)
         self.rows: dict[int, Row] = {}
         self.called: dict[int, list[int]] = {}
@@ -117,7 +130,9 @@ class ProgressReader:
         top = self.rows[self.top]
         chosen = [(title, self.stages[name]) for name, title in STAGES.items() if name in self.stages]
         stages = [self._stage(title, pk, now) for title, pk in chosen or [(top.label, self.top)]]
-        return Progress(top.outcome, ((top.end if top.terminated else now) - top.start).total_seconds(), stages)
+        seconds = ((top.end if top.terminated else now) - top.start).total_seconds()
+        active = [row for row in self.rows.values() if not row.terminated] if self.by_daemon else []
+        return Progress(top.outcome, seconds, stages, find_trouble(self.top, active))
 
     def _refresh(self) -> None:
         """Update the processes that had not ended, and find what they have called meanwhile."""
@@ -161,13 +176,14 @@ def _rows(filters: dict[str, Any]) -> dict[int, Row]:
     project = [
         'id', 'attributes.process_label', 'node_type', 'process_type', f'extras.{CACHED_FROM}',
         'attributes.process_state', 'attributes.exit_status', 'ctime', 'mtime', 'attributes.remote_workdir',
-        'dbcomputer_id',
+        'dbcomputer_id', 'attributes.paused', 'attributes.process_status',
     ]  # fmt: skip
-    rows = orm.QueryBuilder().append(orm.ProcessNode, filters=filters, project=project).all()
+    rows: list[Any] = orm.QueryBuilder().append(orm.ProcessNode, filters=filters, project=project).all()
     return {
-        pk: Row(pk, str(label), kind.startswith(JOB_TYPE), (process or '').startswith(OURS), bool(cached), *others)
+        pk: Row(pk, str(label), kind.startswith(JOB_TYPE), kind.startswith(TASKED), (process or '').startswith(OURS),
+                bool(cached), *others)
         for pk, label, kind, process, cached, *others in rows
-    }
+    }  # fmt: skip
 
 
 def _called(parents: list[int]) -> list[list[Any]]:

@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tarfile
+import zlib
+from pathlib import Path
 from typing import Any
 
 from aiida import orm
 from aiida.plugins import DataFactory, GroupFactory
 
+from aiida_equitrain.tools.record import is_imported
 from aiida_equitrain.tools.resources import SHIPPED_FAMILY, pseudo_cutoffs_file, pseudo_folder
 
+#: Bytes that the files of a table may have in all; those of PseudoDojo have a tenth of it.
+LARGEST_TABLE = 1_000_000_000
 #: The three cut-off levels of PseudoDojo; `normal` is the default.
 STRINGENCIES = ('low', 'normal', 'high')
 
 
 def find_family(label: str) -> orm.Group | None:
-    """Return the pseudopotential family of that label, or ``None``."""
-    found = orm.QueryBuilder().append(orm.Group, filters={'label': label}).first()
-    return found[0] if found else None
+    """Return the pseudopotential family of that label, or ``None``; not one that came with an archive."""
+    family = _labelled_family(label)
+    return None if family is None or _is_imported(family) else family
+
+
+def set_aside_family(label: str) -> None:
+    """Give another label to a family that came with an archive."""
+    family = _labelled_family(label)
+    if family is not None and _is_imported(family):
+        family.label = f'{label} (archive {family.uuid[:8]})'
+
+
+def _labelled_family(label: str) -> orm.Group | None:
+    filters = {'label': label, 'type_string': {'like': 'pseudo.family%'}}
+    family: orm.Group | None = orm.QueryBuilder().append(orm.Group, filters=filters).first(flat=True)
+    return family
+
+
+def _is_imported(family: orm.Group) -> bool:
+    """Return whether all of a family came with an archive."""
+    return family.count() > 0 and all(is_imported(node) for node in family.nodes)
 
 
 def install_shipped_family(label: str = SHIPPED_FAMILY) -> Any:
@@ -45,3 +69,20 @@ def install_shipped_family(label: str = SHIPPED_FAMILY) -> Any:
         family.set_cutoffs(cutoffs, stringency, unit=table['unit'])
     family.set_default_stringency('normal')
     return family
+
+
+def check_archive(path: Path, suffix: str) -> None:
+    """Check that an archive holds plain files of one kind, before anything is unpacked.
+
+    :raises ValueError: with a sentence, if it does not.
+    """
+    size = 0
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                size += member.size
+                plain = member.isreg() and Path(member.name).name == member.name.removeprefix('./')
+                if not (plain and member.name.endswith(suffix)) or size > LARGEST_TABLE:
+                    raise ValueError(f'`{path.name}` holds other things than files `*{suffix}` of a usual size')
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as exception:
+        raise ValueError(f'`{path.name}` is no archive: {exception}') from exception

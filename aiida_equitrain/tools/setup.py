@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from aiida_equitrain.tools.foundations import (
     download_potential,
     store_potential,
 )
-from aiida_equitrain.tools.pseudos import find_family, install_shipped_family
+from aiida_equitrain.tools.pseudos import check_archive, find_family, install_shipped_family, set_aside_family
+from aiida_equitrain.tools.record import recall, remember
 from aiida_equitrain.tools.resources import SHIPPED_FAMILY, starter_files
 
 #: One thread per job: the WorkChains keep as many jobs in flight as they are told to. MPI may start as root.
@@ -90,6 +91,7 @@ def run_setup(options: Options, progress: Callable[[int, int], None] | None = No
 
 def ensure_computer(label: str) -> tuple[orm.Computer | None, Item]:
     """Return the computer, which is created when it is the local one and absent."""
+    moved = _set_aside(label) if label == defaults.COMPUTER else ''
     try:
         computer = orm.load_computer(label)
     except NotExistent:
@@ -97,11 +99,26 @@ def ensure_computer(label: str) -> tuple[orm.Computer | None, Item]:
             text = f'there is no computer `{label}`: make it with `verdi computer setup` and `verdi computer configure`'
             return None, Item('computer', 'missing', text)
         computer = _create_localhost(label)
-        return computer, Item('computer', 'created', f'`{label}`, jobs run in {computer.get_workdir()}')
+        return computer, Item('computer', 'created', f'`{label}`, jobs run in {computer.get_workdir()}{moved}')
     if not computer.is_configured:
         text = f'`{label}` is not configured: `verdi computer configure {computer.transport_type} {label}`'
         return None, Item('computer', 'missing', text)
     return computer, Item('computer', 'found', f'`{label}`, jobs run in {computer.get_workdir()}')
+
+
+def _set_aside(label: str) -> str:
+    """Give another label to a computer that neither the set-up made nor a person configured: one of an archive.
+
+    :returns: what was done, for the end of a sentence.
+    """
+    try:
+        computer = orm.load_computer(label)
+    except NotExistent:
+        return ''
+    if computer.is_configured or recall(f'computer {label}') == computer.uuid:
+        return ''
+    computer.label = f'{label} (archive {computer.uuid[:8]})'
+    return f'; one that was never configured, as those of archives are, is called `{computer.label}` now'
 
 
 def _create_localhost(label: str) -> orm.Computer:
@@ -120,6 +137,7 @@ def _create_localhost(label: str) -> orm.Computer:
     computer.configure(safe_interval=0.0, use_login_shell=False)
     computer.set_minimum_job_poll_interval(POLL_INTERVAL_S)
     computer.set_default_mpiprocs_per_machine(1)
+    remember(f'computer {label}', computer)
     return computer
 
 
@@ -162,13 +180,13 @@ def ensure_code(computer: orm.Computer, label: str, path: str | None, plugin: st
     """
     full_label = f'{label}@{computer.label}'
     try:
-        code = orm.load_code(full_label)
+        code = defaults.find_code(full_label)
         return Item(label, 'found', f'`{full_label}` is {code.get_executable()}')
     except NotExistent:
         pass
     if path is None:
         return Item(label, 'missing', f'no code `{full_label}`, and nothing to make it of. Needed is {wanted}')
-    orm.InstalledCode(
+    code = orm.InstalledCode(
         label=label,
         computer=computer,
         # The path as given: a virtual environment's Python is a link, and loses its packages when resolved.
@@ -178,12 +196,15 @@ def ensure_code(computer: orm.Computer, label: str, path: str | None, plugin: st
         with_mpi=False,
         description='Serial, one thread; made by aiida-equitrain setup',
     ).store()
+    remember(f'code {full_label}', code)
     return Item(label, 'created', f'`{full_label}` is {path}')
 
 
 def ensure_family(options: Options) -> Iterator[Item]:
     """Install PseudoDojo's PBE table; offline, or when that fails, the shipped files."""
     name = 'pseudopotentials'
+    for label in defaults.FAMILIES:
+        set_aside_family(label)
     for label in defaults.FAMILIES if options.offline else (defaults.ONLINE_FAMILY,):
         family = find_family(label)
         if family is not None:
@@ -212,27 +233,36 @@ def _install_pseudo_dojo(options: Options) -> Any:
 
     configuration = PseudoDojoConfiguration('0.4', 'PBE', 'SR', 'standard', 'upf')
     label = PseudoDojoFamily.format_configuration_label(configuration)
-    base = options.family_url or PseudoDojoFamily.url_base
-    with tempfile.TemporaryDirectory() as folder:
-        files = {}
-        for url in (PseudoDojoFamily.get_url_archive(label), PseudoDojoFamily.get_url_metadata(label)):
-            file_name = url.rpartition('/')[2]
-            files[url] = Path(folder, file_name)
-            fetch_pinned(file_name, base + file_name, files[url], pins())
-        archive, metadata = files.values()
+    # aiida-pseudo has the address without its `s`.
+    base = options.family_url or PseudoDojoFamily.url_base.replace('http://', 'https://')
+    urls = (PseudoDojoFamily.get_url_archive(label), PseudoDojoFamily.get_url_metadata(label))
+    table, hints = (url.rpartition('/')[2] for url in urls)
+
+    def install(archive: Path, metadata: Path) -> Any:
         try:
+            check_archive(archive, '.upf')
+            check_archive(metadata, '.djrepo')
             family = install_pseudo_dojo(configuration, archive, metadata, UpfData, label, str(configuration))
+            family.set_default_stringency('normal')
+            return family
         except (SystemExit, OSError, ValueError) as exception:
-            # aiida-pseudo prints the reason and leaves the program; a set-up goes on.
+            # aiida-pseudo prints the reason and leaves the program; a set-up goes on, and half a family does not stay.
+            if (half := find_family(label)) is not None:
+                orm.Group.collection.delete(int(half.pk or 0))
             raise DownloadError(f'the archive of {label} could not be installed') from exception
-    family.set_default_stringency('normal')
-    return family
+
+    # Both are pinned once they were found to belong together.
+    return fetch_pinned(
+        table, base + table, lambda first: fetch_pinned(hints, base + hints, partial(install, first), pins()), pins()
+    )
 
 
 def ensure_foundation(options: Options, progress: Callable[[int, int], None] | None = None) -> Iterator[Item]:
     """Store MACE-MP-0b3; offline, or when that fails, the starter potential of the package."""
     name = 'foundation'
-    node = defaults.find_foundation(defaults.ONLINE_FOUNDATION)
+    node = defaults.made_foundation(defaults.ONLINE_FOUNDATION) or adopt_foundation(
+        defaults.ONLINE_FOUNDATION, options.foundation_sha256, MACE_MP_0B3_CARD
+    )
     if node is not None:
         yield Item(name, 'found', describe(node))
         return
@@ -248,19 +278,35 @@ def ensure_foundation(options: Options, progress: Callable[[int, int], None] | N
         yield Item(name, 'missing', str(exception))
 
 
+def adopt_foundation(name: str, sha256: str | None, card: dict[str, Any]) -> Any | None:
+    """Return the potential of this label, content and card that an earlier set-up stored, or ``None``.
+
+    Earlier versions did not remember what they made.
+    """
+    for node in defaults.labelled_potentials(name):
+        if (node.sha256, node.card) == (sha256, card) and node.file_problem() is None:
+            remember(f'foundation {name}', node)
+            return node
+    return None
+
+
 def _download_foundation(options: Options, progress: Callable[[int, int], None] | None) -> Any:
     name, sha256 = defaults.ONLINE_FOUNDATION, options.foundation_sha256
-    return download_potential(name, options.foundation_url, MACE_MP_0B3_CARD, name, sha256=sha256, progress=progress)
+    node = download_potential(name, options.foundation_url, MACE_MP_0B3_CARD, name, sha256=sha256, progress=progress)
+    remember(f'foundation {name}', node)
+    return node
 
 
 def _ensure_starter(name: str) -> Item:
     from hashlib import sha256
 
     model, card = starter_files()
-    digest = sha256(model.read_bytes()).hexdigest()
-    node = defaults.find_foundation(defaults.STARTER)
-    if node is not None and node.sha256 == digest:
+    digest, content = sha256(model.read_bytes()).hexdigest(), json.loads(card.read_text(encoding='utf-8'))
+    node = defaults.made_foundation(defaults.STARTER)
+    if node is None or node.sha256 != digest:
+        node = adopt_foundation(defaults.STARTER, digest, content)
+    if node is not None:
         return Item(name, 'found', describe(node))
-    content = json.loads(card.read_text(encoding='utf-8'))
     node = store_potential(model, content, 'shipped with aiida-equitrain', defaults.STARTER)
+    remember(f'foundation {defaults.STARTER}', node)
     return Item(name, 'created', f'{describe(node)}. It is a starter, not MACE-MP: small, and for a few crystals only')

@@ -24,7 +24,8 @@ from aiida_equitrain.common.strategies import FAMILIES
 from aiida_equitrain.tools import defaults
 from aiida_equitrain.tools.download import DownloadError
 from aiida_equitrain.tools.foundations import describe, store_potential
-from aiida_equitrain.tools.setup import Item, Options, ensure_code
+from aiida_equitrain.tools.record import remember
+from aiida_equitrain.tools.setup import Item, Options, adopt_foundation, ensure_code
 
 CODE = FAMILIES[Family.SEVENNET.value].python
 TORCH = 'torch==2.13.0'
@@ -148,13 +149,14 @@ def _run(command: Sequence[str]) -> str:
 def _ensure_foundation(code: orm.InstalledCode) -> Item:
     """Store SevenNet-0 from the package in the Python of a code."""
     name = defaults.SEVENNET_FOUNDATION
-    node = defaults.find_foundation(name)
+    node = defaults.made_foundation(name) or adopt_foundation(name, CHECKPOINT_SHA256, CARD)
     if node is not None:
         return Item(name, 'found', describe(node))
     try:
         node = _store_checkpoint(code)
     except (DownloadError, OSError) as exception:
         return Item(name, 'missing', str(exception))
+    remember(f'foundation {name}', node)
     return Item(name, 'created', describe(node))
 
 

@@ -17,7 +17,7 @@ from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.tools.launch import load_structure, phases_of
 
 #: Names of files that are read from a folder.
-PATTERNS = ('*.cif', '*.vasp', 'POSCAR*', '*.xyz', '*.extxyz')
+PATTERNS = ('*.cif', '*.vasp', 'POSCAR*', '*.xyz', '*.extxyz', '*.cif.gz', '*.vasp.gz', '*.xyz.gz', '*.extxyz.gz')
 
 
 @dataclass

@@ -14,7 +14,6 @@ from aiida_equitrain.calculations.compare import CompareCalculation, validate_ph
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions import active_learning as functions
 from aiida_equitrain.calculations.functions.active_learning import ACTIVE_SETTINGS
-from aiida_equitrain.common.names import Role
 from aiida_equitrain.common.settings import settings_help, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
@@ -125,6 +124,8 @@ class ActiveLearningWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         """Take the frames of the first round."""
         self.ctx.settings = with_defaults(dict(self.inputs.settings), ACTIVE_SETTINGS)
         self.ctx.rounds, self.ctx.reason, self.ctx.phonons, self.ctx.previous = [], None, None, None
+        #: What the rounds are told from, see ``gather_rounds``.
+        self.ctx.told = {}
         pool = self.inputs.pool
         if isinstance(pool, DatasetData):
             made = functions.start_pool(pool, self.inputs.settings, self.inputs.seed)
@@ -152,8 +153,7 @@ class ActiveLearningWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             return self.stop('ERROR_COMMITTEE_FAILED', self.ctx.committee)
         members = self.ctx.committee.outputs.potentials
         self.ctx.members = {name: members[name] for name in sorted(members)}
-        n_train = self.ctx.dataset.counts[Role.TRAIN.value]
-        self.ctx.rounds.append({'n_train': n_train, 'change_thz': None, 'error_thz': None})
+        self.tell('dataset', self.ctx.dataset, new=True)
         return None
 
     def run_phonons(self) -> Any:
@@ -192,8 +192,7 @@ class ActiveLearningWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             job: Any = orm.load_node(pk)
             if not job.is_finished_ok:
                 return self.stop('ERROR_COMPARE_FAILED', job)
-            error = job.outputs.comparison['candidates']['present']['phonon_mae_thz']
-            self.ctx.rounds[-1][f'{name}_thz'] = error
+            self.tell(name, job.outputs.comparison)
         change = self.ctx.rounds[-1]['change_thz']
         if change is not None and change <= self.ctx.settings['phonon_tolerance_thz']:
             self.ctx.reason = 'phonon_tolerance_thz'
@@ -233,7 +232,8 @@ class ActiveLearningWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         if spread['max_ev_per_angstrom'] < functions.AGREEMENT_EV_PER_ANGSTROM:
             self.report('WARNING: the members are all the same, so that frames are chosen at random: let them '
                         'train on different frames (`committee.subsample` below 1)')  # fmt: skip
-        self.ctx.rounds[-1] |= {'spread': spread, 'chosen': made['chosen'].get_list()}
+        self.tell('spread', made['spread'])
+        self.tell('chosen', made['chosen'])
         if isinstance(self.inputs.pool, DatasetData):
             self.ctx.dataset = functions.reveal_labels(self.ctx.dataset, self.inputs.pool, self.ctx.chosen)
         return None
@@ -263,7 +263,13 @@ class ActiveLearningWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             self.out('potential', next(iter(self.ctx.members.values())))
         if self.ctx.phonons is not None:
             self.out('phonopy_data', self.ctx.phonons)
-        self.out('rounds', orm.Dict({'rounds': self.ctx.rounds, 'reason': self.ctx.reason}).store())
+        self.out('rounds', functions.gather_rounds(orm.Str(str(self.ctx.reason)), **self.ctx.told))
+
+    def tell(self, kind: str, node: Any, new: bool = False) -> None:
+        """Note a node that tells of this round, or of a ``new`` one."""
+        index = len(self.ctx.rounds) if new else len(self.ctx.rounds) - 1
+        self.ctx.told[f'{kind}_{index}'] = node
+        self.ctx.rounds = functions.rounds_of(self.ctx.told)
 
     def stop(self, label: str, node: Any) -> ExitCode:
         """End with what there is so far."""

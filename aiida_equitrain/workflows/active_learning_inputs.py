@@ -14,7 +14,12 @@ from aiida_equitrain.common.settings import settings_problem, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.workflows import material_builder
 from aiida_equitrain.workflows.committee import CommitteeWorkChain
-from aiida_equitrain.workflows.common import serial_options, structure_problem
+from aiida_equitrain.workflows.common import (
+    kinds_problem,
+    same_physics_problem,
+    serial_options,
+    structure_problem,
+)
 from aiida_equitrain.workflows.label import LabelWorkChain
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
 
@@ -39,7 +44,7 @@ def validate_inputs(inputs: Mapping[str, Any], _: Any = None) -> str | None:
     if not isinstance(pool, DatasetData):
         if 'dataset' not in inputs or not inputs.get('label'):
             return 'a `pool` without labels needs `dataset` (labelled frames to start from) and `label` (how to label)'
-        return None
+        return kinds_problem(inputs['structure']) or same_physics_problem({'label.pw': inputs['label']['pw']})
     if 'dataset' in inputs or inputs.get('label'):
         return 'a `pool` with labels needs neither `dataset` nor `label`: leave them out'
     numbers = {tuple(frame.numbers) for frame in pool.get_frames() if frame.role == Role.TRAIN.value}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ExitCode, ToContext
+from aiida.engine import ExitCode, ToContext, while_
 from aiida_quantumespresso.common.types import ElectronicType
 from aiida_quantumespresso.utils.mapping import prepare_process_inputs
 from aiida_quantumespresso.workflows.ph.base import PhBaseWorkChain
@@ -40,7 +40,12 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         spec.expose_inputs(PwBaseWorkChain, namespace='scf', exclude=('pw.structure', 'pw.parent_folder', 'kpoints'))
         spec.expose_inputs(PhBaseWorkChain, namespace='ph', exclude=('ph.parent_folder', 'qpoints', 'qpoints_distance'))
         spec.inputs.validator = checks.born_charges_problem
-        spec.outline(cls.run_scf, cls.inspect_scf, cls.run_ph, cls.inspect_ph)
+        again: Any = while_
+        spec.outline(
+            cls.setup,
+            again(cls.should_run)(cls.run_scf, cls.inspect_scf, cls.run_ph, cls.inspect_ph),
+            cls.results,
+        )
         spec.output('primitive_structure', valid_type=orm.StructureData, required=False, help='What `nac` is of.')
         spec.output('nac', valid_type=orm.ArrayData, required=False,
                     help='`born_charges` (n, 3, 3), e, and `dielectric` (3, 3).')  # fmt: skip
@@ -111,12 +116,22 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         builder.symprec, builder.charge_tolerance = (orm.Float(inputs[key]) for key in ('symprec', 'charge_tolerance'))
         return builder
 
-    def run_scf(self) -> Any:
-        """Compute the ground state of the primitive cell."""
+    def setup(self) -> None:
+        """Make the primitive cell."""
         self.ctx.primitive = functions.primitive_cell(self.inputs.structure, self.inputs.symprec)
         self.out('primitive_structure', self.ctx.primitive)
+        self.ctx.done = self.ctx.without_cache = False
+
+    def should_run(self) -> bool:
+        """Return whether the response is not known yet."""
+        return not self.ctx.done
+
+    def run_scf(self) -> Any:
+        """Compute the ground state of the primitive cell."""
         inputs = self.stage_inputs(PwBaseWorkChain, 'scf')
         inputs.pw.structure = self.ctx.primitive
+        if self.ctx.without_cache:
+            inputs.pw.metadata = {**inputs.pw.get('metadata', {}), 'disable_cache': True}
         return ToContext(scf=self.launch(PwBaseWorkChain, prepare_process_inputs(PwBaseWorkChain, inputs), 'scf'))
 
     def inspect_scf(self) -> ExitCode | None:
@@ -132,10 +147,21 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         return ToContext(ph=self.launch(PhBaseWorkChain, prepare_process_inputs(PhBaseWorkChain, inputs), 'ph'))
 
     def inspect_ph(self) -> ExitCode | None:
-        """Attach the tensors, and check them."""
+        """Stop without a response; where the scf came from the cache, its scratch folder may be gone: once more."""
         node = self.ctx.ph
         if not node.is_finished_ok:
-            return self.fail('ERROR_PH_FAILED', node)
+            if self.ctx.without_cache or not from_cache(self.ctx.scf):
+                return self.fail('ERROR_PH_FAILED', node)
+            self.report(f'ph.x failed after an scf from the cache, whose files may be gone: {node.process_label}'
+                        f'<{node.pk}>; the scf is run again')  # fmt: skip
+            self.ctx.without_cache = True
+            return None
+        self.ctx.done = True
+        return None
+
+    def results(self) -> ExitCode | None:
+        """Attach the tensors, and check them."""
+        node = self.ctx.ph
         parameters = node.outputs.output_parameters
         if any(key not in parameters.get_dict() for key in TENSORS):
             return self.fail('ERROR_TENSORS_MISSING', node)
@@ -152,3 +178,9 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             code: ExitCode = self.exit_codes.ERROR_TENSORS_UNUSABLE.format(message=problem)
             return code
         return None
+
+
+def from_cache(work: orm.WorkChainNode) -> bool:
+    """Return whether the last calculation of a WorkChain was taken from the cache."""
+    jobs: list[Any] = [node for node in work.called if isinstance(node, orm.CalcJobNode)]
+    return bool(jobs) and bool(max(jobs, key=lambda node: node.pk).base.caching.is_created_from_cache)

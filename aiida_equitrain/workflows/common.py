@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from aiida.orm import AbstractCode, Dict, InstalledCode, KpointsData, StructureData, TrajectoryData
+from aiida_quantumespresso.data.hubbard_structure import HubbardStructureData
 from ase import Atoms
 
 from aiida_equitrain.calculations.script_job import SERIAL_RESOURCES
 from aiida_equitrain.science.structures import check_occupations, check_structure
+from aiida_equitrain.science.symmetry_hint import symmetry_hint as hint
+
+#: Keys of ``SYSTEM`` that say which physics is computed.
+PHYSICS = ('nspin', 'noncolin', 'lspinorb', 'starting_magnetization', 'tot_magnetization', 'lda_plus_u', 'hubbard_u',
+           'input_dft', 'vdw_corr')  # fmt: skip
 
 
 def code_problem(code: AbstractCode | None, port: str) -> str | None:
@@ -87,6 +93,88 @@ def structure_problem(
     return problem or check_structure(
         structure.get_ase(), elements=elements, max_atoms=max_atoms, supercell_matrix=supercell_matrix
     )
+
+
+def kinds_problem(structure: StructureData, port: str = 'structure', may_have_u: bool = False) -> str | None:
+    """Return a sentence if a structure tells atoms of one element apart, or has a U, which would be lost.
+
+    :param may_have_u: whether a U is harmless, as only a potential looks at the structure.
+    """
+    if not may_have_u and isinstance(structure, HubbardStructureData) and structure.hubbard.parameters:
+        return (
+            f'`{port}` has Hubbard parameters, which would be lost: support for U is on the way; give a plain '
+            'StructureData for a calculation without U'
+        )
+    odd = sorted(kind.name for kind in structure.kinds if kind.name != kind.symbol)
+    if not odd:
+        return None
+    return (
+        f'`{port}` has the kind `{odd[0]}`: atoms of one element that differ, for magnetic order, would be taken as '
+        'equal; support for spin is on the way, until then name every kind after its element for a calculation without '
+        'spin'
+    )
+
+
+def same_physics_problem(stages: Mapping[str, Any]) -> str | None:
+    """Return a sentence if a cell would be charged, or stages of one WorkChain differ in spin, U or functional.
+
+    :param stages: inputs of ``PwBaseWorkChain`` by their ports.
+    """
+    systems = {port: base['pw']['parameters'].get_dict().get('SYSTEM', {}) for port, base in stages.items()}
+    for port, system in systems.items():
+        if system.get('tot_charge'):
+            return (
+                f'`{port}.pw.parameters`: `SYSTEM.tot_charge` is {system["tot_charge"]}, but unit cell and supercell '
+                'would have the same charge: charged cells are not supported, leave it out'
+            )
+    (first, known), *others = systems.items() if systems else [('', {})]
+    for port, system in others:
+        for key in PHYSICS:
+            if system.get(key) != known.get(key):
+                return (
+                    f'`SYSTEM.{key}` differs between `{first}.pw.parameters` ({known.get(key)}) and '
+                    f'`{port}.pw.parameters` ({system.get(key)}), whose results are compared: set the same in both'
+                )
+    return None
+
+
+def with_symprec(inputs: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """Return the overrides of a stage, with the `symprec` that stands at the top if there is one.
+
+    :raises ValueError: if the stage has another.
+    """
+    given, top = dict(inputs.get(stage) or {}), inputs.get('symprec')
+    if top is None:
+        return given
+    if given.get('symprec', top) != top:
+        raise ValueError(
+            f'`symprec` and `{stage}.symprec` of the overrides differ: give `symprec` alone, it is for all'
+        )
+    return {**given, 'symprec': top}
+
+
+def symprec_problem(inputs: Mapping[str, Any], symprec: float, *ports: str) -> str | None:
+    """Return a sentence if settings of a stage have another tolerance of the space group than the whole.
+
+    :param ports: namespaces with ``settings``, or ports that are settings.
+    """
+    for port in ports:
+        node = inputs.get(port)
+        settings = node.get('settings') if isinstance(node, Mapping) and not isinstance(node, Dict) else node
+        given = dict(settings).get('symprec', symprec) if settings is not None else symprec
+        if given != symprec:
+            return (
+                f'`{port}` asks for a `symprec` of {given:g} Å, but that of the whole is {symprec:g} Å: leave it out '
+                'there, one tolerance is for all stages'
+            )
+    return None
+
+
+def symmetry_hint(structure: StructureData, symprec: float, supercell_matrix: Any = None) -> str | None:
+    """Return a sentence if the space group is higher at a looser tolerance, see ``science.symmetry_hint``."""
+    if structure_problem(structure):
+        return None  # The checks say it.
+    return hint(structure.get_ase(), symprec, supercell_matrix)
 
 
 def trajectory_atoms(frames: TrajectoryData) -> list[Atoms]:

@@ -173,6 +173,17 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         super().setup()
         self.ctx.inputs = AttributeDict(self.exposed_inputs(TrainCalculation, 'train'))
         self.ctx.lr_reductions = 0
+        for weight in without_labels(self.ctx.inputs.dataset):
+            what = weight.removesuffix('_weight')
+            self.report(f'not all frames of `dataset` have a label of the {what}: it is not trained on')
+
+    def results(self) -> ExitCode | None:
+        """Attach the outputs, and say what is odd about the labels, or worse than before."""
+        outputs = self.ctx.children[-1].outputs
+        for warning in outputs.summary.get('warnings', []) if 'summary' in outputs else []:
+            self.report(f'warning: {warning}')
+        exit_code: ExitCode | None = super().results()
+        return exit_code
 
     def run_process(self) -> Any:
         """Submit the next attempt; only the first can be a job that was run elsewhere."""

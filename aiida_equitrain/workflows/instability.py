@@ -9,6 +9,7 @@ from typing import Any
 from aiida.engine import ExitCode, ToContext, if_, while_
 
 from aiida_equitrain.calculations.functions import instability as functions
+from aiida_equitrain.calculations.functions.phonons import relax_settings
 from aiida_equitrain.calculations.modes import MODE_SETTINGS, ModesCalculation
 from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
 from aiida_equitrain.common.names import ROOT_PHASE
@@ -97,11 +98,14 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
         #: Phases by name: their structures, those to be examined next, and what is known of each.
         self.ctx.structures, self.ctx.waiting, self.ctx.levels = {}, [ROOT_PHASE], {}
         self.ctx.phonons, self.ctx.failed_dft, self.ctx.failed_dft_relax = {}, [], []
+        self.ctx.symprec = self.inputs.phonons.symprec
         if 'phonopy_data' in self.inputs:
             self.ctx.phonons[ROOT_PHASE] = self.inputs.phonopy_data
             self.ctx.structures[ROOT_PHASE] = functions.unit_cell(self.inputs.phonopy_data)
+            self.ctx.symprec = functions.symprec_of(self.inputs.phonopy_data)
         else:
-            self.ctx.structures[ROOT_PHASE] = self.inputs.structure
+            self.ctx.structures[ROOT_PHASE] = self.right_handed(self.inputs.structure)
+            self.hint_symmetry(self.ctx.symprec)
 
     def should_run_level(self) -> bool:
         """Return whether phases are left to be examined."""
@@ -127,7 +131,7 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
         for name in missing if self.has_potential() else missing[:1]:
             inputs = self.stage_inputs(PhononsWorkChain, 'phonons')
             inputs.update({port: self.inputs[port] for port in EVALUATION if port in self.inputs})
-            inputs.structure = self.ctx.structures[name]
+            inputs.update(structure=self.ctx.structures[name], symprec=self.ctx.symprec)
             if name != ROOT_PHASE:
                 for port in ('supercell_matrix', 'relax'):
                     inputs.pop(port, None)
@@ -169,7 +173,7 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
         """Find the imaginary modes of all phases of this level."""
         inputs = self.stage_inputs(ModesCalculation, 'modes')
         inputs.code = self.inputs.get('postprocess_code', self.inputs.get('python_code'))
-        inputs.settings = functions.mode_settings(self.inputs.settings)
+        inputs.settings = functions.mode_settings(self.inputs.settings, self.ctx.symprec)
         inputs.parents = {name: self.ctx.phonons[name] for name in self.ctx.waiting}
         return ToContext(modes=self.launch(ModesCalculation, inputs, f'modes_{self.ctx.level}'))
 
@@ -231,6 +235,7 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
         """Relax the lowest structures of each side of each mode."""
         inputs = self.stage_inputs(RelaxPhasesCalculation, 'relax')
         inputs.update(code=self.inputs.python_code, potential=self.inputs.potential, frames=self.ctx.starts)
+        inputs.settings = relax_settings(inputs.settings, self.ctx.symprec)
         return ToContext(relax=self.launch(RelaxPhasesCalculation, inputs, f'relax_{self.ctx.level}'))
 
     def inspect_relax(self) -> ExitCode | None:
@@ -265,7 +270,7 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
     def results(self) -> ExitCode | None:
         """Put the tree together; then tell of DFT that failed."""
         structures = {f'structure_{name}': node for name, node in self.ctx.structures.items()}
-        tree = functions.gather_tree(**structures, **self.ctx.levels)
+        tree = functions.gather_tree(self.inputs.settings, **structures, **self.ctx.levels)
         self.out('tree', tree)
         self.out(f'phases.{ROOT_PHASE}', self.ctx.structures[ROOT_PHASE])
         for name, phase in tree['phases'].items():

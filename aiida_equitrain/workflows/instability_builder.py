@@ -8,7 +8,7 @@ from aiida import orm
 from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.common import serial_options
+from aiida_equitrain.workflows.common import serial_options, with_symprec
 from aiida_equitrain.workflows.dft_inputs import PW_PROTOCOL, pw_builder
 from aiida_equitrain.workflows.phonon_builder import relax_builder
 from aiida_equitrain.workflows.phonons import PhononsWorkChain
@@ -49,7 +49,7 @@ def build(
         relax=relax,
         supercell_matrix=supercell_matrix,
         protocol=protocol,
-        overrides=inputs.get('phonons'),
+        overrides=with_symprec(inputs, 'phonons'),
         options=options,
         **(dft if potential is None else {'potential': potential, 'python_code': python_code}),
     )

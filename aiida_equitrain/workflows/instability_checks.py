@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aiida_equitrain.science.supercells import SYMPREC
 from aiida_equitrain.workflows import phonon_checks
-from aiida_equitrain.workflows.common import code_problem, pseudo_problem, structure_problem
+from aiida_equitrain.workflows.common import (
+    code_problem,
+    kinds_problem,
+    pseudo_problem,
+    same_physics_problem,
+    structure_problem,
+    symprec_problem,
+)
 
 
 def validate_inputs(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
@@ -19,7 +27,9 @@ def validate_inputs(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
     return (
         _source_problem(inputs)
         or _crystal_problem(inputs)
+        or _tolerance_problem(inputs)
         or _energies_problem(inputs)
+        or same_physics_problem(_dft(inputs))
         or _codes_problem(inputs)
         or _phonons_problem(inputs)
     )
@@ -47,16 +57,35 @@ def _crystal_problem(inputs: Mapping[str, Any]) -> str | None:
     """Return a sentence if the crystal cannot be computed, or an element of it is unknown to potential or DFT."""
     elements = inputs['potential'].elements if 'potential' in inputs else None
     if 'structure' in inputs:
-        problem = structure_problem(inputs['structure'], elements)
+        problem = structure_problem(inputs['structure'], elements) or kinds_problem(inputs['structure'])
         symbols = inputs['structure'].get_symbols_set()
     else:
         symbols = set(inputs['phonopy_data'].symbols)
         unknown = [] if elements is None else sorted(symbols - set(elements))
-        problem = f'the potential does not know {", ".join(unknown)} of `phonopy_data`' if unknown else None
+        problem = _moments_problem(inputs['phonopy_data'])
+        if unknown and problem is None:
+            problem = f'the potential does not know {", ".join(unknown)} of `phonopy_data`'
     problems = [problem] + [
         pseudo_problem(symbols, base['pw'].get('pseudos'), f'{port}.pw.pseudos') for port, base in _dft(inputs).items()
     ]
     return next((sentence for sentence in problems if sentence), None)
+
+
+def _tolerance_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if a stage has another tolerance of the space group than the phonons."""
+    given = inputs.get('phonopy_data') or inputs['phonons'].get('symprec')
+    symprec = SYMPREC if given is None else given.symprec if 'phonopy_data' in inputs else given.value
+    return symprec_problem(inputs, symprec, 'settings', 'relax')
+
+
+def _moments_problem(phonons: Any) -> str | None:
+    """Return a sentence if phonons have kinds or moments, which their phases would lose."""
+    if phonons.magnetic_moments is None and list(phonons.names) == list(phonons.symbols):
+        return None
+    return (
+        '`phonopy_data` tells atoms of one element apart (magnetic order), which its phases would lose: support for '
+        'spin is on the way'
+    )
 
 
 def _energies_problem(inputs: Mapping[str, Any]) -> str | None:

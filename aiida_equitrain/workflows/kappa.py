@@ -15,11 +15,13 @@ from aiida_equitrain.calculations.conductivity import (
     conductivity_settings_problem,
 )
 from aiida_equitrain.calculations.functions import kappa as functions
+from aiida_equitrain.calculations.functions.phonons import relax_settings
+from aiida_equitrain.calculations.phonon_arrays import isotopes_of
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.common.settings import settings_help, settings_problem, with_defaults
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows import phonon_checks as checks
-from aiida_equitrain.workflows.common import serial_options, structure_problem
+from aiida_equitrain.workflows.common import kinds_problem, serial_options, structure_problem, symprec_problem
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.stages import StagedWorkChain
 
@@ -35,13 +37,32 @@ def validate_inputs(inputs: Any, ctx: Any = None) -> str | None:
     """Return a sentence about what only all inputs together tell."""
     if ctx is not None and any(name not in ctx for name in ('structure', 'potential', 'python_code')):
         return None
-    structure, settings = inputs['structure'], dict(inputs['settings'])
+    structure, settings, symprec = inputs['structure'], dict(inputs['settings']), inputs['symprec'].value
+    problem = kinds_problem(structure, may_have_u=True) or _isotopes_problem(structure, settings)
+    problem = problem or symprec_problem(inputs, symprec, 'potential_relax', 'third_order')
+    if problem:
+        return problem
     for name in MATRICES:
-        rows = inputs[name].get_list() if name in inputs else functions.supercell_rows_of(structure, settings, name)
+        rows = (
+            inputs[name].get_list()
+            if name in inputs
+            else functions.supercell_rows_of(structure, settings, name, symprec)
+        )
         problem = structure_problem(structure, inputs['potential'].elements, inputs['max_atoms'].value, rows)
         if problem:
             return f'`{name}`: {problem}' if name in inputs else problem
     return checks.nac_problem(inputs) or checks.codes_problem(inputs)
+
+
+def _isotopes_problem(structure: orm.StructureData, settings: dict[str, Any]) -> str | None:
+    """Return a sentence if phono3py would take isotopes for the natural mixture of theirs."""
+    isotopes = isotopes_of(structure)
+    if not isotopes or not settings.get('isotopes', functions.KAPPA_SETTINGS['isotopes'].default):
+        return None
+    return (
+        f'`settings.isotopes` is the scattering by the natural mixture of isotopes, but {", ".join(isotopes)} of '
+        '`structure` has a mass of its own: set it to false.'
+    )
 
 
 class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
@@ -64,6 +85,8 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
                    help='`modes` of another conductivity on the same mesh, for the errors.')  # fmt: skip
         spec.input('settings', valid_type=orm.Dict, default=lambda: orm.Dict({}), validator=validate_settings,
                    help=settings_help(functions.KAPPA_SETTINGS))  # fmt: skip
+        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=checks.validate_positive,
+                   help='Tolerance of the space group, Å, of all stages.')  # fmt: skip
         spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=checks.validate_positive)
         for process, namespace, hidden in (
             (RelaxCalculation, 'potential_relax', ('code', 'potential', 'structure', 'frames')),
@@ -133,7 +156,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
                 builder[name] = orm.List([list(row) for row in rows])
         inputs['settings']['relax'] = bool(relax and inputs['settings'].get('relax', True))
         builder.settings = orm.Dict(inputs['settings'])  # type: ignore[no-untyped-call]
-        builder.max_atoms = orm.Int(inputs['max_atoms'])
+        builder.symprec, builder.max_atoms = orm.Float(inputs['symprec']), orm.Int(inputs['max_atoms'])
         for name in ('potential_relax', 'third_order'):
             getattr(builder, name).settings = orm.Dict(inputs[name]['settings'])  # type: ignore[no-untyped-call]
         if options:
@@ -143,13 +166,16 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
 
     def setup(self) -> None:
         """Choose the supercells."""
-        self.ctx.structure = self.inputs.structure
+        self.ctx.structure = self.right_handed(self.inputs.structure)
         self.ctx.matrices = {
             name: self.inputs[name]
             if name in self.inputs
-            else functions.choose_supercell(self.inputs.structure, self.inputs.settings, orm.Str(name))
+            else functions.choose_supercell(
+                self.ctx.structure, self.inputs.settings, orm.Str(name), self.inputs.symprec
+            )
             for name in MATRICES
         }
+        self.hint_symmetry(self.inputs.symprec, self.ctx.matrices['phonon_supercell_matrix'])
 
     def should_run_relax(self) -> bool:
         """Return whether the structure is relaxed first."""
@@ -159,6 +185,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         """Relax the structure."""
         inputs = self.stage_inputs(RelaxCalculation, 'potential_relax')
         inputs.update(code=self.inputs.python_code, potential=self.inputs.potential, structure=self.ctx.structure)
+        inputs.settings = relax_settings(inputs.settings, self.inputs.symprec)
         return ToContext(relax=self.launch(RelaxCalculation, inputs, 'relax'))
 
     def inspect_relax(self) -> ExitCode | None:
@@ -175,6 +202,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         inputs = self.stage_inputs(ThirdOrderCalculation, 'third_order')
         inputs.update(code=self.inputs.python_code, potential=self.inputs.potential, structure=self.ctx.structure)
         inputs.update(self.ctx.matrices)
+        inputs.settings = relax_settings(inputs.settings, self.inputs.symprec)
         return ToContext(third_order=self.launch(ThirdOrderCalculation, inputs, 'third_order'))
 
     def inspect_third_order(self) -> ExitCode | None:
@@ -188,7 +216,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         inputs = self.stage_inputs(ConductivityCalculation, 'conductivity')
         inputs.code = self.inputs.get('postprocess_code', self.inputs.python_code)
         inputs.phono3py_params = self.ctx.third_order.outputs.phono3py_params
-        inputs.settings = functions.conductivity_settings(self.inputs.settings)
+        inputs.settings = functions.conductivity_settings(self.inputs.settings, self.inputs.symprec)
         inputs.update({name: self.inputs[name] for name in ('nac', 'reference') if name in self.inputs})
         return ToContext(conductivity=self.launch(ConductivityCalculation, inputs, 'conductivity'))
 

@@ -8,14 +8,16 @@ from typing import Any
 
 from aiida.common import AttributeDict
 from aiida.engine import ToContext, WorkChain, if_, while_
-from aiida.orm import AbstractCode, CalcJobNode, Dict, Int, List, Str, StructureData, TrajectoryData, load_node
+from aiida.orm import AbstractCode, CalcJobNode, Dict, Float, Int, List, Str, StructureData, TrajectoryData, load_node
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
 from aiida_equitrain.calculations.functions import label as functions
+from aiida_equitrain.calculations.functions.phonons import relax_settings, right_handed
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science.structures import is_left_handed
 from aiida_equitrain.workflows import dft_inputs, label_inputs
 from aiida_equitrain.workflows.common import may_use_gamma_trick
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
@@ -136,6 +138,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
         for name in ('rattle', 'selection', 'relax', 'relax_structure', 'options'):
             if inputs.get(name) is not None:
                 builder[name] = Dict(inputs[name])
+        builder.symprec = Float(inputs['symprec'])
         for name in ('seed', 'max_concurrent', 'min_frames', 'max_atoms'):
             builder[name] = Int(inputs[name])
         return builder
@@ -143,6 +146,9 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
     def setup(self) -> None:
         """Take the inputs."""
         self.ctx.structure = self.inputs.get('structure')
+        if self.ctx.structure is not None and is_left_handed(self.ctx.structure.cell):
+            self.report('the cell of `structure` is left-handed: its lattice vectors are reversed')
+            self.ctx.structure = right_handed(self.ctx.structure)
         self.ctx.running = {}
         self.ctx.labelled = {}
         self.ctx.failures = {}
@@ -174,7 +180,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
         matrix = self.inputs.get('supercell_matrix')
         if matrix is None:
             # of the input structure, so that the size was checked before submission
-            matrix = functions.find_supercell_matrix(self.inputs.structure, self.inputs.rattle)
+            matrix = functions.find_supercell_matrix(self.inputs.structure, self.inputs.rattle, self.inputs.symprec)
         self.out('supercell_matrix', matrix)
         self.ctx.rattled = functions.rattle_structure(self.ctx.structure, matrix, self.inputs.rattle, self.inputs.seed)[
             'frames'
@@ -284,7 +290,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
 
     def _relax_inputs(self, name: str) -> dict[str, Any]:
         """Return the inputs that the relaxations share; ``name`` is the port with the settings."""
-        settings = self.inputs[name]
+        settings = relax_settings(self.inputs[name], self.inputs.symprec)
         options = dict(self.inputs.options) if 'options' in self.inputs else {}
         return {
             'code': self.inputs.python_code,

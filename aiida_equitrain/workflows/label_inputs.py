@@ -8,6 +8,7 @@ from typing import Any
 from aiida.orm import (
     AbstractCode,
     Dict,
+    Float,
     Int,
     List,
     Str,
@@ -21,11 +22,14 @@ from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.common.validation import refuse_unknown, refuse_values
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.structures import check_elements, check_overlap, check_periodicity, check_size
-from aiida_equitrain.science.supercells import make_supercell
+from aiida_equitrain.science.supercells import SYMPREC, make_supercell
 from aiida_equitrain.workflows.common import (
     code_problem,
+    kinds_problem,
     pseudo_problem,
+    same_physics_problem,
     structure_problem,
+    symprec_problem,
     trajectory_atoms,
 )
 from aiida_equitrain.workflows.protocols.base import schema_of
@@ -65,6 +69,8 @@ def declare(spec: Any) -> None:
                help='`settings` of a first relaxation of `structure`, which is left out without it.')  # fmt: skip
     spec.input('options', valid_type=Dict, required=False, help='`metadata.options` of the Python jobs.')
     spec.input('seed', valid_type=Int, default=lambda: Int(1), help='Of displacements and of the split.')
+    spec.input('symprec', valid_type=Float, default=lambda: Float(SYMPREC), validator=_positive_length,
+               help='Tolerance of the space group, Å: of the supercell and of `relax_structure`.')  # fmt: skip
     spec.input('max_concurrent', valid_type=Int, default=lambda: Int(2), validator=_positive,
                help='pw.x calculations at a time.')  # fmt: skip
     spec.input('min_frames', valid_type=Int, default=lambda: Int(2), validator=_positive,
@@ -81,6 +87,11 @@ def _help(keys: Mapping[str, tuple[Any, str]]) -> str:
 def _positive(value: Int | None, _: Any) -> str | None:
     """Return a sentence if a number is not positive."""
     return f'must be at least 1, but is {value.value}' if value is not None and value.value < 1 else None
+
+
+def _positive_length(value: Float | None, _: Any) -> str | None:
+    """Return a sentence if a length is not above zero."""
+    return f'must be above zero, but is {value.value}' if value is not None and not value.value > 0 else None
 
 
 def _check_keys(value: Dict, keys: Mapping[str, tuple[Any, str]], port: str) -> str | None:
@@ -143,6 +154,10 @@ def validate_inputs(inputs: Mapping[str, Any], namespace: Any) -> str | None:
     problem = _frames_problem(inputs) if frames is not None else _structure_problem(inputs)
     if problem:
         return problem
+    if pw:
+        problem = same_physics_problem({'pw': pw})
+        if problem:
+            return problem
     symbols = frames.symbols if frames is not None else inputs['structure'].get_kind_names()
     return pseudo_problem(symbols, pw.get('pw', {}).get('pseudos'), 'pw.pw.pseudos') if 'pw' in namespace else None
 
@@ -155,18 +170,19 @@ def _structure_problem(inputs: Mapping[str, Any]) -> str | None:
     problem = structure_problem(structure, elements)
     if problem:
         return problem
-    odd = [kind.name for kind in structure.kinds if kind.name != kind.symbol]
-    if odd:
-        return (
-            f'`structure` has the kind `{odd[0]}`: kinds other than elements (for magnetic order) are not supported; '
-            'name every kind after its element'
-        )
+    problem = kinds_problem(structure)
+    if problem:
+        return problem
     if 'rattle' not in inputs:
         return 'give `rattle`, which says how the supercells of `structure` are made'
     for name in ('relax', 'foundation'):
         if name not in inputs:
             return f'give `{name}`, with which the rattled supercells are relaxed' if name == 'relax' else None
-    matrix = supercell_matrix(structure, inputs.get('supercell_matrix'), inputs['rattle'])
+    symprec = inputs['symprec'].value if 'symprec' in inputs else SYMPREC
+    problem = symprec_problem(inputs, symprec, 'relax', 'relax_structure')
+    if problem:
+        return problem
+    matrix = supercell_matrix(structure, inputs.get('supercell_matrix'), inputs['rattle'], symprec)
     return check_size(len(structure.sites), inputs['max_atoms'].value, matrix) if 'max_atoms' in inputs else None
 
 
@@ -188,11 +204,11 @@ def _frames_problem(inputs: Mapping[str, Any]) -> str | None:
     return None
 
 
-def supercell_matrix(structure: StructureData, given: Any, rattle: Mapping[str, Any]) -> Any:
+def supercell_matrix(structure: StructureData, given: Any, rattle: Mapping[str, Any], symprec: float) -> Any:
     """Return the matrix that is given, or the nearly cubic one."""
     if given is not None:
         return given.get_list() if isinstance(given, List) else given
-    return label_supercell_rows(structure, rattle)
+    return label_supercell_rows(structure, rattle, symprec)
 
 
 def sample_structure(
@@ -209,10 +225,11 @@ def sample_structure(
         return StructureData(ase=trajectory_atoms(frames)[0])
     if structure is None:
         raise ValueError('give a `structure` to rattle, or `frames` to label')
-    problem = structure_problem(structure, foundation.elements) or validate_rattle(Dict(inputs['rattle']), None)
+    problem = structure_problem(structure, foundation.elements) or kinds_problem(structure)
+    problem = problem or validate_rattle(Dict(inputs['rattle']), None)
     if problem:
         raise ValueError(problem)
-    matrix = supercell_matrix(structure, inputs.get('supercell_matrix'), inputs['rattle'])
+    matrix = supercell_matrix(structure, inputs.get('supercell_matrix'), inputs['rattle'], inputs['symprec'])
     problem = check_size(len(structure.sites), inputs['max_atoms'], matrix)
     if problem:
         raise ValueError(problem)

@@ -145,9 +145,11 @@ class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
         """Choose the supercell that all phonons share."""
         self.ctx.failure = None
         self.ctx.dataset = self.inputs.get('dataset')
+        self.ctx.symprec = self.inputs.phonons.symprec
         self.ctx.supercell_matrix = self.inputs.get('supercell_matrix') or choose_supercell(
-            self.inputs.structure, self.inputs.phonons.settings
+            self.right_handed(self.inputs.structure), self.inputs.phonons.settings, self.ctx.symprec
         )
+        self.hint_symmetry(self.ctx.symprec, self.ctx.supercell_matrix)
 
     def should_run_phonons_foundation(self) -> bool:
         """Return whether there are none yet."""
@@ -179,6 +181,7 @@ class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
             foundation=self.inputs.foundation,
             python_code=self.inputs.python_code,
             max_concurrent=orm.Int(self.get_share('label')),
+            symprec=self.ctx.symprec,
         )
         return ToContext(label=self.launch(LabelWorkChain, inputs, 'label'))
 
@@ -289,6 +292,7 @@ class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
             phonopy_code=self.inputs.phonopy_code,
             postprocess_code=self.postprocess_code(),
             supercell_matrix=self.ctx.supercell_matrix,
+            symprec=self.ctx.symprec,
         )
         nac = self.ctx.get('nac', self.inputs.get('nac'))
         if nac is not None:

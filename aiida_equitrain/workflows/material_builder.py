@@ -9,7 +9,7 @@ from aiida import orm
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.born_charges import BornChargesWorkChain
-from aiida_equitrain.workflows.common import serial_options
+from aiida_equitrain.workflows.common import serial_options, with_symprec
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.label import LabelWorkChain
 from aiida_equitrain.workflows.phonon_builder import fill_born_builder
@@ -26,7 +26,7 @@ STAGES: dict[str, Any] = {
 def override_schema() -> dict[str, Any]:
     """Return the keys that overrides of the main job may have."""
     stages: dict[str, Any] = {name: process.get_override_schema() for name, process in STAGES.items()}
-    top: dict[str, Any] = {'max_concurrent': None, 'supercell_matrix': None}
+    top: dict[str, Any] = {'max_concurrent': None, 'supercell_matrix': None, 'symprec': None}
     top['born_charges'] = BornChargesWorkChain.get_override_schema()
     return {**top, **stages, 'compare': {'settings': None, 'metadata': None}}
 
@@ -92,7 +92,7 @@ def build(
             structure=structure,
             foundation=foundation,
             python_code=python_code,
-            overrides={'seed': seed, **inputs['label']},
+            overrides={'seed': seed, **with_symprec(inputs, 'label')},
             **quantum,
             **common,
         )
@@ -112,12 +112,17 @@ def build(
     )
     fill(builder, process, 'finetune', finetune)
     stage = PhononsWorkChain.get_builder_from_protocol(
-        structure, phonopy_code, potential=foundation, python_code=python_code, overrides=inputs['phonons'], **common
+        structure,
+        phonopy_code,
+        potential=foundation,
+        python_code=python_code,
+        overrides=with_symprec(inputs, 'phonons'),
+        **common,
     )
     fill(builder, process, 'phonons', stage)
     if dft:
         stage = PhononsWorkChain.get_builder_from_protocol(
-            structure, phonopy_code, overrides=inputs['dft_phonons'], **quantum, **common
+            structure, phonopy_code, overrides=with_symprec(inputs, 'dft_phonons'), **quantum, **common
         )
         fill(builder, process, 'dft_phonons', stage)
     else:

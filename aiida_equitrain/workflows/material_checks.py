@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from ase.formula import Formula
 
 from aiida_equitrain.calculations.train import check_training
 from aiida_equitrain.common.names import Strategy
 from aiida_equitrain.common.strategies import check_strategy
+from aiida_equitrain.science.phases import symmetric_primitive
 from aiida_equitrain.workflows import label_inputs, phonon_checks
-from aiida_equitrain.workflows.common import code_problem, structure_problem
+from aiida_equitrain.workflows.common import code_problem, same_physics_problem, structure_problem
 from aiida_equitrain.workflows.label import LabelWorkChain
 
 
@@ -30,10 +32,11 @@ def validate_inputs(inputs: Mapping[str, Any], _: Any = None) -> str | None:
         or _codes_problem(inputs)
         or _strategy_problem(inputs)
         or _source_problem(inputs)
+        or _physics_problem(inputs)
         or _reference_problem(inputs)
         or _phonons_problem(inputs, 'phonons')
         or _phonons_problem(inputs, 'dft_phonons')
-        or phonon_checks.nac_problem(inputs)
+        or phonon_checks.nac_problem({**inputs, **_symprec(inputs)})
     )
 
 
@@ -64,9 +67,25 @@ def _source_problem(inputs: Mapping[str, Any]) -> str | None:
         return check_training(inputs['foundation'], inputs['dataset'], dict(train.get('hyperparameters') or {}))
     if not inputs.get('label'):
         return 'give `label` (how frames are labelled with DFT), or a `dataset` that is labelled already'
-    shared = {key: inputs[key] for key in ('structure', 'foundation', 'python_code')}
+    shared = {key: inputs[key] for key in ('structure', 'foundation', 'python_code')} | _symprec(inputs)
     problem = label_inputs.validate_inputs({**inputs['label'], **shared}, LabelWorkChain.spec().inputs)
     return f'`label`: {problem}' if problem else None
+
+
+def _symprec(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tolerance of the space group of all stages, that of `phonons`, as an input."""
+    phonons = inputs.get('phonons') or {}
+    return {'symprec': phonons['symprec']} if 'symprec' in phonons else {}
+
+
+def _physics_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if labels and phonons of DFT are not computed with the same spin, U and functional."""
+    stages = {
+        'label.pw': (inputs.get('label') or {}).get('pw'),
+        'dft_phonons.pw': (inputs.get('dft_phonons') or {}).get('pw'),
+        'born_charges.scf': (inputs.get('born_charges') or {}).get('scf'),
+    }
+    return same_physics_problem({port: base for port, base in stages.items() if base})
 
 
 def _reference_problem(inputs: Mapping[str, Any]) -> str | None:
@@ -80,11 +99,29 @@ def _reference_problem(inputs: Mapping[str, Any]) -> str | None:
         )
         if there != here:
             return f'`{port}` is of {there:metal}, but `structure` is {here:metal}'
+        problem = _kinds_problem(node, port, inputs)
+        if problem:
+            return problem
         if node.has_nac_parameters() and 'nac' not in inputs:
             return f'`{port}` has Born charges: give them as `nac` too, for the phonons that are compared with it'
     if 'reference' in inputs and inputs.get('dft_phonons'):
         return 'give either `reference` (DFT phonons that exist) or `dft_phonons` (how to compute them), not both'
     return None
+
+
+def _kinds_problem(phonons: Any, port: str, inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if phonons tell atoms of one element apart, by moment or kind, and the structure does not."""
+    if phonons.magnetic_moments is None and list(phonons.names) == list(phonons.symbols):
+        return None
+    there = round(len(phonons.symbols) * abs(float(np.linalg.det(phonons.primitive_matrix))))
+    symprec = phonon_checks.symprec_of(_symprec(inputs))
+    here = len(symmetric_primitive(inputs['structure'].get_ase(), symprec))
+    if there == here:
+        return None
+    return (
+        f'the primitive cell of `{port}` has {there} atoms, but that of `structure` {here}: its atoms of one element '
+        'differ (magnetic order); give the structure that was stored with these phonons'
+    )
 
 
 def _phonons_problem(inputs: Mapping[str, Any], namespace: str) -> str | None:
@@ -93,6 +130,7 @@ def _phonons_problem(inputs: Mapping[str, Any], namespace: str) -> str | None:
     if not given:
         return None
     shared = {key: inputs[key] for key in ('structure', 'phonopy_code', 'supercell_matrix', 'nac') if key in inputs}
+    shared |= _symprec(inputs)
     if namespace == 'phonons':
         shared.update(potential=inputs['foundation'], python_code=inputs['python_code'])
     problem = phonon_checks.validate_inputs({**given, **shared})

@@ -15,7 +15,15 @@ from aiida_equitrain.common.validation import refuse_unknown
 from aiida_equitrain.science.nac import check_nac
 from aiida_equitrain.science.phases import symmetric_primitive
 from aiida_equitrain.science.structures import check_size
-from aiida_equitrain.workflows.common import code_problem, pseudo_problem, structure_problem
+from aiida_equitrain.science.supercells import SYMPREC
+from aiida_equitrain.workflows.common import (
+    code_problem,
+    kinds_problem,
+    pseudo_problem,
+    same_physics_problem,
+    structure_problem,
+    symprec_problem,
+)
 
 #: Arguments of phonopy that make sense before forces are known.
 DISPLACEMENT_KEYS = ('distance', 'is_plusminus', 'is_diagonal', 'is_trigonal', 'number_of_snapshots', 'random_seed')
@@ -67,7 +75,9 @@ def validate_inputs(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
     return (
         source_problem(inputs)
         or method_problem(inputs)
+        or spin_problem(inputs)
         or cell_problem(inputs)
+        or symprec_problem(inputs, symprec_of(inputs), 'potential_relax')
         or nac_problem(inputs)
         or pseudos_problem(inputs)
         or codes_problem(inputs)
@@ -89,6 +99,18 @@ def source_problem(inputs: Mapping[str, Any]) -> str | None:
     return None
 
 
+def spin_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if DFT would lose kinds, U or a charge, or has a spin in one of its stages only."""
+    relaxation, born = (inputs.get(name) or {} for name in ('relax', 'born_charges'))
+    given = {
+        'pw': inputs.get('pw'),
+        'relax.base_relax': relaxation.get('base_relax'),
+        'born_charges.scf': born.get('scf'),
+    }
+    stages = {port: base for port, base in given.items() if base}
+    return (kinds_problem(inputs['structure']) if stages else None) or same_physics_problem(stages)
+
+
 def method_problem(inputs: Mapping[str, Any]) -> str | None:
     """Return a sentence if the potential cannot be evaluated as `potential_forces.settings` asks for."""
     if 'potential' not in inputs:
@@ -108,9 +130,15 @@ def cell_problem(inputs: Mapping[str, Any]) -> str | None:
     if 'supercell_matrix' in inputs:
         matrix = inputs['supercell_matrix'].get_list()
     else:
-        matrix = phonon_supercell_rows(structure, dict(inputs['settings']) if 'settings' in inputs else {})
+        settings = dict(inputs['settings']) if 'settings' in inputs else {}
+        matrix = phonon_supercell_rows(structure, settings, symprec_of(inputs))
     max_atoms = inputs['max_atoms'].value if 'max_atoms' in inputs else None
     return structure_problem(structure, elements, max_atoms, matrix)
+
+
+def symprec_of(inputs: Mapping[str, Any]) -> float:
+    """Return the tolerance of the space group that inputs ask for."""
+    return float(inputs['symprec'].value) if 'symprec' in inputs else SYMPREC
 
 
 def nac_problem(inputs: Mapping[str, Any]) -> str | None:
@@ -125,12 +153,11 @@ def nac_problem(inputs: Mapping[str, Any]) -> str | None:
     missing = [name for name in ('born_charges', 'dielectric') if name not in nac.get_arraynames()]
     if missing:
         return f'`nac` lacks the array(s) {", ".join(missing)}.'
-    symprec = inputs['symprec'].value if 'symprec' in inputs else 1e-4
     settings = dict(inputs['settings']) if 'settings' in inputs else {}
     return check_nac(
         nac.get_array('born_charges'),
         nac.get_array('dielectric'),
-        len(symmetric_primitive(structure.get_ase(), symprec)),
+        len(symmetric_primitive(structure.get_ase(), symprec_of(inputs))),
         with_defaults(settings, PHONON_SETTINGS)['nac_charge_tolerance'],
     )
 
@@ -147,6 +174,8 @@ def born_charges_problem(inputs: Mapping[str, Any], ctx: Any = None) -> str | No
     problems = (code_problem(code, port) for port, code in codes.items())
     return (
         structure_problem(structure)
+        or kinds_problem(structure)
+        or same_physics_problem({'scf': scf})
         or pseudo_problem([kind.name for kind in structure.kinds], scf['pw'].get('pseudos'), 'scf.pw.pseudos')
         or next((problem for problem in problems if problem), None)
     )

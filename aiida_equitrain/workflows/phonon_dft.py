@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from aiida import orm
 from aiida.engine import ExitCode, ToContext
 from aiida_quantumespresso.utils.mapping import prepare_process_inputs
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
+from aiida_equitrain.calculations.functions import phonons as functions
 from aiida_equitrain.workflows.born_charges import BornChargesWorkChain
 from aiida_equitrain.workflows.common import may_use_gamma_trick
 from aiida_equitrain.workflows.stages import StagedWorkChain
@@ -66,8 +66,7 @@ class DftForces(StagedWorkChain):
             label.replace('supercell', 'forces'): self.ctx[f'dft_{label}'].outputs.output_trajectory
             for label in self.ctx.supercells
         }
-        generate = self.ctx.preprocess.calcfunctions.generate_phonopy_data
-        self.take_phonons(generate(forces_index=orm.Int(0), **forces))
+        self.take_phonons(functions.collect_dft_forces(self.ctx.preprocess, **forces))
 
 
 class BornCharges(StagedWorkChain):
@@ -81,8 +80,7 @@ class BornCharges(StagedWorkChain):
         """Compute Born charges and dielectric tensor of the structure as it was given: all sides then share them."""
         inputs = self.stage_inputs(BornChargesWorkChain, 'born_charges')
         inputs.structure = self.inputs.structure
-        if 'symprec' in self.inputs:
-            inputs.symprec = self.inputs.symprec
+        inputs.symprec = self.ctx.symprec
         return ToContext(born_charges=self.launch(BornChargesWorkChain, inputs, 'born_charges'))
 
     def inspect_born_charges(self) -> ExitCode | None:

@@ -63,7 +63,13 @@ def declare_inputs(spec: Any) -> None:
         'atoms of the primitive cell, and `dielectric` (3, 3), the high-frequency dielectric tensor. Potential and DFT '
         'compare alike only with the same ones.',
     )
-    spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=checks.validate_positive)
+    spec.input(
+        'symprec',
+        valid_type=orm.Float,
+        default=lambda: orm.Float(1e-4),
+        validator=checks.validate_positive,
+        help='Tolerance of the space group, Å, of all stages.',
+    )
     spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=checks.validate_positive)
     spec.input(
         'max_concurrent',
@@ -129,7 +135,7 @@ def declare_outputs(spec: Any) -> None:
         'stability',
         valid_type=orm.Dict,
         required=False,
-        help='`min_frequency_thz`, `min_qpoint`, `dynamically_stable`, `tolerance_thz`, `max_frequency_thz`, ...',
+        help='`lowest_frequency_thz` on mesh and path, `lowest_qpoint`, `dynamically_stable`, `tolerance_thz`, ...',
     )
     spec.exit_code(
         401, 'ERROR_RELAXATION_FAILED', message='The relaxation of `structure` failed, see {process}: {message}'

@@ -132,11 +132,14 @@ class PhononsWorkChain(EquitrainProtocolMixin, BornCharges, DftForces):
 
     def setup(self) -> None:
         """Choose the supercell, by the structure as it was given: all sources of forces then share it."""
-        self.ctx.structure = self.inputs.structure
+        self.ctx.structure, self.ctx.symprec = self.right_handed(self.inputs.structure), self.inputs.symprec
         if 'supercell_matrix' in self.inputs:
             self.ctx.supercell_matrix = self.inputs.supercell_matrix
         else:
-            self.ctx.supercell_matrix = functions.choose_supercell(self.inputs.structure, self.inputs.settings)
+            self.ctx.supercell_matrix = functions.choose_supercell(
+                self.ctx.structure, self.inputs.settings, self.inputs.symprec
+            )
+        self.hint_symmetry(self.inputs.symprec, self.ctx.supercell_matrix)
         self.out('supercell_matrix', self.ctx.supercell_matrix)
 
     def should_run_dft(self) -> bool:
@@ -158,7 +161,8 @@ class PhononsWorkChain(EquitrainProtocolMixin, BornCharges, DftForces):
             process = RelaxCalculation
             inputs = self.stage_inputs(process, 'potential_relax')
             inputs.update(code=self.inputs.python_code, potential=self.inputs.potential)
-        inputs.structure = self.inputs.structure
+            inputs.settings = functions.relax_settings(inputs.get('settings', orm.Dict({})), self.inputs.symprec)
+        inputs.structure = self.ctx.structure
         return ToContext(relaxation=self.launch(process, inputs, 'relax'))
 
     def inspect_relax(self) -> ExitCode | None:
@@ -272,7 +276,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, BornCharges, DftForces):
         verdict = functions.judge_stability(mesh, self.ctx.bands, self.ctx.phonopy_data, self.inputs.settings)
         self.out('stability', verdict)
         stable = 'dynamically stable' if verdict['dynamically_stable'] else 'dynamically unstable'
-        self.report(f'{stable}: lowest frequency {verdict["min_frequency_thz"]:.3f} THz')
+        self.report(f'{stable}: lowest frequency {verdict["lowest_frequency_thz"]:.3f} THz')
 
     def should_run_elastic(self) -> bool:
         """Return whether the elastic tensor is wanted: of potentials only."""

@@ -18,7 +18,7 @@ from aiida_equitrain.calculations.relax import RelaxCalculation, volumes_problem
 from aiida_equitrain.common.settings import settings_help, settings_problem
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows import phonon_checks as checks
-from aiida_equitrain.workflows.common import serial_options
+from aiida_equitrain.workflows.common import serial_options, symprec_problem
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.stages import StagedWorkChain
 
@@ -42,7 +42,11 @@ def validate_inputs(inputs: Any, ctx: Any = None) -> str | None:
         return None
     if inputs['potential'].family != 'mace' and 'postprocess_code' not in inputs:
         return 'give a `postprocess_code`, a Python with phonopy: that of SevenNet has none.'
-    return checks.cell_problem(inputs) or checks.codes_problem(inputs)
+    return (
+        checks.cell_problem(inputs)
+        or symprec_problem(inputs, inputs['symprec'].value, 'potential_relax')
+        or checks.codes_problem(inputs)
+    )
 
 
 class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
@@ -66,7 +70,8 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
                    validator=checks.validate_displacement, help='As in `equitrain.phonons`.')  # fmt: skip
         spec.input('settings', valid_type=orm.Dict, default=lambda: orm.Dict({}), validator=validate_settings,
                    help=settings_help(functions.VOLUME_SETTINGS))  # fmt: skip
-        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=checks.validate_positive)
+        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=checks.validate_positive,
+                   help='Tolerance of the space group, Å, of all stages.')  # fmt: skip
         spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=checks.validate_positive)
         for process, namespace, hidden in (
             (RelaxCalculation, 'potential_relax', ('code', 'potential', 'structure', 'frames')),
@@ -147,15 +152,19 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
 
     def setup(self) -> None:
         """Choose the supercell of all volumes, by the structure as it was given."""
+        self.ctx.structure = self.right_handed(self.inputs.structure)
         self.ctx.supercell_matrix = self.inputs.get('supercell_matrix')
         if self.ctx.supercell_matrix is None:
-            self.ctx.supercell_matrix = functions.choose_supercell(self.inputs.structure, self.inputs.settings)
+            self.ctx.supercell_matrix = functions.choose_supercell(
+                self.ctx.structure, self.inputs.settings, self.inputs.symprec
+            )
+        self.hint_symmetry(self.inputs.symprec, self.ctx.supercell_matrix)
 
     def run_relax(self) -> Any:
         """Relax, and relax again at each volume, in one job."""
         inputs = self.stage_inputs(RelaxCalculation, 'potential_relax')
-        inputs.update(code=self.inputs.python_code, potential=self.inputs.potential, structure=self.inputs.structure)
-        inputs.settings = functions.relax_settings(inputs.settings, self.inputs.settings)
+        inputs.update(code=self.inputs.python_code, potential=self.inputs.potential, structure=self.ctx.structure)
+        inputs.settings = functions.relax_settings(inputs.settings, self.inputs.settings, self.inputs.symprec)
         return ToContext(relax=self.launch(RelaxCalculation, inputs, 'relax'))
 
     def inspect_relax(self) -> ExitCode | None:
@@ -165,7 +174,7 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             self.out('relaxed_structure', node.outputs.relaxed_structure)
         if not node.is_finished_ok:
             return self.fail('ERROR_RELAXATION_FAILED', node)
-        found = functions.volume_structures(self.inputs.structure, node.outputs.trajectory)
+        found = functions.volume_structures(self.ctx.structure, node.outputs.trajectory)
         self.ctx.energies = found.pop('energies')
         self.out('energies', self.ctx.energies)
         self.ctx.volumes = {}

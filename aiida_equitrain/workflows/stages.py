@@ -7,6 +7,11 @@ from typing import Any
 
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, WorkChain
+from aiida.orm import Float, List, StructureData
+
+from aiida_equitrain.calculations.functions.phonons import right_handed
+from aiida_equitrain.science.structures import is_left_handed
+from aiida_equitrain.workflows.common import symmetry_hint
 
 
 class StagedWorkChain(WorkChain):
@@ -25,6 +30,20 @@ class StagedWorkChain(WorkChain):
         node = self.submit(process, **inputs)
         self.report(f'launched {process.__name__}<{node.pk}> `{label}`')
         return node
+
+    def right_handed(self, structure: StructureData) -> Any:
+        """Return the structure, or where its cell is left-handed the same crystal in a right-handed one, and say so."""
+        if not is_left_handed(structure.cell):
+            return structure
+        self.report('the cell of `structure` is left-handed: its lattice vectors are reversed, the crystal is the same')
+        return right_handed(structure)
+
+    def hint_symmetry(self, symprec: Float, supercell_matrix: List | None = None) -> None:
+        """Tell of a space group of `structure` that is higher at a looser tolerance."""
+        rows = None if supercell_matrix is None else supercell_matrix.get_list()
+        hint = symmetry_hint(self.inputs.structure, symprec.value, rows)
+        if hint:
+            self.report(f'WARNING: {hint}')
 
     def fail(self, label: str, node: Any, **values: Any) -> ExitCode:
         """Return the exit code of ``label`` with the failed process and its message."""

@@ -35,6 +35,8 @@ class StudyInputs(StagedWorkChain):
         """Return the inputs of what is made once for a material."""
         given = self.inputs.materials[material]
         inputs = AttributeDict({**given[SHARED_STAGES[stage]], 'structure': given['structure']})
+        if 'symprec' in given['phonons']:
+            inputs.symprec = given['phonons']['symprec']
         if stage == 'label':
             inputs.update(foundation=self.inputs.foundation, python_code=self.inputs.python_code)
         else:

@@ -9,6 +9,7 @@ from aiida import orm
 from aiida.common.hashing import make_hash
 
 import aiida_equitrain
+from aiida_equitrain.calculations.script_job import ScriptCalculation
 
 #: Extra of a process that a study has submitted: what its inputs are.
 KEY = 'equitrain_study_key'
@@ -17,8 +18,8 @@ IGNORED = ('metadata', 'max_concurrent', 'clean_workdir', 'monitors')
 
 
 def key_of(process: Any, inputs: Mapping[str, Any]) -> str:
-    """Return a hash of a process class, the content of its inputs where it changes a result, and our version."""
-    return str(make_hash([process.get_name(), aiida_equitrain.__version__, _content(inputs)]))
+    """Return a hash of a process class, its inputs where they change a result, our version and drivers."""
+    return str(make_hash([process.get_name(), aiida_equitrain.__version__, _drivers(), _content(inputs)]))
 
 
 def find_done(process: Any, key: str) -> orm.WorkChainNode | None:
@@ -34,6 +35,12 @@ def find_done(process: Any, key: str) -> orm.WorkChainNode | None:
     builder.order_by({orm.WorkChainNode: {'id': 'desc'}}).limit(1)
     found: orm.WorkChainNode | None = builder.first(flat=True)
     return found
+
+
+def _drivers(base: type[ScriptCalculation] = ScriptCalculation) -> list[tuple[str, Any]]:
+    """Return the digests of the drivers of all jobs, as the cache of jobs looks at them."""
+    own: list[tuple[str, Any]] = [(base.__name__, base.CACHE_VERSION)] if hasattr(base, 'DRIVER') else []
+    return sorted({*own, *(item for child in base.__subclasses__() for item in _drivers(child))})
 
 
 def _content(value: Any) -> Any:

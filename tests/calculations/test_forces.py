@@ -61,6 +61,20 @@ def test_wrong_input(starter: Any, python_code: Any, frames: Any, silicon: Any) 
 
 
 @pytest.mark.real
+@pytest.mark.parametrize('name', ['starter', 'hollow_sevennet'])
+def test_changed_potential_is_not_loaded(
+    name: str, python_code: Any, frames: Any, request: pytest.FixtureRequest
+) -> None:
+    """A file that is not the one with the recorded SHA-256 is loaded by no job; this Python has no SevenNet."""
+    potential = request.getfixturevalue(name)
+    potential.backend_entity.set_attribute('sha256', '0' * 64)
+    potential.backend_entity.set_attribute('elements', ['Si'])
+    _, node = run_get_node(builder_of(code=python_code, potential=potential, frames=frames))
+    assert node.exit_status == node.process_class.exit_codes.ERROR_FILE_CHANGED.status, node.exit_message
+    assert '0' * 64 in node.exit_message
+
+
+@pytest.mark.real
 def test_methods_agree(starter: Any, python_code: Any, frames: Any, supercell: Any) -> None:
     """One batch gives the forces of single evaluations; the Hessian agrees to the displacement's accuracy."""
     results = {}

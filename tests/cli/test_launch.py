@@ -127,3 +127,21 @@ def test_finetune_here(invoke: Any, starter: Any, tiny_dataset: Any, python_code
     assert (report / 'report.html').exists()
     assert (report / 'summary.json').exists()
     assert defaults.PYTHON_CODE == 'python'
+
+
+def test_block_and_tolerance(invoke: Any, starter: Any, python_code: Any, phonopy_code: Any, monkeypatch: Any) -> None:
+    """`--block` chooses one of several structures, `--symprec` is the tolerance of the whole; both are said."""
+    cases = Path(__file__).parents[1] / 'fixtures' / 'cases'
+    built: list[Any] = []
+    monkeypatch.setattr('aiida_equitrain.cli.launch.go', lambda build, *_: built.append(build()))
+    codes = ('--foundation', starter.pk, '--python', python_code.label)
+    result = invoke('launch', 'phonons', cases / 'two_structures.cif', *codes, '--block', 'y', '--symprec', '1e-3')
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert built[0].structure.get_formula() == 'Si8'
+    assert built[0].symprec.value == 1e-3
+    assert 'block `y` of 2 is taken' in result.output
+    result = invoke('launch', 'phonons', cases / 'two_structures.cif', *codes)
+    assert 'choose one by `--block NAME_OR_NUMBER`' in str(result.exception)
+    assert 'chooses among the structures of a file' in str(
+        invoke('launch', 'phonons', built[0].structure.store().pk, *codes, '--block', '1').exception
+    )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,3 +75,32 @@ def test_setup_offline(pw_code: Any) -> None:
     ):
         assert text in result.output, result.output
     assert 'not MACE-MP' in result.output
+
+
+@pytest.mark.real
+def test_two_at_once(tmp_path: Path) -> None:
+    """Two set-ups of one profile at the same time make everything once; the second finds what the first has made."""
+    scripts = Path(sys.executable).parent
+    environment = {**os.environ, 'AIIDA_PATH': str(tmp_path), 'PATH': f'{scripts}:{os.environ["PATH"]}'}
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    profile = start('verdi', 'profile', 'setup', 'core.sqlite_dos', '-n', '--profile-name', 'two', '--email', 'a@b.c')
+    assert profile.wait() == 0, profile.communicate()
+    both = [start('aiida-equitrain', '-p', 'two', 'setup', '--offline') for _ in range(2)]
+    outputs = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert not any('Traceback' in output for output in outputs)
+    created = [name for output in outputs for name in re.findall(r'created  (\S+):', output)]
+    assert {'computer', 'python', 'pseudopotentials', 'foundation'} <= set(created)
+    assert len(set(created)) == len(created), outputs
+    assert sum('waiting for it' in output for output in outputs) == 1
+    script = (
+        'from collections import Counter\nfrom aiida import load_profile, orm\nload_profile("two")\n'
+        'for kind in (orm.Computer, orm.Code, orm.Group, orm.Data):\n'
+        '    labels = orm.QueryBuilder().append(kind, project="label").all(flat=True)\n'
+        '    print(Counter(label for label in labels if label).most_common(1))'
+    )
+    counted = start(sys.executable, '-c', script).communicate()[0]
+    assert re.findall(r"', (\d+)\)", counted) == ['1', '1', '1', '1'], counted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,72 @@ def test_wrong_frames(aiida_profile, tiny_frames):
         DatasetData().store()
     with pytest.raises(ValidationError, match='functional'):
         DatasetData(tiny_frames).store()
+
+
+def test_missing_energies(aiida_profile, tiny_frames):
+    """An energy that is not there is none, also after a file; `has_energies` is about all frames."""
+    frames = Frames(list(tiny_frames))
+    frames.items[1] = replace(frames[1], energy=None)
+    node = DatasetData(frames, functional='PBE').store()
+    assert not node.has_energies
+    assert [frame.energy for frame in node.get_frames()] == [frame.energy for frame in frames]
+    assert DatasetData(tiny_frames, functional='PBE').has_energies
+    with io.BytesIO(bits(frames)) as file, np.load(file) as data:
+        assert np.isnan(data['energies']).tolist() == [False, True, False, False, False, False]
+
+
+def test_stored_before_energies_could_be_missing(aiida_profile, tiny_frames):
+    """Where all energies of a file are 0 there are none; so older versions wrote it."""
+    frames = Frames([replace(frame, energy=0.0) for frame in tiny_frames])
+    node = DatasetData(frames, functional='PBE').store()
+    assert not node.has_energies
+    assert {frame.energy for frame in load_node(node.pk).get_frames()} == {None}
+
+
+def broken(tiny_frames, **changes):
+    """Return a file of frames with other arrays, ``None`` for one that is left out."""
+    arrays = {**tiny_frames.arrays(), **changes}
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: array for name, array in arrays.items() if array is not None})
+    return buffer.getvalue()
+
+
+BROKEN = {
+    'no array': {'forces': None},
+    'negative': {'n_atoms': np.array([-8] * 6)},
+    'too many': {'n_atoms': np.array([2**62] * 6)},
+    'above 2^63': {'n_atoms': np.array([2**63] * 6, dtype=np.uint64)},
+    'too few': {'energies': np.zeros(5)},
+    'flat': {'positions': np.zeros(144)},
+    'words': {'energies': np.array(['a'] * 6)},
+    'pickle': {'roles': np.array([{}] * 6, dtype=object)},
+    'empty': dict.fromkeys(['n_atoms', 'numbers', 'energies'], np.array([], dtype=int)),
+}
+
+
+@pytest.mark.parametrize('case', BROKEN)
+def test_broken_file(aiida_profile, tiny_frames, case):
+    """A file of frames that is wrong ends in one sentence, whoever reads it."""
+    content = broken(tiny_frames, **BROKEN[case])
+    with pytest.raises(ValueError, match='the file of frames is broken: '):
+        Frames.load(io.BytesIO(content))
+    node = DatasetData(tiny_frames, functional='PBE')
+    node.base.repository.put_object_from_filelike(io.BytesIO(content), DatasetData.FILENAME)
+    with pytest.raises(ValidationError, match='cannot be read'):
+        node.store()
+
+
+def test_bomb(tiny_frames):
+    """A file that would unpack to far more than it takes is not unpacked."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{**tiny_frames.arrays(), 'positions': np.zeros((10**6, 3))})
+    with pytest.raises(ValueError, match=r'would unpack to 2\d MB'):
+        Frames.load(buffer)
+
+
+def test_sources_of_other_frames(aiida_profile, tiny_frames):
+    with pytest.raises(ValueError, match='2 sources of 6 frames'):
+        Frames.load(io.BytesIO(bits(tiny_frames)), sources=['a', 'b'])
 
 
 def test_file_and_attributes_have_to_agree(aiida_profile, tiny_frames):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,28 @@ def faults(script: str, **environment: str) -> int:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return int(process.stdout)
+
+
+def test_changed_file_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job reads nothing before it has looked at the files that came with it."""
+    monkeypatch.chdir(tmp_path)
+    content = b'a model'
+    Path('potential.model').write_bytes(content)
+    Path('job.json').write_text(json.dumps({'a': 1, 'sha256': {'potential.model': sha256(content).hexdigest()}}))
+    assert job_io.read_job() == {'a': 1}
+    Path('potential.model').write_bytes(b'another')
+    with pytest.raises(job_io.DriverFailure, match=r'`potential\.model` has the SHA-256') as failure:
+        job_io.read_job()
+    assert failure.value.reason == 'file_changed'
+
+
+def test_every_driver_looks_first() -> None:
+    """Each script that is run reads its job by the function that looks at the files."""
+    drivers = [path.read_text() for path in Path(job_io.__file__).parent.glob('*.py') if path.stem != 'job_io']
+    scripts = [text for text in drivers if 'run_driver(' in text]
+    assert len(scripts) >= 9
+    assert all('read_job()' in text or 'evaluation_io' in text for text in scripts)
+    assert not any('JOB_FILE' in text or "'job.json'" in text for text in drivers)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'mallopt'), reason='the C library is not glibc')

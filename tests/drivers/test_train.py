@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +106,10 @@ import subprocess, ase.io, numpy
 subprocess.run(['equitrain-export', '--model', 'foundation.model', '--model-wrapper', 'mace', '--output-dir', 'run',
                 '--load-best-checkpoint', '--model-export', 'exported.model'], check=True)
 atoms, results = ase.io.read('valid.xyz'), []
-for path, changes in (('foundation.model', adapter), ('exported.model', False)):
+added = json.load(open('summary.json'))['energy_shift']['added_after_training_ev_per_atom']
+for path, changes, shift in (('foundation.model', adapter, added['Si']), ('exported.model', False, 0.0)):
     atoms.calc = load_calculator(path, dtype='float64', adapter=changes)
-    results.append((atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()))
+    results.append((atoms.get_potential_energy() - shift * len(atoms), atoms.get_forces(), atoms.get_stress()))
 for one, other in zip(*results):
     numpy.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-14)
 assert abs(results[0][1]).max() > 1e-6
@@ -166,7 +169,8 @@ def test_walltime_and_continuation(train_folder: Any) -> None:
         checkpoint = part.path / 'checkpoint.pt'
     last = train_folder('last', checkpoint=checkpoint)
     assert last.run() == 0, last.stderr
-    assert last.json('summary.json')['weights_sha256'] == whole.json('summary.json')['weights_sha256']
+    for name in ('weights_sha256', 'best_epoch', 'energy_shift', 'worse_than_foundation'):
+        assert last.json('summary.json')[name] == whole.json('summary.json')[name], name
     one, joined = columns(whole.path), columns(last.path)
     for name in set(one) - {'seconds'}:
         np.testing.assert_array_equal(joined[name], one[name], err_msg=name)
@@ -254,3 +258,62 @@ def test_wrong_dataset(train_folder: Any, tiny_frames: Any, what: str) -> None:
     failure = job.json('failure.json')
     assert failure['reason'] == 'bad_input'
     assert what in failure['message']
+
+
+def without_energies(frames: Any, rows: tuple[int, ...]) -> Frames:
+    """Return frames of which some have no energy."""
+    return Frames([replace(frame, energy=None) if row in rows else frame for row, frame in enumerate(frames)])
+
+
+@pytest.mark.parametrize(
+    ('engine', 'strategy', 'rows'),
+    [('equitrain', 'transfer', (1,)), ('equitrain', 'scratch', (0, 1, 2, 3, 4, 5)), ('mace', 'transfer', (1,))],
+)
+def test_without_energies(
+    train_folder: Any, tiny_frames: Any, engine: str, strategy: str, rows: tuple[int, ...]
+) -> None:
+    """Frames without an energy are trained on by what they have; nothing is measured against an energy of 0."""
+    frames = without_energies(tiny_frames, rows)
+    job = train_folder(frames=frames, engine=engine, strategy=strategy, epochs=2, energy_weight=0.0)
+    assert job.run() == 0, job.stderr
+    summary, metrics = job.json('summary.json'), columns(job.path)
+    assert summary['warnings'][0] == f'{len(rows)} of 6 frames have no energy: no energy is trained on'
+    assert np.isnan(metrics['valid_energy_mae']).all()
+    assert np.isfinite(metrics['valid_forces_mae']).all()
+    train = summary['errors']['after']['train']
+    assert train.get('energy_mae_mev_per_atom', 0.0) < 1000
+    assert ('energy_mae_mev_per_atom' in train) == (len(rows) == 1)
+    if len(rows) == 1:
+        assert summary['energy_shift']['subtracted_ev_per_atom']['Si'] < -100
+    else:
+        assert summary['energy_shift']['rmse_mev_per_atom'] is None
+    with np.load(job.path / 'predictions.npz') as data:
+        assert np.isnan(data['energies_reference']).tolist() == [row in rows for row in range(6)]
+
+
+def test_energies_that_are_not_there_are_not_trained_on(train_folder: Any, tiny_frames: Any) -> None:
+    """A dataset that went past the check before submission is refused by the job."""
+    job = train_folder(frames=without_energies(tiny_frames, (5,)), epochs=1)
+    assert job.run() != 0
+    failure = job.json('failure.json')
+    assert failure['reason'] == 'bad_input'
+    assert 'frames without energy' in failure['message']
+
+
+def test_labels_of_two_codes(train_folder: Any, tiny_frames: Any) -> None:
+    """What the energy shift leaves is told of where no label can be so far off."""
+    frames = Frames([replace(frame, energy=frame.energy + 40.0 * (row < 2)) for row, frame in enumerate(tiny_frames)])
+    job = train_folder(frames=frames, epochs=1)
+    assert job.run() == 0, job.stderr
+    summary = job.json('summary.json')
+    assert summary['energy_shift']['rmse_mev_per_atom'] == pytest.approx(5000 * (0.4 * 0.6) ** 0.5, rel=0.01)
+    assert re.match(r'after the shift of the energies per element, 24\d\d meV/atom remain', summary['warnings'][0])
+
+
+def test_replay_without_energies(train_folder: Any, tiny_frames: Any) -> None:
+    """Given labels of replayed frames that lack energies are used for what they have."""
+    crystals = Frames([frame for frame in Frames.load(LABELLED_OTHERS) if frame.formula in ('ClNa', 'Na', 'Si')])
+    replay = without_energies(crystals, (0, 1))
+    job = train_folder(strategy='multihead', epochs=1, replay=replay, replay_labels='given')
+    assert job.run() == 0, job.stderr
+    assert job.json('summary.json')['replay']['labels'] == 'given'

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiida import orm
+from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from ase.build import bulk
 from click.testing import CliRunner
@@ -90,3 +91,14 @@ def test_empty(aiida_profile_clean: Any) -> None:
     assert wrong.exit_code == 1
     assert 'no chemical formula' in wrong.output
     assert 'there is no node `77`' in CliRunner().invoke(cmd_root, ['show', '77']).output
+
+
+def test_old_names(aiida_profile_clean: Any) -> None:
+    """The lowest frequency of results that were stored under its old name is found."""
+    for key, value in (('min_frequency_thz', -1.0), ('lowest_frequency_thz', -2.0)):
+        structure, stability = orm.StructureData(ase=bulk('Si')).store(), orm.Dict({key: value}).store()
+        node = orm.WorkChainNode(process_type='aiida.workflows:equitrain.phonons')
+        node.base.links.add_incoming(structure, LinkType.INPUT_WORK, 'structure')
+        node.store()
+        stability.base.links.add_incoming(node, LinkType.RETURN, 'stability')
+    assert sorted(query.phonons()['lowest_frequency_thz']) == [-2.0, -1.0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -32,6 +33,24 @@ def test_no_json(text: str) -> None:
     """What is no JSON is the parser's to refuse."""
     with pytest.raises(json.JSONDecodeError):
         parse_json(text)
+
+
+@pytest.mark.parametrize(
+    ('text', 'what'),
+    [
+        ('[' * 101 + r'\"' * 500_000, 'no end|nests deeper'),
+        ('["' + r'\"[' * 300_000, 'no end|nests deeper'),
+        ('1' * 311, 'a number of 311 digits'),
+        (b'"\xff"', 'UTF-8'),
+        ('[' + '1,' * 2**26, 'longer than'),
+    ],
+)
+def test_bounds(text: str | bytes, what: str) -> None:
+    """What would take for ever, or all memory, is refused at once."""
+    start = time.process_time()
+    with pytest.raises(ValueError, match=what):
+        parse_json(text)
+    assert time.process_time() - start < 2
 
 
 def test_limit_of_recursion_lifted() -> None:

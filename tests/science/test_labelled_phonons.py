@@ -9,8 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from phonopy.structure.atoms import PhonopyAtoms
 
-from aiida_equitrain.science.labelled_phonons import choose_frames, extract_files, load_labelled
+from aiida_equitrain.science.labelled_phonons import (
+    check_displacements,
+    choose_frames,
+    extract_files,
+    load_labelled,
+    shortest_bond,
+)
 
 RATTLED = Path(__file__).parents[3] / 'shared' / 'reference' / 'rattled'
 
@@ -50,7 +57,7 @@ def test_files_that_do_not_serve(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='there is no file'):
         load_labelled(tmp_path / 'absent.yaml')
     (tmp_path / 'b.yaml').write_text('a: 1')
-    with pytest.raises(ValueError, match='not a phonopy or phono3py file'):
+    with pytest.raises(ValueError, match='not a phonopy file'):
         load_labelled(tmp_path / 'b.yaml')
 
 
@@ -90,3 +97,15 @@ def test_archives_stay_in_their_folder(tmp_path: Path) -> None:
     assert (tmp_path / 'folder' / 'inside' / 'a.txt').read_text() == 'hi'
     assert not (tmp_path / 'outside.txt').exists()
     assert not (tmp_path / 'folder' / 'link').is_symlink()
+
+
+def test_displacements_that_are_none() -> None:
+    """Take an atom that moved by more than a third of the shortest bond for another one, and name the frame."""
+    cell = PhonopyAtoms(cell=np.full((3, 3), 1.8) - 1.8 * np.eye(3), symbols=['Cu'], scaled_positions=[[0, 0, 0]])
+    assert shortest_bond(cell) == pytest.approx(1.8 * 2**0.5)
+    moves = np.array([[[0.84, 0, 0]], [[0, 0.85, 0]]])
+    check_displacements(moves[:1], cell, ['one'])
+    with pytest.raises(ValueError, match=r'in `two` an atom has moved by 0.85 Å, more than a third .* \(2.55 Å\)'):
+        check_displacements(moves, cell, ['one', 'two'])
+    with pytest.raises(ValueError, match='in `two`'):
+        check_displacements(np.full((1, 3), np.nan), cell, ['two'])

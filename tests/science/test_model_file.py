@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 
@@ -118,6 +119,19 @@ def test_garbage(tmp_path):
         read_model_file(tmp_path / 'absent.model')
     with pytest.raises(ValueError, match='is damaged'):
         read_model_file(archive(b'\x80\x02]q'))
+
+
+def test_modules_in_modules():
+    """Names of tensors that grow with every module below another are refused before they fill the memory."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / 'hostile'))
+    from torch_files import Global, Made, Raw, pickled
+    from torch_files import archive as archive_of
+
+    opcodes = pickled(Made(Global('mace', 'M'), Raw(b'}')))[2:-1]
+    for _ in range(2000):
+        opcodes = b'cmace\nM\n)\x81}X\x08\0\0\0_modules}X\x01\0\0\0a' + opcodes + b'ssb'
+    with pytest.raises(ValueError, match='nest deeper'):
+        read_tensor_shapes(io.BytesIO(archive_of(b'\x80\x02' + opcodes + b'.')))
 
 
 def test_bomb(monkeypatch):

@@ -145,7 +145,8 @@ def test_other_crystals_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ('text', 'sentence'), [('{', 'not a phonopy file'), ('a: 1', 'not a phonopy file'), (None, 'there is no file')]
+    ('text', 'sentence'),
+    [('{', 'not a phonopy file'), ('a: 1', 'not a phonopy file'), (None, 'there is no file')],
 )
 def test_bad_files(tmp_path: Path, text: str | None, sentence: str) -> None:
     path = tmp_path / 'phonopy.yaml'

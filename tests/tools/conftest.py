@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import threading
+import sys
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / 'hostile'))
+
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    """Serve a folder, without a line per request; ``/broken`` promises more bytes than it sends."""
+    """Serve a folder, without a line per request."""
 
     def log_message(self, *args: object) -> None:
         """Say nothing."""
 
-    def do_GET(self) -> None:
-        """Answer a request."""
-        if self.path != '/broken':
-            super().do_GET()
-            return
-        self.send_response(200)
-        self.send_header('Content-Length', '100')
-        self.end_headers()
-        self.wfile.write(b'short')
+
+@pytest.fixture
+def certificate(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a certificate of this machine that is trusted during the test."""
+    from loopback import write_certificate
+
+    path = write_certificate(tmp_path_factory.mktemp('tls') / 'loopback.pem')
+    monkeypatch.setenv('REQUESTS_CA_BUNDLE', str(path))
+    monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+    return path
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+def server(certificate: Path, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Return the address of a server, and the folder that it serves."""
+    from loopback import Server
+
     folder = tmp_path / 'served'
     folder.mkdir()
-    with ThreadingHTTPServer(('127.0.0.1', 0), partial(QuietHandler, directory=str(folder))) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield f'http://127.0.0.1:{httpd.server_port}', folder
+    with Server(('127.0.0.1', 0), partial(QuietHandler, directory=str(folder))) as httpd:
+        yield httpd.start(certificate), folder
         httpd.shutdown()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import lzma
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from aiida_equitrain.science.phonopy_io import load_phonopy, phonon_from_arrays
 from aiida_equitrain.tools.data_import import import_data, store_phonons
 
 REFERENCE = Path(__file__).parents[3] / 'shared' / 'reference'
+CASES = Path(__file__).parents[1] / 'fixtures' / 'cases'
 
 
 def test_extxyz(aiida_profile: Any, tiny_frames: Any, tmp_path: Path) -> None:
@@ -48,9 +51,7 @@ def test_compressed(tiny_frames: Any, tmp_path: Path) -> None:
 def test_without_energies(aiida_profile: Any, tiny_frames: Any, starter: Any, tmp_path: Path) -> None:
     """Frames without energies are not trained on as if all energies were 0."""
     path = tmp_path / 'si.extxyz'
-    frames = Frames(list(tiny_frames))
-    for frame in frames:
-        frame.energy = 0.0
+    frames = Frames([replace(frame, energy=0.0) for frame in tiny_frames])
     path.write_text(to_extxyz(frames))
     dataset = import_data([path], functional='PBE').dataset
     assert not dataset.has_energies
@@ -125,6 +126,126 @@ def test_vasprun(tmp_path: Path) -> None:
 def test_single_displacements_of_phono3py() -> None:
     """Pairs of single displacements, of which phono3py makes third order, are no frames to train on."""
     path = Path(__file__).parents[1] / 'fixtures' / 'phono3py' / 'phono3py_params_Si-111-222.yaml.xz'
-    with pytest.raises(ValueError, match='no supercells with displacements of all atoms') as caught:
+    with pytest.raises(ValueError, match='supercells with two displaced atoms') as caught:
         read_labelled(path)
     assert str(caught.value).count(path.name) == 1
+
+
+def run(*arguments: str | Path) -> Any:
+    """Run `data import` on files, by name those of the fixtures."""
+    return CliRunner().invoke(cmd_root, ['data', 'import', *(str(item) for item in arguments), '--functional', 'PBE'])
+
+
+@pytest.mark.parametrize(
+    ('name', 'sentence'),
+    [
+        ('stress_kbar.extxyz', 'frame 1: its stress reaches 251, .* in kbar or GPa'),
+        ('role_val.extxyz', 'its role `training` is unknown: did you mean `train`.*`--n-frames` draws roles anew'),
+        ('vasprun_unconv.xml', r'2 of 2 steps left out: its electrons did not converge \(NELM = 60 reached\)'),
+        ('si_unconv.out', 'the calculation did not converge'),
+    ],
+)
+def test_cases_refused(aiida_profile: Any, name: str, sentence: str) -> None:
+    """What is no label, or of another unit, is refused in one sentence with the name of the file."""
+    result = run(CASES / name)
+    assert result.exit_code == 1
+    assert re.search(f'^Error: `.*{re.escape(name)}.*{sentence}', result.output), result.output
+    assert result.output.count('\n') == 1
+
+
+def test_roles_can_be_drawn_anew(aiida_profile: Any) -> None:
+    result = run(CASES / 'role_val.extxyz', '--n-frames', '2')
+    assert result.exit_code == 0, result.output
+    assert '2 frames had a role in their file: all roles are drawn anew' in result.output
+
+
+def test_keys_that_are_not_ours(aiida_profile: Any) -> None:
+    """A trajectory by name, or roles of a part of the frames, do not stop an import."""
+    result = run(CASES / 'trajectory.extxyz')
+    assert result.exit_code == 0, result.output
+    assert '2 frames of Ni (1 train, 1 valid)' in result.output
+
+
+def test_isolated_atoms_are_left_out(aiida_profile: Any) -> None:
+    result = run(CASES / 'train_iso.extxyz')
+    assert '6 frames of Si' in result.output, result.output
+    assert 'note       `train_iso.extxyz`: 1 left out: isolated atoms' in result.output
+    found = import_data([CASES / 'train_iso.extxyz'], functional='PBE').dataset
+    assert {len(frame) for frame in found.get_frames()} == {8}
+
+
+def test_frames_with_and_without_energies(aiida_profile: Any, starter: Any) -> None:
+    """Those without have none; a training with energies is refused, or leaves them out."""
+    paths = [CASES / 'si_noE_t2.yaml', CASES / 'train_good.extxyz']
+    result = run(*paths)
+    assert '4 of 10 frames have no energy: `energy_weight` is 0 in trainings with it' in result.output
+    dataset = import_data(paths, functional='PBE').dataset
+    assert not dataset.has_energies
+    assert sorted(frame.energy is None for frame in dataset.get_frames()) == [False] * 6 + [True] * 4
+    assert '`energy_weight` to 0' in str(check_training(starter, dataset, {'stress_weight': 0.0}))
+
+
+def test_one_displacement_is_no_dataset(aiida_profile: Any) -> None:
+    """Its phonons are a reference all the same."""
+    result = run(CASES / 'cu_vasp_t1.yaml')
+    assert result.exit_code == 0, result.output
+    assert 'note       one frame is no dataset' in result.output
+    assert 'phonons    PK' in result.output
+    assert 'dataset    PK' not in result.output
+    found = import_data([CASES / 'cu_vasp_t1.yaml'], functional='PBE', group='copper')
+    assert found.dataset is None
+    assert found.phonopy_data is not None
+    assert found.phonopy_data.label == 'Cu'
+
+
+def test_no_validation(aiida_profile: Any) -> None:
+    """A part of 0 is none."""
+    result = run(CASES / 'train_good.extxyz', '--valid-fraction', '0')
+    assert '6 frames of Si (6 train)' in result.output, result.output
+    assert 'frames to validate by are needed' in result.output
+    result = run(CASES / 'train_good.extxyz', '--valid-fraction', '0.95')
+    assert '6 frames of Si (1 train, 5 valid)' in result.output, result.output
+
+
+def test_structures_in_two_roles(aiida_profile: Any) -> None:
+    """Test frames that are trained on as well are no test."""
+    good = CASES / 'train_good.extxyz'
+    found = import_data([good, good, good], functional='PBE', n_frames=3)
+    assert any('in more than one role' in note for note in found.notes)
+    assert not import_data([good], functional='PBE', n_frames=3).notes
+
+
+def test_phonons_of_several_files(aiida_profile: Any) -> None:
+    """None is taken for that of the crystal, and that is said."""
+    result = run(CASES / 'si_noE_t2.yaml', CASES / 'cu_vasp_t1.yaml')
+    assert result.exit_code == 0, result.output
+    assert '2 files have phonons, and none is stored: import them one by one' in result.output
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason='no reference data')
+@pytest.mark.parametrize('name', ['folder_ase_order', 'folder_phonopy_order'])
+def test_order_of_the_atoms(name: str) -> None:
+    """The same calculations with their atoms in two orders give the same phonons."""
+    phonon = read_labelled(REFERENCE / 'cases' / name).phonon
+    assert phonon is not None
+    phonon.run_qpoints([[0.5, 0.5, 0]])
+    assert phonon.qpoints.frequencies[0] == pytest.approx([5.468, 5.468, 8.003], abs=1e-3)
+
+
+def test_born_charges(aiida_profile: Any, tmp_path: Path) -> None:
+    """Born charges of a phonopy file are a node of their own, and what lies beside a file and is not read is named."""
+    content = (CASES / 'cu_vasp_t1.yaml').read_text()
+    tensor = '[ [ 1.5, 0, 0 ], [ 0, 1.5, 0 ], [ 0, 0, 1.5 ] ]'
+    text = f'born_effective_charge:\n- {tensor.replace("1.5", "0.0")}\ndielectric_constant: {tensor}\n'
+    path = tmp_path / 'phonopy_params.yaml'
+    path.write_text(f'{content}\n{text}')
+    (tmp_path / 'BORN').write_text('14.4')
+    found = import_data([path], functional='PBE')
+    assert found.nac is not None
+    assert found.nac.get_array('born_charges').tolist() == np.zeros((1, 3, 3)).tolist()
+    assert found.nac.get_array('dielectric').tolist() == (1.5 * np.eye(3)).tolist()
+    assert found.phonopy_data is not None
+    assert not found.phonopy_data.has_nac_parameters()
+    assert '`phonopy_params.yaml`: `BORN` beside it is not read' in found.notes
+    result = run(path)
+    assert 'Born charges and dielectric tensor' in result.output, result.output

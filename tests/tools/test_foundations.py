@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from aiida import orm
+from click.testing import CliRunner
 
+from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.tools import foundations, setup
 from aiida_equitrain.tools.download import DownloadError
@@ -73,6 +75,23 @@ def test_another_file_than_before(names: Path) -> None:
     with pytest.raises(DownloadError, match='not abc'):
         import_potential(str(TINY_MODEL), sha256='abc')
     assert orm.QueryBuilder().append(PotentialData).count() == 1
+    # The message named the command that takes the sum away.
+    result = CliRunner().invoke(cmd_root, ['potential', 'forget', 'medium-mpa-0'])
+    assert result.output.startswith('Forgot medium-mpa-0, SHA-256')
+    assert import_potential('medium-mpa-0', label='second')[1]
+    result = CliRunner().invoke(cmd_root, ['potential', 'forget', 'medium-mpa-1'])
+    assert 'no SHA-256 is kept for `medium-mpa-1`: did you mean `medium-mpa-0`?' in result.output
+
+
+def test_no_model(names: Path) -> None:
+    """A page that asks for a login is neither stored nor pinned, and the model can be had later."""
+    model = names.read_bytes()
+    names.write_text('<html>Please log in</html>')
+    with pytest.raises(DownloadError, match='is no potential'):
+        import_potential('medium-mpa-0')
+    assert setup.pins().read() == {}
+    names.write_bytes(model)
+    assert import_potential('medium-mpa-0')[1]
 
 
 def test_published_sum_is_held(server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

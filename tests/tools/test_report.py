@@ -78,9 +78,14 @@ def data() -> dict[str, Any]:
         'title': 'title',
         'subtitle': 'sub',
         'notes': ['a note'],
+        'warnings': ['the energy is <worse>'],
         'headline': [{'value': '0.1 THz', 'label': 'error'}],
         'errors': [{'quantity': 'stable', 'dft': True, 'foundation': False, 'symfc': 0.1}],
-        'training_table': [{'quantity': 'forces', 'before': 1.0, 'after': None}],
+        'training_table': [
+            {'quantity': 'forces', 'before': 2.0, 'after': None},
+            {'quantity': 'energy', 'before': 1.0, 'after': 3.0},
+            {'quantity': 'stress', 'before': 5.0, 'after': 4.0},
+        ],
         'stages': [{**stage, 'wall_seconds': 3.0, 'core_seconds': 4.0}],
         'facts': [('seed', '1')],
         'commands': ['verdi process status 1'],
@@ -106,6 +111,8 @@ def test_page(data: dict[str, Any]) -> None:
     assert to_png(figures['bands']).startswith(b'\x89PNG')
     page = render(data, {name: to_svg(figure, name) for name, figure in figures.items()})
     assert 'Si&lt;2&gt;' in page
+    assert '<p class="note warning">the energy is &lt;worse&gt;</p>' in page
+    assert re.findall(r'<td class="bad">(.*?)</td>', page) == ['3.00']
     assert '<script' not in page
     links = re.findall(r'(?:src|href|url)[=(]["\']?([^"\')\s>]+)', page)
     assert [link for link in links if not link.startswith(('#', 'data:'))] == []

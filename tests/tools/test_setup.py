@@ -179,6 +179,19 @@ def test_checks_of_empty_profile(aiida_profile_clean: Any) -> None:
         assert check.passed or 'aiida-equitrain setup' in check.text
 
 
+def test_check_of_what_does_not_answer(aiida_profile: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A computer that cannot be reached fails its check in a sentence, and the others go on."""
+
+    def fail(*_: Any) -> None:
+        raise OSError('no route to host')
+
+    monkeypatch.setattr(checks, 'check_computer', fail)
+    results = {check.name: check for check in checks.run_checks()}
+    assert not results['computer'].passed
+    assert 'could not be tried (OSError: no route to host)' in results['computer'].text
+    assert 'foundation' in results
+
+
 def test_check_finds_that_jobs_cannot_be_followed(aiida_localhost: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without `ps`, as in Debian's container images, AiiDA would take every job for done at once."""
     monkeypatch.setattr(checks, '_run', lambda computer, command: (int(command.endswith(' ps')), '', ''))

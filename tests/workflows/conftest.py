@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,28 @@ from aiida.engine import ProcessState
 
 from aiida_equitrain.tools.data_import import store_phonons
 from aiida_equitrain.workflows.study import StudyWorkChain
+
+
+@pytest.fixture(autouse=True)
+def _results_have_creators(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a WorkChain of a test returns was made by a process, or given to it."""
+    yield
+    if 'aiida_profile' not in request.fixturenames or request.node.get_closest_marker('real') is None:
+        return
+    assert orphans() == []
+
+
+def orphans() -> list[str]:
+    """Return the outputs of WorkChains of ours that no process has made, and that are no inputs."""
+    query = orm.QueryBuilder().append(
+        orm.WorkChainNode, filters={'process_type': {'like': 'aiida.workflows:equitrain.%'}}, tag='work'
+    )
+    query.append(orm.Data, with_incoming='work', project=['*', 'uuid'], edge_project='label')
+    made = []
+    for node, _, label in query.all():
+        if node.creator is None and not node.base.links.get_outgoing(orm.WorkChainNode).all_nodes():
+            made.append(str(label))
+    return made
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from aiida import orm
 from aiida.common.exceptions import ValidationError
 from aiida.engine import run_get_node
+from aiida.manage.caching import enable_caching
 from aiida.plugins import WorkflowFactory
 from ase.build import bulk
 
@@ -101,3 +103,23 @@ def test_metal(make_builder: Any) -> None:
     builder.scf.pw.parameters = orm.Dict(parameters)
     with pytest.raises((ValueError, ValidationError), match='Born charges are those of insulators'):
         run_get_node(builder)
+
+
+@pytest.mark.real
+def test_scratch_that_is_gone(make_builder: Any) -> None:
+    """An scf from the cache without its files is run again, once, and so the tensors are there."""
+    builder = make_builder(charge_tolerance=5.0)
+    with enable_caching(identifier='aiida.calculations:quantumespresso.pw'):
+        _, first = run_get_node(builder)
+        assert first.is_finished_ok, (first.exit_status, first.exit_message)
+        shutil.rmtree(folder_of(first))
+        _, second = run_get_node(builder)
+    assert second.is_finished_ok, (second.exit_status, second.exit_message)
+    jobs = [child for child in second.called_descendants if child.process_label == 'PwCalculation']
+    assert [job.base.caching.is_created_from_cache for job in sorted(jobs, key=lambda job: job.pk)] == [True, False]
+
+
+def folder_of(work: Any) -> str:
+    """Return the folder in which the scf of Born charges has left its files."""
+    scf = next(child for child in work.called if child.process_label == 'PwBaseWorkChain')
+    return str(scf.outputs.remote_folder.get_remote_path())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ from aiida.manage import get_manager
 from plumpy import ProcessState
 
 from aiida_equitrain.calculations.train import TrainCalculation
+from aiida_equitrain.cli.report import show_report
 from aiida_equitrain.common.hyperparameters import check_hyperparameters
 from aiida_equitrain.common.strategies import PAIRS
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science.frames import Frames
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
@@ -147,6 +151,37 @@ def test_dataset_without_stress(build: Any, tiny_frames: Any) -> None:
         build(dataset=dataset, overrides={'train': {'hyperparameters': {'stress_weight': 1.0}}})
 
 
+@pytest.mark.parametrize('rows', [(1,), (0, 1, 2, 3, 4, 5)])
+def test_dataset_without_energies(build: Any, tiny_frames: Any, rows: tuple[int, ...], said: list[str]) -> None:
+    """As for the stress, and for a mixture as well; the WorkChain says it."""
+    frames = Frames([replace(frame, energy=None) if row in rows else frame for row, frame in enumerate(tiny_frames)])
+    dataset = DatasetData(frames, functional='PBE').store()
+    builder = build(dataset=dataset)
+    assert builder.train.hyperparameters['energy_weight'] == 0.0
+    with pytest.raises(ValueError, match='without energies'):
+        build(dataset=dataset, overrides={'train': {'hyperparameters': {'energy_weight': 1.0}}})
+    process: Any = instantiate_process(get_manager().get_runner(), builder)
+    process.setup()
+    assert 'not all frames of `dataset` have a label of the energy: it is not trained on' in said
+
+
+def test_warnings_of_the_job_are_reported(failed: Any, said: list[str]) -> None:
+    process, node = failed(CODES.ERROR_OUT_OF_WALLTIME)
+    summary = orm.Dict({'warnings': ['the labels are odd']})
+    summary.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label='summary')
+    summary.store()
+    process.results()
+    assert 'warning: the labels are odd' in said
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what WorkChains report from now on."""
+    found: list[str] = []
+    monkeypatch.setattr(FinetuneWorkChain, 'report', lambda _, message, *args: found.append(message % args))
+    return found
+
+
 @pytest.fixture
 def failed(build: Any, aiida_localhost: Any) -> Any:
     """Return a WorkChain of which the first calculation failed with an exit code."""
@@ -260,6 +295,35 @@ def test_real_run(build: Any, strategy: str) -> None:
     assert summary['strategy'] == strategy
     assert summary['errors']['after']['valid']['forces_mae_mev_per_angstrom'] > 0
     assert {'predictions'} <= set(outputs)
+
+
+@pytest.mark.real
+def test_real_run_that_makes_something_worse(
+    build: Any, tiny_frames: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Energies that the foundation has right get worse: report, printed table and page say so, with the remedy."""
+    overrides = {'train': {'hyperparameters': {'epochs': 2, 'lr': 0.03, 'energy_weight': 1e-3}}}
+    inputs = {'strategy': 'transfer', 'protocol': 'fast', 'overrides': overrides}
+    outputs, node = run_get_node(build(**inputs))
+    assert not [message for message in reports(node) if 'worse' in message]
+    frames = copy.deepcopy(tiny_frames)
+    for frame, energy in zip(frames, outputs['predictions'].get_array('energies_before'), strict=True):
+        frame.energy = float(energy)
+
+    outputs, node = run_get_node(build(dataset=DatasetData(frames, functional='PBE').store(), **inputs))
+    assert node.is_finished_ok, node.exit_message
+    assert list(outputs['summary']['worse_than_foundation']) == ['energy']
+    (message,) = [message for message in reports(node) if 'worse' in message]
+    assert 'fine-tuning made the energies worse' in message
+    show_report(node, tmp_path)
+    printed, page = capsys.readouterr().out, (tmp_path / 'report.html').read_text()
+    assert 'energies of validation frames' in printed
+    for text in (printed, page):
+        assert 'Warning: fine-tuning made the energies worse' in text
+        assert 'raise `energy_weight`' in text
+    head = page[: page.index('<section')]
+    assert '<p class="note warning">Warning: fine-tuning made the energies worse' in head
+    assert re.search(r'energy MAE, validation frames[^\n]*\n<td class="bad">', page)
 
 
 @pytest.mark.real

@@ -357,16 +357,16 @@ def test_stability() -> None:
     stable = np.array([[-0.02, 0.01, -0.1, 8.0, 9.0, 9.0], [2.0, 2.0, 3.0, 8.0, 9.0, 9.0]])
     verdict = stability(qpoints, stable, 0.15)
     assert verdict['dynamically_stable'] is True
-    assert verdict['min_frequency_thz'] == 2.0
+    assert verdict['lowest_frequency_thz'] == 2.0
     assert sorted(verdict['acoustic_gamma_thz']) == [-0.1, -0.02, 0.01]
     soft_optical = stable.copy()
     soft_optical[0] = [-3.0, 0.01, -0.1, 0.02, 9.0, 9.0]
     verdict = stability(qpoints, soft_optical, 0.15)
-    assert (verdict['dynamically_stable'], verdict['min_frequency_thz']) == (False, -3.0)
+    assert (verdict['dynamically_stable'], verdict['lowest_frequency_thz']) == (False, -3.0)
     zone_boundary = stable.copy()
     zone_boundary[1, 0] = -0.5
     verdict = stability(qpoints, zone_boundary, 0.15)
-    assert (verdict['dynamically_stable'], verdict['min_qpoint']) == (False, [0.5, 0, 0])
+    assert (verdict['dynamically_stable'], verdict['lowest_qpoint']) == (False, [0.5, 0, 0])
 
 
 @pytest.mark.real

@@ -168,6 +168,11 @@ def test_finetune_and_phonons(
     valid = outputs['metrics'].get_array('valid_stress_mae')
     measured = [summary['errors'][when]['valid']['stress_mae_mev_per_angstrom3'] for when in ('before', 'after')]
     assert 1e3 * valid == pytest.approx(measured, rel=1e-3)
+    # The last shift of the energies is in the stored file: by it the errors of the last epoch are those of the file.
+    energies = 1e3 * outputs['metrics'].get_array('valid_energy_mae')
+    found = [summary['errors'][when]['valid']['energy_mae_mev_per_atom'] for when in ('before', 'after')]
+    assert energies == pytest.approx(found, rel=1e-2)
+    assert set(summary['energy_shift']['added_after_training_ev_per_atom']) == {'Si'}
     if strategy != 'l2-sp':
         return
     outputs, node = run_get_node(

@@ -293,3 +293,13 @@ def test_killed_and_started_again(aiida_profile_clean: Any, make_study: Any) -> 
     shown = CliRunner().invoke(cmd_root, ['list', 'studies'])
     assert shown.exit_code == 0, shown.output
     assert 'l2-tsp' in shown.output
+
+
+def test_reuse_sees_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another version of a driver has made is not taken for what this one would make, as in the cache of jobs."""
+    from aiida_equitrain.calculations.relax import RelaxCalculation
+
+    before = key_of(StudyWorkChain, {})
+    assert key_of(StudyWorkChain, {}) == before
+    monkeypatch.setattr(RelaxCalculation, 'CACHE_VERSION', 1)
+    assert key_of(StudyWorkChain, {}) != before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -90,6 +91,34 @@ def add_labelled(dataset: DatasetData, labelled: DatasetData) -> DatasetData:
     """Return the dataset with frames that were labelled for it, all of them for training."""
     added = [replace(frame, role=Role.TRAIN.value, trajectory=-1) for frame in labelled.get_frames()]
     return dataset.with_frames([*dataset.get_frames(), *added])
+
+
+@calcfunction
+def gather_rounds(reason: orm.Str, **told: Any) -> orm.Dict:
+    """Return the ``rounds`` and the ``reason`` of the end.
+
+    :param told: see :func:`rounds_of`.
+    """
+    return orm.Dict({'rounds': rounds_of(told), 'reason': reason.value})
+
+
+def rounds_of(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what is known of each round.
+
+    :param told: by their round, counted from 0: ``dataset_<n>`` that was trained on, the comparisons of the phonons
+        with those of the round before (``change_<n>``) and with DFT (``error_<n>``), ``spread_<n>`` over the pool and
+        the rows ``chosen_<n>`` of it.
+    """
+    rounds = []
+    for index in range(sum(name.startswith('dataset_') for name in told)):
+        item: dict[str, Any] = {'n_train': told[f'dataset_{index}'].counts[Role.TRAIN.value]}
+        for name in ('change', 'error'):
+            node = told.get(f'{name}_{index}')
+            item[f'{name}_thz'] = None if node is None else node['candidates']['present']['phonon_mae_thz']
+        if f'chosen_{index}' in told:
+            item |= {'spread': told[f'spread_{index}'].get_dict(), 'chosen': told[f'chosen_{index}'].get_list()}
+        rounds.append(item)
+    return rounds
 
 
 def _bare(frame: Any) -> Any:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
-from aiida_phonopy.data import PreProcessData
+
+from aiida_equitrain.calculations.phonon_arrays import new_preprocess, reversed_cell
 
 
 @calcfunction
 def primitive_cell(structure: orm.StructureData, symprec: orm.Float) -> orm.StructureData:
     """Return the primitive cell as phonopy has it: the atoms of ``nac`` are its atoms, in its order."""
-    data = PreProcessData(structure=structure, supercell_matrix=np.eye(3, dtype=int).tolist(), symprec=symprec.value)
+    data = new_preprocess(reversed_cell(structure), np.eye(3, dtype=int).tolist(), symprec.value)
     primitive: orm.StructureData = data.get_primitive_cell()
     return primitive
 

@@ -12,6 +12,7 @@ from aiida_phonopy.data.phonopy import PhonopyData
 from ase import Atoms
 
 from aiida_equitrain.calculations.modes import MODE_SETTINGS
+from aiida_equitrain.calculations.phonon_arrays import isotopes_of
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.science import batch, phases
 from aiida_equitrain.science.mode_scan import fit_well, frequency_of_curvature, may_fit
@@ -120,14 +121,15 @@ def collect_phases(
         if twin is None:
             item |= {'energy_ev_per_atom': float(energy), 'n_atoms': len(atoms)}
             item['volume_per_atom_angstrom3'] = float(atoms.get_volume() / len(atoms))
-            outputs[item['outcome']] = orm.StructureData(ase=atoms)
+            outputs[item['outcome']] = _with_masses(atoms, next(iter(parents.values())))
     return {'summary': orm.Dict({'relaxations': told}), **outputs}  # type: ignore[no-untyped-call]
 
 
 @calcfunction
-def gather_tree(**levels: Any) -> orm.Dict:
+def gather_tree(settings: orm.Dict, **levels: Any) -> orm.Dict:
     """Return the whole tree: ``phases`` by name, with parent, path, space group, energy and verdict of each."""
-    tree: dict[str, Any] = {name: _root(node) for name, node in _with_prefix(levels, 'structure_').items()}
+    symprec, _ = phase_tolerances(settings)
+    tree: dict[str, Any] = {name: _root(node, symprec) for name, node in _with_prefix(levels, 'structure_').items()}
     for level, summary in sorted(_with_prefix(levels, 'summary_').items(), key=lambda pair: int(pair[0])):
         for item in summary['relaxations']:
             if item.get('new'):
@@ -140,14 +142,14 @@ def gather_tree(**levels: Any) -> orm.Dict:
                 }
     for name, verdict in _with_prefix(levels, 'stability_').items():
         tree[name]['dynamically_stable'] = verdict['dynamically_stable']
-        tree[name]['min_frequency_thz'] = verdict['min_frequency_thz']
+        tree[name]['lowest_frequency_thz'] = verdict['lowest_frequency_thz']
     return orm.Dict({'phases': tree})  # type: ignore[no-untyped-call]
 
 
 @calcfunction
-def mode_settings(settings: orm.Dict) -> orm.Dict:
+def mode_settings(settings: orm.Dict, symprec: orm.Float) -> orm.Dict:
     """Return the settings of the search for modes."""
-    own = {key: value for key, value in dict(settings).items() if key in MODE_SETTINGS}
+    own = {key: value for key, value in dict(settings).items() if key in MODE_SETTINGS} | {'symprec': symprec.value}
     return orm.Dict(own)  # type: ignore[no-untyped-call]
 
 
@@ -162,6 +164,21 @@ def unit_cell(phonopy_data: PhonopyData) -> orm.StructureData:
     """Return the structure that phonons belong to."""
     cell: orm.StructureData = phonopy_data.get_primitive_cell()
     return cell
+
+
+def _with_masses(atoms: Atoms, parent: orm.StructureData) -> orm.StructureData:
+    """Return a phase as a node; isotopes of the parent stay what they are."""
+    masses = {kind.symbol: kind.mass for kind in parent.kinds if kind.name in isotopes_of(parent)}
+    if masses:
+        natural = zip(atoms.symbols, atoms.get_masses(), strict=True)
+        atoms.set_masses([masses.get(symbol, mass) for symbol, mass in natural])
+    return orm.StructureData(ase=atoms)
+
+
+@calcfunction
+def symprec_of(phonopy_data: PhonopyData) -> orm.Float:
+    """Return the tolerance of the space group that phonons were made with, Å."""
+    return orm.Float(phonopy_data.symprec)
 
 
 def own_settings(settings: orm.Dict) -> dict[str, Any]:
@@ -179,14 +196,14 @@ def _with_prefix(nodes: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): node for name, node in nodes.items() if name.startswith(prefix)}
 
 
-def _root(node: orm.StructureData) -> dict[str, Any]:
+def _root(node: orm.StructureData, symprec: float) -> dict[str, Any]:
     atoms = node.get_ase()
     return {
         'parent': None,
         'level': 0,
         'uuid': node.uuid,
         'formula': node.get_formula(),
-        'space_group': str(phases.space_group(atoms, 1e-2)),
+        'space_group': str(phases.space_group(atoms, symprec)),
         'n_atoms': len(atoms),
         'energy_below_parent_mev_per_atom': 0.0,
         'energy_below_root_mev_per_atom': 0.0,

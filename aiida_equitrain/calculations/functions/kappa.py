@@ -28,19 +28,21 @@ REPORTED = ('temperatures_k', 'kappa_w_per_m_k')
 
 
 @calcfunction
-def choose_supercell(structure: orm.StructureData, settings: orm.Dict, name: orm.Str) -> orm.List:
+def choose_supercell(structure: orm.StructureData, settings: orm.Dict, name: orm.Str, symprec: orm.Float) -> orm.List:
     """Return the rows of a supercell as for phonons, of its own length."""
-    return orm.List(supercell_rows_of(structure, dict(settings), name.value))
+    return orm.List(supercell_rows_of(structure, dict(settings), name.value, symprec.value))
 
 
-def supercell_rows_of(structure: orm.StructureData, settings: dict[str, Any], name: str) -> list[list[int]]:
+def supercell_rows_of(
+    structure: orm.StructureData, settings: dict[str, Any], name: str, symprec: float
+) -> list[list[int]]:
     """Return what :func:`choose_supercell` stores, for settings that may lack keys."""
     length = with_defaults(settings, KAPPA_SETTINGS)[LENGTHS[name]]
-    return supercell_rows(structure.get_ase(), length, any_shape=True)
+    return supercell_rows(structure.get_ase(), length, any_shape=True, symprec=symprec)
 
 
 @calcfunction
-def conductivity_settings(settings: orm.Dict) -> orm.Dict:
+def conductivity_settings(settings: orm.Dict, symprec: orm.Float) -> orm.Dict:
     """Return the settings of the conductivity, a part of those of the WorkChain."""
     known = with_defaults(dict(settings), KAPPA_SETTINGS)
-    return orm.Dict({key: known[key] for key in CONDUCTIVITY_SETTINGS})  # type: ignore[no-untyped-call]
+    return orm.Dict({**{key: known[key] for key in CONDUCTIVITY_SETTINGS}, 'symprec': symprec.value})  # type: ignore[no-untyped-call]

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 from aiida.engine import calcfunction
-from aiida.orm import Dict, Int, List, Str, StructureData, TrajectoryData
+from aiida.orm import Dict, Float, Int, List, Str, StructureData, TrajectoryData
 from ase import Atoms
 from ase.units import GPa
 
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science import selection as choose
+from aiida_equitrain.science.frame_checks import check_labels
 from aiida_equitrain.science.frames import Frame, Frames
 from aiida_equitrain.science.rattle import rattled_structures
-from aiida_equitrain.science.supercells import make_supercell, supercell_rows
+from aiida_equitrain.science.supercells import SYMPREC, make_supercell, supercell_rows
 
 #: Name of the link to the structure, or to the outputs, of the frame of that row.
 FRAME_LABEL = 'frame_{:03d}'
@@ -36,15 +37,18 @@ def trajectory_of(images: list[Atoms], **arrays: Any) -> TrajectoryData:
     return node
 
 
-def label_supercell_rows(structure: StructureData, rattle: Mapping[str, Any]) -> list[list[int]]:
+def label_supercell_rows(
+    structure: StructureData, rattle: Mapping[str, Any], symprec: float = SYMPREC
+) -> list[list[int]]:
     """Return what :func:`find_supercell_matrix` stores."""
-    return supercell_rows(structure.get_ase(), rattle['min_length_angstrom'], rattle['max_length_angstrom'])
+    lengths = (rattle['min_length_angstrom'], rattle['max_length_angstrom'])
+    return supercell_rows(structure.get_ase(), *lengths, symprec=symprec)
 
 
 @calcfunction
-def find_supercell_matrix(structure: StructureData, rattle: Dict) -> List:
+def find_supercell_matrix(structure: StructureData, rattle: Dict, symprec: Float) -> List:
     """Return the matrix of the nearly cubic supercell."""
-    return List(label_supercell_rows(structure, rattle.get_dict()))
+    return List(label_supercell_rows(structure, rattle.get_dict(), symprec.value))
 
 
 @calcfunction
@@ -95,9 +99,13 @@ def collect_dataset(
         frame = labelled_frame(frames, row, output, int(parents[row]))
         numbers: list[Any] = [frame.energy, frame.forces] + ([] if frame.stress is None else [frame.stress])
         if all(np.isfinite(number).all() for number in numbers):
-            items.append(frame)
+            problem = check_labels(frame)
         else:
-            dropped[label] = 'energy, forces or stress are not finite'
+            problem = 'energy, forces or stress are not finite'
+        if problem:
+            dropped[label] = problem
+        else:
+            items.append(frame)
     results: dict[str, Any] = {
         'dropped': Dict({'frames': dropped, 'n_dropped': len(dropped), 'n_labelled': len(items)})
     }

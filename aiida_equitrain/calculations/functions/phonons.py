@@ -13,12 +13,16 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_equitrain.calculations.evaluation import structure_symbols
 from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS
+from aiida_equitrain.calculations.phonon_arrays import (
+    kind_indices,
+    new_phonopy_data,
+    new_preprocess,
+    reversed_cell,
+)
 from aiida_equitrain.common.settings import Setting, with_defaults
-from aiida_equitrain.science.phonon_metrics import band_path
+from aiida_equitrain.science.phonon_metrics import band_path, stability
 from aiida_equitrain.science.supercells import supercell_rows
 
-#: A q-point whose components are all this near to integers is Gamma.
-GAMMA_TOLERANCE = 1e-6
 #: How aiida-phonopy calls a point of the path whose name it cannot read.
 UNREAD = '?'
 
@@ -38,15 +42,21 @@ PHONON_SETTINGS = {
 
 
 @calcfunction
-def choose_supercell(structure: orm.StructureData, settings: orm.Dict) -> orm.List:
+def choose_supercell(structure: orm.StructureData, settings: orm.Dict, symprec: orm.Float) -> orm.List:
     """Return the rows of a small supercell, long enough in all directions, that keeps the symmetry if it can."""
-    return orm.List(phonon_supercell_rows(structure, dict(settings)))
+    return orm.List(phonon_supercell_rows(structure, dict(settings), symprec.value))
 
 
-def phonon_supercell_rows(structure: orm.StructureData, settings: dict[str, Any]) -> list[list[int]]:
+def phonon_supercell_rows(structure: orm.StructureData, settings: dict[str, Any], symprec: float) -> list[list[int]]:
     """Return what :func:`choose_supercell` stores, for settings that may lack keys."""
     min_length = with_defaults(settings, PHONON_SETTINGS)['min_length_angstrom']
-    return supercell_rows(structure.get_ase(), min_length, any_shape=True)
+    return supercell_rows(structure.get_ase(), min_length, any_shape=True, symprec=symprec)
+
+
+@calcfunction
+def right_handed(structure: orm.StructureData) -> orm.StructureData:
+    """Return the same crystal with its three lattice vectors reversed; phonopy takes no left-handed ones."""
+    return reversed_cell(structure)
 
 
 @calcfunction
@@ -58,11 +68,7 @@ def preprocess(
     :param supercell_matrix: rows are the supercell's vectors in units of the cell's; phonopy wants them as columns.
     :param displacement: arguments of phonopy's ``generate_displacements``.
     """
-    data = PreProcessData(
-        structure=structure,
-        supercell_matrix=np.transpose(supercell_matrix.get_list()).tolist(),
-        symprec=symprec.value,
-    )
+    data = new_preprocess(structure, np.transpose(supercell_matrix.get_list()).tolist(), symprec.value)
     data.set_displacements(**displacement.get_dict())
     return data
 
@@ -72,6 +78,12 @@ def harmonic_settings(settings: orm.Dict) -> orm.Dict:
     """Return the settings of the harmonic properties, a part of those of the phonons."""
     known = with_defaults(dict(settings), PHONON_SETTINGS)
     return orm.Dict({key: known[key] for key in THERMAL_SETTINGS})  # type: ignore[no-untyped-call]
+
+
+@calcfunction
+def relax_settings(settings: orm.Dict, symprec: orm.Float) -> orm.Dict:
+    """Return the settings of a relaxation with the tolerance of the space group that holds for the whole."""
+    return orm.Dict({**dict(settings), 'symprec': symprec.value})  # type: ignore[no-untyped-call]
 
 
 @calcfunction
@@ -98,10 +110,21 @@ def displaced_frames(preprocess_data: PreProcessData) -> dict[str, orm.Data]:
 @calcfunction
 def collect_forces(preprocess_data: PreProcessData, forces: orm.ArrayData) -> PhonopyData:
     """Return the displacements with the forces (F, N, 3) on them."""
-    data = PhonopyData(preprocess_data=preprocess_data)
+    data = new_phonopy_data(preprocess_data)
     data.set_forces(sets_of_forces=forces.get_array('forces'))
     if 'residual_forces' in forces.get_arraynames():
         data.set_residual_forces(forces.get_array('residual_forces'))
+    return data
+
+
+@calcfunction
+def collect_dft_forces(preprocess_data: PreProcessData, **forces: orm.TrajectoryData) -> PhonopyData:
+    """Return the displacements with the forces of DFT on them.
+
+    :param forces: ``output_trajectory`` of pw.x by ``forces_<n>``, n counting the displacements from 1.
+    """
+    data = new_phonopy_data(preprocess_data)
+    data.set_forces(dict_of_forces={name: node.get_array('forces') for name, node in forces.items()}, forces_index=0)
     return data
 
 
@@ -123,7 +146,8 @@ def primitive_bands(bands: orm.BandsData, phonopy_data: PhonopyData) -> orm.Band
     primitive = phonopy_data.get_primitive_cell()
     atoms = primitive.get_ase()
     scaled = atoms.get_scaled_positions()
-    path = band_path(PhonopyAtoms(atoms.get_chemical_symbols(), cell=atoms.cell[:], scaled_positions=scaled), points=2)
+    cell = PhonopyAtoms(symbols_of(primitive), cell=atoms.cell[:], scaled_positions=scaled)
+    path = band_path(cell, points=2, symprec=phonopy_data.symprec)
     ends = [name for segment in path.labels for name in segment]
     names = {qpoint_key(qpoint): name for qpoint, name in zip(path.qpoints, ends, strict=True)}
     points = bands.get_kpoints()
@@ -137,6 +161,14 @@ def primitive_bands(bands: orm.BandsData, phonopy_data: PhonopyData) -> orm.Band
     return node
 
 
+def symbols_of(structure: orm.StructureData) -> list[str]:
+    """Return symbols with an index where there are several kinds of an element, as phonopy has them."""
+    symbols, names = structure_symbols(structure), structure.get_site_kindnames()
+    if symbols == names:
+        return symbols
+    return [f'{symbol}{kind}' for symbol, kind in zip(symbols, kind_indices(symbols, names), strict=True)]
+
+
 def qpoint_key(qpoint: NDArray[Any]) -> tuple[float, ...]:
     """Return a q-point as something that can be looked up."""
     return tuple(float(component) for component in np.round(qpoint, 4) + 0.0)
@@ -146,39 +178,18 @@ def qpoint_key(qpoint: NDArray[Any]) -> tuple[float, ...]:
 def judge_stability(
     mesh: orm.BandsData, bands: orm.BandsData, phonopy_data: PhonopyData, settings: orm.Dict
 ) -> orm.Dict:
-    """Return the lowest frequency on mesh and path, and the verdict; see :func:`stability`."""
+    """Return the verdict on mesh and path, see ``science.phonon_metrics.stability``, and what it was made of.
+
+    ``min_frequency_thz`` is the lowest frequency along the path as it is, as everywhere.
+    """
     result = stability(
         np.concatenate([mesh.get_kpoints(), bands.get_kpoints()]),
         np.concatenate([mesh.get_bands(), bands.get_bands()]),
         with_defaults(dict(settings), PHONON_SETTINGS)['stability_tolerance_thz'],
     )
+    result['min_frequency_thz'] = float(bands.get_bands().min())
     result['n_displacements'] = len(phonopy_data.displacements)
     result['n_atoms_supercell'] = len(phonopy_data.get_supercell().sites)
     if phonopy_data.residual_forces is not None:
         result['residual_force_max_ev_per_angstrom'] = float(np.abs(phonopy_data.residual_forces).max())
     return orm.Dict(result)
-
-
-def stability(qpoints: NDArray[Any], frequencies: NDArray[Any], tolerance: float) -> dict[str, Any]:
-    """Return the verdict on frequencies (Q, B) in THz, imaginary ones negative.
-
-    The three modes of Gamma that are nearest to zero are translations: as long as they stay within the tolerance they
-    are noise, and do not count as the lowest frequency. Whatever else lies below ``-tolerance`` is an instability.
-
-    :param qpoints: in units of the reciprocal lattice, shape (Q, 3).
-    :returns: ``min_frequency_thz``, ``min_qpoint``, ``dynamically_stable``, ``tolerance_thz``, ``max_frequency_thz``,
-        and, if Gamma is among the q-points, ``acoustic_gamma_thz``.
-    """
-    values = np.array(frequencies, dtype=float)
-    result: dict[str, Any] = {'tolerance_thz': float(tolerance), 'max_frequency_thz': float(values.max())}
-    gamma = np.abs(qpoints - np.round(qpoints)).max(axis=1) < GAMMA_TOLERANCE
-    for index in np.flatnonzero(gamma):
-        acoustic = np.argsort(np.abs(values[index]))[:3]
-        result['acoustic_gamma_thz'] = [float(value) for value in values[index, acoustic]]
-        noise = acoustic[np.abs(values[index, acoustic]) <= tolerance]
-        values[index, noise] = np.inf
-    lowest = np.unravel_index(np.argmin(values), values.shape)
-    result['min_frequency_thz'] = float(values[lowest])
-    result['min_qpoint'] = [float(component) for component in qpoints[lowest[0]]]
-    result['dynamically_stable'] = bool(values[lowest] >= -tolerance)
-    return result

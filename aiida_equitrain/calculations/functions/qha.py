@@ -11,6 +11,7 @@ from aiida_phonopy.data import PhonopyData, PreProcessData
 
 from aiida_equitrain.calculations.evaluation import structure_symbols
 from aiida_equitrain.calculations.functions.phonons import phonon_supercell_rows
+from aiida_equitrain.calculations.phonon_arrays import new_phonopy_data
 from aiida_equitrain.calculations.qha import QHA_SETTINGS
 from aiida_equitrain.calculations.relax import last_steps
 from aiida_equitrain.common.settings import Setting, with_defaults
@@ -25,10 +26,10 @@ VOLUME_SETTINGS = QHA_SETTINGS | {
 
 
 @calcfunction
-def choose_supercell(structure: orm.StructureData, settings: orm.Dict) -> orm.List:
+def choose_supercell(structure: orm.StructureData, settings: orm.Dict, symprec: orm.Float) -> orm.List:
     """Return the rows of a supercell as for phonons, of the length of the settings."""
     length = with_defaults(dict(settings), VOLUME_SETTINGS)['min_length_angstrom']
-    return orm.List(phonon_supercell_rows(structure, {'min_length_angstrom': length}))
+    return orm.List(phonon_supercell_rows(structure, {'min_length_angstrom': length}, symprec.value))
 
 
 @calcfunction
@@ -39,10 +40,10 @@ def qha_settings(settings: orm.Dict) -> orm.Dict:
 
 
 @calcfunction
-def relax_settings(relax: orm.Dict, settings: orm.Dict) -> orm.Dict:
-    """Return the settings of the relaxation, with the volumes."""
+def relax_settings(relax: orm.Dict, settings: orm.Dict, symprec: orm.Float) -> orm.Dict:
+    """Return the settings of the relaxation, with the volumes and the tolerance of the space group."""
     factors = with_defaults(dict(settings), VOLUME_SETTINGS)['volume_factors']
-    return orm.Dict({**dict(relax), 'volume_factors': factors})  # type: ignore[no-untyped-call]
+    return orm.Dict({**dict(relax), 'volume_factors': factors, 'symprec': symprec.value})  # type: ignore[no-untyped-call]
 
 
 @calcfunction
@@ -94,6 +95,6 @@ def split_forces(
     owners = frames.get_array('volume_index')
     phonons = {}
     for index, name in enumerate(sorted(volumes)):
-        phonons[name] = PhonopyData(preprocess_data=volumes[name])
+        phonons[name] = new_phonopy_data(volumes[name])
         phonons[name].set_forces(sets_of_forces=forces.get_array('forces')[owners == index])
     return phonons

@@ -1,21 +1,47 @@
-"""Read an AiiDA archive as a file: nodes, links and objects, without a profile and without running anything of it."""
+"""Read an AiiDA archive as a file: nodes, links and objects, without a profile and without running anything of it.
+
+An archive may be that of a stranger. What AiiDA gets to read is never that file, but a copy that is written anew from
+what was read here (:mod:`.clean`): two readers of zip files can see two archives in one file.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 import sqlite3
+import stat
+import struct
 import tempfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 from aiida_equitrain.science.json_text import parse_json
 
-DATABASE, OBJECTS = 'db.sqlite3', 'repo/'
+DATABASE, METADATA, OBJECTS = 'db.sqlite3', 'metadata.json', 'repo/'
+#: Name of the manifest in the archive; AiiDA does not look at it.
+MANIFEST = 'equitrain/manifest.json'
+#: All that an archive may hold.
+ENTRY = re.compile(rf'{re.escape(DATABASE)}|{re.escape(METADATA)}|{re.escape(MANIFEST)}|repo/|repo/[0-9a-f]{{64}}')
+#: An archive unpacks to at most so many bytes, or else so many times its size.
+SMALL, RATIO = 1 << 28, 100
+#: Bytes of a text of its own (metadata, manifest), and of one value in the database: what JSON makes of it is larger.
+LONGEST_TEXT, LONGEST_VALUE = 1 << 25, 1 << 24
+#: Rows that are read: far more than there is room for in a manifest.
+MOST_ROWS = {'db_dbnode': 500_000, 'db_dblink': 1_000_000}
+UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
+NODE_TYPE = re.compile(r'(process\.(workflow|calculation)\.\w+\.\w+|data\.\w+(\.\w+)+)\.')
+#: A process type that is no entry point is the name of a module, which AiiDA imports: only those of plugins.
+PROCESS_TYPE = re.compile(r'(aiida\.(calculations|workflows):[\w.-]+|aiida(_\w+)?(\.\w+)+)?')
+#: What reading a damaged zip file raises.
+UNREADABLE = (BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, RuntimeError, UnicodeError)
 
 
 @dataclass
@@ -24,27 +50,32 @@ class ArchivedNode:
 
     :param files: SHA-256 by path, which is also the name of the object.
     :param links: incoming ones: UUID of the source, type, label.
+    :param words: digest of what is said about it: label, description, times, computer, logs.
     """
 
     uuid: str
     node_type: str
     process_type: str
-    label: str
     attributes: dict[str, Any]
     files: dict[str, str]
     links: list[tuple[str, str, str]] = field(default_factory=list)
+    words: str = ''
 
     @property
     def kind(self) -> str:
         """Name for people, such as ``PotentialData`` or ``TrainCalculation``."""
-        return str(self.attributes.get('process_label') or self.node_type.strip('.').rpartition('.')[2])
+        label = self.attributes.get('process_label') if self.node_type.startswith('process.') else None
+        if isinstance(label, str) and re.fullmatch(r'[\w.<>-]{1,80}', label):
+            return label
+        return self.node_type.strip('.').rpartition('.')[2]
 
     def digests(self) -> list[str]:
-        """Return digests of attributes (and type), files, and incoming links."""
+        """Return digests of attributes (and type), files, incoming links, and words."""
         return [
             digest([self.node_type, self.process_type, self.attributes]),
             digest(self.files),
             digest(sorted(self.links)),
+            self.words,
         ]
 
 
@@ -57,65 +88,160 @@ def digest(content: Any) -> str:
 def opened(path: Path) -> Iterator[tuple[ZipFile, sqlite3.Connection]]:
     """Open an archive: the zip file, and a copy of its database.
 
-    :raises ValueError: with a sentence, if it is no AiiDA archive.
+    :raises ValueError: with a sentence, if it is no AiiDA archive, or turns out to be damaged while it is read.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError(f'`{path}` is no file')
     try:
         archive = ZipFile(path)
-    except (BadZipFile, OSError) as error:
+    except (*UNREADABLE, ValueError, OverflowError) as error:
         raise ValueError(f'`{path}` is no AiiDA archive: {error}') from error
     with archive, tempfile.TemporaryDirectory() as folder:
-        if DATABASE not in archive.namelist():
-            raise ValueError(f'`{path}` is no AiiDA archive of version 2: it has no `{DATABASE}`')
+        if problem := entries_problem(archive, path.stat().st_size):
+            raise ValueError(f'`{path}` {problem}')
         copy = Path(folder) / DATABASE
-        copy.write_bytes(archive.read(DATABASE))
-        with closing(sqlite3.connect(copy)) as connection:
-            yield archive, connection
-            connection.rollback()
+        try:
+            with archive.open(DATABASE) as packed, copy.open('wb') as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+            with closing(sqlite3.connect(copy)) as connection:
+                connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
+                if problem := schema_problem(connection):
+                    raise ValueError(f'the database of `{path}` {problem}')
+                yield archive, connection
+                connection.rollback()
+        except sqlite3.Error as error:
+            raise ValueError(f'the database of `{path}` cannot be read: {error}') from error
+        except UNREADABLE as error:
+            raise ValueError(f'`{path}` cannot be unpacked: {error}') from error
 
 
-def read_nodes(connection: sqlite3.Connection) -> dict[str, ArchivedNode]:
-    """Return all nodes by UUID, with their incoming links."""
-    nodes: dict[int, ArchivedNode] = {}
-    columns = 'id, uuid, node_type, process_type, label, attributes, repository_metadata'
-    for pk, uuid, node_type, process_type, label, attributes, files in connection.execute(
-        f'SELECT {columns} FROM db_dbnode'
-    ):
-        content = parse_json(attributes) if attributes else {}
-        found = dict(_files(parse_json(files) if files else {}))
-        nodes[pk] = ArchivedNode(str(uuid), node_type, process_type or '', label or '', content, found)
+def entries_problem(archive: ZipFile, size: int) -> str | None:
+    """Return what is wrong with the entries of an archive, or ``None``; nothing is unpacked.
+
+    :param size: of the file, bytes.
+    """
+    entries = archive.infolist()
+    names = Counter(entry.filename for entry in entries)
+    if DATABASE not in names:
+        return f'is no AiiDA archive of version 2: it has no `{DATABASE}`'
+    for entry in entries:
+        name = entry.filename
+        if not ENTRY.fullmatch(name) or entry.orig_filename != name or stat.S_ISLNK(entry.external_attr >> 16):
+            return f'holds `{ascii(name)[1:-1][:80]}`, which no AiiDA archive has'
+        if names[name] > 1:
+            return f'holds `{name}` twice: programs would not agree on what is in it'
+        if entry.flag_bits & 1 or entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+            return f'holds `{name}` encrypted, or packed in a way that AiiDA does not use'
+        if name in (METADATA, MANIFEST) and entry.file_size > LONGEST_TEXT:
+            return f'holds `{name}` of {entry.file_size / 1e6:.0f} MB, more than is read'
+    total = sum(entry.file_size for entry in entries)
+    if total > max(SMALL, RATIO * size):
+        return f'would unpack from {size / 1e6:.2g} MB to {total / 1e6:.0f} MB: it is refused'
+    return None
+
+
+def schema_problem(connection: sqlite3.Connection) -> str | None:
+    """Return what a database has that that of an archive has not, or ``None``."""
+    for kind, name, sql in connection.execute('SELECT type, name, sql FROM sqlite_master'):
+        if kind not in ('table', 'index') or str(sql).upper().startswith('CREATE VIRTUAL'):
+            return f'has the {kind} `{ascii(name)[1:-1][:80]}`, which no AiiDA archive has'
+    return None
+
+
+def read_nodes(connection: sqlite3.Connection) -> Iterator[ArchivedNode]:
+    """Yield all nodes one by one, with their incoming links.
+
+    :raises ValueError: with a sentence, if a node or a link is not what it can be.
+    """
+    for table, most in MOST_ROWS.items():
+        (number,) = connection.execute(f'SELECT count(*) FROM {table}').fetchone()
+        if number > most:
+            raise ValueError(f'the archive has {number} rows of `{table}`, more than is read')
+    uuids: dict[int, str] = dict(connection.execute('SELECT id, uuid FROM db_dbnode'))
+    if len(set(uuids.values())) < len(uuids):
+        raise ValueError('two nodes of the archive have the same UUID')
+    links: dict[int, list[tuple[str, str, str]]] = {}
     for source, target, kind, label in connection.execute('SELECT input_id, output_id, type, label FROM db_dblink'):
-        nodes[target].links.append((nodes[source].uuid, kind, label))
-    return {node.uuid: node for node in nodes.values()}
+        if source not in uuids or target not in uuids:
+            raise ValueError('a link of the archive leads to no node of it')
+        links.setdefault(target, []).append((uuids[source], str(kind), str(label)))
+    words = _words(connection)
+    columns = 'id, uuid, node_type, process_type, attributes, repository_metadata'
+    for pk, uuid, node_type, process_type, attributes, files in connection.execute(f'SELECT {columns} FROM db_dbnode'):
+        if not UUID.fullmatch(str(uuid)):
+            raise ValueError(f'a node of the archive has the UUID {uuid!r:.60}, which is none')
+        if not NODE_TYPE.fullmatch(str(node_type)) or not PROCESS_TYPE.fullmatch(str(process_type or '')):
+            raise ValueError(
+                f'the node {uuid} has the type {node_type!r:.80} {process_type or ""!r:.80}, which no node has'
+            )
+        content, tree = _json_object(uuid, attributes), _json_object(uuid, files)
+        yield ArchivedNode(
+            uuid, node_type, process_type or '', content, dict(_files(uuid, tree)), links.get(pk, []), words[pk]
+        )
+
+
+def _words(connection: sqlite3.Connection) -> dict[int, str]:
+    """Return the digest of what is said about each node."""
+    columns = 'label, hostname, description, scheduler_type, transport_type, metadata'
+    rows = connection.execute(f'SELECT id, {columns} FROM db_dbcomputer')
+    computers = {pk: _digest_of_row(row) for pk, *row in rows}
+    columns = 'label, description, ctime, mtime'
+    rows = connection.execute(f'SELECT id, dbcomputer_id, {columns} FROM db_dbnode')
+    words = {pk: _digest_of_row([computers.get(computer), *row]) for pk, computer, *row in rows}
+    columns = 'time, loggername, levelname, message, metadata'
+    for pk, *row in connection.execute(f'SELECT dbnode_id, {columns} FROM db_dblog ORDER BY id'):
+        if pk not in words:
+            raise ValueError('a log of the archive belongs to no node of it')
+        words[pk] = _digest_of_row([words[pk], *row])
+    return words
+
+
+def _digest_of_row(row: list[Any]) -> str:
+    if any(isinstance(item, bytes) for item in row):
+        raise ValueError('a label or a log of the archive is no text')
+    return digest(row)
 
 
 def wrong_objects(archive: ZipFile) -> set[str]:
     """Return the names of the objects whose content is not what their name, the SHA-256, says."""
     wrong = set()
-    for name in archive.namelist():
-        key = name.removeprefix(OBJECTS)
-        if name.startswith(OBJECTS) and key and not name.endswith('/'):
-            total = hashlib.sha256()
-            try:
-                with archive.open(name) as handle:
-                    while block := handle.read(1 << 20):
-                        total.update(block)
-            except BadZipFile:
-                wrong.add(key)
-                continue
-            if total.hexdigest() != key:
-                wrong.add(key)
+    for key in object_names(archive):
+        total = hashlib.sha256()
+        try:
+            with archive.open(f'{OBJECTS}{key}') as handle:
+                while block := handle.read(1 << 20):
+                    total.update(block)
+        except UNREADABLE:
+            wrong.add(key)
+            continue
+        if total.hexdigest() != key:
+            wrong.add(key)
     return wrong
 
 
 def object_names(archive: ZipFile) -> set[str]:
     """Return the names of all objects."""
-    return {name.removeprefix(OBJECTS) for name in archive.namelist() if name.startswith(OBJECTS)}
+    names: Iterable[str] = (name.removeprefix(OBJECTS) for name in archive.namelist() if name.startswith(OBJECTS))
+    return {name for name in names if name}
 
 
-def _files(metadata: Mapping[str, Any], parent: str = '') -> Iterator[tuple[str, str]]:
+def _json_object(uuid: str, text: Any) -> dict[str, Any]:
+    try:
+        content = parse_json(str(text)) if text else {}
+    except ValueError as error:
+        raise ValueError(f'the node {uuid} cannot be read: {error}') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'the node {uuid} cannot be read: instead of attributes it has a {type(content).__name__}')
+    return content
+
+
+def _files(uuid: str, metadata: Mapping[str, Any], parent: str = '') -> Iterator[tuple[str, str]]:
     """Yield path and key of the files in a node's repository."""
-    for name, entry in metadata.get('o', {}).items():
+    entries = metadata.get('o', {})
+    for name, entry in entries.items() if isinstance(entries, dict) else ():
+        if not isinstance(entry, dict) or name in ('', '.', '..') or '/' in name or not name.isprintable():
+            raise ValueError(f'the node {uuid} has the file {name!r:.80}, which cannot be')
         if 'k' in entry:
             yield f'{parent}{name}', str(entry['k'])
         else:
-            yield from _files(entry, f'{parent}{name}/')
+            yield from _files(uuid, entry, f'{parent}{name}/')

@@ -22,6 +22,8 @@ COMPARE = 'aiida.calculations:equitrain.compare'
 COLLECT = 'collect_study'
 #: Largest difference of a number that is computed again from the same input: relative, and absolute in its own unit.
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
+#: So many points of a mesh, and drawings of the bootstrap, are computed again.
+MOST_POINTS, MOST_RESAMPLES = 100**3, 10**5
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,9 @@ def recompute(nodes: list[str], progress: Callable[[int, int], None] = lambda do
         progress(index, len(jobs) + len(tables))
         try:
             checks.append(check_comparison(node, sides) if node in jobs else check_table(node))
-        except (ValueError, KeyError, RuntimeError, AttributeError) as error:
-            checks.append(Check(node.uuid, str(node.process_label), 0, f'cannot be computed again: {error}'))
+        except Exception as error:  # the inputs are a stranger's: whatever they lead to, nothing follows from them
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            checks.append(Check(node.uuid, str(node.process_label), 0, f'cannot be computed again: {reason}'))
     return checks
 
 
@@ -66,6 +69,7 @@ def check_comparison(node: orm.CalcJobNode, sides: dict[Any, Any]) -> Check:
     phonons = {name: node.inputs.candidates[name] for name in node.inputs.candidates}
     if 'reference' in node.inputs:
         phonons = {'reference': node.inputs.reference, **phonons}
+    _check_size('mesh', int(np.prod(settings['mesh'], dtype=float)), MOST_POINTS)
     stored = node.outputs.comparison.get_dict()
     made = {name: _phonon(data, settings) for name, data in phonons.items()}
     symmetric = phonon_metrics.same_point_group(*made.values())
@@ -95,7 +99,9 @@ def check_table(node: orm.CalcFunctionNode) -> Check:
     inputs = {link.link_label: link.node for link in node.base.links.get_incoming().all()}
     rows, settings = inputs.pop('rows').get_dict(), inputs.pop('settings').get_dict()
     results = {name: data.get_dict() for name, data in inputs.items() if isinstance(data, orm.Dict)}
-    table, aggregates = tabulate(rows, with_defaults(settings, STUDY_SETTINGS), results)
+    settings = with_defaults(settings, STUDY_SETTINGS)
+    _check_size('n_resamples', settings['n_resamples'], MOST_RESAMPLES)
+    table, aggregates = tabulate(rows, settings, results)
     stored = study_table(node.outputs.table)
     old, new = (_records(item) for item in (stored, table))
     return _compared(node, 'table and aggregates', {'table': old, 'aggregates': node.outputs.aggregates.get_dict()},
@@ -142,8 +148,20 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return records
 
 
+def _check_size(name: str, size: int, most: int) -> None:
+    """Refuse what a stranger could keep a machine busy with.
+
+    :raises ValueError: if there are more than ``most``.
+    """
+    if size > most:
+        raise ValueError(f'`{name}` of the settings is {size:.3g}, more than is computed again')
+
+
 def _phonon(data: Any, settings: dict[str, Any]) -> Any:
     arrays = phonopy_arrays(data, settings['subtract_residual_forces'])
+    size = abs(np.linalg.det(arrays['supercell_matrix'])) * len(arrays['positions'])
+    if round(size) != arrays['forces'].shape[1]:
+        raise ValueError(f'the supercell has {size:.3g} atoms, but there are forces of {arrays["forces"].shape[1]}')
     return phonon_from_arrays(arrays, settings['acoustic_sum_rule'])
 
 

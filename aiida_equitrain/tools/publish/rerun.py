@@ -11,9 +11,12 @@ from aiida import orm
 from aiida.plugins import WorkflowFactory
 
 from aiida_equitrain.calculations.cost import jobs_of
+from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.query import study_table
 from aiida_equitrain.tools import defaults
 from aiida_equitrain.workflows.common import mpi_options
+
+from .clean import MARK
 
 #: What may be run again: the trainings, the phonons of the potentials, and everything that needs DFT.
 STEPS = ('finetune', 'phonons', 'all')
@@ -30,6 +33,8 @@ TOLERANCES = {
     'forces_mae_mev_per_angstrom': (1.0, 0.10),
 }
 ROW = ('material', 'strategy', 'n_train', 'seed')
+#: Numbers by row and quantity.
+Numbers = dict[tuple[str, str], float]
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,17 @@ def map_codes(node: orm.ProcessNode, chosen: Mapping[str, str]) -> dict[str, Any
     """
     mapped = {}
     for code in _codes(node):
-        label = chosen.get(code.label) or _local_label(code, node)
+        label = chosen.get(code.label.removesuffix(MARK)) or _local_label(code, node)
         mapped[code.uuid] = defaults.find_code(label)
     return mapped
+
+
+def potentials_of(node: orm.ProcessNode) -> list[PotentialData]:
+    """Return the potentials that a rerun executes: those among the inputs, and what adapters among them belong to."""
+    nodes = [link.node for link in node.base.links.get_incoming().all()]
+    given = {item.uuid: item for item in nodes if isinstance(item, PotentialData)}
+    below = [potential.foundation for potential in given.values()]
+    return list(given.values()) + [item for item in below if item is not None and item.uuid not in given]
 
 
 def builder_of(node: orm.ProcessNode, steps: tuple[str, ...], codes: Mapping[str, Any]) -> Any:
@@ -107,15 +120,16 @@ def builder_of(node: orm.ProcessNode, steps: tuple[str, ...], codes: Mapping[str
     return builder
 
 
-def compare(published: orm.ProcessNode, found: orm.ProcessNode | None) -> list[Line]:
-    """Return one line per row and quantity of :data:`TOLERANCES`."""
-    old = _numbers(published)
-    new = {} if found is None else _numbers(found)
+def compare(published: Numbers, found: Numbers | None) -> list[Line]:
+    """Return one line per row and quantity of :data:`TOLERANCES`.
+
+    :param published: of :func:`numbers_of`.
+    """
     lines = []
-    for (row, quantity), value in old.items():
+    for (row, quantity), value in published.items():
         absolute, relative = _tolerance(quantity)
         tolerance = max(absolute, relative * abs(value))
-        other = new.get((row, quantity))
+        other = None if found is None else found.get((row, quantity))
         verdict = 'not rerun'
         if found is not None:
             verdict = 'reproduced' if other is not None and abs(other - value) <= tolerance else 'differs'
@@ -123,13 +137,12 @@ def compare(published: orm.ProcessNode, found: orm.ProcessNode | None) -> list[L
     return lines
 
 
-def versions_that_differ(published: orm.ProcessNode, found: orm.ProcessNode) -> dict[str, tuple[str, str]]:
-    """Return package -> (version of the publisher, version here) where they differ, from the summaries of the jobs."""
-    sides = [_versions(node) for node in (published, found)]
+def versions_that_differ(published: Mapping[str, str], found: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return package -> (version of the publisher, version here) where they differ, see :func:`versions_of`."""
     return {
-        name: (sides[0].get(name, 'absent'), sides[1].get(name, 'absent'))
-        for name in sorted(set(sides[0]) | set(sides[1]))
-        if sides[0].get(name) != sides[1].get(name)
+        name: (published.get(name, 'absent'), found.get(name, 'absent'))
+        for name in sorted(set(published) | set(found))
+        if published.get(name) != found.get(name)
     }
 
 
@@ -137,9 +150,9 @@ def _tolerance(quantity: str) -> tuple[float, float]:
     return next(pair for end, pair in TOLERANCES.items() if quantity.endswith(end))
 
 
-def _numbers(node: orm.ProcessNode) -> dict[tuple[str, str], float]:
+def numbers_of(node: orm.ProcessNode) -> Numbers:
     """Return all numbers that have a tolerance, by row and quantity."""
-    found: dict[tuple[str, str], float] = {}
+    found: Numbers = {}
     if 'table' in node.outputs:
         for record in study_table(node).to_dict('records'):
             name = ' '.join(str(record[key]) for key in ROW)
@@ -159,7 +172,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(pd.notna(value))
 
 
-def _versions(node: orm.ProcessNode) -> dict[str, str]:
+def versions_of(node: orm.ProcessNode) -> dict[str, str]:
     """Return the versions that the jobs of a process said."""
     found: dict[str, str] = {}
     processes = [node, *(_rows(node) if 'table' in node.outputs else [])]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 from aiida import orm
 from aiida.tools.archive import create_archive
@@ -19,11 +21,11 @@ from aiida_equitrain.query import study_table
 from aiida_equitrain.tools.report.study_text import describe_study
 from aiida_equitrain.tools.report.write import PAGE, write_report
 
-from .manifest import FORMAT, MANIFEST, describe_nodes
+from .contents import LONGEST_TEXT, MANIFEST
+from .manifest import FORMAT, PROCESSES, describe_nodes
 from .quiet import quiet
-from .scrub import Scrubber, scrub, sha256_of, what_stays
+from .scrub import Scrubber, people_in, scrub, sha256_of, what_stays
 
-PUBLISHABLE = ('equitrain.study', 'equitrain.material')
 PACKAGES = ('aiida-core', 'aiida-quantumespresso', 'aiida-phonopy', 'phonopy', 'numpy', 'scipy')
 #: With these, all of a result's history is in, the WorkChains that called its jobs included.
 TRAVERSAL: dict[str, Any] = {'call_calc_backward': True, 'call_work_backward': True, 'create_backward': True}
@@ -40,45 +42,68 @@ class Published:
     manifest: dict[str, Any]
 
 
-def publish(node: orm.ProcessNode, path: Path) -> Published:
-    """Write the graph of a study or a main job.
+def publish(node: orm.ProcessNode, path: Path, tell: Callable[[dict[str, list[str]]], None] | None = None) -> Published:
+    """Write the graph of a study or a main job: all three files, or none.
 
     :param path: of the archive, which ends with ``.aiida``; ``.README.md`` and ``.report.html`` are written beside it
         under its name.
-    :raises ValueError: with a sentence, if the node cannot be published or the file exists.
+    :param tell: called before anything is written there, with what the archive will say of machines and people.
+    :raises ValueError: with a sentence, if the node cannot be published, the file exists, or there is no room for it.
     """
     problem = publish_problem(node, path)
     if problem:
         raise ValueError(problem)
-    scrubber = Scrubber.of_this_machine(_user_names())
-    with tempfile.TemporaryDirectory() as folder:
-        raw, cleaned = Path(folder) / 'raw.aiida', Path(folder) / 'cleaned.aiida'
-        with quiet('aiida.export'):
-            create_archive([node], raw, include_authinfos=False, include_comments=False, **TRAVERSAL)
-        n_changed = scrub(raw, cleaned, scrubber)
-        manifest = make_manifest(node, cleaned) | {'files_without_names': n_changed}
-        content = json.dumps(manifest, indent=1, sort_keys=True).encode()
-        scrub(cleaned, path, Scrubber(), extra={MANIFEST: content})
+    try:
+        # Beside the file, on the same disk: what is complete is moved, and what is not goes with the folder.
+        with tempfile.TemporaryDirectory(prefix=f'.{path.stem}-', dir=path.parent) as folder:
+            done = _write(node, Path(folder) / path.name, tell)
+            for file in (done.readme, done.report, done.archive):
+                if file is not None:
+                    file.replace(path.parent / file.name)
+    except OSError as error:
+        raise ValueError(f'`{path}` was not written: {error}') from error
+    beside = path.parent
+    report = None if done.report is None else beside / done.report.name
+    return Published(path, beside / done.readme.name, report, done.sha256, done.manifest)
+
+
+def _write(node: orm.ProcessNode, path: Path, tell: Callable[[dict[str, list[str]]], None] | None) -> Published:
+    """Write all files into a folder of their own."""
+    raw = path.with_suffix('.raw')
+    with quiet('aiida.export'):
+        create_archive([node], raw, include_authinfos=False, include_comments=False, **TRAVERSAL)
+    scrubber = Scrubber.of_this_machine([*_user_names(), *people_in(raw)])
+    n_changed = scrub(raw, path, scrubber)
+    raw.unlink()
+    manifest = make_manifest(node, path, scrubber) | {'files_without_names': n_changed}
+    if tell is not None:
+        tell(manifest['stays'])
+    content = json.dumps(manifest, sort_keys=True).encode()
+    if len(content) > LONGEST_TEXT:
+        raise ValueError(f'the graph of PK {node.pk} has {len(manifest["nodes"])} nodes, too many for one archive')
+    with ZipFile(path, 'a', ZIP_DEFLATED) as archive:
+        archive.writestr(MANIFEST, content)
     digest = sha256_of(path)
     report = _write_page(node, path.with_suffix('.report.html'), scrubber)
     readme = path.with_suffix('.README.md')
-    readme.write_text(describe(node, manifest, path.name, digest, report), encoding='utf-8')
+    readme.write_text(scrubber(describe(node, manifest, path.name, digest, report)), encoding='utf-8')
     return Published(path, readme, report, digest, manifest)
 
 
 def publish_problem(node: Any, path: Path) -> str | None:
     """Return why a node cannot be published there, or ``None``."""
-    names = [f'aiida.workflows:{name}' for name in PUBLISHABLE]
-    if getattr(node, 'process_type', None) not in names:
+    if getattr(node, 'process_type', None) not in PROCESSES:
         return f'PK {node.pk} is neither a study nor a main job: `aiida-equitrain list studies` shows the studies'
     if not node.is_finished:
         return f'PK {node.pk} has not finished; what it lacks would be missing for ever'
     if path.suffix != '.aiida':
         return f'`{path}` must end with `.aiida`'
+    if not path.parent.is_dir():
+        return f'there is no folder `{path.parent}`: make it first'
     return f'`{path}` exists already' if path.exists() else None
 
 
-def make_manifest(node: orm.ProcessNode, archive: Path) -> dict[str, Any]:
+def make_manifest(node: orm.ProcessNode, archive: Path, scrubber: Scrubber) -> dict[str, Any]:
     """Return what is to be expected of an archive and of a rerun."""
     return {
         'format': FORMAT,
@@ -87,8 +112,11 @@ def make_manifest(node: orm.ProcessNode, archive: Path) -> dict[str, Any]:
         'created': datetime.now(UTC).isoformat(timespec='seconds'),
         'version': aiida_equitrain.__version__,
         'packages': {name: found for name in PACKAGES if (found := _version(name))},
-        'results': results_of(node),
-        'stays': what_stays(archive),
+        # The rows are those of the table, a file, which is left as it is.
+        'results': {
+            name: item if name == 'rows' else scrubber.clean_json(item) for name, item in results_of(node).items()
+        },
+        'stays': what_stays(archive, scrubber),
         'nodes': describe_nodes(archive),
     }
 
@@ -147,8 +175,8 @@ aiida-equitrain reproduce {name} --rerun finetune,phonons
 ```
 
 The first checks all nodes, files and links against the manifest and computes derived results again from their stored
-inputs; nothing in the archive is executed. The second trains again, which executes the foundation potential: do it
-with an archive whose origin you trust.
+inputs; nothing in the archive is executed, and nothing is imported. The second imports it and trains again, which
+executes the foundation potential: do it with an archive whose origin you trust.
 
 ## Data
 
@@ -156,7 +184,8 @@ with an archive whose origin you trust.
 
 ## What the archive says of the publisher's machines
 
-User names, home folders, and what schedulers said of jobs were taken out. What stays in:
+Home folders, user names in paths, mail addresses, and what schedulers said of jobs were taken out of what nodes say and
+of the text files of jobs. Other files (models, datasets, arrays) are as they were. What stays in:
 
 {stays}
 """

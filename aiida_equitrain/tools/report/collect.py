@@ -10,10 +10,16 @@ from aiida import orm
 import aiida_equitrain
 from aiida_equitrain.common.formatting import duration, formula, number
 from aiida_equitrain.common.names import Role
+from aiida_equitrain.science.epoch_choice import WORDS
 
 from .cost import stages_of, state_of
 from .figures import bands_data, learning_data, parity_data, thermal_data
 from .provenance import flow_data
+
+
+class NoReportError(ValueError):
+    """There is no report of this node, for a reason that is one sentence."""
+
 
 #: WorkChains that a report can be made of.
 REPORTABLE = ('equitrain.material', 'equitrain.finetune')
@@ -50,11 +56,11 @@ SPLITS = {Role.TRAIN.value: 'training frames', Role.VALID.value: 'validation fra
 def collect(node: orm.ProcessNode) -> dict[str, Any]:
     """Return everything that the report shows of ``node``, as plain data.
 
-    :raises ValueError: if there can be no report of this node.
+    :raises NoReportError: if there can be none of this node.
     """
     if getattr(node, 'process_type', None) not in [f'aiida.workflows:{name}' for name in REPORTABLE]:
         kind = getattr(node, 'process_label', None) or type(node).__name__
-        raise ValueError(
+        raise NoReportError(
             f'PK {node.pk} is of the kind {kind}: a report is made of a MaterialWorkChain, a FinetuneWorkChain '
             'or a StudyWorkChain (`verdi process list -a` shows them)'
         )
@@ -69,10 +75,12 @@ def collect(node: orm.ProcessNode) -> dict[str, Any]:
         'material': summary['material'] or 'unknown',
         'title': 'a fine-tuned potential and its phonons' if comparison else 'fine-tuning of a potential',
         'subtitle': f'{node.process_label} {node.pk} · {_state_sentence(node)} · {node.ctime:%Y-%m-%d %H:%M} UTC',
+        'warnings': training_warnings(node),
         'notes': _notes(node, inputs, stages),
         'headline': _headline(summary),
         'errors': [*phonon_rows(comparison), *elastic_rows(outputs)],
         'training_table': training_rows(training),
+        'validation': validation_rows(training),
         'stages': stages,
         'facts': _facts(inputs, comparison, training),
         'commands': commands(node),
@@ -159,6 +167,28 @@ def training_rows(training: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def validation_rows(training: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return ``title``, ``unit``, ``before``, ``after`` and ``worse`` of the errors on validation frames."""
+    errors = training.get('errors') or {}
+    before, after = ((errors.get(side) or {}).get(Role.VALID.value) or {} for side in ('before', 'after'))
+    worse = training.get('worse_than_foundation') or {}
+    return [
+        {'title': f'{WORDS[name][0]} of validation frames', 'unit': WORDS[name][1], 'before': before.get(key),
+         'after': after[key], 'worse': name in worse}
+        for name, key in zip(('forces', 'energy', 'stress'), ERRORS, strict=True)
+        if key in after
+    ]  # fmt: skip
+
+
+def training_warnings(node: orm.ProcessNode) -> list[str]:
+    """Return what a fine-tuning, or the members of a committee, warn of, as sentences."""
+    outputs = node.outputs
+    summaries = {'': outputs.summary} if 'summary' in outputs else {}
+    if 'summaries' in outputs:
+        summaries |= {f' ({name})': outputs.summaries[name] for name in outputs.summaries}
+    return [f'Warning{name}: {text}.' for name in summaries for text in dict(summaries[name]).get('warnings', [])]
 
 
 def commands(node: orm.ProcessNode) -> list[str]:
@@ -252,7 +282,7 @@ def _facts(
     if foundation is not None:
         name = foundation.card.get('name') or foundation.label or foundation.architecture
         facts.append(('foundation', f'{name}, {foundation.n_parameters:,} parameters (PK {foundation.pk})'))
-        facts.append(('its SHA-256', foundation.sha256))
+        facts.append(('its SHA-256', foundation.checked_sha256()))
     if dataset is not None:
         roles = ', '.join(f'{count} {role}' for role, count in dataset.counts.items())
         facts.append(

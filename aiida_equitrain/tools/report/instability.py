@@ -9,10 +9,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 from aiida import orm
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from aiida_equitrain.tools.report.plots import STYLE
+from aiida_equitrain.common.printable import NAME, printable_tree
+from aiida_equitrain.tools.report.plots import STYLE, save
 
 COLOURS = ('#0a85d1', '#e69f00', '#009e73', '#cc79a7', '#d55e00', '#56b4e9')
 
@@ -21,7 +21,8 @@ def describe_tree(phases: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the phases as lines of text, the lowest in energy last."""
     words = {True: 'stable', False: 'unstable', None: 'not examined'}
     rows = [('phase', 'space group', 'meV/atom below', 'phonons', 'reached from')]
-    for name, phase in sorted(phases.items(), key=lambda pair: pair[1]['energy_below_root_mev_per_atom']):
+    shown = printable_tree(dict(phases), longest=NAME)
+    for name, phase in sorted(shown.items(), key=lambda pair: pair[1]['energy_below_root_mev_per_atom']):
         way = '' if phase['parent'] is None else f'{phase["parent"]}, {_mode_name(phase)}'
         below = f'{phase["energy_below_root_mev_per_atom"]:.2f}'
         rows.append((name, phase['space_group'], below, words[phase['dynamically_stable']], way))
@@ -33,11 +34,8 @@ def describe_tree(phases: Mapping[str, Mapping[str, Any]]) -> str:
 
 def save_figure(node: orm.WorkChainNode, path: str | Path) -> None:
     """Draw the energy along all modes of an ``InstabilityWorkChain``; the suffix of the file tells its format."""
-    pairs = mode_pairs(node)
     with matplotlib.rc_context(STYLE):
-        figure = draw_wells(pairs)
-        FigureCanvasAgg(figure)
-        figure.savefig(Path(path), dpi=150)
+        save(draw_wells(printable_tree(mode_pairs(node), longest=NAME)), path)
 
 
 def mode_pairs(node: Any) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:

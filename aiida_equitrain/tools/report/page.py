@@ -1,13 +1,23 @@
-"""One self-contained HTML page: figures inline, no script, no external request, dark and light."""
+"""One self-contained HTML page: figures inline, no external request, dark and light.
+
+What nodes and files say is text: the templates escape all of it, and only :func:`fill` lets HTML of ours through (the
+figures, the style and the script).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
 from aiida_equitrain.common.formatting import duration, number
+from aiida_equitrain.science.epoch_choice import worse_quantities
 
 #: Heading and caption of every figure, in the order of the page.
 FIGURES = {
@@ -17,6 +27,8 @@ FIGURES = {
     'parity': ('Forces', 'Every point is one force component of one atom.'),
     'thermal': ('Thermal properties', 'In the harmonic approximation, per mole of primitive cells.'),
 }
+#: Columns of the table of phonons; a long word may be parted.
+SIDES = {'dft': 'DFT', 'foundation': 'foun\u00addation', 'finetuned': 'fine-tuned', 'symfc': 'symfc fit'}
 
 
 def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
@@ -25,157 +37,66 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     :param data: what ``collect`` read.
     :param figures: SVG text by name of figure.
     """
-    title = f'{data["material"]}: {data["title"]}'
-    cards = [
-        _figure('bands', figures),
-        _errors(data.get('errors', [])),
-        _figure('learning', figures),
-        _figure('parity', figures),
-        _training(data.get('training_table', [])),
-        _figure('thermal', figures),
-        _figure('flow', figures),
-        _cost(data.get('stages', [])),
-        _facts(data.get('facts', [])),
-        _commands(data),
-    ]
-    body = '\n'.join(card for card in cards if card)
-    parts = [notes(data.get('notes', [])), numbers(data.get('headline', [])), f'<div class="grid">\n{body}\n</div>']
-    return document(title, data['subtitle'], '\n'.join(parts))
+    errors = data.get('errors', [])
+    sides = {side: title for side, title in SIDES.items() if any(row.get(side) is not None for row in errors)}
+    return fill(
+        'material.html',
+        title=f'{data["material"]}: {data["title"]}',
+        subtitle=data['subtitle'],
+        warnings=data.get('warnings', []),
+        notes=data.get('notes', []),
+        headline=data.get('headline', []),
+        figures=accessible(figures, FIGURES),
+        captions=FIGURES,
+        sides=sides,
+        errors=[[row['quantity'], *(row.get(side) for side in sides)] for row in errors],
+        training=[{**row, 'is_worse': _is_worse(row)} for row in data.get('training_table', [])],
+        stages=data.get('stages', []),
+        facts=data.get('facts', []),
+        commands=data['commands'],
+    )
 
 
-def document(title: str, subtitle: str, body: str, style: str = '') -> str:
-    """Return a page of this house: nothing from elsewhere, dark and light.
+def _is_worse(row: Mapping[str, Any]) -> bool:
+    """Say whether an error is larger after the fine-tuning than before."""
+    before, after = row.get('before'), row.get('after')
+    return before is not None and after is not None and bool(worse_quantities({'': before}, {'': after}))
 
-    :param body: HTML below the title.
-    :param style: further CSS.
+
+def accessible(figures: Mapping[str, str], captions: Mapping[str, Sequence[str]]) -> dict[str, Markup]:
+    """Return figures, whose text matplotlib has escaped, as parts of a page, with their headings for screen readers."""
+    return {
+        name: Markup(svg.replace('<svg ', f'<svg role="img" aria-label="{escape(captions[name][0])}" ', 1))
+        for name, svg in figures.items()
+    }
+
+
+def fill(template: str, *, style: str = '', script: str = '', **content: Any) -> str:
+    """Return a page of this house.
+
+    :param template: name of a file of ``templates``.
+    :param style: name of a file of ours with further CSS.
+    :param script: name of the file of ours with the only script that may run.
+    :param content: what the template shows, all of it escaped but ``Markup``.
     """
-    style = files(__package__).joinpath('page.css').read_text(encoding='utf-8') + style
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>{escape(title)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-<header>
-<h1>{escape(title)}</h1>
-<p class="soft">{escape(subtitle)}</p>
-</header>
-{body}
-</main>
-</body>
-</html>
-"""
+    css, program = _text('page.css') + (_text(style) if style else ''), _text(script) if script else ''
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    if program:
+        digest = base64.b64encode(hashlib.sha256(program.encode()).digest()).decode()
+        policy += f"; script-src 'sha256-{digest}'"
+    ours = {'policy': Markup(policy), 'style': Markup(css), 'script': Markup(program)}
+    shown = {'warnings': [], 'notes': [], 'headline': [], **content, **ours}
+    return _environment().get_template(template).render(shown)
 
 
-def notes(notes: Iterable[str]) -> str:
-    """Return boxes with what the reader must know before believing the numbers."""
-    return '\n'.join(f'<p class="note">{escape(note)}</p>' for note in notes)
-
-
-def numbers(headline: Iterable[Mapping[str, Any]]) -> str:
-    """Return the few large numbers at the top."""
-    items = '\n'.join(
-        f'<li><b>{escape(item["value"])}</b><small>{escape(item["label"])}</small></li>' for item in headline
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
-    return f'<ul class="numbers">\n{items}\n</ul>' if items else ''
+    environment.filters |= {'number': number, 'duration': duration}
+    return environment
 
 
-def _figure(name: str, figures: Mapping[str, str]) -> str:
-    """Return a card with one figure, or nothing when it was not drawn."""
-    if name not in figures:
-        return ''
-    heading, caption = FIGURES[name]
-    svg = figures[name].replace('<svg ', f'<svg role="img" aria-label="{escape(heading)}" ', 1)
-    return f'<section><h2>{heading}</h2><figure>{svg}<figcaption>{caption}</figcaption></figure></section>'
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], last_is_sum: bool = False) -> str:
-    """Return a table that scrolls sideways inside its card where the screen is narrow; cells are HTML."""
-    head = ''.join(f'<th scope="col">{text}</th>' for text in heads)
-    lines = list(rows)
-    body = ''.join(
-        f'<tr{" class=sum" if last_is_sum and index == len(lines) - 1 else ""}>'
-        + ''.join(f'<td>{cell}</td>' for cell in row)
-        + '</tr>\n'
-        for index, row in enumerate(lines)
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'
-
-
-def _errors(errors: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table of phonon quantities by side."""
-    if not errors:
-        return ''
-    titles = {'dft': 'DFT', 'foundation': 'foun&shy;dation', 'finetuned': 'fine-tuned', 'symfc': 'symfc fit'}
-    sides = [side for side in titles if any(row.get(side) is not None for row in errors)]
-    rows = [[escape(row['quantity'])] + [_cell(row.get(side)) for side in sides] for row in errors]
-    note = (
-        '<p class="soft">“symfc fit”: force constants fitted to the same labelled frames, with no potential at all: '
-        'the baseline that a potential should be compared with.</p>'
-        if 'symfc' in sides
-        else ''
-    )
-    drawn = table(['', *(titles[side] for side in sides)], rows)
-    return f'<section><h2>Phonons in numbers</h2>{drawn}{note}</section>'
-
-
-def _cell(value: Any) -> str:
-    """Return a number, a yes or no, or a dash."""
-    if isinstance(value, bool):
-        return '<span class="good">yes</span>' if value else '<span class="bad">no</span>'
-    return escape(number(value))
-
-
-def _training(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the errors on labelled frames, and on other crystals, before and after the fine-tuning."""
-    if not rows:
-        return ''
-    lines = [[escape(row['quantity']), _cell(row.get('before')), _cell(row.get('after'))] for row in rows]
-    drawn = table(['', 'foun&shy;dation', 'fine-tuned'], lines)
-    note = (
-        '<p class="soft">Forgetting: a potential that improves here by getting worse elsewhere shows it in the rows of '
-        '“other crystals”, which took no part in the training.</p>'
-    )
-    return f'<section><h2>Errors on energies, forces, stress</h2>{drawn}{note}</section>'
-
-
-def _cost(stages: Sequence[Mapping[str, Any]]) -> str:
-    """Return what every stage cost."""
-    if not stages:
-        return ''
-    rows = [
-        [
-            escape(stage['title'])
-            + ('' if stage['state'] in ('done', '') else f' <span class="bad">{stage["state"]}</span>'),
-            str(stage['jobs']),
-            str(stage['reused']),
-            escape(duration(stage['wall_seconds'])),
-            escape(duration(stage['core_seconds'])),
-        ]
-        for stage in stages
-    ]
-    heads = ['stage', 'jobs', 'of them reused', 'first start to last end', 'cores × time']
-    return (
-        f'<section><h2>Cost</h2>{table(heads, rows, last_is_sum=True)}'
-        '<p class="soft">Cores × time: what every job reports itself, or else what the engine saw, times its cores; a '
-        'reused job costs nothing. Stages run at the same time where they can.</p></section>'
-    )
-
-
-def _facts(facts: Iterable[tuple[str, str]]) -> str:
-    """Return what went in."""
-    lines = ''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>\n' for name, value in facts)
-    return f'<section><h2>What went in</h2><dl>{lines}</dl></section>' if lines else ''
-
-
-def _commands(data: Mapping[str, Any]) -> str:
-    """Return how to look further."""
-    lines = '\n'.join(escape(command) for command in data['commands'])
-    return f'<section><h2>Look further</h2><pre><code>{lines}</code></pre></section>'
+def _text(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding='utf-8')

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -34,6 +37,8 @@ STYLE: dict[Any, Any] = {
     'font.family': 'sans-serif',
     'svg.fonttype': 'none',
     'svg.hashsalt': 'equitrain',
+    # A `$` in a name is a `$`.
+    'text.parse_math': False,
     'axes.edgecolor': INK,
     'axes.labelcolor': INK,
     'axes.linewidth': 0.7,
@@ -203,19 +208,35 @@ def to_png(figure: Figure) -> bytes:
     """Return ``figure`` as PNG on a white ground."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
-    with matplotlib.rc_context(STYLE):
+    with _drawing():
         figure.savefig(buffer, format='png', dpi=200, facecolor='white')
     return buffer.getvalue()
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write ``figure`` to a file, whose suffix tells the format."""
+    FigureCanvasAgg(figure)
+    with _drawing():
+        figure.savefig(Path(path), dpi=150)
+
+
+@contextmanager
+def _drawing() -> Iterator[None]:
+    """Draw in our style; where the font lacks a sign of a name, or a name has no room, nothing is said of it."""
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='Glyph .* missing|constrained_layout not applied')
+        yield
 
 
 def to_svg(figure: Figure, name: str) -> str:
     """Return ``figure`` as an SVG element for the page, see-through, with the page's ink and fonts.
 
-    :param name: makes the ids of this figure unlike those of the page's other figures.
+    :param name: of ours, no name of a node; it makes the ids of this figure unlike those of the page's other figures.
     """
+    name = re.sub(r'[^\w-]', '', name, flags=re.ASCII)
     buffer = io.StringIO()
     FigureCanvasSVG(figure)
-    with matplotlib.rc_context(STYLE):
+    with _drawing():
         figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None, 'Creator': None})
     text = buffer.getvalue()
     text = text[text.index('<svg') :]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from html import escape
 from typing import Any
 
 import matplotlib
@@ -12,8 +11,10 @@ from matplotlib.figure import Figure
 
 from aiida_equitrain.common.formatting import formula, number
 from aiida_equitrain.common.names import ROOT_PHASE
+from aiida_equitrain.common.printable import NAME, SENTENCE, printable, printable_tree
 
 from . import page, thermal
+from .collect import NoReportError
 from .instability import describe_tree, draw_wells, mode_pairs
 from .plots import STYLE
 
@@ -32,22 +33,22 @@ def is_property(node: Any) -> bool:
 def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
     """Return title, text, tables and figures of the page.
 
-    :raises ValueError: with a sentence, if the job has no result.
+    :raises NoReportError: with a sentence, if the job has no result.
     """
     kind = str(node.process_type).removeprefix(PREFIX)
     title, needed, collect = KINDS[kind]
     if needed not in node.outputs:
-        raise ValueError(
+        raise NoReportError(
             f'PK {node.pk} has no `{needed}`: it has not ended, or failed ({node.exit_message or "no reason"})'
         )
     data = collect(node)
     structure = _crystal(node)
-    return {
+    head = {
         'title': f'{formula(structure.get_formula())}: {title}' if structure is not None else title,
         'subtitle': f'{node.process_label} {node.pk} · {node.uuid} · {node.ctime:%Y-%m-%d %H:%M} UTC',
         'commands': [f'verdi process status {node.pk}', f'aiida-equitrain show {node.pk}'],
-        **data,
     }
+    return {**printable_tree(head, longest=SENTENCE), **data}
 
 
 def render_property(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
@@ -55,18 +56,9 @@ def render_property(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
 
     :param figures: SVG text by name of figure.
     """
-    cards = []
-    for name, svg in figures.items():
-        heading, caption = data['captions'][name]
-        drawn = svg.replace('<svg ', f'<svg role="img" aria-label="{escape(heading)}" ', 1)
-        cards.append(f'<section><h2>{escape(heading)}</h2><figure>{drawn}<figcaption>{escape(caption)}</figcaption></figure>'
-                     '</section>')  # fmt: skip
-    cards.append(f'<section><h2>In numbers</h2><pre><code>{escape(data["text"])}</code></pre></section>')
-    cards.append(
-        f'<section><h2>Look further</h2><pre><code>{escape(chr(10).join(data["commands"]))}</code></pre></section>'
-    )
-    body = [page.notes(data.get('notes', [])), f'<div class="grid">{"".join(cards)}</div>']
-    return page.document(data['title'], data['subtitle'], '\n'.join(body))
+    shown = {key: data[key] for key in ('title', 'subtitle', 'captions', 'text', 'commands')}
+    drawn = page.accessible(figures, data['captions'])
+    return page.fill('property.html', notes=data.get('notes', []), figures=drawn, **shown)
 
 
 def draw_phases(phases: Mapping[str, Any], structures: Mapping[str, Any]) -> Figure:
@@ -107,15 +99,16 @@ def _conventional(atoms: Any) -> Any:
 
 
 def _instability(node: Any) -> dict[str, Any]:
-    phases = node.outputs.tree['phases']
+    phases = printable_tree(node.outputs.tree['phases'], longest=NAME)
     structures = {
-        name: node.outputs.phases[name].get_ase() for name in (node.outputs.phases if 'phases' in node.outputs else [])
+        printable(name, longest=NAME): node.outputs.phases[name].get_ase()
+        for name in (node.outputs.phases if 'phases' in node.outputs else [])
     }
     root = _crystal(node)
     if root is not None:
         structures[ROOT_PHASE] = root.get_ase()
     figures, captions = {}, {}
-    pairs = mode_pairs(node)
+    pairs = printable_tree(mode_pairs(node), longest=NAME)
     source = 'the potential' if 'potential' in node.inputs else 'DFT'
     with matplotlib.rc_context(STYLE):
         if pairs:

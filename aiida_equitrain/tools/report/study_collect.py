@@ -11,6 +11,7 @@ from aiida import orm
 from aiida_equitrain.common.formatting import number
 from aiida_equitrain.query import study_table
 
+from .collect import NoReportError
 from .figures import bands_data, learning_data
 from .instability import mode_pairs
 from .study_text import interval
@@ -49,10 +50,12 @@ def is_study(node: Any) -> bool:
 def collect_study(node: orm.ProcessNode) -> dict[str, Any]:
     """Return everything that the page of a study shows.
 
-    :raises ValueError: with a sentence, if the study has no table.
+    :raises NoReportError: if the study has no table.
     """
     from aiida_equitrain.science.study_statistics import with_deviations
 
+    if 'table' not in node.outputs:
+        raise NoReportError(f'PK {node.pk} has no `table`: it is a study that has not ended')
     table = with_deviations(study_table(node))
     aggregates = node.outputs.aggregates.get_dict()
     rows = _records(table)

@@ -52,11 +52,12 @@ def draw_errors(data: Mapping[str, Any]) -> Figure | None:
         limits = [[group['phonon_mae_thz']['mean'][key] for key in ('low', 'high')] for group in mine]
         bars = np.array([[value - (low or value), (high or value) - value]
                          for value, (low, high) in zip(values, limits, strict=True)]).T  # fmt: skip
-        axes.errorbar(sizes, values, yerr=np.abs(bars), color=COLOURS[strategy], marker=MARKS[strategy], markersize=5,
+        axes.errorbar(sizes, values, yerr=np.abs(bars), color=COLOURS.get(strategy, INK), markersize=5,
+                      marker=MARKS.get(strategy, 'x'),
                       capsize=2, linewidth=1.4, elinewidth=0.8, label=strategy, zorder=4)  # fmt: skip
         rows = [row for row in data['rows'] if row['strategy'] == strategy and row['phonon_mae_thz'] is not None]
         axes.scatter([row['n_train'] * shift for row in rows], [row['phonon_mae_thz'] for row in rows], s=14,
-                     color=COLOURS[strategy], alpha=0.45, linewidths=0, zorder=3)  # fmt: skip
+                     color=COLOURS.get(strategy, INK), alpha=0.45, linewidths=0, zorder=3)  # fmt: skip
     for name, dash in (('foundation', '-'), ('symfc', (0, (1, 1.4)))):
         error = (data['aggregates'][name].get('phonon_mae_thz') or {}).get('mean')
         if error:
@@ -207,7 +208,7 @@ def draw_bands(bands: Mapping[str, Any]) -> Figure:
     names += [name for name in bands['segments'][0]['sides'] if name not in names]
     for name in names:
         style = style_of(name) if name in ('foundation', 'dft') else {
-            'color': COLOURS[name], 'linestyle': (0, (4, 1.6)), 'zorder': 5, 'label': name}  # fmt: skip
+            'color': COLOURS.get(name, INK), 'linestyle': (0, (4, 1.6)), 'zorder': 5, 'label': name}  # fmt: skip
         label = style.pop('label')
         style['linewidth'] = 1.8 if name == 'dft' else 1.0
         for segment in bands['segments']:
@@ -235,7 +236,7 @@ def draw_learning(learning: Mapping[str, Any]) -> Figure:
     axes = figure.subplots()
     for strategy, curves in learning.items():
         key = 'valid_forces_mae' if 'valid_forces_mae' in curves else 'train_forces_mae'
-        axes.plot(curves['epoch'], 1e3 * np.asarray(curves[key]), color=COLOURS[strategy], label=strategy)
+        axes.plot(curves['epoch'], 1e3 * np.asarray(curves[key]), color=COLOURS.get(strategy, INK), label=strategy)
     axes.set_yscale('log')
     axes.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f'{value:g}'))
     axes.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())

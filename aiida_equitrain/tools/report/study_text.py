@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida_equitrain.common.formatting import number
+from aiida_equitrain.common.printable import NAME, printable
 
 COLUMNS = (
     'strategy',
@@ -25,7 +26,7 @@ def describe_study(aggregates: Mapping[str, Any]) -> str:
     for group in aggregates['strategies']:
         lines.append(
             (
-                group['strategy'],
+                printable(group['strategy'], longest=NAME),
                 str(group['n_train']),
                 interval((group.get('phonon_mae_thz') or {}).get('mean')),
                 interval(group.get('wins'), percent=True),

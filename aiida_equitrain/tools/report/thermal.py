@@ -9,10 +9,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 from aiida import orm
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from aiida_equitrain.tools.report.plots import STYLE
+from aiida_equitrain.tools.report.plots import STYLE, save
 
 BLUE, ORANGE = '#0a85d1', '#e69f00'
 
@@ -48,14 +47,14 @@ def save_qha(node: orm.WorkChainNode, path: str | Path) -> None:
     """Draw the curves of a ``QHAWorkChain``; the suffix of the file tells its format."""
     curves = {name: node.outputs.curves.get_array(name) for name in node.outputs.curves.get_arraynames()}
     with matplotlib.rc_context(STYLE):
-        _save(draw_qha(curves), path)
+        save(draw_qha(curves), path)
 
 
 def save_kappa(node: orm.WorkChainNode, path: str | Path) -> None:
     """Draw the conductivity of a ``KappaWorkChain``; the suffix of the file tells its format."""
     modes = {name: node.outputs.modes.get_array(name) for name in node.outputs.modes.get_arraynames()}
     with matplotlib.rc_context(STYLE):
-        _save(draw_kappa(modes), path)
+        save(draw_kappa(modes), path)
 
 
 def draw_qha(curves: Mapping[str, Any]) -> Figure:
@@ -102,8 +101,3 @@ def draw_kappa(modes: Mapping[str, Any]) -> Figure:
     right.set_xlabel('frequency, THz')
     right.set_ylabel(f'of modes up to there, W/m/K ({temperatures[room]:g} K)')
     return figure
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    FigureCanvasAgg(figure)
-    figure.savefig(Path(path), dpi=150)

@@ -8,7 +8,9 @@ from typing import Any
 
 from aiida import orm
 
-from .collect import collect
+from aiida_equitrain.common.printable import NAME, SENTENCE, printable_tree
+
+from .collect import NoReportError, collect
 from .flow import draw_flow
 from .page import render
 from .plots import draw_all, to_png, to_svg
@@ -16,6 +18,7 @@ from .property_page import collect_property, is_property, render_property
 from .study_collect import collect_study, is_study
 from .study_page import render_study
 from .study_plots import draw_material, draw_study
+from .study_text import describe_study
 
 PAGE, SUMMARY = 'report.html', 'summary.json'
 
@@ -23,17 +26,30 @@ PAGE, SUMMARY = 'report.html', 'summary.json'
 def write_report(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     """Write ``report.html``, ``summary.json`` and one PNG per figure into ``folder``, and return what was collected.
 
-    :raises ValueError: if there can be no report of this node.
+    :raises NoReportError: if there can be no report of this node.
+    :raises OSError: if the folder cannot be written.
     """
-    if is_study(node):
-        return _write_study(node, folder)
-    if is_property(node):
-        return _write_property(node, folder)
-    data = collect(node)
+    write = _write_study if is_study(node) else _write_property if is_property(node) else _write_material
+    try:
+        return write(node, folder)
+    except (NoReportError, OSError):
+        raise
+    except Exception as exception:
+        # Somebody's archive may hold anything where our WorkChains have their results.
+        raise NoReportError(
+            f'the results of PK {node.pk} are not of the form that aiida-equitrain gives them, so that there is no '
+            f'page of them ({type(exception).__name__}: {exception})'
+        ) from exception
+
+
+def _write_material(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
+    """Write the page of the main job or of a fine-tuning, its summary and its figures."""
+    data: dict[str, Any] = printable_tree(collect(node), longest=SENTENCE)
     folder.mkdir(parents=True, exist_ok=True)
-    figures = draw_all(data)
+    drawable = printable_tree(data, longest=NAME)
+    figures = draw_all(drawable)
     if data['flow']:
-        figures['flow'] = draw_flow(data['flow'])
+        figures['flow'] = draw_flow(drawable['flow'])
     for name, figure in figures.items():
         (folder / f'{name}.png').write_bytes(to_png(figure))
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
@@ -55,17 +71,18 @@ def _write_property(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
 
 def _write_study(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     """Write the page of a study, its summary (the aggregates) and its figures."""
-    data = collect_study(node)
+    data: dict[str, Any] = printable_tree(collect_study(node), longest=SENTENCE)
     folder.mkdir(parents=True, exist_ok=True)
-    figures = draw_study(data)
-    materials = {name: draw_material(item) for name, item in data['materials'].items()}
+    drawable = printable_tree(data, longest=NAME)
+    figures = draw_study(drawable)
+    materials = {name: draw_material(printable_tree(item, longest=NAME)) for name, item in data['materials'].items()}
     for name, figure in figures.items():
         (folder / f'{name}.png').write_bytes(to_png(figure))
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
     inner = {
-        material: {name: to_svg(figure, f'{material}-{name}') for name, figure in each.items()}
-        for material, each in materials.items()
+        material: {name: to_svg(figure, f'{number}-{name}') for name, figure in each.items()}
+        for number, (material, each) in enumerate(materials.items())
     }
     (folder / PAGE).write_text(render_study(data, drawn, inner), encoding='utf-8')
     (folder / SUMMARY).write_text(json.dumps(data['aggregates'], indent=2) + '\n', encoding='utf-8')
-    return data
+    return {**data, 'text': describe_study(data['aggregates'])}

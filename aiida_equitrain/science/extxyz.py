@@ -1,0 +1,143 @@
+"""Read extended XYZ of anybody: frame by frame, so that what is wrong is named, and in bounds."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from .frames import ENERGY_KEY, Frame
+from .text_files import shown
+
+#: Frames of a file, atoms of a frame, letters of its comment line, and columns of its table are at most so many.
+MAX_FRAMES, MAX_ATOMS, MAX_COMMENT, MAX_COLUMNS = 100_000, 100_000, 100_000, 200
+#: Words in the keys of other programs for a label that can be missing.
+LABELS = {'energy': ('energy',), 'stress': ('stress', 'virial')}
+
+
+def read_extxyz(text: str) -> list[Atoms]:
+    """Return the frames of extended XYZ as ASE reads them, with labels in a calculator or in ``info`` and ``arrays``.
+
+    :raises ValueError: one sentence with the number of the frame, if the text is no extended XYZ.
+    """
+    lines = _lines(text)
+    images: list[Atoms] = []
+    for head in lines:
+        if not head.strip():
+            break
+        number = len(images) + 1
+        size = _size(head, number)
+        block = [head, *islice(lines, size + 1)]
+        if len(block) < size + 2:
+            present = max(len(block) - 2, 0)
+            raise ValueError(f'frame {number} should have {size} atoms, but the file ends after {present}')
+        images.append(_frame(block, number))
+        if number > MAX_FRAMES:
+            raise ValueError(f'it has more than {MAX_FRAMES} frames: leave some out')
+    if not images:
+        raise ValueError('the file is no extended XYZ: it does not begin with a number of atoms')
+    if any(line.strip() for line in lines):
+        raise ValueError(f'after frame {len(images)} comes an empty line, and more: take it out')
+    return images
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Give line after line: a list of all of them would take far more memory than the text."""
+    start = 0
+    while start < len(text):
+        end = text.find('\n', start)
+        end = len(text) if end < 0 else end
+        yield text[start:end]
+        start = end + 1
+
+
+def unread_labels(images: Sequence[Atoms], frames: Sequence[Frame]) -> list[str]:
+    """Return sentences about keys that sound like a label that their frames lack, and about energies of two kinds.
+
+    What other keys mean is not known to us: virials have another sign in every program.
+    """
+    found = set()
+    for atoms, frame in zip(images, frames, strict=True):
+        words = [word for name, words in LABELS.items() if getattr(frame, name) is None for word in words]
+        keys = [*atoms.info, *(atoms.calc.results if atoms.calc is not None else {})] if words else []
+        found |= {str(key) for key in keys if any(word in str(key).lower() for word in words)}
+    notes = _two_kinds(images)
+    if not found:
+        return notes
+    names = ', '.join(f'`{shown(key, 30)}`' for key in sorted(found)[:5])
+    return [
+        *notes,
+        f'{names} not read: labels are called `REF_energy` (eV), `REF_forces` (eV/Å) and `REF_stress` (eV/Å³, positive '
+        'under tension), or `energy`, `forces` and `stress`',
+    ]
+
+
+def _two_kinds(images: Sequence[Atoms]) -> list[str]:
+    """Return a sentence if some frames have a free energy, and others only another one."""
+    every = [atoms.calc.results for atoms in images if atoms.calc is not None and ENERGY_KEY not in atoms.info]
+    labelled = [results for results in every if 'energy' in results or 'free_energy' in results]
+    free = sum('free_energy' in results for results in labelled)
+    if free in (0, len(labelled)):
+        return []
+    return [
+        f'{free} of {len(labelled)} frames have `free_energy`, the others `energy` only: these differ where '
+        'occupations are smeared'
+    ]
+
+
+def _size(line: str, number: int) -> int:
+    try:
+        size = int(line.strip()) if len(line) < 30 else -1
+    except ValueError:
+        size = -1
+    if size < 1:
+        what = 'the file is no extended XYZ' if number == 1 else f'frame {number} is no extended XYZ'
+        raise ValueError(f'{what}: it does not begin with a number of atoms')
+    if size > MAX_ATOMS:
+        raise ValueError(f'frame {number} should have {size} atoms, more than the {MAX_ATOMS} that are taken')
+    return size
+
+
+def _frame(lines: list[str], number: int) -> Atoms:
+    """Return one frame."""
+    from ase.io.extxyz import read_xyz
+
+    if len(lines[1]) > MAX_COMMENT:
+        raise ValueError(f'the comment line of frame {number} has {len(lines[1])} letters')
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            atoms: Atoms = next(read_xyz(StringIO('\n'.join(lines) + '\n'), index=0, properties_parser=_comment))
+            return atoms
+    except KeyError as error:
+        symbol = shown(error.args[0] if error.args else '', 10)
+        known = '; write H for it, as labels do not depend on masses' if symbol in ('D', 'T') else ''
+        raise ValueError(f'frame {number} has `{symbol}`, which is no element{known}') from error
+    except (
+        OSError, IndexError, ValueError, TypeError, AttributeError, OverflowError, RecursionError, StopIteration,
+        MemoryError, NotImplementedError,
+    ) as error:  # fmt: skip
+        reason = shown(error, 150) or type(error).__name__
+        raise ValueError(f'frame {number} is no extended XYZ: {reason}') from error
+
+
+def _comment(line: str) -> dict[str, Any]:
+    """Read the comment line, and refuse a table that no memory would hold."""
+    from ase.io.extxyz import key_val_str_to_dict
+
+    info = key_val_str_to_dict(line)
+    fields = str(info.get('Properties', 'species:S:1:pos:R:3')).split(':')
+    columns = [int(width) for width in fields[2::3]]
+    if len(fields) % 3 or not columns or min(columns) < 1 or sum(columns) > MAX_COLUMNS:
+        raise ValueError('`Properties` do not describe a table of atoms')
+    pbc = np.array(info.get('pbc', True))
+    if pbc.dtype.kind not in 'bi' or pbc.shape not in ((), (3,)):
+        raise ValueError('`pbc` is not made of three truth values')
+    if 'Lattice' in info and not np.isfinite(np.asarray(info['Lattice'], dtype=float)).all():
+        raise ValueError('its `Lattice` is not made of numbers')
+    return dict(info)

@@ -1,0 +1,255 @@
+"""What is published names nobody, and what a stranger has published changes nothing of ours."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.tools.archive import import_archive
+from click.testing import CliRunner
+
+from aiida_equitrain.cli.reproduce import cmd_reproduce
+from aiida_equitrain.tools import defaults, setup
+from aiida_equitrain.tools.launch import FORGETTING_LABEL, forgetting_dataset, load_potential
+from aiida_equitrain.tools.publish import write
+from aiida_equitrain.tools.publish.check import check_file, clean_copy, content_problem, import_clean
+from aiida_equitrain.tools.publish.scrub import Scrubber
+from aiida_equitrain.tools.resources import SHIPPED_FAMILY
+from aiida_equitrain.workflows.study_reuse import KEY
+
+sys.path.insert(0, str(Path(__file__).parents[1] / 'hostile'))
+
+import honest
+
+ALICE = Scrubber(['/home/alice'], ['alice', 'Alice Smith'])
+#: Spellings of the folders and addresses of a person, and what is left of them.
+SPELLINGS = {
+    '/home/alice': '~',
+    'cd /home/alice/run': 'cd ~/run',
+    '/Users/alice/run': '/Users/user/run',
+    r'C:\Users\alice\run': r'C:\Users\user\run',
+    r'C:\\Users\\alice\\run': r'C:\\Users\\user\\run',
+    '~alice/run': '~user/run',
+    '/scratch/alice': '/scratch/user',
+    '/scratch/alice/run': '/scratch/user/run',
+    '/gpfs/work/p1/Alice/run': '/gpfs/work/p1/user/run',
+    'file:///home/alice/run': 'file:///home/user/run',
+    'file%3A%2F%2F%2Fhome%2Falice%2Frun': 'file%3A%2F%2F%2Fhome%2Fuser%2Frun',
+    r'\u002fhome\u002falice\u002frun': r'~\u002frun',
+    'alice@host.edu': 'user@host.edu',
+    'Alice@Host.EDU': 'user@Host.EDU',
+    'mailto:alice@host.edu': 'mailto:user@host.edu',
+    'bob.jones+x@host.co.uk': 'user@host.co.uk',
+    'alice%40host.edu': 'user%40host.edu',
+    'bob%40host%2Eedu': 'user%40host%2Eedu',
+    'bob&#64;host.edu': 'user&#64;host.edu',
+    r'bob\u0040host.edu': r'user\u0040host.edu',
+    'bob (at) host.edu': 'user (at) host.edu',
+    'bob [at] host [dot] edu': 'user [at] host [dot] edu',
+    'bob at host dot edu': 'user at host dot edu',
+    'alice@login01': 'user@login01',
+}
+#: The same in text that people and schedulers write, where a name alone means a person.
+FREE = {
+    '#SBATCH --account=alice_lab': '#SBATCH --account=user',
+    '#SBATCH -A p1234': '#SBATCH -A user',
+    'USER=alice': 'USER=user',
+    'UserId=alice(1000) GroupId=alice(1000)': 'UserId=user(1000) GroupId=user(1000)',
+    'made by Alice Smith': 'made by user',
+    'alice-laptop': 'user-laptop',
+}
+
+
+@pytest.mark.parametrize(('text', 'expected'), SPELLINGS.items())
+def test_spellings(text: str, expected: str) -> None:
+    """Each spelling goes, in text and in JSON, in values and in keys."""
+    assert ALICE(text) == ALICE(text, free=True) == expected
+    assert ALICE.clean_json({text: [{'a': text}]}) == {expected: [{'a': expected}]}
+
+
+@pytest.mark.parametrize(('text', 'expected'), FREE.items())
+def test_free_text(text: str, expected: str) -> None:
+    """A name alone goes where people write what they like, and stays where it may be a word."""
+    assert ALICE(text, free=True) == expected
+    assert ALICE.clean_json({'prepend_text': text}) == {'prepend_text': expected}
+
+
+def test_words_stay() -> None:
+    """Names that are words, versions, and numbers stay as they are."""
+    clean = Scrubber(['/root'], ['root', 'max'])
+    for text in ('the root of it', '/opt/root', 'max', 'root at the end', 'a@b', '1.2@3', 'python@localhost', 'malice'):
+        assert clean(text, free=True) == text
+    assert clean.clean_json({'max': 'max', 'account': 'p1', 'job_id': 7}) == {
+        'max': 'max',
+        'account': 'user',
+        'job_id': 7,
+    }
+    assert clean.clean_text_of_json('{"job_id": 7, "a": 1}') == '{"a": 1}'
+
+
+def test_two_users_and_their_names(aiida_profile_clean: Any, tmp_path: Path) -> None:
+    """The work of two people is published: both lose their names, and a file that keeps one is told of before."""
+    bob = orm.User(email='bob@host.edu', first_name='Bob', last_name='Jones').store()
+    orm.User(email='a.first@host.edu').store()
+    study = honest.make_study()
+    for number, user in enumerate((bob, orm.User.collection.get_default())):
+        text = 'remark of Bob Jones, see /home/bobby/run'
+        remark = orm.Dict({'description': text, 'account': 'p1', 'path': '/work/bobby'}, user=user).store()
+        other = orm.SinglefileData.from_string(f'{number} /home/bobby/x', filename='a.txt').store()
+        for node, name in ((remark, f'remark_{number}'), (other, f'other_{number}')):
+            study.backend_entity.add_incoming(node.backend_entity, LinkType.INPUT_WORK, name)
+    told: list[dict[str, list[str]]] = []
+    done = write.publish(study, tmp_path / 'study.aiida', told.append)
+    assert len(told[0]['files that may name you']) == 2
+    assert 'a.txt of SinglefileData' in done.readme.read_text()
+    with ZipFile(done.archive) as archive:
+        texts = {name: archive.read(name) for name in archive.namelist()}
+    assert not [name for name in (b'bobby', b'Bob Jones', b'host.edu', b'p1"') if name in texts['db.sqlite3']]
+    assert check_file(done.archive)[1] == []
+
+
+@pytest.mark.parametrize('failure', [OSError(errno.ENOSPC, 'No space left on device'), KeyboardInterrupt()])
+def test_no_half_archive(aiida_profile_clean: Any, tmp_path: Path, monkeypatch: Any, failure: BaseException) -> None:
+    """When the disk is full or somebody stops it, nothing is left."""
+
+    def fail(*_: Any) -> None:
+        raise failure
+
+    study = honest.make_study()
+    monkeypatch.setattr(write, '_write_page', fail)
+    with pytest.raises(ValueError if isinstance(failure, OSError) else KeyboardInterrupt, match=r'No space|^$'):
+        write.publish(study, tmp_path / 'study.aiida')
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match='there is no folder'):
+        write.publish(study, tmp_path / 'no' / 'study.aiida')
+
+
+def hostile(folder: Path) -> Path:
+    """Write an archive that would like to be the set-up of whoever imports it."""
+    return honest.changed(
+        folder / 'study.aiida',
+        sql=f"""
+        UPDATE db_dbnode SET extras = '{{"{KEY}": "x", "_aiida_hash": "y"}}';
+        UPDATE db_dbnode SET label = '{FORGETTING_LABEL}' WHERE node_type LIKE '%DatasetData.';
+        UPDATE db_dbcomputer SET metadata = '{{"workdir": "/theirs", "prepend_text": "theirs"}}';
+        INSERT INTO db_dbgroup (id, uuid, label, type_string, time, description, extras, user_id)
+          SELECT 1, '11111111-1111-4111-8111-111111111111', '{SHIPPED_FAMILY}', 'pseudo.family.cutoffs', ctime, '',
+          '{{}}', user_id FROM db_dbnode LIMIT 1;
+        INSERT INTO db_dbgroup_dbnodes (dbnode_id, dbgroup_id) SELECT id, 1 FROM db_dbnode;
+        """,
+        hide=True,
+    )
+
+
+@pytest.mark.parametrize('way', ['rerun', 'verdi'])
+def test_nothing_becomes_a_default(aiida_profile_clean: Any, tmp_path: Path, way: str) -> None:
+    """A fresh profile that imported an archive gets the set-up of any other: nothing in it is taken."""
+    archive = hostile(tmp_path)
+    if way == 'rerun':
+        manifest, problems = check_file(archive)
+        assert problems == []
+        with clean_copy(archive, manifest) as clean:
+            import_clean(clean)
+        labels = orm.QueryBuilder().append(orm.Node, filters={'label': {'!==': ''}}, project='label').all(flat=True)
+        assert {label.endswith(' (archive)') for label in labels} == {True}
+        assert orm.QueryBuilder().append(orm.Group).count() == 0
+        assert {str(extras) for extras in orm.QueryBuilder().append(orm.Node, project='extras').all(flat=True)} == {
+            '{}'
+        }
+    else:
+        import_archive(archive)
+    theirs = {node.uuid for node in orm.QueryBuilder().append(orm.Node).all(flat=True)}
+    items = {
+        item.name: item for item in setup.run_setup(setup.Options(offline=True, pw='/usr/bin/pw.x', ph='/usr/bin/ph.x'))
+    }
+    assert {name: item.state for name, item in items.items() if item.state != 'created'} == {}
+    ours = [
+        defaults.find_code('python'),
+        defaults.default_foundation(),
+        load_potential('starter'),
+        forgetting_dataset(),
+    ]
+    assert not theirs & {node.uuid for node in ours}
+    assert not theirs & {node.uuid for node in defaults.default_family().nodes}
+    assert str(ours[0].get_executable()) == sys.executable
+    assert ours[0].prepend_text == setup.PREPEND_TEXT
+    assert not ours[0].computer.get_prepend_text()
+    assert 'theirs' not in ours[0].computer.get_workdir()
+    assert ours[1].checked_sha256() == ours[1].sha256
+    again = setup.run_setup(setup.Options(offline=True, pw='/usr/bin/pw.x', ph='/usr/bin/ph.x'))
+    assert {item.state for item in again} == {'found'}
+
+
+def test_later_archive_changes_no_default(aiida_profile_clean: Any, tmp_path: Path) -> None:
+    """What was set up stays the default when an archive with the same labels comes later."""
+    list(setup.run_setup(setup.Options(offline=True, pw='/usr/bin/pw.x')))
+    ours = [defaults.default_foundation().uuid, defaults.find_code('python').uuid, load_potential('starter').uuid]
+    import_archive(hostile(tmp_path))
+    assert [
+        defaults.default_foundation().uuid,
+        defaults.find_code('python').uuid,
+        load_potential('starter').uuid,
+    ] == ours
+
+
+def test_adapter_takes_no_foundation_that_only_says_so(aiida_profile_clean: Any) -> None:
+    """A potential whose recorded SHA-256 is not that of its file is no foundation, and is not loaded."""
+    from aiida_equitrain.data.potential import PotentialData
+
+    node = PotentialData(honest.FIXTURES / 'tiny_mace.model').store()
+    node.backend_entity.set_attribute('sha256', '0' * 64)
+    for use in (node.checked_sha256, node.get_calculator):
+        with pytest.raises(ValueError, match='it was changed, and is not used'):
+            use()
+    adapter = PotentialData()
+    adapter.base.attributes.set_many({'kind': 'adapter', 'foundation_sha256': '0' * 64, 'foundation_uuid': node.uuid})
+    with pytest.raises(Exception, match='which is not in this profile'):
+        _ = adapter.foundation
+
+
+@pytest.mark.parametrize(('name', 'value'), [('md5', '0' * 32), ('element', 'Au'), ('filename', 'Au.upf')])
+def test_pseudopotential_that_is_another(pseudo_family: Any, name: str, value: str) -> None:
+    """A file with attributes is compared with them, whatever kind of node it is."""
+    node = (
+        orm.QueryBuilder().append(type(pseudo_family.get_pseudo('Si')), filters={'attributes.element': 'Si'}).first()[0]
+    )
+    stated = node.base.attributes.get(name)
+    assert content_problem(node) is None
+    node.backend_entity.set_attribute(name, value)
+    assert content_problem(node) is not None
+    node.backend_entity.set_attribute(name, stated)
+
+
+def test_check_imports_nothing(aiida_profile_clean: Any) -> None:
+    """A check leaves the loaded profile as it is, and loaded."""
+    result = CliRunner().invoke(cmd_reproduce, [str(honest.honest())])
+    assert result.exit_code == 0, result.output
+    assert '1 of 1 follow' in result.output
+    assert orm.QueryBuilder().append(orm.Node).count() == orm.QueryBuilder().append(orm.Computer).count() == 0
+
+
+def test_node_of_ours_with_other_content(aiida_profile_clean: Any, tmp_path: Path) -> None:
+    """An archive whose nodes have the UUIDs of ours, and other content, is not imported; the same one twice is."""
+    first = check_file(honest.honest())[0]
+    with clean_copy(honest.honest(), first) as clean:
+        import_clean(clean)
+        number = orm.QueryBuilder().append(orm.Node).count()
+        import_clean(clean)
+    more = (
+        "INSERT INTO db_dbnode SELECT 99, '11111111-1111-4111-8111-111111111111', node_type, process_type, '', '', "
+        'ctime, mtime, attributes, extras, repository_metadata, dbcomputer_id, user_id FROM db_dbnode WHERE id = 1;'
+    )
+    link = "INSERT INTO db_dblink SELECT 99, 99, id, 'x', 'input_work' FROM db_dbnode WHERE node_type LIKE '%workflow%'"
+    other = honest.changed(tmp_path / 'a.aiida', sql=more + link, hide=True)
+    with (
+        clean_copy(other, check_file(other)[0]) as clean,
+        pytest.raises(ValueError, match='is in this profile already'),
+    ):
+        import_clean(clean)
+    assert orm.QueryBuilder().append(orm.Node).count() == number

@@ -1,0 +1,144 @@
+"""A job that does not go on says why and what helps: no worker, a lost task, a pause."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiida import orm
+from aiida.brokers import ZeromqBroker
+from aiida.common.links import LinkType
+from aiida.manage import get_manager
+from click.testing import CliRunner
+from plumpy import ProcessState
+
+from aiida_equitrain.cli.root import cmd_root
+from aiida_equitrain.tools import worker
+from aiida_equitrain.tools.progress import ProgressReader, Row
+
+
+def make_row(pk: int = 1, **values: Any) -> Row:
+    """Return a process that has waited for an hour."""
+    then = datetime.now(UTC) - timedelta(hours=1)
+    given: dict[str, Any] = {
+        'label': 'MaterialWorkChain', 'job': False, 'tasked': True, 'ours': True, 'reused': False, 'state': 'waiting',
+        'status': None, 'start': then, 'end': then, 'folder': None, 'computer': None, 'paused': None, 'said': None,
+    }  # fmt: skip
+    return Row(pk, **{**given, **values})
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Feign a daemon with a ZeroMQ broker; return a function that gives it the tasks of processes."""
+    broker = ZeromqBroker.__new__(ZeromqBroker)
+    broker._storage_path = tmp_path
+    monkeypatch.setattr(worker, 'nobody_works', lambda: None)
+    monkeypatch.setattr(get_manager(), 'get_broker', lambda: broker)
+
+    def tasks(*pks: int, folder: str = 'pending') -> None:
+        place = tmp_path / 'tasks' / folder
+        place.mkdir(parents=True, exist_ok=True)
+        for pk in pks:
+            (place / f'{pk}.json').write_text(json.dumps({'body': {'task': 'continue', 'args': {'pid': pk}}}))
+
+    return tasks
+
+
+def test_nothing_wrong(daemon: Any) -> None:
+    """A job in the queue, one that a worker has, and a function that runs with its caller are no trouble."""
+    daemon(1)
+    daemon(2, folder='processing')
+    rows = [make_row(1), make_row(2, job=True), make_row(3, tasked=False)]
+    assert worker.find_trouble(1, rows) == worker.Trouble()
+    assert worker.find_trouble(1, []) == worker.Trouble()
+
+
+def test_lost_task(daemon: Any) -> None:
+    """A process that no worker has or will take is named, with what helps; not while it is being started."""
+    daemon(1)
+    trouble = worker.find_trouble(1, [make_row(1), make_row(2, job=True, label='PwCalculation')])
+    assert len(trouble.sentences) == 1
+    assert 'no worker has PwCalculation 2' in trouble.sentences[0]
+    assert '`verdi process repair`' in trouble.sentences[0]
+    assert trouble.stuck
+    young = make_row(2, job=True, end=datetime.now(UTC))
+    assert worker.find_trouble(1, [make_row(1), young]) == worker.Trouble()
+
+
+def test_no_worker_yet(daemon: Any) -> None:
+    """A process that nobody has taken for minutes is told of, and waited for."""
+    daemon(1)
+    trouble = worker.find_trouble(1, [make_row(1, state='created')])
+    assert 'no worker has taken MaterialWorkChain 1 yet' in trouble.sentences[0]
+    assert '`verdi daemon incr`' in trouble.sentences[0]
+    assert not trouble.stuck
+
+
+def test_unreadable_queue(daemon: Any, tmp_path: Path) -> None:
+    """A task that is being moved is no lost one."""
+    daemon(2)
+    (tmp_path / 'tasks' / 'pending' / 'half.json').write_text('{"bo')
+    assert worker.find_trouble(1, [make_row(1)]) == worker.Trouble()
+
+
+def test_paused(daemon: Any) -> None:
+    """Paused jobs are named with their reason and the command; others go on meanwhile."""
+    daemon(*range(1, 8))
+    said = 'Pausing after failed transport task: upload_calculation failed 5 times consecutively'
+    paused = [make_row(pk, job=True, paused=True, said=said, label='RelaxCalculation') for pk in range(2, 7)]
+    trouble = worker.find_trouble(1, [make_row(1), *paused, make_row(7, job=True)])
+    assert f'RelaxCalculation 2 is paused ({said})' in trouble.sentences[0]
+    assert '`verdi process play 2`' in trouble.sentences[0]
+    assert trouble.sentences[-1].startswith('2 more are paused')
+    assert not trouble.stuck
+    assert worker.find_trouble(1, [make_row(1), *paused]).stuck
+    assert worker.find_trouble(1, [make_row(1, paused=True), make_row(7, job=True)]).stuck
+
+
+@pytest.fixture
+def job(aiida_profile: Any) -> Any:
+    """Return a function that stores a WorkChain that waits for a job with attributes."""
+
+    def make(**attributes: Any) -> orm.WorkChainNode:
+        top, child = orm.WorkChainNode().store(), orm.CalcJobNode()
+        child.base.links.add_incoming(top, LinkType.CALL_CALC, 'relax')
+        child.store()
+        for node in (top, child):
+            node.set_process_label('MaterialWorkChain' if node is top else 'RelaxCalculation')
+            node.set_process_state(ProcessState.WAITING)
+        child.base.attributes.set_many(attributes)
+        return top
+
+    return make
+
+
+def test_follow_without_a_worker(job: Any) -> None:
+    """`launch follow` does not wait for ever for what nobody works on."""
+    node = job()
+    result = CliRunner().invoke(cmd_root, ['launch', 'follow', str(node.pk)])
+    assert result.exit_code == 1
+    assert (
+        f'MaterialWorkChain {node.pk} does not go on: nobody works on it, as the profile has no broker' in result.output
+    )
+
+
+def test_follow_paused(job: Any, daemon: Any) -> None:
+    """`launch follow` says the reason of a pause, from the database, and the command that ends it."""
+    node = job(paused=True, process_status='Pausing after failed transport task: upload failed 5 times')
+    daemon(node.pk, node.called[0].pk)
+    assert ProgressReader(node).read().trouble == worker.Trouble()  # in a process of our own
+    result = CliRunner().invoke(cmd_root, ['launch', 'follow', str(node.pk)])
+    assert result.exit_code == 1
+    assert 'is paused (Pausing after failed transport task: upload failed 5 times)' in result.output
+    assert f'`verdi process play {node.called[0].pk}`' in result.output
+
+
+@pytest.mark.parametrize('identifier', ['9' * 20, str(2**63), '-1', 'no such job', '0'])
+def test_follow_what_is_not_there(aiida_profile: Any, identifier: str) -> None:
+    """A number that the database cannot take is no job either."""
+    result = CliRunner().invoke(cmd_root, ['launch', 'follow', '--', identifier])
+    assert result.exit_code == 1
+    assert f'there is no job `{identifier}`' in result.output
