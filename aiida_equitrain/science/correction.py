@@ -1,0 +1,467 @@
+r"""Force constants of a potential, corrected by a few labelled frames.
+
+What a potential gets wrong is small and nearly harmonic: its own anharmonic forces cancel in F_DFT(u) - F_ML(u). To
+this difference the basis of symfc is fitted, :math:`\Phi = \Phi_\mathrm{ML} + \Delta\Phi`, with a Gaussian prior
+
+.. math::
+
+   \Delta\Phi_{ij} \sim N(0, \tau^2 w_{ij}^2), \qquad F_\mathrm{DFT} - F_\mathrm{ML} + \Delta\Phi u \sim N(0, \sigma^2)
+
+that says "the potential is right, up to a correction that falls off" (see :func:`prior_weights`); on-site blocks
+follow from the sum rule and are not held. The marginal likelihood of the labels weighs shapes w and widths τ, each with
+its likeliest noise σ, and whether the potential's anharmonic forces help. With fewer equations than force constants the
+prior decides what the labels leave open; with many labels it has no say and the result is the plain fit. Leaving frames
+out judges the outcome: where the correction does not predict forces that it has not seen better than the potential
+alone, or is no more likely, the potential's force constants are returned as they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+from phonopy import Phonopy
+from phonopy.harmonic.force_constants import compact_fc_to_full_fc, full_fc_to_compact_fc
+from phonopy.interface.symfc import SymfcFCSolver
+from scipy.sparse import csr_array
+
+Array = NDArray[np.float64]
+
+#: Matrices of this dimension take half a gigabyte each.
+MAX_CONSTANTS = 8000
+#: What is added to |Φ_ML| relative to the largest pair in a prior of that shape: a long-range error is not ruled out.
+FLOOR = 0.01
+#: The logarithm of the marginal likelihood must rise by this against the potential alone: noise that a prior of three
+#: shapes and one width happens to fit does not reach it (odds of 150 to 1).
+EVIDENCE_GAIN = 5.0
+#: Groups of atoms that are left out in turn where there is one frame only.
+ATOM_FOLDS = 8
+
+
+@dataclass
+class Basis:
+    """symfc's orthonormal basis of the harmonic force constants of a supercell, as phonopy's compact ones.
+
+    :param expand: compressed coordinates to compact force constants, shape (p * N * 9, C), sparse.
+    :param vectors: basis vectors in compressed coordinates, shape (C, n).
+    :param symfc: the basis set as symfc made it.
+    :param pairs: index of symfc's pair for every two atoms of the supercell, shape (N, N).
+    :param primitive_atoms: the p atoms of the supercell that stand for the primitive cell.
+    """
+
+    expand: csr_array
+    vectors: Array
+    symfc: Any
+    pairs: NDArray[np.int64]
+    primitive_atoms: NDArray[np.int64]
+
+    @property
+    def n_constants(self) -> int:
+        """Return the number of independent force constants."""
+        return int(self.vectors.shape[1])
+
+    def force_constants(self, coefficients: Array) -> Array:
+        """Return compact force constants (p, N, 3, 3) of coefficients (n,)."""
+        flat = self.expand @ (self.vectors @ coefficients)
+        return np.array(flat).reshape(len(self.primitive_atoms), len(self.pairs), 3, 3)
+
+    def design(self, displacements: Array) -> Array:
+        """Return the forces of every basis vector, shape (F, 3N, n), for displacements (F, N, 3)."""
+        from symfc.utils.solver_utils_O2 import reshape_compr_mat_O2
+
+        n_atoms = len(self.pairs)
+        matrix = reshape_compr_mat_O2(
+            self.symfc.compact_compression_matrix, self.symfc.atomic_decompr_idx, n_atoms, 0, n_atoms
+        )
+        flat = displacements.reshape(len(displacements), -1)
+        return np.stack([-(row @ matrix).reshape(3 * n_atoms, -1) @ self.vectors for row in flat])
+
+    def penalty(self, weights: Array) -> Array:
+        """Return the matrix (n, n) of the sum of squared force constants with a weight per pair of atoms (N, N)."""
+        compress = self.symfc.compact_compression_matrix
+        by_pair = np.zeros(compress.shape[0] // 9)
+        by_pair[self.pairs.ravel()] = weights.ravel()
+        inner = compress.T @ compress.multiply(np.repeat(by_pair, 9)[:, None]).tocsr()
+        n_translations = 9 * self.pairs.size // compress.shape[0]
+        return np.array(n_translations * (self.vectors.T @ (inner @ self.vectors)))
+
+    def pair_norms(self, force_constants: Array) -> Array:
+        """Return the norm of the 3x3 block of every two atoms, shape (N, N), from compact force constants."""
+        by_pair = np.zeros(int(self.pairs.max()) + 1)
+        by_pair[self.pairs[self.primitive_atoms].ravel()] = np.linalg.norm(force_constants, axis=(2, 3)).ravel()
+        return np.array(by_pair[self.pairs])
+
+
+@dataclass
+class Correction:
+    """Corrected force constants and what is known of their error.
+
+    :param force_constants: compact, eV/Å², shape (p, N, 3, 3).
+    :param n_equations: 3N - 3 for every frame.
+    :param n_constants: independent force constants.
+    :param determined: whether the frames alone determine them all.
+    :param prior: shape of the prior that the labels favour, of :func:`prior_weights`.
+    :param is_anharmonic: whether the labels favour the potential's forces over its harmonic ones, -Φu, as what is
+        subtracted; a potential whose anharmonicity is wrong would only add noise.
+    :param is_corrected: ``False`` where marginal likelihood or leaving frames out does not favour the correction, so
+        that it was left off.
+    :param noise: standard deviation of what the harmonic correction does not explain, eV/Å.
+    :param effective_constants: how many force constants the labels decide, the others being the prior's.
+    :param left_out_error: RMS error of forces of frames left out of the fit (for a single frame of groups of atoms),
+        eV/Å.
+    :param potential_error: RMS error of the potential alone on the frames, eV/Å.
+    :param surprise: squared errors of what was left out, relative to what the fit expected of them; the covariance is
+        scaled by it where it is above 1.
+    :param covariance: of the coefficients of ``basis``, (eV/Å²)², shape (n, n).
+    """
+
+    force_constants: Array
+    n_frames: int
+    n_equations: int
+    n_constants: int
+    determined: bool
+    prior: str
+    is_anharmonic: bool
+    is_corrected: bool
+    noise: float
+    effective_constants: float
+    left_out_error: float
+    potential_error: float
+    surprise: float
+    covariance: Array
+    basis: Basis
+
+    def draws(self, number: int, seed: int = 0) -> Array:
+        """Return force constants (number, p, N, 3, 3) drawn from the posterior."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        random = np.random.default_rng(seed).normal(size=(len(values), number))
+        changes = (vectors * np.sqrt(np.clip(values, 0, None))) @ random
+        return self.force_constants + np.stack([self.basis.force_constants(column) for column in changes.T])
+
+
+def make_basis(phonon: Phonopy) -> Basis:
+    """Return symfc's basis for the supercell and the symmetry of phonons.
+
+    :raises ValueError: one sentence, if there are too many force constants for the memory of an ordinary machine.
+    """
+    solver = SymfcFCSolver(phonon.supercell, symmetry=phonon.symmetry)
+    estimate = solver.estimate_basis_size(orders=[2])[2]
+    if estimate > MAX_CONSTANTS:
+        raise ValueError(
+            f'the supercell has about {estimate} independent force constants, more than {MAX_CONSTANTS}; '
+            'take a smaller supercell.'
+        )
+    basis_set = solver.compute_basis_set(orders=[2])[2]
+    n_atoms = len(phonon.supercell)
+    pairs = np.asarray(basis_set.atomic_decompr_idx).reshape(n_atoms, n_atoms)
+    atoms = np.asarray(phonon.primitive.p2s_map)
+    rows = (pairs[atoms][..., None] * 9 + np.arange(9)).ravel()
+    expand = basis_set.compact_compression_matrix.tocsr()[rows]
+    return Basis(expand, np.asarray(basis_set.basis_set), basis_set, pairs, atoms)
+
+
+def correct_force_constants(
+    phonon: Phonopy, displacements: Array, forces: Array, potential_forces: Array, *, basis: Basis | None = None
+) -> Correction:
+    """Correct the potential's force constants by frames of the same supercell.
+
+    :param phonon: with the potential's force constants, compact or full.
+    :param displacements: Å, shape (F, N, 3), atoms in phonopy's order; one displaced atom is a frame too.
+    :param forces: of DFT, eV/Å, shape (F, N, 3).
+    :param potential_forces: of the potential on the same frames, less its forces on the undisplaced supercell.
+    :param basis: of :func:`make_basis` for this phonon, where it is at hand.
+    :raises ValueError: one sentence, if the arrays do not belong to the supercell or no atom is displaced.
+    """
+    n_atoms = len(phonon.supercell)
+    displacements = np.asarray(displacements, dtype=float)
+    difference = np.asarray(forces, dtype=float) - np.asarray(potential_forces, dtype=float)
+    if displacements.shape[1:] != (n_atoms, 3) or difference.shape != displacements.shape or not len(difference):
+        raise ValueError(
+            f'displacements {displacements.shape} and forces {difference.shape} do not fit a supercell of '
+            f'{n_atoms} atoms; give frames of the very supercell of the phonons.'
+        )
+    if not np.isfinite(difference).all() or not np.isfinite(displacements).all():
+        raise ValueError('displacements or forces of the frames are not finite.')
+    if np.abs(displacements - displacements.mean(axis=1, keepdims=True)).max() < 1e-8:
+        raise ValueError('no atom of any frame is displaced, so the frames say nothing about force constants.')
+    basis = basis or make_basis(phonon)
+    before = compact_force_constants(phonon)
+    # A net force is an error of DFT that no force constants explain.
+    targets = [
+        (values - values.mean(axis=1, keepdims=True)).reshape(len(values), -1)
+        for values in (difference, np.asarray(forces, dtype=float) - harmonic_forces(phonon, displacements))
+    ]
+    design = basis.design(displacements)
+    n_equations = len(difference) * (3 * n_atoms - 3)
+    fits = []
+    for name, weights in prior_weights(phonon, basis, before).items():
+        whitened = _whiten(design, basis.penalty(weights))
+        fits += [_fit(name, whitened, target, n_equations) for target in targets]
+    best = max(fits, key=lambda fit: fit.log_marginal)
+    shares = np.exp([fit.log_marginal - best.log_marginal for fit in fits])
+    shares /= shares.sum()
+    left_out, surprise = best.leave_out(len(difference))
+    alone = float(np.sqrt(np.mean(targets[0] ** 2)))
+    nothing = -0.5 * n_equations * np.log(float(np.sum(targets[0] ** 2)) / n_equations) if alone else np.inf
+    is_corrected = bool(left_out < alone and best.log_evidence > nothing + EVIDENCE_GAIN)
+    coefficients = np.zeros(basis.n_constants)
+    if is_corrected:
+        coefficients += sum(share * fit.coefficients(fit.shrinkage) for share, fit in zip(shares, fits, strict=True))
+    covariance = sum(
+        share * fit.covariance(coefficients) for share, fit in zip(shares, fits, strict=True) if share > 1e-3
+    )
+    return Correction(
+        force_constants=before + basis.force_constants(coefficients),
+        n_frames=len(difference),
+        n_equations=n_equations,
+        n_constants=basis.n_constants,
+        determined=best.rank == basis.n_constants,
+        prior=best.name,
+        is_anharmonic=best.target is targets[0],
+        is_corrected=is_corrected,
+        noise=best.noise,
+        effective_constants=float(best.shrinkage.sum()),
+        left_out_error=left_out,
+        potential_error=alone,
+        covariance=np.asarray(covariance) * max(surprise, 1.0),
+        surprise=surprise,
+        basis=basis,
+    )
+
+
+def prior_weights(phonon: Phonopy, basis: Basis, force_constants: Array) -> dict[str, Array]:
+    """Return the weights 1/w² of pairs of atoms (N, N), zero on site, for every shape of the prior that is tried.
+
+    - ``distance``: w falls off with the square of the distance r of the nearest images;
+    - ``potential``: w follows the norm of the potential's own force constants, with a floor;
+    - ``both``: the square root of that times r⁻².
+    """
+    distances = pair_distances(phonon)
+    site = np.eye(len(distances), dtype=bool)
+    distances[site] = 1.0
+    norms = basis.pair_norms(force_constants)
+    relative = norms / max(float(norms[~site].max(initial=0.0)), 1e-12) + FLOOR
+    widths = {'distance': distances**-2, 'potential': relative, 'both': np.sqrt(relative) * distances**-2}
+    weights = {name: width**-2.0 for name, width in widths.items()}
+    for weight in weights.values():
+        weight[site] = 0.0
+    return weights
+
+
+def pair_distances(phonon: Phonopy) -> Array:
+    """Return the distances (Å) of the nearest images of every two atoms of the supercell, shape (N, N)."""
+    cell, positions = np.array(phonon.supercell.cell), np.array(phonon.supercell.scaled_positions)
+    difference = positions[:, None] - positions[None]
+    difference -= np.rint(difference)
+    result = np.full(difference.shape[:2], np.inf)
+    for shift in np.ndindex(3, 3, 3):
+        result = np.minimum(result, np.linalg.norm((difference + np.array(shift) - 1) @ cell, axis=2))
+    return result
+
+
+def compact_force_constants(phonon: Phonopy) -> Array:
+    """Return the force constants of phonons as compact ones, shape (p, N, 3, 3)."""
+    values = np.array(phonon.force_constants)
+    if values.shape[0] == values.shape[1] != len(phonon.primitive):
+        return np.array(full_fc_to_compact_fc(phonon.primitive, values))
+    return values
+
+
+def harmonic_forces(phonon: Phonopy, displacements: Array) -> Array:
+    """Return -Φu (F, N, 3), eV/Å, of the phonons' force constants for displacements (F, N, 3) of the supercell."""
+    full = compact_fc_to_full_fc(phonon.primitive, compact_force_constants(phonon))
+    return np.array(-np.einsum('ijab,fjb->fia', full, displacements, optimize=True))
+
+
+def effective_force_constants(
+    phonon: Phonopy, displacements: Array, forward: Array, backward: Array, *, basis: Basis | None = None
+) -> Array:
+    """Return the force constants (p, N, 3, 3) that a potential shows at a finite amplitude.
+
+    Force constants fitted to random displacements are those of a stiffer or softer crystal, as the quartic term shows
+    through (AlN at 0.03 Å: by 0.03 THz). To compare with such a reference, correct these and not the harmonic ones.
+
+    :param phonon: with the potential's harmonic force constants.
+    :param displacements: Å, shape (F, N, 3), of the amplitude of the frames; no labels are needed.
+    :param forward: forces of the potential there; ``backward``: at minus these displacements, where the cubic term and
+        the forces on the undisplaced supercell cancel.
+    """
+    odd = (np.asarray(forward) - np.asarray(backward)) / 2
+    return correct_force_constants(
+        phonon, displacements, odd, harmonic_forces(phonon, displacements), basis=basis
+    ).force_constants
+
+
+def displacement_arrays(n_atoms: int, dataset: Mapping[str, Any]) -> tuple[Array, Array]:
+    """Return displacements and forces (F, N, 3) of a displacement dataset of phonopy, of either type.
+
+    Displacements of single atoms whose forces are not there yet are left out: half a DFT calculation is data too.
+    """
+    if 'first_atoms' not in dataset:
+        return np.array(dataset['displacements'], dtype=float), np.array(dataset['forces'], dtype=float)
+    done = [entry for entry in dataset['first_atoms'] if entry.get('forces') is not None]
+    displacements = np.zeros((len(done), n_atoms, 3))
+    for frame, entry in zip(displacements, done, strict=True):
+        frame[entry['number']] = entry['displacement']
+    forces = np.array([entry['forces'] for entry in done], dtype=float).reshape(displacements.shape)
+    return displacements, forces
+
+
+def count_frames_needed(phonon: Phonopy, limit: int = 1000) -> int:
+    """Return how many frames with random displacements of all atoms determine all force constants without a potential.
+
+    They do so once the displacements and their images by all symmetry operations of the supercell span the space of all
+    displacements: each irreducible representation needs as many vectors as it occurs there.
+    """
+    random, n_atoms = np.random.default_rng(0), len(phonon.supercell)
+    lattice = np.array(phonon.supercell.cell).T
+    operations = phonon.symmetry.symmetry_operations
+    rotations = [lattice @ rotation @ np.linalg.inv(lattice) for rotation in operations['rotations']]
+    permutations = phonon.symmetry.atomic_permutations
+    gram = np.zeros((3 * n_atoms, 3 * n_atoms))
+    for number in range(1, limit + 1):
+        frame = random.normal(size=(n_atoms, 3))
+        frame -= frame.mean(axis=0)
+        images = np.empty((len(rotations), n_atoms, 3))
+        for image, rotation, permutation in zip(images, rotations, permutations, strict=True):
+            image[permutation] = frame @ rotation.T
+        flat = images.reshape(len(images), -1)
+        gram += flat.T @ flat / len(flat)
+        if np.linalg.matrix_rank(gram, tol=1e-9 * float(np.trace(gram)), hermitian=True) == 3 * n_atoms - 3:
+            return number
+    return limit
+
+
+def count_finite_displacements(phonon: Phonopy, distance: float = 0.01) -> int:
+    """Return how many supercells with one displaced atom a calculation by finite displacements needs."""
+    other = Phonopy(
+        phonon.unitcell,
+        phonon.supercell_matrix,
+        primitive_matrix=phonon.primitive_matrix,
+        symprec=float(phonon.symmetry.tolerance),
+        log_level=0,
+    )
+    other.generate_displacements(distance=distance)
+    dataset: Any = other.dataset
+    return len(dataset['first_atoms'])
+
+
+@dataclass
+class _Fit:
+    """A fit with one shape of the prior, averaged over its width.
+
+    ``left`` diag(``values``) ``right`` is the design matrix, whitened by ``root``, the Cholesky factor of the penalty.
+
+    :param ridges: ratios σ²/τ² of the average, shape (K,), with their ``weights`` and noise ``variances`` σ².
+    :param log_evidence: logarithm of the marginal likelihood of the best ridge, up to a constant that all fits share.
+    :param log_marginal: the same, summed over the ridges.
+    """
+
+    name: str
+    left: Array
+    values: Array
+    right: Array
+    root: Array
+    target: Array
+    ridges: Array
+    weights: Array
+    variances: Array
+    log_evidence: float
+    log_marginal: float
+    n_equations: int
+
+    @property
+    def rank(self) -> int:
+        return int(np.sum(self.values > 1e-7 * self.values[0]))
+
+    @property
+    def noise(self) -> float:
+        return float(np.sqrt(self.weights @ self.variances))
+
+    @property
+    def shrinkages(self) -> Array:
+        """Return how far the labels decide each singular direction, 0 to 1, for every ridge, shape (K, n)."""
+        return np.array(self.values**2 / (self.values**2 + self.ridges[:, None]))
+
+    @property
+    def shrinkage(self) -> Array:
+        return np.array(self.weights @ self.shrinkages)
+
+    def coefficients(self, shrinkage: Array) -> Array:
+        """Return the coefficients (..., n) for shrinkages (..., n) of the singular directions."""
+        scaled = shrinkage * (self.left.T @ self.target.ravel()) / np.maximum(self.values, 1e-12 * self.values[0])
+        return np.array(scipy.linalg.solve_triangular(self.root, (scaled @ self.right).T).T)
+
+    def covariance(self, center: Array) -> Array:
+        """Return the mean square about ``center`` (n,): σ² (XᵀX + ridge P)⁻¹ and the spread of means."""
+        outside = float(self.weights @ (self.variances / self.ridges))
+        inside = (self.weights * self.variances) @ (1 / (self.values**2 + self.ridges[:, None]))
+        inner = outside * np.eye(len(self.root)) + (self.right.T * (inside - outside)) @ self.right
+        half = scipy.linalg.solve_triangular(self.root, inner)
+        spread = self.coefficients(self.shrinkages) - center
+        return np.array(scipy.linalg.solve_triangular(self.root, half.T) + (spread.T * self.weights) @ spread)
+
+    def leave_out(self, n_frames: int) -> tuple[float, float]:
+        """Predict frames (groups of atoms of a single one) that are left out of the fit, the prior kept.
+
+        :returns: the RMS error of the predictions, eV/Å, and its square relative to what the posterior expects.
+        """
+        n_rows = len(self.left)
+        if n_frames > 1:
+            folds = np.arange(n_rows) * n_frames // n_rows
+        else:
+            folds = np.repeat(np.random.default_rng(0).permutation(n_rows // 3) % ATOM_FOLDS, 3)
+        target, shrinkage = self.target.ravel(), self.shrinkage
+        residual = target - self.left @ (shrinkage * (self.left.T @ target))
+        total = relative = 0.0
+        for fold in np.unique(folds):
+            rows, inside = self.left[folds == fold], residual[folds == fold]
+            error = np.linalg.solve(np.eye(len(rows)) - (rows * shrinkage) @ rows.T, inside)
+            total += float(error @ error)
+            relative += float(error @ inside) / self.noise**2
+        return float(np.sqrt(total / n_rows)), relative / self.n_equations
+
+
+def _whiten(design: Array, penalty: Array) -> tuple[Array, Array, Array, Array]:
+    """Return ``left``, ``values``, ``right`` and ``root`` of :class:`_Fit`."""
+    root = np.asarray(np.linalg.cholesky(penalty).T, dtype=float)
+    whitened = scipy.linalg.solve_triangular(root, design.reshape(-1, design.shape[2]).T, trans='T').T
+    return (*np.linalg.svd(whitened, full_matrices=False), root)
+
+
+def _fit(name: str, whitened: tuple[Array, Array, Array, Array], target: Array, n_equations: int) -> _Fit:
+    """Fit with one shape of the prior.
+
+    The marginal likelihood weighs its widths τ; the noise is the likeliest for each.
+    A single likeliest width would be overconfident where the labels hardly tell it from zero.
+    """
+    left, values, right, root = whitened
+    projected = (left.T @ target.ravel()) ** 2
+    # What no force constants can explain, which rounding must not make zero.
+    rest = max(float(np.sum(target**2) - projected.sum()), 1e-12 * float(np.sum(target**2)), 1e-24)
+    ridges = values[0] ** 2 * np.exp(np.arange(-30.0, 5.0, 0.25))
+    shares = ridges[:, None] / (values**2 + ridges[:, None])
+    variances = (shares @ projected + rest) / n_equations
+    log_evidence = 0.5 * (np.log(shares).sum(axis=1) - n_equations * np.log(variances))
+    # Flat in τ, with dτ = τ dlnτ: the flat likelihood towards τ = 0 gets no more weight than its width.
+    log_weights = log_evidence - 0.5 * np.log(ridges / values[0] ** 2)
+    weights = np.exp(log_weights - log_weights.max())
+    kept = weights > 1e-3
+    return _Fit(
+        name=name,
+        left=left,
+        values=values,
+        right=right,
+        root=root,
+        target=target,
+        ridges=ridges[kept],
+        weights=weights[kept] / weights[kept].sum(),
+        variances=variances[kept],
+        log_evidence=float(log_evidence.max()),
+        log_marginal=float(np.log(np.sum(weights)) + log_weights.max()),
+        n_equations=n_equations,
+    )

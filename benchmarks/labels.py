@@ -1,0 +1,327 @@
+"""How few DFT labels does a potential need for DFT's phonons? Force constants of a potential, corrected by labels.
+
+    python benchmarks/labels.py --data FILE [--foundation FILE --python PATH] --labels 2 [4 10] --draws 3 [--json]
+
+- ``FILE`` is a params file of phonopy or phono3py with displacements and forces, or a folder or archive of vaspruns;
+  the reference is the fit of symfc to all of its frames (the finite-displacement solver for single displaced atoms).
+- ``zero_label_mae_thz``: the potential alone, finite displacements of 0.01 Å in the same supercell, at DFT's lattice
+  and positions; ``symfc_mae_thz``: symfc on the drawn frames, no potential (``null`` where they do not determine the
+  force constants); ``corrected_mae_thz``: ``science/correction.py``. Means over bands and mesh, no Born charges.
+- The reference shows the crystal at the amplitude of the frames. So that like is compared with like, the potential's
+  force constants are corrected as they are at this amplitude (``--pairs`` displacements of the set and their
+  opposites, no labels); ``harmonic_mae_thz`` is the error where its harmonic ones are.
+- ``uncertainty_thz``: mean error bar (standard deviation) of the mesh's frequencies; ``coverage_68``: share of them
+  that lie within one error bar of the reference, its own error (``reference_sigma_thz``, from the residual of its fit)
+  added in quadrature; ``coverage_68_bare``: without that. Acoustic modes at Γ are left out.
+- The potential runs once, for the frames that are drawn, in a child process with ``--python``; its forces are kept
+  below ``--cache`` and not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aiida_equitrain.science.correction import (
+    Basis,
+    compact_force_constants,
+    correct_force_constants,
+    count_finite_displacements,
+    count_frames_needed,
+    displacement_arrays,
+    effective_force_constants,
+    make_basis,
+)
+from aiida_equitrain.science.error_bars import modes_at
+from aiida_equitrain.science.labelled_phonons import displaced_phonon, load_labelled
+from aiida_equitrain.science.phonon_metrics import error_metrics, frequencies_at
+from aiida_equitrain.science.phonopy_io import load_phonopy, make_force_constants
+from aiida_equitrain.tools.resources import starter_files
+
+Array = NDArray[np.float64]
+
+CHILD = Path(__file__).with_name('potential_forces.py')
+#: Modes below are the acoustic ones at Γ, zero by the sum rule.
+ZERO_THZ = 1e-2
+
+
+@dataclass
+class Crystal:
+    """A data set with what all of its rows share.
+
+    :param reference: phonons of the fit to all frames, on whose supercell the frames are.
+    :param displacements: Å, shape (F, N, 3).
+    :param forces: of DFT, eV/Å, shape (F, N, 3).
+    """
+
+    name: str
+    reference: Any
+    displacements: Array
+    forces: Array
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', type=Path, nargs='+', required=True, help='params files of phonopy or phono3py')
+    parser.add_argument('--foundation', type=Path, default=None, help='model file; default: the starter')
+    parser.add_argument('--python', default=sys.executable, help='Python of the potential; default: this')
+    parser.add_argument('--labels', type=int, nargs='+', default=[1, 2, 4], help='numbers of labelled frames')
+    parser.add_argument('--draws', type=int, default=3, help='random draws of the frames')
+    parser.add_argument('--pairs', type=int, default=8, help='of opposite displacements for the potential')
+    parser.add_argument('--mesh', type=int, nargs=3, default=[10, 10, 10], help='q-points; 20x20x20 gives the same')
+    cache = Path(tempfile.gettempdir()) / f'equitrain-labels-{os.getuid()}'
+    parser.add_argument('--cache', type=Path, default=cache, help='folder of forces computed before')
+    parser.add_argument('--json', action='store_true', help='print the rows as a JSON list')
+    return parser.parse_args()
+
+
+def load_crystal(path: Path) -> Crystal:
+    """Return the frames of a file and the phonons that all of them give together."""
+    try:
+        labelled = load_labelled(path)
+        name, reference = labelled.name, labelled.reference
+    except ValueError:
+        reference = load_phonopy(path, acoustic_sum_rule=True)
+        name = path.name.split('.')[0]
+    dataset: Any = reference.dataset
+    if dataset is None:
+        raise SystemExit(f'`{path}` holds no displacements with forces; give a params file of phonopy or phono3py.')
+    return Crystal(name, reference, *displacement_arrays(len(reference.supercell), dataset))
+
+
+def potential_forces(crystal: Crystal, displacements: Array, foundation: Path, python: str, cache: Path) -> Array:
+    """Return the potential's forces (F, N, 3) on displaced supercells, from the cache where they are there."""
+    supercell = crystal.reference.supercell
+    known: dict[str, Array] = {}
+    cell = np.round(supercell.cell, 9).tobytes() + np.round(supercell.positions, 9).tobytes()
+    digest = hashlib.sha256(foundation.read_bytes() + cell + np.array(supercell.numbers).tobytes()).hexdigest()
+    file = cache / f'{crystal.name}-{foundation.stem}-{digest[:16]}.npz'
+    if file.is_file():
+        with np.load(file) as stored:
+            known = dict(stored)
+    keys = [hashlib.sha256(np.round(frame, 9).tobytes()).hexdigest()[:32] for frame in displacements]
+    missing = {key: frame for key, frame in zip(keys, displacements, strict=True) if key not in known}
+    if missing:
+        positions = supercell.positions + np.array(list(missing.values()))
+        known.update(zip(missing, _run_child(supercell, positions, foundation, python), strict=True))
+        cache.mkdir(parents=True, exist_ok=True)
+        scratch = file.with_suffix('.tmp.npz')
+        np.savez(scratch, **known)
+        scratch.replace(file)
+    return np.array([known[key] for key in keys])
+
+
+def _run_child(supercell: Any, positions: Array, foundation: Path, python: str) -> Array:
+    """Return the forces that the Python of the potential computes."""
+    with tempfile.TemporaryDirectory(prefix='equitrain-labels-') as scratch:
+        structures, output = Path(scratch) / 'structures.npz', Path(scratch) / 'forces.npz'
+        np.savez(structures, numbers=supercell.numbers, cell=supercell.cell, positions=positions)
+        command = [python, '-W', 'ignore', str(CHILD), str(foundation), str(structures), str(output)]
+        # The child's environment is another one: modules of this one must not reach it.
+        environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+        child = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if child.returncode:
+            last = (child.stderr.strip().splitlines() or ['no message'])[-1]
+            raise SystemExit(f'the forces of `{foundation.name}` could not be computed with `{python}`: {last}')
+        with np.load(output) as stored:
+            return np.array(stored['forces'])
+
+
+def potential_phonon(reference: Any, forces: Array) -> Any:
+    """Return the potential's phonons.
+
+    :param forces: on the supercells with one displaced atom, less those on the undisplaced one.
+    """
+    phonon = displaced_phonon(reference)
+    for entry, force in zip(phonon.dataset['first_atoms'], forces, strict=True):
+        entry['forces'] = force
+    make_force_constants(phonon, phonon.dataset, acoustic_sum_rule=True)
+    return phonon
+
+
+class Table:
+    """Compute the rows of one data set and one foundation."""
+
+    def __init__(self, crystal: Crystal, foundation: Path, python: str, args: argparse.Namespace) -> None:
+        self.crystal, self.foundation = crystal, foundation
+        n_frames = len(crystal.forces)
+        too_many = [number for number in args.labels if not 1 <= number <= n_frames]
+        if too_many:
+            raise SystemExit(f'--labels {too_many[0]}: `{crystal.name}` has {n_frames} frames.')
+        self.drawn = {
+            (number, draw): np.random.default_rng([draw, number]).permutation(n_frames)[:number]
+            for number in args.labels
+            for draw in range(args.draws)
+        }
+        used = sorted({int(index) for chosen in self.drawn.values() for index in chosen})
+        finite = displaced_phonon(crystal.reference)
+        singles, _ = displacement_arrays(len(finite.supercell), _with_zeros(finite.dataset, len(finite.supercell)))
+        # The frames that are drawn first, as the potential runs for them anyway.
+        pairs = crystal.displacements[(used + [k for k in range(n_frames) if k not in used])[: args.pairs]]
+        groups = [np.zeros((1, *singles.shape[1:])), singles, crystal.displacements[used], pairs, -pairs]
+        start = time.time()
+        forces = potential_forces(crystal, np.concatenate(groups), foundation, python, args.cache)
+        self.seconds_potential = time.time() - start
+        pristine, single, frames, forward, backward = np.split(forces, np.cumsum([len(g) for g in groups])[:-1])
+        self.harmonic = potential_phonon(crystal.reference, single - pristine)
+        self.potential_forces = dict(zip(used, frames - pristine, strict=True))
+        self.basis = make_basis(self.harmonic)
+        self.phonon = self.harmonic.copy()
+        self.phonon.force_constants = effective_force_constants(
+            self.harmonic, pairs, forward, backward, basis=self.basis
+        )
+        crystal.reference.run_mesh(args.mesh)
+        grid: Any = crystal.reference.mesh
+        self.qpoints, self.weights = np.array(grid.qpoints), np.array(grid.weights, dtype=float)
+        self.frequencies = frequencies_at(crystal.reference, self.qpoints)
+        self.zero_label = self.error(compact_force_constants(self.harmonic))
+        covariance = reference_covariance(crystal, self.basis)
+        self.reference_sigma = modes_at(crystal.reference, self.basis, self.qpoints).sigma(covariance)
+
+    def error(self, force_constants: Array) -> float:
+        """Return the mean error over bands and mesh, THz."""
+        phonon = self.phonon.copy()
+        phonon.force_constants = force_constants
+        found = frequencies_at(phonon, self.qpoints)
+        return error_metrics(found, self.frequencies, self.weights)['phonon_mae_thz']
+
+    def symfc_error(self, chosen: NDArray[np.int64]) -> float | None:
+        """Return the error of symfc on the frames alone, ``None`` where they do not determine the force constants."""
+        design = self.basis.design(self.crystal.displacements[chosen]).reshape(-1, self.basis.n_constants)
+        coefficients, _, rank, _ = np.linalg.lstsq(design, self.crystal.forces[chosen].ravel(), rcond=1e-7)
+        return self.error(self.basis.force_constants(coefficients)) if rank == self.basis.n_constants else None
+
+    def row(self, number: int, draw: int) -> dict[str, Any]:
+        """Return one row."""
+        chosen, start = self.drawn[number, draw], time.time()
+        correction = correct_force_constants(
+            self.phonon,
+            self.crystal.displacements[chosen],
+            self.crystal.forces[chosen],
+            np.array([self.potential_forces[int(index)] for index in chosen]),
+            basis=self.basis,
+        )
+        seconds, phonon = time.time() - start, self.phonon.copy()
+        phonon.force_constants = correction.force_constants
+        modes = modes_at(phonon, self.basis, self.qpoints)
+        sigma = modes.sigma(correction.covariance)
+        deviation = np.abs(modes.frequencies - self.frequencies)
+        return {
+            'material': self.crystal.name,
+            'foundation': self.foundation.stem,
+            'n_labels': number,
+            'draw': draw,
+            'zero_label_mae_thz': self.zero_label,
+            'symfc_mae_thz': self.symfc_error(chosen),
+            'corrected_mae_thz': float(np.average(deviation.mean(axis=1), weights=self.weights)),
+            'harmonic_mae_thz': self.error(
+                correction.force_constants
+                + compact_force_constants(self.harmonic)
+                - compact_force_constants(self.phonon)
+            ),
+            'uncertainty_thz': float(np.average(sigma.mean(axis=1), weights=self.weights)),
+            'coverage_68': self.coverage(deviation, np.hypot(sigma, self.reference_sigma)),
+            'coverage_68_bare': self.coverage(deviation, sigma),
+            'reference_sigma_thz': float(np.average(self.reference_sigma.mean(axis=1), weights=self.weights)),
+            'prior': correction.prior,
+            'is_anharmonic': correction.is_anharmonic,
+            'is_corrected': correction.is_corrected,
+            'determined': correction.determined,
+            'n_equations': correction.n_equations,
+            'n_constants': correction.n_constants,
+            'effective_constants': correction.effective_constants,
+            'noise_ev_per_angstrom': correction.noise,
+            'left_out_error_ev_per_angstrom': correction.left_out_error,
+            'potential_error_ev_per_angstrom': correction.potential_error,
+            'n_frames_that_determine': count_frames_needed(self.phonon),
+            'n_finite_displacements': count_finite_displacements(self.phonon),
+            'n_reference_frames': len(self.crystal.forces),
+            'seconds_fit': round(seconds, 2),
+            'seconds_potential': round(self.seconds_potential, 1),
+        }
+
+    def coverage(self, deviation: Array, sigma: Array) -> float:
+        """Return the share of frequencies within one standard deviation."""
+        counted = np.broadcast_to(self.weights[:, None], deviation.shape) * (np.abs(self.frequencies) > ZERO_THZ)
+        return float(np.average(deviation <= sigma, weights=counted))
+
+
+def reference_covariance(crystal: Crystal, basis: Basis) -> Array:
+    """Return the covariance of the plain fit to all frames, for noise that is independent in every force.
+
+    Frames in opposite pairs count as one: what is even in the displacements cancels in them.
+    """
+    size = basis.n_constants
+    normal, right, total = np.zeros((size, size)), np.zeros(size), 0.0
+    frames = merge_pairs(crystal.displacements, crystal.forces)
+    for displacements, forces in frames:
+        design = basis.design(displacements[None])[0]
+        normal += design.T @ design
+        right += design.T @ forces.ravel()
+        total += float(np.sum(forces**2))
+    inverse = np.linalg.pinv(normal, hermitian=True)
+    equations = len(frames) * (crystal.forces[0].size - 3)
+    return np.array(inverse * max(total - right @ inverse @ right, 0.0) / max(equations - size, 1))
+
+
+def merge_pairs(displacements: Array, forces: Array) -> list[tuple[Array, Array]]:
+    """Return displacements and forces of frames, opposite displacements as one frame with half the difference."""
+    left, merged = list(range(len(displacements))), []
+    while left:
+        first = left.pop(0)
+        other = [k for k in left if np.allclose(displacements[k], -displacements[first], atol=1e-6)]
+        if other:
+            left.remove(other[0])
+            merged.append((displacements[first], (forces[first] - forces[other[0]]) / 2))
+        else:
+            merged.append((displacements[first], forces[first]))
+    return merged
+
+
+def _with_zeros(dataset: Any, n_atoms: int) -> dict[str, Any]:
+    return {'first_atoms': [{**entry, 'forces': np.zeros((n_atoms, 3))} for entry in dataset['first_atoms']]}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as text."""
+    columns = ('zero_label_mae_thz', 'symfc_mae_thz', 'corrected_mae_thz', 'uncertainty_thz', 'coverage_68')
+    head = f'{"material":10s}{"foundation":24s}{"labels":>7s}{"draw":>5s}{"zero":>9s}{"symfc":>9s}{"corrected":>10s}'
+    lines = [f'{head}{"error bar":>10s}{"coverage":>9s}']
+    for row in rows:
+        values = ['-' if row[name] is None else f'{row[name]:.4f}' for name in columns]
+        lines.append(
+            f'{row["material"]:10s}{row["foundation"]:24s}{row["n_labels"]:7d}{row["draw"]:5d}{values[0]:>9s}'
+            f'{values[1]:>9s}{values[2]:>10s}{values[3]:>10s}{float(values[4]):9.2f}'
+        )
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    args = read_arguments()
+    warnings.simplefilter('ignore')
+    foundation = (args.foundation or starter_files()[0]).resolve()
+    rows = []
+    for path in args.data:
+        crystal = load_crystal(path)
+        computed = Table(crystal, foundation, args.python, args)
+        for number, draw in computed.drawn:
+            rows.append(computed.row(number, draw))
+            print(f'{crystal.name}, {number} labels, draw {draw}', file=sys.stderr)
+    print(json.dumps(rows) if args.json else table(rows))
+
+
+if __name__ == '__main__':
+    main()

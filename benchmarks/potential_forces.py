@@ -1,0 +1,57 @@
+"""Compute the forces of a potential on structures of the same atoms, in the Python of the potential.
+
+    python benchmarks/potential_forces.py POTENTIAL STRUCTURES.npz FORCES.npz
+
+``STRUCTURES.npz`` holds ``numbers`` (N,), ``cell`` (3, 3) and ``positions`` (F, N, 3), Å; ``FORCES.npz`` gets
+``forces`` (F, N, 3), eV/Å. The suffix says which package reads the potential: ``.nqx`` nequix, ``.pth``
+sevenn, others mace. Imports nothing of ours, as an environment of a potential has neither AiiDA nor phonopy.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+
+def load_calculator(path: Path) -> Any:
+    """Return an ASE calculator, on one CPU, in float64 where the package can."""
+    import torch
+
+    torch.set_num_threads(1)
+    if path.suffix == '.nqx':
+        from nequix.calculator import NequixCalculator
+
+        # nequix writes a converted copy beside the file, under a name that does not depend on what the file holds.
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = shutil.copy(path, scratch)
+            return NequixCalculator(model_path=copy, backend='torch', use_kernel=False)
+    if path.suffix == '.pth':
+        from sevenn.calculator import SevenNetCalculator
+
+        return SevenNetCalculator(str(path), device='cpu')
+    from mace.calculators import MACECalculator
+
+    return MACECalculator(model_paths=str(path), device='cpu', default_dtype='float64')
+
+
+def main() -> None:
+    potential, structures, output = map(Path, sys.argv[1:])
+    calculator = load_calculator(potential)
+    with np.load(structures) as file:
+        numbers, cell, positions = file['numbers'], file['cell'], file['positions']
+    forces = np.empty(positions.shape)
+    for index, place in enumerate(positions):
+        atoms = Atoms(numbers=numbers, positions=place, cell=cell, pbc=True)
+        calculator.calculate(atoms, properties=['forces'])
+        forces[index] = calculator.results['forces']
+    np.savez(output, forces=forces)
+
+
+if __name__ == '__main__':
+    main()
