@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from ase.io.cif import CIFBlock, parse_cif
 
+from .extxyz import meanings, unit_problem
 from .structures import check_structure
 from .text_files import base_name, read_bytes, shown
 
@@ -216,6 +217,8 @@ def _read_frames(text: str, kind: str, wanted: str | None) -> StructureFile:
         raise StructureError(f'has {len(atoms)} atoms, more than {MAX_ATOMS}')
     if kind == 'extxyz' and not atoms.cell.any():
         raise StructureError('has no cell: it is a molecule, and phonons need a crystal with three lattice vectors')
+    if kind == 'extxyz':
+        notes += _left_out(atoms)
     if kind in CALCULATIONS:
         notes.append(
             'only cell and atoms are taken from it: masses, spin, U and charge of the calculation are left out'
@@ -223,12 +226,28 @@ def _read_frames(text: str, kind: str, wanted: str | None) -> StructureFile:
     if atoms.constraints:
         notes.append('constraints (selective dynamics) are left out: all atoms move')
     calculated = {} if atoms.calc is None else getattr(atoms.calc, 'results', {})
-    if kind not in CALCULATIONS and np.abs(calculated.get('magmoms', 0.0)).max() > 1e-3:
+    moments = [np.abs(np.asarray(calculated.get(name, 0.0))).max() for name in ('magmoms', 'magmom')]
+    if kind not in CALCULATIONS and max(moments) > 1e-3:
         notes.append('the magnetic moments that a calculation gave are left out')
     isotopes = marks[sum(len(image) for image in images[:index]) :][: len(atoms)] if marks else []
     if any(isotopes):
         _set_isotopes(atoms, isotopes, notes)
     return StructureFile(_bare(atoms, notes), notes)
+
+
+def _left_out(atoms: Atoms) -> list[str]:
+    """Return sentences about what extended XYZ says of a structure and we do not keep; take `mass` for `masses`.
+
+    :raises StructureError: if its numbers are of another unit.
+    """
+    problem = unit_problem(atoms.info)
+    if problem:
+        raise StructureError(problem)
+    if 'mass' in atoms.arrays and not atoms.has('masses'):
+        atoms.set_masses(atoms.arrays.pop('mass'))
+    columns = sorted(set(atoms.arrays) - {'numbers', 'positions', 'masses', 'initial_magmoms'})
+    named = ', '.join(f'`{shown(name, 30)}`' for name in columns[:SHOWN])
+    return ([f'its columns {named} are left out'] if columns else []) + meanings([atoms])
 
 
 def _check_poscar(text: str) -> None:

@@ -16,6 +16,8 @@ from .text_files import shown
 
 #: Electronic steps at most, where the file does not say (VASP's default); atoms, levels of elements, letters of a row.
 NELM, MAX_ATOMS, MAX_DEPTH, MAX_TEXT = 60, 100_000, 40, 1000
+#: Names of zirconium and xenon in files of VASP, which cuts those of their pseudopotentials.
+CUT_NAMES = {'r': 'Zr', 'X': 'Xe'}
 KBAR = 0.1 * GPa
 #: Where the rows of a step are.
 ROWS = {
@@ -204,6 +206,7 @@ def _number(text: Any) -> float:
 
 
 def _atomic_number(symbol: str) -> int:
+    symbol = CUT_NAMES.get(symbol, symbol)
     if not atomic_numbers.get(symbol):
         raise ValueError(f'its atoms have the name `{shown(symbol, 10)}`, which is no element')
     return int(atomic_numbers[symbol])

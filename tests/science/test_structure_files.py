@@ -142,6 +142,27 @@ def test_tags_are_no_kinds(tmp_path: Path) -> None:
     assert not read_structure(tmp_path / 'a.xyz').atoms.get_tags().any()
 
 
+@pytest.mark.parametrize('name', ['tags:I', 'initial_charges:R', 'occupancy:R', 'spin:R'])
+def test_left_out_columns_are_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / 'a.xyz').write_text(xyz('Si 2 0 0 3', f':{name}:1', 'Si 0 0 0 1'))
+    assert read_structure(tmp_path / 'a.xyz').notes == [f'its columns `{name[:-2]}` are left out']
+
+
+@pytest.mark.parametrize('name', ['mass', 'masses'])
+def test_masses_of_extended_xyz(tmp_path: Path, name: str) -> None:
+    (tmp_path / 'a.xyz').write_text(xyz('Si 2 0 0 28.0', f':{name}:R:1', 'Si 0 0 0 30.0'))
+    assert read_structure(tmp_path / 'a.xyz').atoms.get_masses().tolist() == [30.0, 28.0]
+
+
+def test_charge_and_unit_of_extended_xyz(tmp_path: Path) -> None:
+    text = xyz('Si 2 0 0', '', 'Si 0 0 0')
+    (tmp_path / 'a.xyz').write_text(text.replace('Properties', 'charge=1 Properties'))
+    assert 'have a charge' in read_structure(tmp_path / 'a.xyz').notes[0]
+    (tmp_path / 'a.xyz').write_text(text.replace('Properties', 'unit=bohr Properties'))
+    with pytest.raises(ValueError, match='says `unit=bohr`'):
+        read_structure(tmp_path / 'a.xyz')
+
+
 REFUSED = {
     'several': ('a.cif', cif('Si1 Si 0 0 0') + cif('Ge1 Ge 0 0 0').replace('data_a', 'data_b'), 'holds 2 structures'),
     'no-sites': ('a.cif', 'data_a\n_cell_length_a 4\n', 'no block with atoms'),
