@@ -49,6 +49,8 @@ def cmd_import(files: tuple[Path, ...], **chosen: Any) -> None:
     if found.structure is not None and found.phonopy_data is not None:
         echo(f'structure  PK {found.structure.pk}')
         echo(f'phonons    PK {found.phonopy_data.pk}')
+    if found.nac is not None:
+        echo(f'nac        PK {found.nac.pk}: Born charges and dielectric tensor, which the phonons are without')
     if found.dataset is not None:
         echo(_next_step(found.dataset))
 

@@ -115,10 +115,10 @@ def heed_weights(images: Sequence[Atoms]) -> list[str]:
     for atoms in images:
         weights = {key: value for key, value in atoms.info.items() if WEIGHT.fullmatch(str(key))}
         for name in gone:
-            if _is_zero(weights.pop(f'config_{name}_weight', None)):
+            if _is_zero(weights.get(f'config_{name}_weight')):
                 _drop(atoms, name)
                 gone[name] += 1
-        weighted += any(value != 1 for value in weights.values())
+        weighted += any(value not in (0, 1) for value in weights.values())
     notes = [f'{number} without {name}: its weight is 0 there' for name, number in gone.items() if number]
     return notes + ([f'weights of {weighted} frames not read: all frames weigh the same'] if weighted else [])
 
