@@ -444,3 +444,24 @@ def test_other_physics_is_told(tmp_path: Path) -> None:
 def test_vasprun_cut_names(name: str, number: int, tmp_path: Path) -> None:
     """VASP writes zirconium and xenon with half their names."""
     assert read(tmp_path, 'vasprun', symbols=(name, 'Cl')).frames[0].numbers.tolist() == [number, 17]
+
+
+PHYSICS = {
+    ('vasprun', 'spin'): '<i type="int" name="ISPIN">     2</i>',
+    ('vasprun', 'a Hubbard U'): '<i type="logical" name="LDAU"> T  </i>',
+    ('pw', 'spin'): '     Starting magnetic structure\n',
+    ('pw', 'a Hubbard U'): '     Simplified LDA+U calculation (l_max = 2) with parameters (eV):\n',
+}
+
+
+@pytest.mark.parametrize(('reader', 'what'), PHYSICS)
+def test_spin_and_u_are_told(reader: str, what: str, tmp_path: Path) -> None:
+    """Labels with spin or U are taken, and said to be such."""
+    place = {'vasprun': '<parameters>', 'pw': '     site n.'}[reader]
+
+    def edit(text: str) -> str:
+        add = PHYSICS[reader, what]
+        return text.replace(place, place + add if reader == 'vasprun' else add + place)
+
+    (note,) = read(tmp_path, reader, edit=edit).notes
+    assert f'with {what}, which is not kept' in note
