@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .nac import nac_params
-from .phonopy_io import SYMPREC
+from .phonopy_io import SYMPREC, check_primitive
 from .phonopy_yaml import PhonopyFile, parse_phonopy, quiet, read_content
 from .text_files import shown
 
@@ -52,6 +52,7 @@ def load_phono3py(path: str | Path, nac: Mapping[str, Array] | None = None, symp
             raise ValueError(
                 f'`{path}`: phono3py makes no force constants of it with a tolerance of {tolerance:g} Å: {text}'
             ) from error
+    check_primitive(solver.supercell, solver.primitive, path)
     if solver.fc3 is None or solver.fc2 is None:
         raise ValueError(f'`{path}` holds no forces on supercells with two displaced atoms.')
     return solver

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from itertools import islice
 from typing import Any
@@ -16,6 +17,14 @@ from .text_files import shown
 
 #: Frames of a file, atoms of a frame, letters of its comment line, and columns of its table are at most so many.
 MAX_FRAMES, MAX_ATOMS, MAX_COMMENT, MAX_COLUMNS = 100_000, 100_000, 100_000, 200
+ISOLATED = 'isolated atoms are no frames to train on'
+#: Values of a key that names a unit and changes nothing.
+OUR_UNITS = ('ev', 'a', 'å', 'angstrom', 'ang', 'ev/a', 'ev/å', 'ev/ang', 'ev/angstrom', 'ev/a^3', 'ev/å^3', 'ev/å³',
+             'ev/ang^3', 'ev/angstrom^3', 'ev/a3', 'metal', 'ase')  # fmt: skip
+#: Keys of MACE for the weight of a frame, or of one of its labels, in the loss.
+WEIGHT = re.compile(r'config(_[a-z]+)?_weight')
+#: Words for truth values.
+TRUE, FALSE = ('t', 'true', 'yes', '1'), ('f', 'false', 'no', '0')
 #: Words in the keys of other programs for a label that can be missing.
 LABELS = {'energy': ('energy',), 'stress': ('stress', 'virial')}
 
@@ -64,8 +73,9 @@ def unread_labels(images: Sequence[Atoms], frames: Sequence[Frame]) -> list[str]
     found = set()
     for atoms, frame in zip(images, frames, strict=True):
         words = [word for name, words in LABELS.items() if getattr(frame, name) is None for word in words]
-        keys = [*atoms.info, *(atoms.calc.results if atoms.calc is not None else {})] if words else []
-        found |= {str(key) for key in keys if any(word in str(key).lower() for word in words)}
+        given = {**atoms.info, **(atoms.calc.results if atoms.calc is not None else {})}
+        keys = [str(key) for key, value in given.items() if not _is_nan(value) and not WEIGHT.fullmatch(str(key))]
+        found |= {key for key in keys if any(word in key.lower() for word in words)}
     notes = _two_kinds(images)
     if not found:
         return notes
@@ -75,6 +85,80 @@ def unread_labels(images: Sequence[Atoms], frames: Sequence[Frame]) -> list[str]
         f'{names} not read: labels are called `REF_energy` (eV), `REF_forces` (eV/Å) and `REF_stress` (eV/Å³, positive '
         'under tension), or `energy`, `forces` and `stress`',
     ]
+
+
+def left_out(atoms: Atoms) -> str | None:
+    """Return why a frame is none to train on, by what its own keys say; ``None`` if they say nothing of the kind."""
+    info = {str(key).lower(): value for key, value in atoms.info.items()}
+    if str(info.get('config_type', '')).lower() == 'isolatedatom':
+        return ISOLATED
+    if any(_is_unconverged(key, value) for key, value in info.items()):
+        return 'their electrons did not converge (key `converged`)'
+    if any(_is_zero(info.get(key)) for key in ('config_weight', 'config_forces_weight')):
+        return 'their weight is 0 (key `config_weight` or `config_forces_weight`)'
+    return None
+
+
+def unit_problem(info: Mapping[str, Any]) -> str | None:
+    """Return the predicate of a sentence if a key says that the numbers are of another unit than ours."""
+    for key, value in info.items():
+        words = re.split(r'[_\W]+', str(key).lower())
+        if ('unit' in words or 'units' in words) and str(value).strip().lower() not in OUR_UNITS:
+            return f'says `{shown(key, 30)}={shown(value, 30)}`: convert it to Å, eV, eV/Å and eV/Å³, and say so'
+    return None
+
+
+def heed_weights(images: Sequence[Atoms]) -> list[str]:
+    """Take away the energies and stresses whose weight in the loss is 0; return sentences about these and others."""
+    gone = {'energy': 0, 'stress': 0}
+    weighted = 0
+    for atoms in images:
+        weights = {key: value for key, value in atoms.info.items() if WEIGHT.fullmatch(str(key))}
+        for name in gone:
+            if _is_zero(weights.get(f'config_{name}_weight')):
+                _drop(atoms, name)
+                gone[name] += 1
+        weighted += any(value not in (0, 1) for value in weights.values())
+    notes = [f'{number} without {name}: its weight is 0 there' for name, number in gone.items() if number]
+    return notes + ([f'weights of {weighted} frames not read: all frames weigh the same'] if weighted else [])
+
+
+def _drop(atoms: Atoms, name: str) -> None:
+    results = {} if atoms.calc is None else atoms.calc.results
+    for key in (name, f'free_{name}'):
+        results.pop(key, None)
+    atoms.info.pop(f'REF_{name}', None)
+
+
+def meanings(images: Sequence[Atoms]) -> list[str]:
+    """Return sentences about keys for other physics than that of one functional and neutral cells."""
+    charged = sum(any(_is_charge(key) and not _is_zero(value) for key, value in a.info.items()) for a in images)
+    heads = sorted({shown(atoms.info.get('head', ''), 30) for atoms in images})
+    which = f'{charged} of {len(images)} frames have a charge'
+    notes = [f'{which}, which is not kept: they are taken as neutral cells'] if charged else []
+    if len(heads) > 1:
+        named = ', '.join(f'`{head or "(none)"}`' for head in heads[:5])
+        notes.append(f'its frames have different heads ({named}), which are not kept: import one functional at a time')
+    return notes
+
+
+def _is_charge(key: Any) -> bool:
+    return str(key).lower() in ('charge', 'total_charge', 'net_charge', 'tot_charge')
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float | np.ndarray) and np.asarray(value).dtype.kind == 'f' and bool(np.isnan(value).all())
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and value == 0
+
+
+def _is_unconverged(key: str, value: Any) -> bool:
+    """Say whether a key says that electrons did not converge; ions, of a relaxation, may be on their way."""
+    if 'converged' not in key or any(word in key for word in ('relax', 'ion', 'geom', 'opt', 'force')):
+        return False
+    return str(value).strip().lower() in (TRUE if 'unconverged' in key or 'not_conv' in key else FALSE)
 
 
 def _two_kinds(images: Sequence[Atoms]) -> list[str]:

@@ -14,6 +14,8 @@ from .text_files import shown
 MAX_STRESS, MAX_FORCE = 5.0, 1000.0
 #: An atom is alone if its nearest image is further away, Å; caesium's neighbours are at 5.3 Å.
 ALONE = 7.0
+#: How the sentence of :func:`other_physics` begins.
+PHYSICS = 'its labels are of a calculation with'
 
 
 def check_frames(frames: Frames) -> str | None:
@@ -60,6 +62,12 @@ def check_labels(frame: Frame) -> str | None:
     if any(frame.pbc) and abs(np.linalg.det(frame.cell)) < 1e-3:
         return 'it is periodic but its cell has no volume'
     return None
+
+
+def other_physics(has_spin: bool, has_u: bool) -> list[str]:
+    """Return a sentence about what a calculation of labels had and a dataset does not say."""
+    found = [name for name, there in (('spin', has_spin), ('a Hubbard U', has_u)) if there]
+    return [f'{PHYSICS} {" and ".join(found)}, which is not kept: mix it with no frames without'] if found else []
 
 
 def role_problem(role: str) -> str | None:

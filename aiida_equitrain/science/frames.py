@@ -100,7 +100,8 @@ class Frame:
     def from_atoms(cls, atoms: Atoms, **meta: Any) -> Frame:
         """Read labels from the ``REF_*`` keys if there is one, or else from the attached calculator's results.
 
-        Of the results, the free energy comes before the energy, as the forces are its derivatives.
+        Of the results, the free energy comes before the energy, as the forces are its derivatives. A label that is NaN
+        is none.
 
         :param meta: ``role``, ``trajectory``, ``source``; what is absent is taken from ``atoms.info``, where entries of
             another type than ours are left alone.
@@ -111,15 +112,17 @@ class Frame:
             missing = 'no energy and no forces' if energy is None else 'no forces'
             raise ValueError(f'the frame {atoms.symbols} has {missing} (keys `{ENERGY_KEY}` and `{FORCES_KEY}`)')
         forces = _floats(forces, 'forces', (len(atoms), 3))
+        energy = None if energy is None else float(_floats(energy, 'energy', (1,))[0])
+        stress = None if stress is None else _full_stress(stress)
         if _are_constrained(atoms, forces):
             raise ValueError('the forces on its fixed atoms are set to 0: give those without constraints')
         return cls(
             numbers=np.asarray(atoms.numbers, dtype=np.int64),
             positions=np.array(atoms.positions, dtype=float),
             cell=np.array(atoms.cell[:], dtype=float),
-            energy=None if energy is None else float(_floats(energy, 'energy', (1,))[0]),
+            energy=None if energy is None or np.isnan(energy).all() else energy,
             forces=forces,
-            stress=None if stress is None else _full_stress(stress),
+            stress=None if stress is None or np.isnan(stress).all() else stress,
             pbc=tuple(bool(value) for value in atoms.pbc),  # type: ignore[arg-type]
             **{**_meta(atoms.info), **meta},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from phonopy import Phonopy
 
 from .archives import is_archive
-from .extxyz import read_extxyz, unread_labels
+from .extxyz import ISOLATED, heed_weights, left_out, meanings, read_extxyz, unit_problem, unread_labels
 from .frame_checks import check_labels, is_isolated
 from .frames import Frame, Frames
 from .labelled_phonons import load_labelled
@@ -87,19 +88,23 @@ def _reader(path: Path) -> Callable[[Path], LabelledFile]:
 
 def _extxyz(path: Path) -> LabelledFile:
     images = read_extxyz(read_text(path))
-    marked = [str(atoms.info.get('config_type', '')).lower() == 'isolatedatom' for atoms in images]
-    kept = [atoms for atoms, isolated in zip(images, marked, strict=True) if not isolated]
+    reasons = [left_out(atoms) for atoms in images]
+    kept = [atoms for atoms, reason in zip(images, reasons, strict=True) if reason is None]
+    counts = Counter(reason for reason in reasons if reason is not None)
     if not kept:
-        raise ValueError('holds isolated atoms only, which are no frames to train on')
+        raise ValueError(f'holds no frames to train on: {"; ".join(counts)}')
+    notes = [f'{number} left out: {reason}' for reason, number in counts.items()] + heed_weights(kept)
     frames = []
     for index, atoms in enumerate(images):
-        if not marked[index]:
+        if reasons[index] is None:
             try:
+                if problem := unit_problem(atoms.info):
+                    raise ValueError(problem)
                 frames.append(Frame.from_atoms(atoms))
             except ValueError as error:
                 raise ValueError(f'frame {index + 1}: {error}') from error
             frames[-1].source = frames[-1].source or f'{path.name}#{index + 1}'
-    return LabelledFile(Frames(frames), notes=_isolated(sum(marked)) + unread_labels(kept, frames))
+    return LabelledFile(Frames(frames), notes=notes + meanings(kept) + unread_labels(kept, frames))
 
 
 def _vasprun(path: Path) -> LabelledFile:
@@ -126,12 +131,12 @@ def _without_isolated(frames: Frames) -> tuple[Frames, list[str]]:
     """
     kept = [frame for frame in frames if not is_isolated(frame)]
     if frames and not kept:
-        raise ValueError('holds isolated atoms only, which are no frames to train on')
+        raise ValueError(f'holds no frames to train on: {ISOLATED}')
     return Frames(kept), _isolated(len(frames) - len(kept))
 
 
 def _isolated(number: int) -> list[str]:
-    return [f'{number} left out: isolated atoms are no frames to train on'] if number else []
+    return [f'{number} left out: {ISOLATED}'] if number else []
 
 
 def _phonons(path: Path) -> LabelledFile:

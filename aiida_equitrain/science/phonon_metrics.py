@@ -231,7 +231,13 @@ def errors_between(candidate: Phonopy, reference: Phonopy, side: Side) -> dict[s
 
 
 def same_point_group(*phonons: Phonopy) -> bool:
-    """Say whether irreducible q-points of one calculation are irreducible ones of the others."""
+    """Say whether irreducible q-points of one calculation are irreducible ones of the others.
+
+    They are not where atoms of one element differ in mass: phonopy's symmetry does not know of masses.
+    """
+    for cell in (phonon.primitive for phonon in phonons):
+        if any(np.ptp(cell.masses[cell.numbers == number]) > 1e-3 for number in set(cell.numbers.tolist())):
+            return False
     orders = {len(phonon.primitive_symmetry.pointgroup_operations) for phonon in phonons}
     return len(orders) == 1
 

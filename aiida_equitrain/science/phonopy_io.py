@@ -19,6 +19,8 @@ from .text_files import shown
 
 #: Tolerance of symmetry (Å) where a file names none; that of the authors' phonons.
 SYMPREC = 1e-4
+#: How far magnetic moments may differ (Bohr magnetons) and be those of one atom of the primitive cell.
+SMALL_MOMENT = 0.1
 
 #: Arrays that describe a phonon calculation, see :func:`phonon_from_arrays`.
 ARRAY_KEYS = (
@@ -79,6 +81,7 @@ def open_phonopy(file: PhonopyFile, *, symprec: float | None = None) -> Phonopy:
                 f'`{file.path}`: phonopy makes no crystal of its cells with a tolerance of {tolerance:g} Å: '
                 f'{shown(_first_line(error))}'
             ) from error
+    check_primitive(phonon.supercell, phonon.primitive, file.path)
     dataset, constants = _forces(file, phonon, beside)
     order = atom_order(phonon.supercell, file)
     if order is not None and constants is not None:
@@ -100,6 +103,20 @@ def open_phonopy(file: PhonopyFile, *, symprec: float | None = None) -> Phonopy:
         charges: Any = file.nac
         phonon.nac_params = charges
     return phonon
+
+
+def check_primitive(supercell: Any, primitive: Any, path: str | Path) -> None:
+    """Refuse a primitive cell that takes atoms of different masses or moments for one: phonopy keeps those of one.
+
+    :raises ValueError: one sentence that begins with the name of the file.
+    """
+    for name, tolerance in (('masses', 1e-3), ('magnetic_moments', SMALL_MOMENT)):
+        values = getattr(supercell, name)
+        if values is not None and not np.allclose(values, np.array(values)[primitive.s2p_map], atol=tolerance):
+            raise ValueError(
+                f'`{path}`: its primitive cell makes one atom of atoms with different {name.replace("_", " ")}: set '
+                '`primitive_matrix: P` in it, or that of the cell in which they are told apart.'
+            )
 
 
 def _set_dataset(phonon: Phonopy, dataset: Any, file: PhonopyFile) -> None:

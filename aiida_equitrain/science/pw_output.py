@@ -10,11 +10,13 @@ from ase import Atoms
 from ase.io.espresso import get_atomic_positions, get_cell_parameters, label_to_symbol, parse_pwo_start, units
 from numpy.typing import NDArray
 
+from .frame_checks import other_physics
 from .frames import Frame
 
 START, POSITIONS, UNCONVERGED = 'Program PWSCF', 'ATOMIC_POSITIONS', 'convergence NOT achieved'
 #: Lines that are read at most.
 MAX_LINES = 2_000_000
+_HUBBARD = re.compile(r'(LDA|DFT)\+U')
 #: With hybrid functionals there are several, and the last one is that of the forces.
 _ENERGY = re.compile(r'^!+\s+total energy\s+=\s*(\S+)\s+Ry')
 _FORCE = re.compile(r'^\s*atom\s+\d+\s+type\s+\d+\s+force\s+=\s*(\S+)\s+(\S+)\s+(\S+)\s*$')
@@ -51,7 +53,8 @@ def read_pw(text: str) -> tuple[list[Frame], list[str]]:
             n_unconverged += 1
         elif frame is not None:
             frames.append(frame)
-    return frames, _notes(text, len(frames), n_unconverged, cut_off)
+    physics = other_physics('Starting magnetic structure' in text, _HUBBARD.search(text) is not None)
+    return frames, _notes(text, len(frames), n_unconverged, cut_off) + physics
 
 
 def _notes(text: str, n_frames: int, n_unconverged: int, cut_off: bool) -> list[str]:

@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from ase.io.cif import CIFBlock, parse_cif
 
+from .extxyz import meanings, unit_problem
 from .structures import check_structure
 from .text_files import base_name, read_bytes, shown
 
@@ -50,6 +51,12 @@ SHOWN = 8
 #: Isotopes with symbols of their own, amu.
 ISOTOPES = {'D': 2.014, 'T': 3.016}
 UNKNOWN = ('?', '.')
+#: Labels of sites without an atom.
+VACANT = ('Va', 'Vc', 'X')
+#: Space groups with two choices of the origin.
+TWO_ORIGINS = (
+    48, 50, 59, 68, 70, 85, 86, 88, 125, 126, 129, 130, 133, 134, 137, 138, 141, 142, 201, 203, 222, 224, 227, 228,
+)  # fmt: skip
 
 
 @dataclass
@@ -151,12 +158,15 @@ def _read_cif(text: str, wanted: str | None) -> StructureFile:
     if partial is not None or len(set(shared)) > 1:
         what = 'disorder groups' if partial is None else f'partial occupancy ({partial:g})'
         raise StructureError(f'has {what}, which cannot be computed: order the structure first')
-    symbols, isotopes = _split_isotopes(_cif_symbols(chosen))
+    symbols, isotopes = _split_isotopes(_cif_symbols(chosen, notes))
     tags['_atom_site_type_symbol'] = symbols
     plain = CIFBlock(chosen.name, tags)
+    group = plain.get_spacegroup(True)
     if not any(key in chosen for key in _SYMMETRY_TAGS):
         notes.append('the CIF names no space group: its atoms are taken as they stand')
-    images = len(symbols) * len(plain.get_spacegroup(True).get_op()[0])
+    elif not any('xyz' in key and key in chosen for key in _SYMMETRY_TAGS) and group.no in TWO_ORIGINS:
+        notes.append('the CIF has no list of symmetry operations: the first of two choices of the origin is taken')
+    images = len(symbols) * len(group.get_op()[0])
     if images > MAX_IMAGES:
         raise StructureError(f'makes {images} atoms of its symmetry operations, more than {MAX_IMAGES}')
     atoms = plain.get_atoms()
@@ -180,18 +190,27 @@ def _has_sites(block: CIFBlock) -> bool:
     return any(f'_atom_site_{name}' in block for name in ('fract_x', 'cartn_x'))
 
 
-def _cif_symbols(block: CIFBlock) -> list[str]:
-    """Return the elements of the sites; oxidation states and numbers are left out."""
-    names: Any = block.get('_atom_site_type_symbol') or block.get('_atom_site_label') or []
+def _cif_symbols(block: CIFBlock, notes: list[str]) -> list[str]:
+    """Return the elements of the sites; oxidation states and numbers are left out.
+
+    A type that is no element, such as a vacancy `Va` or a group `OH`, is refused; a label may go on after its element.
+    """
+    names: Any = block.get('_atom_site_type_symbol') or [UNKNOWN[0]] * len(block.get('_atom_site_label') or [])
     labels: Any = block.get('_atom_site_label') or names
-    symbols = []
+    symbols, guessed = [], {}
     for name, label in zip(names, labels, strict=True):
-        found = re.match(r'[A-Za-z]{1,2}', str(label if name in UNKNOWN else name).strip())
+        is_type = name not in UNKNOWN
+        found = re.match(r'[A-Za-z]+' if is_type else r'[A-Za-z]{1,2}', str(name if is_type else label).strip())
         letters = found.group(0).capitalize() if found else ''
-        symbol = letters if letters in atomic_numbers or letters in ISOTOPES else letters[:1]
+        symbol = letters
+        if not is_type and letters not in atomic_numbers and letters not in ISOTOPES and letters not in VACANT:
+            symbol = guessed[label] = letters[:1]
         if symbol not in ISOTOPES and not atomic_numbers.get(symbol):
-            raise StructureError(f'has a site `{shown(label)}` of no known element')
+            raise StructureError(f'has a site `{shown(label)}` of no known element (`{shown(name)}`)')
         symbols.append(symbol)
+    if guessed:
+        named = ', '.join(f'`{shown(label)}` is {symbol}' for label, symbol in list(guessed.items())[:SHOWN])
+        notes.append(f'elements are guessed from labels: {named}')
     return symbols
 
 
@@ -216,6 +235,8 @@ def _read_frames(text: str, kind: str, wanted: str | None) -> StructureFile:
         raise StructureError(f'has {len(atoms)} atoms, more than {MAX_ATOMS}')
     if kind == 'extxyz' and not atoms.cell.any():
         raise StructureError('has no cell: it is a molecule, and phonons need a crystal with three lattice vectors')
+    if kind == 'extxyz':
+        notes += _left_out(atoms)
     if kind in CALCULATIONS:
         notes.append(
             'only cell and atoms are taken from it: masses, spin, U and charge of the calculation are left out'
@@ -223,12 +244,28 @@ def _read_frames(text: str, kind: str, wanted: str | None) -> StructureFile:
     if atoms.constraints:
         notes.append('constraints (selective dynamics) are left out: all atoms move')
     calculated = {} if atoms.calc is None else getattr(atoms.calc, 'results', {})
-    if kind not in CALCULATIONS and np.abs(calculated.get('magmoms', 0.0)).max() > 1e-3:
+    moments = [np.abs(np.asarray(calculated.get(name, 0.0))).max() for name in ('magmoms', 'magmom')]
+    if kind not in CALCULATIONS and max(moments) > 1e-3:
         notes.append('the magnetic moments that a calculation gave are left out')
     isotopes = marks[sum(len(image) for image in images[:index]) :][: len(atoms)] if marks else []
     if any(isotopes):
         _set_isotopes(atoms, isotopes, notes)
     return StructureFile(_bare(atoms, notes), notes)
+
+
+def _left_out(atoms: Atoms) -> list[str]:
+    """Return sentences about what extended XYZ says of a structure and we do not keep; take `mass` for `masses`.
+
+    :raises StructureError: if its numbers are of another unit.
+    """
+    problem = unit_problem(atoms.info)
+    if problem:
+        raise StructureError(problem)
+    if 'mass' in atoms.arrays and not atoms.has('masses'):
+        atoms.set_masses(atoms.arrays.pop('mass'))
+    columns = sorted(set(atoms.arrays) - {'numbers', 'positions', 'masses', 'initial_magmoms'})
+    named = ', '.join(f'`{shown(name, 30)}`' for name in columns[:SHOWN])
+    return ([f'its columns {named} are left out'] if columns else []) + meanings([atoms])
 
 
 def _check_poscar(text: str) -> None:

@@ -11,11 +11,14 @@ from ase.data import atomic_numbers
 from ase.units import GPa
 from numpy.typing import NDArray
 
+from .frame_checks import other_physics
 from .frames import Frame
 from .text_files import shown
 
 #: Electronic steps at most, where the file does not say (VASP's default); atoms, levels of elements, letters of a row.
 NELM, MAX_ATOMS, MAX_DEPTH, MAX_TEXT = 60, 100_000, 40, 1000
+#: Names of zirconium and xenon in files of VASP, which cuts those of their pseudopotentials.
+CUT_NAMES = {'r': 'Zr', 'X': 'Xe'}
 KBAR = 0.1 * GPa
 #: Where the rows of a step are.
 ROWS = {
@@ -65,6 +68,7 @@ def _told(reader: _Reader, cut_off: bool) -> tuple[list[Frame | None], list[str]
     reasons = [f'{number} of {total} steps left out: {reason}' for reason, number in reader.problems.items()]
     if not any(reader.frames):
         raise ValueError('it holds no labels; ' + '; '.join(reasons))
+    reasons += other_physics(reader.setting('ISPIN', 1) == 2, 'T' in reader.text_of('LDAU').upper())
     return reader.frames, reasons + (['it is cut off: its whole steps are taken'] if cut_off else [])
 
 
@@ -91,9 +95,12 @@ class _Reader:
         return int(value) if np.isfinite(value) else NELM
 
     def setting(self, name: str, default: float) -> float:
-        """Return a setting: what VASP took, or else what was asked for."""
-        text = self.settings.get(('parameters', name), self.settings.get(('incar', name), default))
-        return _number(text)
+        """Return a number of the settings."""
+        return _number(self.text_of(name) or default)
+
+    def text_of(self, name: str) -> str:
+        """Return a setting: what VASP took, or else what was asked for; empty where there is none."""
+        return self.settings.get(('parameters', name), self.settings.get(('incar', name), '')).strip()
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         """Begin an element."""
@@ -121,7 +128,7 @@ class _Reader:
                 self.species.append(self.text.strip())
                 _check_size(len(self.species), MAX_ATOMS)
             self.column += 1
-        elif name in ('i NELM', 'i PSTRESS') and parents[1:2] in (('incar',), ('parameters',)):
+        elif name in ('i NELM', 'i PSTRESS', 'i ISPIN', 'i LDAU') and parents[1:2] in (('incar',), ('parameters',)):
             # the first one: another NELM stands in the part on GW
             self.settings.setdefault((parents[1], name.removeprefix('i ')), self.text)
         elif name == 'i e_fr_energy' and parents == ('modeling', 'calculation', 'energy'):
@@ -204,6 +211,7 @@ def _number(text: Any) -> float:
 
 
 def _atomic_number(symbol: str) -> int:
+    symbol = CUT_NAMES.get(symbol, symbol)
     if not atomic_numbers.get(symbol):
         raise ValueError(f'its atoms have the name `{shown(symbol, 10)}`, which is no element')
     return int(atomic_numbers[symbol])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from phonopy.structure.atoms import PhonopyAtoms
 
 from .archives import is_archive, unpacked
+from .frame_checks import PHYSICS
 from .frames import Frame
 from .text_files import base_name, read_bytes
 from .vasprun import read_vasprun
@@ -43,10 +44,11 @@ def read_folder(folder: Path) -> tuple[list[Frame], list[str]]:
     with vaspruns(folder) as files:
         for name, path in files.items():
             try:
-                steps, _ = read_vasprun(read_bytes(path))
+                steps, told = read_vasprun(read_bytes(path))
             except ValueError as error:
                 notes.append(f'`{name}` left out: {str(error).replace(f"`{path}` ", "").rstrip(".")}')
                 continue
+            notes += [note for note in told if note.startswith(PHYSICS) and note not in notes]
             last = steps[-1]
             if last is None:
                 notes.append(f'`{name}` left out: its last step is no label (its electrons did not converge)')

@@ -12,6 +12,7 @@ import numpy as np
 from aiida import orm
 from aiida_phonopy.data.phonopy import PhonopyData
 from phonopy import Phonopy
+from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_equitrain.calculations.phonon_arrays import is_natural, new_phonopy_data
 from aiida_equitrain.common.names import Role
@@ -116,20 +117,27 @@ def store_phonons(
     if not all(is_natural(*pair) for pair in zip(atoms.symbols, cell.masses, strict=True)):
         atoms.set_masses(cell.masses)
     moments = None if cell.magnetic_moments is None else np.array(cell.magnetic_moments, dtype=float)
-    if moments is not None and moments.ndim == 1 and moments.any():
-        atoms.set_tags(moment_tags(moments))
-    elif moments is not None and moments.any():
+    if moments is not None and moments.ndim > 1 and moments.any():
         raise ValueError('the phonons have magnetic moments that are vectors, which cannot be kept: leave the phonopy '
                          'file out, or its `magnetic_moment` lines')  # fmt: skip
+    tags = _kind_tags(cell, moments)
+    if tags:
+        atoms.set_tags(tags)
+    elif moments is not None and moments.any():
+        atoms.set_tags(moment_tags(moments))
     structure = orm.StructureData(ase=atoms)
     structure.label = label
     given = PreProcessData(
-        phonopy_atoms=cell,
+        # Only a structure hands kinds on; phonopy, whose symmetry the displacements have, does not tell them apart.
+        **({'structure': structure, 'distinguish_kinds': False} if tags else {'phonopy_atoms': cell}),
         supercell_matrix=phonon.supercell_matrix.tolist(),
         primitive_matrix=phonon.primitive_matrix.tolist(),
         symprec=float(phonon.symmetry.tolerance),
         is_symmetry=True,
     )
+    if tags:
+        given.base.attributes.set('masses', cell.masses.tolist())
+        given.base.attributes.set('magnetic_moments', None if moments is None else moments.tolist())
     given.set_displacements_from_dataset(phonon.dataset)
     data = new_phonopy_data(given)
     data.set_forces(sets_of_forces=phonon.forces)
@@ -137,6 +145,17 @@ def store_phonons(
     if source:
         structure.source = data.source = source
     return structure.store(), data.store()
+
+
+def _kind_tags(cell: PhonopyAtoms, moments: Any) -> list[int]:
+    """Return numbers that tell atoms of one element with other names or masses apart, empty where there are none."""
+    names = list(zip(cell.symbols, np.round(cell.masses, 3).tolist(), strict=True))
+    if len(set(names)) == len(set(cell.numbers.tolist())):
+        return []
+    signs = [0.0] * len(names) if moments is None else np.round(moments, 3).tolist()
+    keys = list(zip(names, signs, strict=True))
+    known = list(dict.fromkeys(keys))
+    return [known.index(key) + 1 for key in keys]
 
 
 def _store_nac(nac: Mapping[str, Any], label: str, source: dict[str, object]) -> orm.ArrayData:

@@ -16,8 +16,9 @@ from aiida_equitrain.science.structures import check_occupations, check_structur
 from aiida_equitrain.science.symmetry_hint import symmetry_hint as hint
 
 #: Keys of ``SYSTEM`` that say which physics is computed.
-PHYSICS = ('nspin', 'noncolin', 'lspinorb', 'starting_magnetization', 'tot_magnetization', 'lda_plus_u', 'hubbard_u',
-           'input_dft', 'vdw_corr')  # fmt: skip
+PHYSICS = ('nspin', 'noncolin', 'lspinorb', 'starting_magnetization', 'tot_magnetization', 'lda_plus_u', 'hubbard_u', 'hubbard_v',
+           'hubbard_j', 'hubbard_j0',
+           'input_dft', 'exx_fraction', 'vdw_corr', 'dftd3_version')  # fmt: skip
 
 
 def code_problem(code: AbstractCode | None, port: str) -> str | None:

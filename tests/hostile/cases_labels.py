@@ -74,7 +74,7 @@ XYZ: dict[str, tuple[str | bytes, str]] = {
     'forces-as-text': (TWO.replace('forces:R:3', 'forces:S:3').replace('0.1 0 0', 'a b c'), 'no extended XYZ'),
     'forces-two-columns': (TWO.replace('forces:R:3', 'forces:R:2'), 'forces have the shape'),
     'forces-mev': (TWO.replace('0.1 0 0', '54321 0 0'), 'meV/Å'),
-    'energy-nan': (TWO.replace('-9.0', 'nan'), 'energy is not finite'),
+    'energy-inf': (TWO.replace('-9.0', 'inf'), 'energy is not finite'),
     'energy-word': (TWO.replace('-9.0', 'low'), 'energy are no numbers'),
     'energy-vector': (TWO.replace('energy=-9.0', 'energy="1 2 3"'), 'energy have the shape'),
     'stress-kbar': (frame('energy=-9.0 stress="250 0 0 0 250 0 0 0 250"') * 2, 'kbar'),
@@ -103,7 +103,7 @@ XYZ: dict[str, tuple[str | bytes, str]] = {
     'role-escape': (frame('energy=-9 role="\x1b[2Jxxx"') * 2, 'role'),
     'role-long': (frame('energy=-9 role=' + 'v' * 50_000) * 2, 'role'),
     'one-frame': (frame(), 'a dataset needs two'),
-    'only-isolated': (frame('energy=-9 config_type=IsolatedAtom') * 3, 'isolated atoms only'),
+    'only-isolated': (frame('energy=-9 config_type=IsolatedAtom') * 3, 'isolated atoms are no frames'),
     'fixed-atoms': (
         frame(properties=f'{PROPERTIES}:move_mask:L:1', atoms=('Si 0 0 0 0 0 0 F', 'Si 1 1 1 0.1 0 0 T')) * 2,
         'fixed atoms',

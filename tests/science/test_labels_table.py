@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -375,3 +376,92 @@ def test_folder_of_another_crystal(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r'in `vasprun-2\.xml` an atom has moved by 0\.9'):
         read_labelled(path)
+
+
+def comment(text: str, add: str, frame: int = 0) -> str:
+    """Return extended XYZ with more keys in the comment line of a frame of two atoms."""
+    lines = text.split('\n')
+    lines[4 * frame + 1] += f' {add}'
+    return '\n'.join(lines)
+
+
+@pytest.mark.parametrize('name', ['energy', 'stress'])
+def test_weightless_label_is_none(name: str, tmp_path: Path) -> None:
+    """A label that has no weight in the loss, as MACE writes where there is none, is not there."""
+    for reader in ('extxyz', 'extxyz-ref'):
+        found = read(tmp_path, reader, edit=lambda text: comment(text, f'config_{name}_weight=0.0'))
+        assert getattr(found.frames[0], name) is None
+        assert any(f'1 without {name}: its weight is 0' in note for note in found.notes)
+    found = read(tmp_path, 'extxyz', edit=lambda text: comment(text, f'config_{name}_weight=2.0'))
+    assert getattr(found.frames[0], name) is not None
+    assert 'weights of 1 frames not read' in found.notes[0]
+
+
+def test_nan_is_no_label(tmp_path: Path) -> None:
+    found = read(tmp_path, 'extxyz', energy=float('nan'), other_energy=None, stress=np.full((3, 3), np.nan))
+    assert (found.frames[0].energy, found.frames[0].stress, found.notes) == (None, None, [])
+
+
+@pytest.mark.parametrize(
+    ('key', 'kept'),
+    [
+        ('converged=F', False),
+        ('scf_converged=False', False),
+        ('unconverged=T', False),
+        ('config_weight=0', False),
+        ('config_forces_weight=0.0', False),
+        ('converged=T', True),
+        ('unconverged=F', True),
+        ('relax_converged=F', True),
+        ('config_weight=1.0', True),
+    ],
+)
+def test_frames_that_say_to_be_none(key: str, kept: bool, tmp_path: Path) -> None:
+    """Electrons that did not converge, and a weight of 0, make no frame; ions on their way do."""
+    found = read(tmp_path, 'extxyz', edit=lambda text: comment(text + text, key))
+    assert len(found.frames) == 1 + kept
+    assert bool(found.notes) is not kept
+
+
+@pytest.mark.parametrize('key', ['energy_unit=Hartree', 'length_unit=bohr', 'unit=kcal/mol', 'Units="atomic"'])
+def test_units_that_are_named(key: str, tmp_path: Path) -> None:
+    """Numbers of another unit are refused where a key says so."""
+    with pytest.raises(ValueError, match=rf'frame 1: says `{re.split("=", key)[0]}='):
+        read(tmp_path, 'extxyz', edit=lambda text: comment(text, key))
+    assert read(tmp_path, 'extxyz', edit=lambda text: comment(text, 'energy_unit=eV length_unit=Angstrom')).frames
+
+
+def test_other_physics_is_told(tmp_path: Path) -> None:
+    """Charged cells, and heads of other functionals, are labels of another kind."""
+    (note,) = read(tmp_path, 'extxyz', edit=lambda text: comment(text, 'total_charge=1')).notes
+    assert '1 of 1 frames have a charge' in note
+    (note,) = read(tmp_path, 'extxyz', edit=lambda text: comment(text + text, 'head=r2scan')).notes
+    assert 'different heads (`(none)`, `r2scan`)' in note
+    assert not read(tmp_path, 'extxyz', edit=lambda text: comment(text, 'charge=0 head=Default')).notes
+
+
+@pytest.mark.parametrize(('name', 'number'), [('r ', 40), ('X', 54)])
+def test_vasprun_cut_names(name: str, number: int, tmp_path: Path) -> None:
+    """VASP writes zirconium and xenon with half their names."""
+    assert read(tmp_path, 'vasprun', symbols=(name, 'Cl')).frames[0].numbers.tolist() == [number, 17]
+
+
+PHYSICS = {
+    ('vasprun', 'spin'): '<i type="int" name="ISPIN">     2</i>',
+    ('vasprun', 'a Hubbard U'): '<i type="logical" name="LDAU"> T  </i>',
+    ('pw', 'spin'): '     Starting magnetic structure\n',
+    ('pw', 'a Hubbard U'): '     Simplified LDA+U calculation (l_max = 2) with parameters (eV):\n',
+}
+
+
+@pytest.mark.parametrize(('reader', 'what'), PHYSICS)
+def test_spin_and_u_are_told(reader: str, what: str, tmp_path: Path) -> None:
+    """Labels with spin or U are taken, and said to be such."""
+    place = {'vasprun': '<parameters>', 'pw': '     site n.'}[reader]
+
+    def edit(text: str) -> str:
+        add = PHYSICS[reader, what]
+        return text.replace(place, place + add if reader == 'vasprun' else add + place)
+
+    (note,) = read(tmp_path, reader, edit=edit).notes
+    assert f'with {what}, which is not kept' in note

@@ -17,7 +17,13 @@ from phonopy.structure.atoms import PhonopyAtoms
 from aiida_equitrain.science.labelled_files import read_labelled
 from aiida_equitrain.science.labelled_phonons import displaced_phonon, load_labelled
 from aiida_equitrain.science.lattice_match import match_lattices
-from aiida_equitrain.science.phonon_metrics import compare_phonons, errors_between, evaluate_side, frequencies_at
+from aiida_equitrain.science.phonon_metrics import (
+    compare_phonons,
+    errors_between,
+    evaluate_side,
+    frequencies_at,
+    same_point_group,
+)
 from aiida_equitrain.science.phonopy_io import load_phonopy
 
 CASES = Path(__file__).parents[1] / 'fixtures' / 'cases'
@@ -99,6 +105,34 @@ def test_moments(tmp_path: Path, reader: str, moments: Any, operations: int) -> 
         assert phonon.unitcell.magnetic_moments == pytest.approx(np.array(moments))
     by_hand = Phonopy(phonon.unitcell, np.diag([2, 2, 2]), primitive_matrix='P')
     assert len(phonon.primitive_symmetry.pointgroup_operations) == len(by_hand.primitive_symmetry.pointgroup_operations)
+
+
+FOLDED = [[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]]
+
+
+@pytest.mark.parametrize('reader', [name for name in READERS if name != 'load_phono3py'])
+@pytest.mark.parametrize(
+    ('cell', 'word'), [({'masses': [54.0, 58.0]}, 'masses'), ({'magnetic_moments': [2.0, -2.0]}, 'magnetic moments')]
+)
+def test_primitive_cell_that_loses_atoms(tmp_path: Path, reader: str, cell: dict[str, Any], word: str) -> None:
+    """A primitive cell that takes two isotopes, or spins up and down, for one atom is refused."""
+
+    def fold(content: dict[str, Any]) -> None:
+        content['primitive_matrix'] = FOLDED
+
+    with pytest.raises(ValueError, match=f'different {word}: set `primitive_matrix: P`'):
+        READERS[reader](write(tmp_path / 'a.yaml', fold, symbols=['Fe', 'Fe'], **cell))
+    assert len(READERS[reader](write(tmp_path / 'b.yaml', fold, symbols=['Fe', 'Fe'])).primitive) == 1
+
+
+def test_isotopes_lower_the_symmetry_of_the_mesh(tmp_path: Path) -> None:
+    """Points of the Brillouin zone that differ by masses alone are not taken for one another."""
+    one, two = (
+        load_phonopy(write(tmp_path / f'{index}.yaml', symbols=['Fe', 'Fe'], masses=masses))
+        for index, masses in enumerate(([54.0, 54.0], [54.0, 58.0]))
+    )
+    assert same_point_group(one, one)
+    assert not same_point_group(two, two)
 
 
 @pytest.mark.parametrize('reader', [name for name in READERS if name != 'load_phono3py'])

@@ -142,6 +142,49 @@ def test_tags_are_no_kinds(tmp_path: Path) -> None:
     assert not read_structure(tmp_path / 'a.xyz').atoms.get_tags().any()
 
 
+@pytest.mark.parametrize('name', ['tags:I', 'initial_charges:R', 'occupancy:R', 'spin:R'])
+def test_left_out_columns_are_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / 'a.xyz').write_text(xyz('Si 2 0 0 3', f':{name}:1', 'Si 0 0 0 1'))
+    assert read_structure(tmp_path / 'a.xyz').notes == [f'its columns `{name[:-2]}` are left out']
+
+
+@pytest.mark.parametrize('site', ['Va1 Va', 'O1 OH', 'W1 Wat', 'Va1 ?'])
+def test_cif_site_that_is_no_element(tmp_path: Path, site: str) -> None:
+    """A vacancy is no vanadium, a hydroxyl group no oxygen."""
+    (tmp_path / 'a.cif').write_text(cif(f'Si1 Si 0 0 0\n{site} .5 .5 .5'))
+    with pytest.raises(ValueError, match='of no known element'):
+        read_structure(tmp_path / 'a.cif')
+
+
+def test_cif_element_of_a_label(tmp_path: Path) -> None:
+    (tmp_path / 'a.cif').write_text(cif('OW1 ? 0 0 0\nSi1 ? .5 .5 .5'))
+    found = read_structure(tmp_path / 'a.cif')
+    assert str(found.atoms.symbols) == 'OSi'
+    assert found.notes == ['elements are guessed from labels: `OW1` is O']
+
+
+@pytest.mark.parametrize(('group', 'told'), [('F d -3 m', True), ('F m -3 m', False)])
+def test_cif_choice_of_origin(tmp_path: Path, group: str, told: bool) -> None:
+    """A space group with two origins, named without its operations, is told of."""
+    (tmp_path / 'a.cif').write_text(cif('Si1 Si 0 0 0', more=f"_symmetry_space_group_name_H-M '{group}'\n"))
+    assert any('origin' in note for note in read_structure(tmp_path / 'a.cif').notes) is told
+
+
+@pytest.mark.parametrize('name', ['mass', 'masses'])
+def test_masses_of_extended_xyz(tmp_path: Path, name: str) -> None:
+    (tmp_path / 'a.xyz').write_text(xyz('Si 2 0 0 28.0', f':{name}:R:1', 'Si 0 0 0 30.0'))
+    assert read_structure(tmp_path / 'a.xyz').atoms.get_masses().tolist() == [30.0, 28.0]
+
+
+def test_charge_and_unit_of_extended_xyz(tmp_path: Path) -> None:
+    text = xyz('Si 2 0 0', '', 'Si 0 0 0')
+    (tmp_path / 'a.xyz').write_text(text.replace('Properties', 'charge=1 Properties'))
+    assert 'have a charge' in read_structure(tmp_path / 'a.xyz').notes[0]
+    (tmp_path / 'a.xyz').write_text(text.replace('Properties', 'unit=bohr Properties'))
+    with pytest.raises(ValueError, match='says `unit=bohr`'):
+        read_structure(tmp_path / 'a.xyz')
+
+
 REFUSED = {
     'several': ('a.cif', cif('Si1 Si 0 0 0') + cif('Ge1 Ge 0 0 0').replace('data_a', 'data_b'), 'holds 2 structures'),
     'no-sites': ('a.cif', 'data_a\n_cell_length_a 4\n', 'no block with atoms'),

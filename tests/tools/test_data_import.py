@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from phonopy import Phonopy
+from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
 from aiida_equitrain.calculations.train import check_training
@@ -230,6 +232,33 @@ def test_order_of_the_atoms(name: str) -> None:
     assert phonon is not None
     phonon.run_qpoints([[0.5, 0.5, 0]])
     assert phonon.qpoints.frequencies[0] == pytest.approx([5.468, 5.468, 8.003], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    'told_apart',
+    [
+        {'masses': [1.008, 2.014]},
+        {'masses': [1.008, 2.014], 'magnetic_moments': [1.0, -1.0]},
+        {'symbols': ['H1', 'H2']},
+    ],
+    ids=['isotopes', 'isotopes-and-moments', 'names'],
+)
+def test_atoms_that_a_phonopy_file_tells_apart(aiida_profile: Any, tmp_path: Path, told_apart: dict[str, Any]) -> None:
+    """Atoms of one element with other masses or names are kinds, and the phonons stay those of the file."""
+    atoms: dict[str, Any] = {'symbols': ['H', 'H'], 'cell': 2.9 * np.eye(3), 'scaled_positions': [[0, 0, 0], [0.5] * 3]}
+    phonon = Phonopy(PhonopyAtoms(**(atoms | told_apart)), np.diag([2, 2, 2]), primitive_matrix='P')
+    phonon.generate_displacements(distance=0.01)
+    cells: Any = phonon.supercells_with_displacements
+    phonon.forces = np.array([-3.0 * (moved.positions - phonon.supercell.positions) for moved in cells])
+    phonon.save(tmp_path / 'a.yaml', settings={'force_sets': True})
+    direct = load_phonopy(tmp_path / 'a.yaml')
+    structure, data = store_phonons(direct)
+    masses = told_apart.get('masses', [1.008, 1.008])
+    assert [kind.mass for kind in structure.kinds] == pytest.approx(masses, abs=1e-3)
+    assert [kind.mass for kind in data.get_primitive_cell().kinds] == pytest.approx(masses, abs=1e-3)
+    assert data.magnetic_moments == told_apart.get('magnetic_moments')
+    again = phonon_from_arrays(phonopy_arrays(data), acoustic_sum_rule=False)
+    assert again.get_frequencies([0.1, 0.2, 0.3]) == pytest.approx(direct.get_frequencies([0.1, 0.2, 0.3]), abs=1e-6)
 
 
 def test_born_charges(aiida_profile: Any, tmp_path: Path) -> None:
