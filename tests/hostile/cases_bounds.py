@@ -294,7 +294,7 @@ NAMES = [
     model_case('state-is-laughs', lambda: archive(pickled(Made(Global('mace.m', 'M'), laughs()))), 'does not say'),
     model_case('calls-with-one-list', lambda: called(Global('collections', 'OrderedDict'), b'K\x01N\x86', 50_000, 500),
                'is too long'),
-    model_case('calls-with-one-set', lambda: called(Global('builtins', 'set'), b'K\x01', 50_000, 50_000), 'is too long'),
+    model_case('calls-with-one-set', lambda: called(Global('builtins', 'set'), b'K\x01', 50_000, 50_000), 'is too lon'),
     model_case('keys-of-one-hash', lambda: of_one_hash(50_000), 'only the weights'),
     model_case('modules-share-parameters', lambda: shared('_parameters', 50_000, 20_000), 'more than those of any'),
     model_case('modules-share-modules', lambda: shared('_modules', 50_000, 20_000), 'more than those of any'),

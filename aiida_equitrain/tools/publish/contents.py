@@ -147,7 +147,9 @@ def schema_problem(connection: sqlite3.Connection) -> str | None:
     for kind, name, sql in connection.execute('SELECT type, name, sql FROM sqlite_master'):
         if kind not in ('table', 'index') or str(sql).upper().startswith('CREATE VIRTUAL'):
             return f'has the {kind} `{ascii(name)[1:-1][:80]}`, which no AiiDA archive has'
-        if kind == 'table' and any(row[-1] > 1 for row in connection.execute('SELECT * FROM pragma_table_xinfo(?)', (name,))):
+        if kind == 'table' and any(
+            row[-1] > 1 for row in connection.execute('SELECT * FROM pragma_table_xinfo(?)', (name,))
+        ):
             return f'has computed columns in `{ascii(name)[1:-1][:80]}`, which no AiiDA archive has'
     # Rows that share their pages unpack to any size.
     connection.execute('PRAGMA ignore_check_constraints = ON')
