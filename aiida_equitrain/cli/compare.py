@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -52,15 +53,15 @@ COLUMNS = {
 @click.option('--mesh', nargs=3, type=click.IntRange(1, 200), default=(20, 20, 20), show_default=True)
 @click.option(
     '--temperature',
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=300.0,
     show_default=True,
     help='Of the thermal properties, K.',
 )
-@click.option('--tolerance', type=click.FloatRange(min=0), default=0.15, show_default=True, help='Of stability, THz.')
+@click.option('--tolerance', type=FiniteRange(min=0), default=0.15, show_default=True, help='Of stability, THz.')
 @click.option(
     '--symprec',
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help='Of the symmetry search, Å.  [default: that of each file, or 0.0001]',
 )
 @click.option('--acoustic-sum-rule', is_flag=True, help='Impose it on the force constants before anything is computed.')

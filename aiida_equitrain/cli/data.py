@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 
@@ -21,7 +22,7 @@ def cmd_data() -> None:
 @click.option('--functional', required=True, help='Of the labels, such as PBE.')
 @click.option('--n-frames', type=click.IntRange(min=2), help='Train on so many, drawn at random.  [default: all]')
 @click.option('--n-test', type=click.IntRange(min=0), help='Keep at most so many of the other frames.  [default: all]')
-@click.option('--valid-fraction', type=click.FloatRange(0, 1, max_open=True), default=0.2, show_default=True)
+@click.option('--valid-fraction', type=FiniteRange(0, 1, max_open=True), default=0.2, show_default=True)
 @click.option('--seed', type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help='Of the draw.')
 @click.option('--code', default='', help='Program that computed the labels.')
 @click.option('--source', default='', help='Where the files came from, such as a DOI.')
@@ -49,6 +50,8 @@ def cmd_import(files: tuple[Path, ...], **chosen: Any) -> None:
     if found.structure is not None and found.phonopy_data is not None:
         echo(f'structure  PK {found.structure.pk}')
         echo(f'phonons    PK {found.phonopy_data.pk}')
+    if found.nac is not None:
+        echo(f'nac        PK {found.nac.pk}: Born charges and dielectric tensor, which the phonons are without')
     if found.dataset is not None:
         echo(_next_step(found.dataset))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.places import folder_to_write
 from aiida_equitrain.cli.terminal import echo
 from aiida_equitrain.common.names import Engine
@@ -32,7 +33,9 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         '--block', metavar='NAME_OR_NUMBER', help='Which structure of a file that holds several; numbers from 1 on.'
     ),
     'symprec': click.option(
-        '--symprec', type=float, help='Tolerance of the space group, Å.  [default: that of the protocol]'
+        '--symprec',
+        type=FiniteRange(min=0, min_open=True),
+        help='Tolerance of the space group, Å.  [default: that of the protocol]',
     ),
     'engine': click.option(
         '--engine', type=click.Choice([item.value for item in Engine]), help='[default: the first with the strategy]'

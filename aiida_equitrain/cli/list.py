@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 from aiida_equitrain.common.printable import NAME, printable, printable_tree
@@ -51,7 +52,7 @@ def _options(function: Any) -> Any:
     '--foundation', metavar='PK', type=click.IntRange(1, 2**63 - 1), help='Only those trained from this potential.'
 )
 @click.option('--elements', metavar='SYMBOLS', help='Only those that know these, such as Na,Cl.')
-@click.option('--max-error', metavar='THz', type=float, help='Only those with at most this phonon error.')
+@click.option('--max-error', metavar='THz', type=FiniteRange(min=0), help='Only those with at most this phonon error.')
 @click.option(
     '--limit', type=click.IntRange(min=0), help='Only the newest; 0: all.  [default: 100, with --json or --csv all]'
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from phonopy import Phonopy
 
@@ -29,11 +30,13 @@ class LabelledFile:
 
     :param phonon: with force constants; ``None`` for other files.
     :param notes: sentences about what is in the file and was left out.
+    :param nac: Born charges and dielectric tensor, see :class:`~.labelled_phonons.LabelledPhonons`.
     """
 
     frames: Frames
     phonon: Phonopy | None = None
     notes: list[str] = field(default_factory=list)
+    nac: dict[str, Any] | None = None
 
 
 def read_labelled(path: str | Path) -> LabelledFile:
@@ -134,4 +137,4 @@ def _isolated(number: int) -> list[str]:
 def _phonons(path: Path) -> LabelledFile:
     """Read displaced supercells, and the phonons that they give."""
     found = load_labelled(path)
-    return LabelledFile(found.frames, found.reference, found.notes)
+    return LabelledFile(found.frames, found.reference, found.notes, found.nac)

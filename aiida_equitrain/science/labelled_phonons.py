@@ -34,6 +34,8 @@ from .selection import count_validation
 from .vasprun_folder import displacements_and_forces, read_folder, unique
 
 Array = NDArray[np.float64]
+#: Files that phonopy or phono3py would look for beside theirs.
+UNREAD = ('BORN', 'force_constants.hdf5', 'FORCES_FC2', 'FORCES_FC3')
 
 
 @dataclass
@@ -45,6 +47,8 @@ class LabelledPhonons:
     :param frames: labelled frames, without roles.
     :param n_reference: frames that the reference was fitted to.
     :param notes: what was left out, and why.
+    :param nac: ``born`` (e) of the atoms of the primitive cell and ``dielectric``, if the file has them; the reference
+        is without.
     """
 
     name: str
@@ -52,6 +56,7 @@ class LabelledPhonons:
     frames: Frames
     n_reference: int
     notes: list[str] = field(default_factory=list)
+    nac: dict[str, Any] | None = None
 
 
 def load_labelled(path: str | Path) -> LabelledPhonons:
@@ -66,6 +71,14 @@ def load_labelled(path: str | Path) -> LabelledPhonons:
     :raises ValueError: one sentence, if the file does not hold displaced supercells with forces.
     """
     path = Path(path)
+    found = _load(path)
+    folder = path if path.is_dir() else path.parent
+    if not is_archive(path):
+        found.notes += [f'`{name}` beside it is not read' for name in UNREAD if (folder / name).exists()]
+    return found
+
+
+def _load(path: Path) -> LabelledPhonons:
     if is_archive(path):
         with unpacked(path) as folder:
             inner = list(folder.iterdir())
@@ -134,15 +147,15 @@ def _load_folder(folder: Path, name: Path | None = None) -> LabelledPhonons:
         harmonic = pairs if large else None
         told += more
     reference, n_reference = _reference(content, unitcell, matrix, stacked, harmonic)
-    return LabelledPhonons(_name(main[0]), reference, Frames(main), n_reference, notes + told)
+    return LabelledPhonons(_name(main[0]), reference, Frames(main), n_reference, notes + told, content['nac'])
 
 
 def _load_file(path: Path) -> LabelledPhonons:
     content = read_content(path)
     if 'displacement_pairs' in content:
         raise ValueError(
-            f'`{path}` holds no supercells with displacements of all atoms, but such with two displaced atoms, of '
-            'phono3py, which are not taken as frames.'
+            f'`{path}` holds no supercells with displacements of all atoms, but supercells with two displaced atoms '
+            '(phono3py), which are not taken as frames.'
         )
     file = parse_phonopy(content, path)
     harmonic = parse_phonopy(content, path, 'phonon_') if has_phonon_supercell(content) else None
@@ -158,7 +171,7 @@ def _load_file(path: Path) -> LabelledPhonons:
     finish_phonopy(reference, path)
     frames = _frames(main, path.name)
     moves, _ = get_displacements_and_forces(_dataset(reference))
-    return LabelledPhonons(_name(frames[0]), reference, frames, len(moves))
+    return LabelledPhonons(_name(frames[0]), reference, frames, len(moves), nac=file.nac)
 
 
 def _dataset(phonon: Phonopy) -> Any:
@@ -240,4 +253,4 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     matrices = {'supercell_matrix': file.supercell_matrix}
     if 'phonon_supercell_matrix' in file.content:
         matrices['phonon_supercell_matrix'] = parse_phonopy(file.content, path, 'phonon_').supercell_matrix
-    return {**file.content, **matrices}
+    return {**file.content, **matrices, 'nac': file.nac}

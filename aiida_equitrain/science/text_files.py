@@ -158,7 +158,7 @@ class _Builder:
         if event.tag not in (None, '!', f'{_CORE}{"map" if mapping else "seq"}'):
             raise ValueError(_tag_message(event.tag))
         if len(self.open) == MAX_DEPTH:
-            raise ValueError(f'is nested deeper than {MAX_DEPTH} levels, which no file of phonopy is.')
+            raise ValueError(f'is nested deeper than {MAX_DEPTH} levels.')
         self.open.append(({} if mapping else [], [], event.anchor, self.n_values))
         self._count(1)
 
@@ -202,7 +202,7 @@ def _scalar(event: Any) -> Any:
 
 
 def _tag_message(tag: str) -> str:
-    return f'holds the YAML tag `{shown(tag)}`, which would make an object of Python: phonopy writes none.'
+    return f'holds the YAML tag `{shown(tag)}`, which would make an object of Python.'
 
 
 def _unpacked(file: IO[bytes], path: Path) -> IO[bytes]:

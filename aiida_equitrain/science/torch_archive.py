@@ -36,7 +36,7 @@ _DTYPES = {
 #: Largest file of an archive that is read; the pickles of MACE models have a few hundred kilobytes to some 10 MB.
 _MAX_BYTES = 2**26
 #: Most files of an archive, opcodes of its pickle, entries of a tensor, and dimensions of one.
-_MAX_FILES, _MAX_OPCODES, _MAX_ENTRIES, _MAX_DIMENSIONS = 20_000, 1_000_000, 2**40, 16
+_MAX_FILES, _MAX_OPCODES, _MAX_ENTRIES, _MAX_DIMENSIONS = 20_000, 500_000, 2**40, 16
 #: What a zip archive begins with, and each entry of its table of contents.
 _START, _ENTRY = b'PK\x03\x04', b'PK\x01\x02'
 #: No model looks so far, Å.

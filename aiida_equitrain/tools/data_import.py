@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import file_digest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from aiida import orm
@@ -29,12 +30,14 @@ class Imported:
     :param dataset: all frames; ``None`` where there is only one, of a phonopy file.
     :param structure: the crystal, if there is one phonopy file among the files.
     :param phonopy_data: its displacements and forces.
+    :param nac: its Born charges and dielectric tensor, as the input `nac` of the phonons takes them.
     :param notes: sentences about what was in the files and is not in the nodes.
     """
 
     dataset: DatasetData | None = None
     structure: orm.StructureData | None = None
     phonopy_data: PhonopyData | None = None
+    nac: orm.ArrayData | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -82,12 +85,16 @@ def import_data(
     # the dataset last: it was checked when it was made, and the phonons may be refused
     if len(phonons) == 1:
         result.structure, result.phonopy_data = store_phonons(phonons[0], label, origin)
+        nac = next((file.nac for file in files if file.nac is not None), None)
+        result.nac = None if nac is None else _store_nac(nac, label, origin)
     elif phonons:
         result.notes.append(f'{len(phonons)} files have phonons, and none is stored: import them one by one')
     if result.dataset is not None:
         result.dataset.store()
     if group:
-        members = [node for node in (result.dataset, result.structure, result.phonopy_data) if node is not None]
+        members = [
+            node for node in (result.dataset, result.structure, result.phonopy_data, result.nac) if node is not None
+        ]
         orm.Group.collection.get_or_create(label=group)[0].add_nodes(members)
     return result
 
@@ -130,6 +137,15 @@ def store_phonons(
     if source:
         structure.source = data.source = source
     return structure.store(), data.store()
+
+
+def _store_nac(nac: Mapping[str, Any], label: str, source: dict[str, object]) -> orm.ArrayData:
+    """Store Born charges and dielectric tensor of a phonopy file."""
+    node = orm.ArrayData()
+    node.set_array('born_charges', np.array(nac['born'], dtype=float))
+    node.set_array('dielectric', np.array(nac['dielectric'], dtype=float))
+    node.label, node.source = label, source
+    return node.store()  # type: ignore[no-any-return]
 
 
 def _with_roles(

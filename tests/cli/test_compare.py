@@ -93,3 +93,12 @@ def test_needs_neither_profile_nor_aiida(files: tuple[str, str], tmp_path: Path)
 def test_listed() -> None:
     assert 'compare' in CliRunner().invoke(cmd_root, ['--help']).output
     assert CliRunner().invoke(cmd_compare, ['--help']).exit_code == 0
+
+
+@pytest.mark.parametrize('option', ['--temperature', '--tolerance', '--symprec'])
+@pytest.mark.parametrize('value', ['nan', 'inf', '-1'])
+def test_numbers_that_are_none(option: str, value: str) -> None:
+    """NaN is within no bounds, though every comparison with it lets it through."""
+    result = CliRunner().invoke(cmd_root, ['compare', 'a.yaml', 'b.yaml', option, value])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.output

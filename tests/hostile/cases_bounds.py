@@ -19,7 +19,8 @@ from case import Case
 from harness import CODE_RAN
 from torch_files import Call, Global, Made, Raw, archive, mace, opcodes, pickled, sevennet, tensor
 
-LABEL = ('launch', 'label', 'none.cif', '--overrides', '{}')
+SILICON = Path(__file__).parents[2] / 'aiida_equitrain' / 'resources' / 'structures' / 'Si.cif'
+LABEL = ('launch', 'label', str(SILICON), '--overrides', '{}')
 Make = Callable[[Path], list[str]]
 IMPORT = ('potential', 'import', '{}')
 
@@ -114,7 +115,7 @@ class _Touch:
 
 SYSTEM = Global('os', 'system')
 TOUCH = f'touch {CODE_RAN}'
-LARGE = 2**22
+LARGE = 2**21
 
 
 def packed(pickle_: bytes) -> bytes:
@@ -232,9 +233,9 @@ BOMBS = [
     model_case('memo-index', lambda: archive(b'\x80\x02Nr\xff\xff\xff\xff.'), 'holds a NoneType'),
     model_case('objects', lambda: packed(b'\x80\x02cmace\nA\nq\x00' + b'h\x00)\x81' * (LARGE // 4)), 'too long'),
     model_case('hash-of-laughs', lambda: archive(b'\x80\x02})' + b'2\x86' * 60 + b'Ns.'), 'key of an odd kind'),
-    model_case('hash-of-the-deep', lambda: packed(b'\x80\x02})' + b'\x85' * 900_000 + b'Ns.'), 'key of an odd kind'),
+    model_case('hash-of-the-deep', lambda: packed(b'\x80\x02})' + b'\x85' * 450_000 + b'Ns.'), 'key of an odd kind'),
     model_case('set-of-laughs', lambda: archive(b'\x80\x04\x8f()' + b'2\x86' * 60 + b'\x90.'), 'key of an odd kind'),
-    model_case('deep-lists', lambda: packed(b'\x80\x02' + b']' * 400_000 + b'a' * 399_999 + b'.'), 'holds a list'),
+    model_case('deep-lists', lambda: packed(b'\x80\x02' + b']' * 200_000 + b"a" * 199_999 + b'.'), 'holds a list'),
     model_case('in-itself', lambda: archive(b'\x80\x02]q\x00h\x00a.'), 'holds a list'),
     model_case('bytearray', lambda: archive(b'\x80\x05\x96' + struct.pack('<Q', 2**33) + b'.'), 'opcode that PyTorch'),
     model_case('bytes', lambda: archive(b'\x80\x04\x8e' + struct.pack('<Q', 2**62) + b'.'), 'is damaged'),
@@ -339,7 +340,7 @@ def card_case(name: str, content: bytes, says: str) -> Case:
         (folder / 'card.json').write_bytes(content)
         return ['potential', 'import', str(folder / 'a.model'), '--label', name, '--card', str(folder / 'card.json')]
 
-    return Case(f'card-{name}', make, says, profile=True)
+    return Case(f'potential-card-{name}', make, says, profile=True)
 
 
 CARDS = [
@@ -351,7 +352,12 @@ CARDS = [
     card_case('no-text', b'\xff\xfe', 'not UTF-8'),
     card_case('list', b'[]', 'of the form'),
     card_case('nested-finetune', b'{"finetune": {"l2-tsp": [1]}}', 'of the form'),
-    Case('card-fifo', fifo('potential', 'import', '/dev/null', '--card', '{}'), 'not a regular file', profile=True),
+    Case(
+        'potential-card-fifo',
+        fifo('potential', 'import', '/dev/null', '--card', '{}'),
+        'not a regular file',
+        profile=True,
+    ),
 ]
 
 

@@ -15,6 +15,7 @@ import time
 import traceback
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +34,11 @@ OUR_COLOURS = re.compile('\x1b\\[(?:0|1|2|3[0-7])m')
 CONTROLS = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f]')
 #: What a library says on its own.
 LIBRARY = re.compile(r'^\S*:\d+: \w*Warning|Exception ignored in|^\w*Warning:', re.MULTILINE)
+
+
+def cases_of(*modules: str) -> list[shape.Case]:
+    """Return the cases of modules by what follows ``cases_`` in their names."""
+    return [case for name in modules for case in import_module(f'cases_{name}').CASES]
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def test_phonopy(aiida_profile: Any) -> None:
     ('name', 'content', 'sentence'),
     [
         ('a.csv', 'x', 'is of an unknown kind'),
-        ('a.yaml', 'a: 1', 'not a phonopy or phono3py file'),
+        ('a.yaml', 'a: 1', 'not a phonopy file'),
         ('a.extxyz', '1\n\nSi 0 0 0\n', 'has no energy'),
         ('vasprun.xml', '<modeling>', 'cannot be read'),
     ],
@@ -230,3 +230,22 @@ def test_order_of_the_atoms(name: str) -> None:
     assert phonon is not None
     phonon.run_qpoints([[0.5, 0.5, 0]])
     assert phonon.qpoints.frequencies[0] == pytest.approx([5.468, 5.468, 8.003], abs=1e-3)
+
+
+def test_born_charges(aiida_profile: Any, tmp_path: Path) -> None:
+    """Born charges of a phonopy file are a node of their own, and what lies beside a file and is not read is named."""
+    content = (CASES / 'cu_vasp_t1.yaml').read_text()
+    tensor = '[ [ 1.5, 0, 0 ], [ 0, 1.5, 0 ], [ 0, 0, 1.5 ] ]'
+    text = f'born_effective_charge:\n- {tensor.replace("1.5", "0.0")}\ndielectric_constant: {tensor}\n'
+    path = tmp_path / 'phonopy_params.yaml'
+    path.write_text(f'{content}\n{text}')
+    (tmp_path / 'BORN').write_text('14.4')
+    found = import_data([path], functional='PBE')
+    assert found.nac is not None
+    assert found.nac.get_array('born_charges').tolist() == np.zeros((1, 3, 3)).tolist()
+    assert found.nac.get_array('dielectric').tolist() == (1.5 * np.eye(3)).tolist()
+    assert found.phonopy_data is not None
+    assert not found.phonopy_data.has_nac_parameters()
+    assert '`phonopy_params.yaml`: `BORN` beside it is not read' in found.notes
+    result = run(path)
+    assert 'Born charges and dielectric tensor' in result.output, result.output
