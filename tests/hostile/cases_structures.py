@@ -76,7 +76,6 @@ GROUP = '_symmetry_Int_Tables_number 225\n'
 SITES = ''.join(f'Si{index} {index / 9973:.6f} 0 0\n' for index in range(3000))
 
 CASES = [
-    structure('a\x1b]0;title\x07.cif', CELL + LOOP + 'Si 0 0 0\n', 'names no space group', case='name-steers'),
     structure('a.py', TOUCH, 'no name of a structure file'),
     structure('a.cif.py', TOUCH, 'no name of a structure file'),
     structure('a.json', json.dumps({'__ase_objtype__': 'atoms'}), 'no name of a structure file'),
