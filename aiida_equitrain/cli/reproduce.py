@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.launch_study import pairs
+from aiida_equitrain.cli.places import file_to_write
 from aiida_equitrain.cli.terminal import echo
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -18,7 +19,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option('--sha256', help='What the publisher says that the file has.')
 @click.option('--rerun', default='', help='Steps to run again: `finetune,phonons`, or `all` (with DFT).')
 @click.option('--code', 'chosen', callback=pairs, multiple=True, metavar='THEIRS=YOURS', help='Labels of codes.')
-@click.option('--csv', 'table', type=click.Path(dir_okay=False, path_type=Path), help='Write all lines there.')
+@click.option('--csv', 'table', type=click.Path(path_type=Path), callback=file_to_write, help='Write all lines there.')
 @click.pass_context
 def cmd_reproduce(
     ctx: click.Context, archive: Path, sha256: str | None, rerun: str, chosen: dict[str, str], table: Path | None

@@ -134,6 +134,11 @@ class PotentialData(SinglefileData):
             )
         return found
 
+    @SinglefileData.filename.getter  # type: ignore[attr-defined,untyped-decorator,unused-ignore]
+    def filename(self) -> str:
+        """Name of the file in the node: the one that is compared with the SHA-256, whatever the attribute says."""
+        return self._filename
+
     @property
     def _filename(self) -> str:
         return self.FILENAME if self.kind == FULL else self.ADAPTER_FILENAME
@@ -158,8 +163,9 @@ class PotentialData(SinglefileData):
         )
         found: list[PotentialData] = query.all(flat=True)
         uuid = self.base.attributes.get('foundation_uuid', None)
-        for node in sorted(found, key=lambda node: node.uuid != uuid):
-            # What came with an archive may say of itself what it likes.
+        # What came with an archive may say of itself what it likes.
+        full = [node for node in found if node.kind == FULL]
+        for node in sorted(full, key=lambda node: node.uuid != uuid):
             with suppress(ValueError):
                 node.checked_sha256()
                 return node

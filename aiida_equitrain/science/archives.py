@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -16,6 +17,12 @@ from typing import IO, Any
 
 #: What an archive may hold: bytes, files; how much more than its size it may unpack to beyond so many bytes.
 MAX_BYTES, MAX_FILES, MAX_RATIO, ALWAYS = 2**30, 10_000, 200, 32 * 2**20
+#: Bytes of what stands before a file, such as a long name.
+MAX_HEADER = 2**20
+HEADERS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+_SPARSE = 'holds a sparse file, which is not read: pack it without `--sparse`'
 OPENERS: dict[str, Any] = {
     '.tar': None, '.tar.xz': lzma.open, '.txz': lzma.open, '.tar.gz': gzip.open, '.tgz': gzip.open,
     '.tar.bz2': bz2.open,
@@ -42,7 +49,8 @@ def extract_files(archive: tarfile.TarFile, folder: Path) -> None:
         target, content = (root / member.name).resolve(), archive.extractfile(member) if member.isfile() else None
         if content is not None and target.is_relative_to(root) and target != root:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content.read())
+            with target.open('wb') as file:
+                shutil.copyfileobj(content, file)
 
 
 @contextmanager
@@ -59,13 +67,27 @@ def unpacked(path: Path) -> Iterator[Path]:
             opener = next(value for ending, value in OPENERS.items() if path.name.lower().endswith(ending))
             with path.open('rb') as raw:
                 stream: Any = _Bounded(opener(raw) if opener else raw, max(ALWAYS, MAX_RATIO * status.st_size))
-                with tarfile.open(fileobj=stream, mode='r|') as archive:
+                with tarfile.open(fileobj=stream, mode='r|', tarinfo=_Member) as archive:
                     extract_files(archive, Path(scratch))
         except ValueError as error:
             raise ValueError(f'`{path}` {error}') from error
         except (OSError, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, MemoryError, OverflowError) as error:
             raise ValueError(f'`{path}` cannot be unpacked: it is damaged, or no such archive') from error
         yield Path(scratch)
+
+
+class _Member(tarfile.TarInfo):
+    """An entry of an archive, without what the library takes into memory at whatever length it has."""
+
+    def _proc_member(self, archive: Any) -> Any:
+        if self.type in HEADERS and self.size > MAX_HEADER:
+            raise ValueError(f'has names or headers of more than {MAX_HEADER / 2**20:g} MiB, as no archive has')
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise ValueError(_SPARSE)
+        return super()._proc_member(archive)  # type: ignore[misc]
+
+    def _proc_gnusparse_10(self, *_: Any) -> None:
+        raise ValueError(_SPARSE)
 
 
 class _Bounded:

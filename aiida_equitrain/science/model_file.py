@@ -22,6 +22,8 @@ MAX_BYTES = 2**29
 #: Packages without which a model that was converted for a GPU cannot be loaded.
 ACCELERATORS = {'cuequivariance', 'cuequivariance_torch', 'cuequivariance_ops_torch', 'openequivariance'}
 MOST_HEADS, LONGEST_NAME = 1000, 1000
+#: Most submodules, parameters and buffers of all modules; the dictionaries of several can be one and the same.
+MOST_ENTRIES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def read_tensor_shapes(file: str | Path | IO[bytes]) -> dict[str, tuple[int, ...
     if sevennet_file.is_checkpoint(root):
         return {name: tensor.shape for name, tensor in sevennet_file.tensors(root).items()}
     return {
-        f'{prefix}{name}': value.shape
+        f'{prefix}{_cut(name)}': value.shape
         for prefix, module in _modules(root)
         for kind in ('_parameters', '_buffers')
         for name, value in _attribute(module, kind).items()
@@ -189,7 +191,7 @@ def _parameters(root: Any) -> Iterator[Tensor]:
 
 def _modules(root: Any) -> Iterator[tuple[str, Any]]:
     """Yield a module and all modules in it, each once, with the prefix of the names of its tensors."""
-    seen, todo = set(), [('', root)]
+    seen, todo, entries = set(), [('', root)], 0
     while todo:
         prefix, module = todo.pop()
         if id(module) in seen:
@@ -197,7 +199,13 @@ def _modules(root: Any) -> Iterator[tuple[str, Any]]:
         if len(prefix) > LONGEST_NAME:
             raise ModelFileError(f'the modules of the model nest deeper than those of any: {REMEDY}')
         seen.add(id(module))
+        entries += sum(len(_attribute(module, kind)) for kind in ('_modules', '_parameters', '_buffers'))
+        if entries > MOST_ENTRIES:
+            raise ModelFileError(f'the modules of the model hold more than those of any: {REMEDY}')
         yield prefix, module
-        todo.extend(
-            (f'{prefix}{str(name)[:LONGEST_NAME]}.', child) for name, child in _attribute(module, '_modules').items()
-        )
+        todo.extend((f'{prefix}{_cut(name)}.', child) for name, child in _attribute(module, '_modules').items())
+
+
+def _cut(name: Any) -> str:
+    """Return the name of a tensor or module; what is no text is none."""
+    return name[:LONGEST_NAME] if isinstance(name, str) else ''

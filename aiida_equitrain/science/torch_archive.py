@@ -209,10 +209,14 @@ class _Table(dict[int, Any]):
 
     left = _MAX_OPCODES
 
-    def __getitem__(self, code: int) -> Any:
-        self.left -= 1
+    def pay(self, number: int) -> None:
+        """Count as many opcodes."""
+        self.left -= number
         if self.left < 0:
             raise ModelFileError(f'the pickle in the model file is too long: {REMEDY}')
+
+    def __getitem__(self, code: int) -> Any:
+        self.pay(1)
         if code not in self:
             raise ModelFileError(f'the pickle in the model file has an opcode that PyTorch does not write: {REMEDY}')
         return super().__getitem__(code)
@@ -243,7 +247,8 @@ class _Unpickler(pickle._Unpickler):
             pickle.FROZENSET: lambda: self.stack.append(_keys(self.pop_mark())),
         }
         plain = {code[0]: type(self).dispatch[code[0]] for code in _PLAIN}
-        self.dispatch = _Table({**plain, **{code[0]: _ignoring(act) for code, act in ours.items()}})  # type: ignore[misc]
+        self.table = _Table({**plain, **{code[0]: _ignoring(act) for code, act in ours.items()}})
+        self.dispatch = self.table  # type: ignore[misc]
 
     def _pop(self) -> Any:
         return self.stack.pop()
@@ -264,6 +269,8 @@ class _Unpickler(pickle._Unpickler):
         args, function = self._pop(), self._pop()
         if not isinstance(function, Inert) or not isinstance(args, tuple):
             raise ModelFileError(f'the pickle in the model file calls something that is no function: {REMEDY}')
+        # One list can be given to many calls, each of which goes through it.
+        self.table.pay(sum(len(item) for item in args if isinstance(item, list | tuple)))
         self.stack.append(_call(function.origin, args))
 
     def _new(self) -> None:
@@ -351,4 +358,5 @@ def _key(item: Any) -> Any:
         raise ModelFileError(f'the pickle in the model file has a key of an odd kind: {REMEDY}')
     if any(isinstance(part, int) and part.bit_length() > 64 for part in parts):
         raise ModelFileError(f'the pickle in the model file has a key that is too large: {REMEDY}')
-    return item
+    # Tuples of one hash are easily made, and each would be compared with all others; nobody looks for one of them.
+    return Inert(('builtins', 'tuple'), item) if isinstance(item, tuple) else item

@@ -8,8 +8,9 @@ from aiida import orm
 from aiida.common.exceptions import NotExistent
 
 from aiida_equitrain.common.strategies import FAMILIES as POTENTIAL_FAMILIES
+from aiida_equitrain.data.imported import is_imported
 from aiida_equitrain.tools.pseudos import find_family
-from aiida_equitrain.tools.record import is_imported, recall_node
+from aiida_equitrain.tools.record import recall_node
 from aiida_equitrain.tools.resources import SHIPPED_FAMILY
 
 #: Label of the computer that is used unless another is named.

@@ -67,14 +67,16 @@ def import_potential(
     said = {**(card or {}), **({'functional': functional} if functional else {})}
     path = Path(source)
     if path.exists() or len(path.parts) > 1:
-        found = digest_of(read_model_bytes(path)).hexdigest()
-        if sha256 is not None and found != sha256:
+        content = read_model_bytes(path)  # once: what is stored is what was compared
+        found = digest_of(content).hexdigest()
+        if sha256 is not None and found != sha256.lower():
             raise DownloadError(f'`{source}` has the SHA-256 {found}, not {sha256}. It was not used.')
         # A name of a file may be no text at all.
         stem, name = printable(path.stem), printable(path.name)
         label = label or stem
         there = _of_label(label, head, sha256=found)
-        return there or store_potential(path, {'name': stem, **said}, name, label, head), there is None
+        return there or store_potential(content, {'name': stem, **said}, name, label, head), there is None
+    sha256 = None if sha256 is None else sha256.lower()
     url = mace_address(source)
     known: dict[str, Any] = {'name': source}
     if source == MACE_MP_0B3:
@@ -162,21 +164,23 @@ def download_potential(
 
 
 def store_potential(
-    path: Path, card: dict[str, Any], origin: str, label: str, head: str | None = None
+    file: Path | bytes, card: dict[str, Any], origin: str, label: str, head: str | None = None
 ) -> PotentialData:
     """Store a model file as a potential.
 
     :raises DownloadError: if it is none.
     """
-    return _store(_read_potential(path, card, origin, label, head))
+    return _store(_read_potential(file, card, origin, label, head))
 
 
-def _read_potential(path: Path, card: dict[str, Any], origin: str, label: str, head: str | None) -> PotentialData:
+def _read_potential(
+    file: Path | bytes, card: dict[str, Any], origin: str, label: str, head: str | None
+) -> PotentialData:
     """Return a model file as a potential, which is not stored; nothing in it is run."""
     from aiida_equitrain.data.potential import PotentialData
 
     try:
-        node = PotentialData(path, card=card, head=head, origin=origin)
+        node = PotentialData(file, card=card, head=head, origin=origin)
     except (ValueError, TypeError) as exception:
         raise DownloadError(f'{origin} is no potential: {exception}') from exception
     node.label = label

@@ -120,10 +120,11 @@ def load_structure(text: str, block: str | None = None) -> orm.StructureData:
 
     found = read_structure(path, block)
     for note in found.notes:
-        print(f'{path}: {note}', file=sys.stderr)
+        print(printable(f'{path}: {note}'), file=sys.stderr)
     structure = orm.StructureData(ase=found.atoms)
     name = path.with_suffix('') if path.suffix in COMPRESSED else path
-    structure.label, structure.description = name.stem, '; '.join(found.notes)
+    # A name of a file may be no text at all.
+    structure.label, structure.description = printable(name.stem), '; '.join(found.notes)
     return structure
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from aiida import orm
 from aiida.plugins import DataFactory, GroupFactory
 
-from aiida_equitrain.tools.record import is_imported
+from aiida_equitrain.data.imported import is_imported
 from aiida_equitrain.tools.resources import SHIPPED_FAMILY, pseudo_cutoffs_file, pseudo_folder
 
 #: Bytes that the files of a table may have in all; those of PseudoDojo have a tenth of it.

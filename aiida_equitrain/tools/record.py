@@ -30,9 +30,3 @@ def recall_node(name: str) -> Any | None:
     """Return the node that the set-up made under a name, or ``None``."""
     uuid = recall(name)
     return None if uuid is None else orm.QueryBuilder().append(orm.Node, filters={'uuid': uuid}).first(flat=True)
-
-
-def is_imported(node: orm.Node) -> bool:
-    """Return whether a node came with an archive: ``verdi archive import`` puts all of it into a group."""
-    builder = orm.QueryBuilder().append(orm.ImportGroup, tag='group')
-    return builder.append(orm.Node, with_group='group', filters={'uuid': node.uuid}).count() > 0

@@ -10,6 +10,7 @@ from aiida.common.hashing import make_hash
 
 import aiida_equitrain
 from aiida_equitrain.calculations.script_job import ScriptCalculation
+from aiida_equitrain.data.imported import is_imported
 
 #: Extra of a process that a study has submitted: what its inputs are.
 KEY = 'equitrain_study_key'
@@ -23,7 +24,10 @@ def key_of(process: Any, inputs: Mapping[str, Any]) -> str:
 
 
 def find_done(process: Any, key: str) -> orm.WorkChainNode | None:
-    """Return the last successful process with these inputs, or ``None``."""
+    """Return the last successful process with these inputs, or ``None``.
+
+    What came with an archive is left out: its extras may say what its maker liked.
+    """
     builder = orm.QueryBuilder().append(
         orm.WorkChainNode,
         filters={
@@ -32,9 +36,8 @@ def find_done(process: Any, key: str) -> orm.WorkChainNode | None:
             'process_type': process.build_process_type(),
         },
     )
-    builder.order_by({orm.WorkChainNode: {'id': 'desc'}}).limit(1)
-    found: orm.WorkChainNode | None = builder.first(flat=True)
-    return found
+    found: list[orm.WorkChainNode] = builder.order_by({orm.WorkChainNode: {'id': 'desc'}}).all(flat=True)
+    return next((node for node in found if not is_imported(node)), None)
 
 
 def _drivers(base: type[ScriptCalculation] = ScriptCalculation) -> list[tuple[str, Any]]:

@@ -242,6 +242,16 @@ SQL = {
     'many-links': (altered(sql='DROP TABLE db_dblink; CREATE TABLE db_dblink AS WITH RECURSIVE n(i) AS (SELECT 1 '
                                'UNION ALL SELECT i + 1 FROM n LIMIT 1000001) SELECT i AS id FROM n'),
                    'more than is read'),
+    'many-logs': (altered(sql='DROP TABLE db_dblog; CREATE TABLE db_dblog AS WITH RECURSIVE n(i) AS (SELECT 1 '
+                              'UNION ALL SELECT i + 1 FROM n LIMIT 2000000) SELECT i AS id FROM n'),
+                  'more than is read'),
+    'many-nodes': (altered(sql='CREATE TABLE m AS SELECT * FROM db_dbnode LIMIT 1; DROP TABLE db_dbnode; CREATE TABLE '
+                               'db_dbnode AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT '
+                               '100000) SELECT m.*, i FROM n, m'), 'it is another graph'),
+    'computed-column': (altered(sql="CREATE TABLE m AS SELECT * FROM db_dbnode; ALTER TABLE m DROP COLUMN description; "
+                                    "DROP TABLE db_dbnode; ALTER TABLE m RENAME TO db_dbnode; ALTER TABLE db_dbnode "
+                                    "ADD COLUMN description TEXT GENERATED ALWAYS AS (hex(zeroblob(8000000)))"),
+                        'has computed columns'),
     'blob-label': (altered(sql="UPDATE db_dbnode SET description = x'00'"), 'is no text'),
     'same-uuid': (altered(sql='DROP INDEX IF EXISTS uq_db_dbnode_uuid; CREATE TABLE n AS SELECT * FROM db_dbnode; '
                               'DROP TABLE db_dbnode; ALTER TABLE n RENAME TO db_dbnode; '
@@ -268,6 +278,8 @@ MANIFEST = {
     'format': (altered(manifest=set_part('format', 99)), 'of a format'),
     'format-true': (altered(manifest=set_part('format', True)), 'of a format'),
     'format-list': (altered(manifest=set_part('format', [1])), 'of a format'),
+    'table-nowhere': (lambda folder: ['reproduce', str(honest.honest()), '--csv', str(folder / 'no' / 'a.csv')],
+                      'there is no folder'),
     'older-format': (altered(manifest=set_part('format', 1)), MISSING % 'nodes'),
     'root-here': (altered(manifest=set_part('root', '0' * 8 + '-0000' * 3 + '-' + '0' * 12)), 'none of its nodes'),
     'root-number': (altered(manifest=set_part('root', 1)), MISSING % 'root'),

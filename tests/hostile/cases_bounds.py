@@ -17,7 +17,7 @@ from typing import Any
 
 from case import Case
 from harness import CODE_RAN
-from torch_files import Call, Global, Made, Raw, archive, mace, pickled, sevennet, tensor
+from torch_files import Call, Global, Made, Raw, archive, mace, opcodes, pickled, sevennet, tensor
 
 SILICON = Path(__file__).parents[2] / 'aiida_equitrain' / 'resources' / 'structures' / 'Si.cif'
 LABEL = ('launch', 'label', str(SILICON), '--overrides', '{}')
@@ -129,6 +129,34 @@ def laughs(depth: int = 40) -> Raw:
     for _ in range(depth):
         opcodes = b'](' + opcodes + b'2e'
     return Raw(opcodes)
+
+
+def called(function: Global, item: bytes, size: int, calls: int) -> bytes:
+    """Return a model with a long list that is given to many calls."""
+    args = b'](' + item * size + b'e\x85q\x01'
+    return packed(b'\x80\x02(' + args + opcodes(function) + b'q\x02' + b'h\x02h\x01R' * calls + b't.')
+
+
+def of_one_hash(number: int) -> bytes:
+    """Return a model with a dictionary whose keys, pairs of numbers, all have the same hash."""
+    size, first, second, start = 2**64, 11400714785074694791, 14029467366897019727, 2870177450012600261
+    keys, left = [], 0
+    while len(keys) < number:  # what CPython does with a tuple, and back from the end
+        left += 1
+        total = (start + left * second) % size
+        right = (-((total << 31 | total >> 33) % size) * first) * pow(second, -1, size) % size
+        right -= size if right >= size // 2 else 0
+        if abs(right) < 2**61 - 1:
+            keys.append(b'J' + struct.pack('<i', left) + b'\x8a\x08' + struct.pack('<q', right) + b'\x86N')
+    return packed(b'\x80\x02}(' + b''.join(keys) + b'u.')
+
+
+def shared(kind: str, size: int, modules: int) -> bytes:
+    """Return a model with many modules that have one large dictionary in common."""
+    large = b'}(' + b''.join(b'J' + struct.pack('<i', index) + b'N' for index in range(size)) + b'uq\x01'
+    one = opcodes(Global('torch.nn', 'Module')) + b')\x81}(' + opcodes(kind) + b'h\x01ub'
+    inner = b'}(' + b''.join(b'J' + struct.pack('<i', index) + one for index in range(modules)) + b'u'
+    return mace(buffers={'large': Raw(large)}, state={'_modules': Raw(inner)})
 
 
 def model_case(name: str, content: bytes | Callable[[], bytes], says: str, **values: Any) -> Case:
@@ -265,6 +293,12 @@ NAMES = [
     model_case('other-class', lambda: archive(pickled(Made(Global('torch.nn', 'Linear'), {}))), 'no supported model'),
     model_case('state-is-a-tuple', lambda: archive(pickled(Made(Global('mace.m', 'M'), ({}, {})))), 'does not say'),
     model_case('state-is-laughs', lambda: archive(pickled(Made(Global('mace.m', 'M'), laughs()))), 'does not say'),
+    model_case('calls-with-one-list', lambda: called(Global('collections', 'OrderedDict'), b'K\x01N\x86', 50_000, 500),
+               'is too long'),
+    model_case('calls-with-one-set', lambda: called(Global('builtins', 'set'), b'K\x01', 50_000, 50_000), 'is too lon'),
+    model_case('keys-of-one-hash', lambda: of_one_hash(50_000), 'only the weights'),
+    model_case('modules-share-parameters', lambda: shared('_parameters', 50_000, 20_000), 'more than those of any'),
+    model_case('modules-share-modules', lambda: shared('_modules', 50_000, 20_000), 'more than those of any'),
     model_case('cuequivariance', lambda: mace(state={'x': Made(Global('cuequivariance_torch.primitives', 'T'), {})}),
                'needs the package `cuequivariance_torch`'),
     model_case('weights-only', lambda: archive(pickled({'w': tensor('0', 'FloatStorage', 1)})), 'only the weights'),

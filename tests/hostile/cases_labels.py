@@ -319,6 +319,23 @@ def fifo(name: str) -> Make:
     return make
 
 
+def hollow(kind: bytes, size: int, sparse: bool = False) -> Callable[[Path], list[str]]:
+    """Return the maker of a tar archive with one entry of nothing but zeros, which takes no room."""
+
+    def make(folder: Path) -> list[str]:
+        entry = tarfile.TarInfo('a')
+        entry.type, entry.size = kind, size
+        if sparse:
+            entry.pax_headers = {'GNU.sparse.major': '1', 'GNU.sparse.minor': '0'}
+        head = entry.tobuf(tarfile.PAX_FORMAT)
+        with (folder / 'a.tar').open('wb') as file:
+            file.write(head)
+            file.truncate(len(head) + size // 512 * 512 + 1536)
+        return ['data', 'import', str(folder / 'a.tar'), *END]
+
+    return make
+
+
 FOLDER = member('a', kind=tarfile.DIRTYPE)
 WIDE = varray('basis', '4 0 0', '0 4 0', '0 0 4')
 FAR = step(place='0.4').replace('0.5 0.5 0.5', '0.7 0.7 0.7')
@@ -368,6 +385,13 @@ OTHERS = [
         'phonopy|damaged',
     ),
     Case('labels-tar-hard-link', archive('a.tar', member('b', kind=tarfile.LNKTYPE, link='/etc/passwd')), 'no phonopy'),
+    *(
+        Case(f'labels-tar-long-{name}', hollow(kind, 900 * 2**20), 'headers of more than 1 MiB')
+        for name, kind in {'name': tarfile.GNUTYPE_LONGNAME, 'link': tarfile.GNUTYPE_LONGLINK,
+                           'header': tarfile.XHDTYPE, 'global': tarfile.XGLTYPE}.items()
+    ),
+    Case('labels-tar-sparse', hollow(tarfile.REGTYPE, 2**20, sparse=True), 'sparse file'),
+    Case('labels-tar-old-sparse', hollow(tarfile.GNUTYPE_SPARSE, 2**20), 'sparse file'),
     Case('labels-tar-fifo', archive('a.tar', member('phonopy_disp.yaml', kind=tarfile.FIFOTYPE)), 'no phonopy'),
     Case('labels-tar-device', archive('a.tar', member('phonopy_disp.yaml', kind=tarfile.CHRTYPE)), 'no phonopy'),
     Case('labels-folder-empty', folder_of(), 'no phonopy or phono3py file'),

@@ -298,7 +298,7 @@ CASES = [
     Case('list-wrong-datasets', _of(_wrong_training, 'x', 'list', 'datasets'), 'many', False, profile=True),
     Case('report-of-data', _of(_dataset, ALL, 'report', 'PK'), 'a report is made of', profile=True),
     Case('show-nothing', lambda _: ['show', ALL], 'there is no node', profile=True),
-    *(Case(f'card-{name}', partial(_card, text=text), says, profile=True) for name, (text, says) in CARDS.items()),
+    *(Case(f'card-of-{name}', partial(_card, text=text), says, profile=True) for name, (text, says) in CARDS.items()),
     Case('file-name', lambda folder: _model(folder, '\x1b[2J\n\u202e.model'), 'is no potential', profile=True),
     Case('file-name-bytes', lambda folder: _model(folder, '\udcff.model'), 'is no potential', profile=True),
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -103,6 +104,23 @@ def test_published_sum_is_held(server: tuple[str, Path], monkeypatch: pytest.Mon
         import_potential('medium-0b3')
     node = foundations.store_potential(TINY_MODEL, {}, f'{url}/other.model', 'mace-mp-0b3')
     assert import_potential('medium-0b3') == (node, False)
+
+
+def test_what_was_compared_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is exchanged after its SHA-256 was compared is not stored; the sum may have capitals."""
+    file = tmp_path / 'a.model'
+    shutil.copy(TINY_MODEL, file)
+    digest = hashlib.sha256(TINY_MODEL.read_bytes()).hexdigest()
+
+    def read_and_exchange(path: Path) -> bytes:
+        content = path.read_bytes()
+        path.write_bytes(b'another one')
+        return content
+
+    monkeypatch.setattr(foundations, 'read_model_bytes', read_and_exchange)
+    node, is_new = import_potential(str(file), sha256=digest.upper())
+    assert is_new
+    assert node.checked_sha256() == digest
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from zipfile import ZipFile
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
+from aiida.plugins import WorkflowFactory
 from aiida.tools.archive import import_archive
 from click.testing import CliRunner
 
@@ -21,7 +23,7 @@ from aiida_equitrain.tools.publish import write
 from aiida_equitrain.tools.publish.check import check_file, clean_copy, content_problem, import_clean
 from aiida_equitrain.tools.publish.scrub import Scrubber
 from aiida_equitrain.tools.resources import SHIPPED_FAMILY
-from aiida_equitrain.workflows.study_reuse import KEY
+from aiida_equitrain.workflows.study_reuse import KEY, find_done
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'hostile'))
 
@@ -98,6 +100,8 @@ def test_two_users_and_their_names(aiida_profile_clean: Any, tmp_path: Path) -> 
     bob = orm.User(email='bob@host.edu', first_name='Bob', last_name='Jones').store()
     orm.User(email='a.first@host.edu').store()
     study = honest.make_study()
+    study.inputs.materials.Si.dataset.backend_entity.set_attribute('licence', 'CC0')
+    study.inputs.materials.Si.dataset.label = 'frames of bobby'
     for number, user in enumerate((bob, orm.User.collection.get_default())):
         text = 'remark of Bob Jones, see /home/bobby/run'
         remark = orm.Dict({'description': text, 'account': 'p1', 'path': '/work/bobby'}, user=user).store()
@@ -108,6 +112,7 @@ def test_two_users_and_their_names(aiida_profile_clean: Any, tmp_path: Path) -> 
     done = write.publish(study, tmp_path / 'study.aiida', told.append)
     assert len(told[0]['files that may name you']) == 2
     assert 'a.txt of SinglefileData' in done.readme.read_text()
+    assert 'frames of user' in done.readme.read_text()
     with ZipFile(done.archive) as archive:
         texts = {name: archive.read(name) for name in archive.namelist()}
     assert not [name for name in (b'bobby', b'Bob Jones', b'host.edu', b'p1"') if name in texts['db.sqlite3']]
@@ -196,6 +201,34 @@ def test_later_archive_changes_no_default(aiida_profile_clean: Any, tmp_path: Pa
         defaults.find_code('python').uuid,
         load_potential('starter').uuid,
     ] == ours
+
+
+def test_study_reuses_nothing_of_an_archive(aiida_profile_clean: Any, tmp_path: Path) -> None:
+    """What a study finds of earlier ones is of this profile, whatever an archive says in its extras."""
+    import_archive(hostile(tmp_path))
+    process: Any = WorkflowFactory('equitrain.study')
+    assert orm.QueryBuilder().append(orm.WorkChainNode, filters={f'extras.{KEY}': 'x'}).count() == 1
+    assert find_done(process, 'x') is None
+    ours = orm.WorkChainNode(process_type=process.build_process_type()).store()
+    ours.set_exit_status(0)
+    ours.base.extras.set(KEY, 'x')
+    assert find_done(process, 'x').uuid == ours.uuid
+
+
+def test_file_that_is_loaded_is_the_one_that_was_compared(aiida_profile_clean: Any) -> None:
+    """Neither another name of the file nor another kind of potential leads past the SHA-256."""
+    from aiida_equitrain.data.potential import PotentialData
+
+    node = PotentialData(honest.FIXTURES / 'tiny_mace.model').store()
+    node.backend_entity.set_attribute('filename', 'other.model')
+    with node.as_path() as path:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == node.checked_sha256()
+    adapter = PotentialData()
+    adapter.base.attributes.set_many({'kind': 'adapter', 'foundation_sha256': node.sha256})
+    assert adapter.foundation.uuid == node.uuid
+    node.backend_entity.set_attribute('kind', 'adapter')
+    with pytest.raises(Exception, match='which is not in this profile'):
+        _ = adapter.foundation
 
 
 def test_adapter_takes_no_foundation_that_only_says_so(aiida_profile_clean: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from aiida_equitrain.tools.report.figures import path_ticks
 from aiida_equitrain.tools.report.flow import draw_flow
 from aiida_equitrain.tools.report.page import render
 from aiida_equitrain.tools.report.plots import draw_all, to_png, to_svg
+from aiida_equitrain.tools.report.write import _write
 
 
 @pytest.mark.parametrize(
@@ -136,3 +138,12 @@ def test_elastic_rows(aiida_profile: Any) -> None:
         elastic.base.links.add_incoming(node, LinkType.RETURN, f'phonons__{side}__elastic')
     assert elastic_rows(node.outputs) == [{'quantity': 'bulk modulus (GPa)', 'foundation': 80.0, 'finetuned': 90.0}]
     assert elastic_rows(orm.WorkChainNode().store().outputs) == []
+
+
+def test_link_in_the_folder(tmp_path: Path) -> None:
+    """A report is written where a link stands, not where it leads to."""
+    (tmp_path / 'mine').write_text('mine')
+    (tmp_path / 'report.html').symlink_to(tmp_path / 'mine')
+    _write(tmp_path / 'report.html', b'page')
+    assert (tmp_path / 'mine').read_text() == 'mine'
+    assert (tmp_path / 'report.html').read_text() == 'page'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.science.frames import to_extxyz
 from aiida_equitrain.tools.data_import import import_data
+from aiida_equitrain.tools.launch import load_structure
 from aiida_equitrain.tools.study_sources import gather
 
 
@@ -33,6 +35,16 @@ def test_folder_and_nodes(aiida_profile: Any, tmp_path: Path) -> None:
         gather([str(tmp_path / 'empty')])
     with pytest.raises(ValueError, match='neither a file nor a structure'):
         gather(['nowhere'])
+
+
+def test_name_of_a_file_that_steers(aiida_profile: Any, tmp_path: Path, capsys: Any) -> None:
+    """What is said about a file, and the label, are printable; a name that is no text can be stored."""
+    file = Path(os.fsdecode(bytes(tmp_path) + b'/a\x1b[2J\xff.xyz'))
+    write(file, [bulk('Si'), bulk('Si')], format='extxyz')
+    node = load_structure(str(file), '1').store()
+    assert node.label.isprintable()
+    assert '1 of 2 is taken' in (said := capsys.readouterr().err)
+    assert said.replace('\n', '').isprintable()
 
 
 def test_group(aiida_profile_clean: Any, tiny_frames: Any, tmp_path: Path) -> None:

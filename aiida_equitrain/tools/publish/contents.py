@@ -34,8 +34,10 @@ ENTRY = re.compile(rf'{re.escape(DATABASE)}|{re.escape(METADATA)}|{re.escape(MAN
 SMALL, RATIO = 1 << 28, 100
 #: Bytes of a text of its own (metadata, manifest), and of one value in the database: what JSON makes of it is larger.
 LONGEST_TEXT, LONGEST_VALUE = 1 << 25, 1 << 24
-#: Rows that are read: far more than there is room for in a manifest.
-MOST_ROWS = {'db_dbnode': 500_000, 'db_dblink': 1_000_000}
+#: Rows that are read: more than the nodes for which a manifest has room, and what belongs to them.
+MOST_ROWS = {
+    'db_dbnode': 150_000, 'db_dblink': 600_000, 'db_dblog': 150_000, 'db_dbcomputer': 1000, 'db_dbuser': 1000,
+}  # fmt: skip
 UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 NODE_TYPE = re.compile(r'(process\.(workflow|calculation)\.\w+\.\w+|data\.\w+(\.\w+)+)\.')
 #: A process type that is no entry point is the name of a module, which AiiDA imports: only those of plugins.
@@ -145,6 +147,14 @@ def schema_problem(connection: sqlite3.Connection) -> str | None:
     for kind, name, sql in connection.execute('SELECT type, name, sql FROM sqlite_master'):
         if kind not in ('table', 'index') or str(sql).upper().startswith('CREATE VIRTUAL'):
             return f'has the {kind} `{ascii(name)[1:-1][:80]}`, which no AiiDA archive has'
+        if kind == 'table' and any(
+            row[-1] > 1 for row in connection.execute('SELECT * FROM pragma_table_xinfo(?)', (name,))
+        ):
+            return f'has computed columns in `{ascii(name)[1:-1][:80]}`, which no AiiDA archive has'
+    # Rows that share their pages unpack to any size.
+    connection.execute('PRAGMA ignore_check_constraints = ON')
+    if connection.execute('PRAGMA quick_check(1)').fetchone() != ('ok',):
+        return 'is damaged'
     return None
 
 

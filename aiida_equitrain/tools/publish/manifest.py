@@ -68,6 +68,9 @@ def check_archive(path: Path, manifest: dict[str, Any]) -> list[Problem]:
     expected: dict[str, list[str]] = manifest['nodes']
     problems, found = [], set()
     with opened(path) as (archive, connection):
+        (number,) = connection.execute('SELECT count(*) FROM db_dbnode').fetchone()
+        if number > 2 * len(expected):
+            raise ValueError(f'`{path}` has {number} nodes, its manifest {len(expected)}: it is another graph')
         wrong, there = wrong_objects(archive), object_names(archive)
         for node in read_nodes(connection):
             found.add(node.uuid)

@@ -86,7 +86,7 @@ def _write(node: orm.ProcessNode, path: Path, tell: Callable[[dict[str, list[str
     digest = sha256_of(path)
     report = _write_page(node, path.with_suffix('.report.html'), scrubber)
     readme = path.with_suffix('.README.md')
-    readme.write_text(scrubber(describe(node, manifest, path.name, digest, report)), encoding='utf-8')
+    readme.write_text(scrubber(describe(node, manifest, path.name, digest, report, scrubber)), encoding='utf-8')
     return Published(path, readme, report, digest, manifest)
 
 
@@ -140,7 +140,9 @@ def _write_page(node: orm.ProcessNode, path: Path, scrubber: Scrubber) -> Path |
     return path
 
 
-def describe(node: orm.ProcessNode, manifest: dict[str, Any], name: str, digest: str, report: Path | None) -> str:
+def describe(
+    node: orm.ProcessNode, manifest: dict[str, Any], name: str, digest: str, report: Path | None, scrubber: Scrubber
+) -> str:
     """Return the README of an archive.
 
     :param digest: SHA-256 of the archive.
@@ -151,7 +153,7 @@ def describe(node: orm.ProcessNode, manifest: dict[str, Any], name: str, digest:
         result = f'## Result\n\n```\n{describe_study(node.outputs.aggregates.get_dict())}\n```\n\n'
     if report is not None:
         result += f'Figures and all rows: `{report.name}`, SHA-256 `{sha256_of(report)}`.\n\n'
-    licences = '\n'.join(_licences(manifest)) or '- no dataset says its licence or source'
+    licences = '\n'.join(_licences(manifest, scrubber)) or '- no dataset says its licence or source'
     stays = '\n'.join(f'- {what}: {", ".join(items) or "none"}' for what, items in manifest['stays'].items())
     packages = ', '.join(f'{key} {value}' for key, value in manifest['packages'].items())
     return f"""# {name}
@@ -191,13 +193,14 @@ of the text files of jobs. Other files (models, datasets, arrays) are as they we
 """
 
 
-def _licences(manifest: dict[str, Any]) -> list[str]:
+def _licences(manifest: dict[str, Any], scrubber: Scrubber) -> list[str]:
     """Return source and licence of the datasets that came from elsewhere."""
     builder = orm.QueryBuilder().append(DatasetData, filters={'uuid': {'in': list(manifest['nodes'])}})
     found = {(node.functional, node.licence, (node.source or {}).get('uri', ''), node.label): node
              for node in builder.all(flat=True) if node.licence or node.source}  # fmt: skip
     return [
-        f'- {label or "frames"} ({functional}): {source or "source unknown"}, licence: {licence or "not said"}'
+        f'- {scrubber(label, free=True) or "frames"} ({functional}): {source or "source unknown"}, '
+        f'licence: {licence or "not said"}'
         for functional, licence, source, label in sorted(found)
     ]
 

@@ -29,9 +29,9 @@ def write_report(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     :raises NoReportError: if there can be no report of this node.
     :raises OSError: if the folder cannot be written.
     """
-    write = _write_study if is_study(node) else _write_property if is_property(node) else _write_material
+    write_page = _write_study if is_study(node) else _write_property if is_property(node) else _write_material
     try:
-        return write(node, folder)
+        return write_page(node, folder)
     except (NoReportError, OSError):
         raise
     except Exception as exception:
@@ -51,10 +51,10 @@ def _write_material(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     if data['flow']:
         figures['flow'] = draw_flow(drawable['flow'])
     for name, figure in figures.items():
-        (folder / f'{name}.png').write_bytes(to_png(figure))
+        _write(folder / f'{name}.png', to_png(figure))
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
-    (folder / PAGE).write_text(render(data, drawn), encoding='utf-8')
-    (folder / SUMMARY).write_text(json.dumps(data['summary'], indent=2) + '\n', encoding='utf-8')
+    _write(folder / PAGE, render(data, drawn).encode())
+    _write(folder / SUMMARY, (json.dumps(data['summary'], indent=2) + '\n').encode())
     return data
 
 
@@ -63,9 +63,9 @@ def _write_property(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     data = collect_property(node)
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in data['figures'].items():
-        (folder / f'{name}.png').write_bytes(to_png(figure))
+        _write(folder / f'{name}.png', to_png(figure))
     drawn = {name: to_svg(figure, name) for name, figure in data['figures'].items()}
-    (folder / PAGE).write_text(render_property(data, drawn), encoding='utf-8')
+    _write(folder / PAGE, render_property(data, drawn).encode())
     return data
 
 
@@ -77,12 +77,18 @@ def _write_study(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     figures = draw_study(drawable)
     materials = {name: draw_material(printable_tree(item, longest=NAME)) for name, item in data['materials'].items()}
     for name, figure in figures.items():
-        (folder / f'{name}.png').write_bytes(to_png(figure))
+        _write(folder / f'{name}.png', to_png(figure))
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
     inner = {
         material: {name: to_svg(figure, f'{number}-{name}') for name, figure in each.items()}
         for number, (material, each) in enumerate(materials.items())
     }
-    (folder / PAGE).write_text(render_study(data, drawn, inner), encoding='utf-8')
-    (folder / SUMMARY).write_text(json.dumps(data['aggregates'], indent=2) + '\n', encoding='utf-8')
+    _write(folder / PAGE, render_study(data, drawn, inner).encode())
+    _write(folder / SUMMARY, (json.dumps(data['aggregates'], indent=2) + '\n').encode())
     return {**data, 'text': describe_study(data['aggregates'])}
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file of a report anew: where a link stands, what it leads to is not touched."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
