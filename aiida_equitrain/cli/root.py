@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -26,6 +27,9 @@ COMMANDS = {
     'compare': 'Compare the phonons of two phonopy.yaml files; needs no profile.',
 }
 
+#: Libraries whose warnings say nothing to a user of a command: what is wrong, we say in a sentence.
+LIBRARIES = ('ase', 'phonopy', 'phono3py', 'pymatgen', 'seekpath', 'spglib', 'symfc')
+
 
 class LazyGroup(click.Group):
     """A group whose help needs no import of its subcommands."""
@@ -45,7 +49,10 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand; whatever it ends with is a sentence, which quotes files and nodes and is made printable."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                for library in LIBRARIES:
+                    warnings.filterwarnings('ignore', module=rf'{library}(\.|$)')
+                return super().invoke(ctx)
         except click.ClickException as exception:
             exception.message = printable(exception.message, longest=SENTENCE)
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -278,3 +279,12 @@ def test_born_charges(aiida_profile: Any, tmp_path: Path) -> None:
     assert '`phonopy_params.yaml`: `BORN` beside it is not read' in found.notes
     result = run(path)
     assert 'Born charges and dielectric tensor' in result.output, result.output
+
+
+def test_nothing_else_on_the_screen(aiida_profile: Any) -> None:
+    """Phonopy warns of an antiferromagnet, as its primitive cell has another point group; the screen stays ours."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('default')
+        result = run(CASES / 'NiAFM_t1.yaml')
+    assert result.exit_code == 0, result.output
+    assert [str(item.message) for item in caught if 'phonopy' in item.filename] == []
