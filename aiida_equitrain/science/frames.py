@@ -244,12 +244,18 @@ def from_extxyz(text: str, **meta: Any) -> Frames:
     """Read labelled frames from extended XYZ, with ``REF_*`` keys or with ASE's own names of the labels.
 
     :param meta: ``role``, ``trajectory``, ``source`` for all frames; what is absent is taken from the file.
-    :raises ValueError: if the text is no extended XYZ, or a frame has no forces.
+    :raises ValueError: if the text is no extended XYZ, or a frame has no forces or says that it is no label.
     """
     # Imported here, as jobs read no extended XYZ.
-    from .extxyz import read_extxyz
+    from .extxyz import ISOLATED, heed_weights, left_out, read_extxyz, unit_problem
 
-    return Frames.from_atoms(read_extxyz(text), **meta)
+    images = read_extxyz(text)
+    for number, atoms in enumerate(images, 1):
+        problem = unit_problem(atoms.info) or left_out(atoms)
+        if problem and problem != ISOLATED:
+            raise ValueError(f'frame {number}: {problem}')
+    heed_weights(images)
+    return Frames.from_atoms(images, **meta)
 
 
 def _read_arrays(file: str | Path | IO[bytes]) -> dict[str, NDArray[Any]]:

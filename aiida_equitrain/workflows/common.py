@@ -10,15 +10,16 @@ from typing import Any
 from aiida.orm import AbstractCode, Dict, InstalledCode, KpointsData, StructureData, TrajectoryData
 from aiida_quantumespresso.data.hubbard_structure import HubbardStructureData
 from ase import Atoms
+from ase.data import atomic_numbers
 
 from aiida_equitrain.calculations.script_job import SERIAL_RESOURCES
 from aiida_equitrain.science.structures import check_occupations, check_structure
 from aiida_equitrain.science.symmetry_hint import symmetry_hint as hint
 
 #: Keys of ``SYSTEM`` that say which physics is computed.
-PHYSICS = ('nspin', 'noncolin', 'lspinorb', 'starting_magnetization', 'tot_magnetization', 'lda_plus_u', 'hubbard_u', 'hubbard_v',
-           'hubbard_j', 'hubbard_j0',
-           'input_dft', 'exx_fraction', 'vdw_corr', 'dftd3_version')  # fmt: skip
+PHYSICS = ('nspin', 'noncolin', 'lspinorb', 'starting_magnetization', 'tot_magnetization', 'lda_plus_u', 'hubbard_u',
+           'hubbard_v', 'hubbard_j', 'hubbard_j0', 'input_dft', 'exx_fraction', 'vdw_corr',
+           'dftd3_version')  # fmt: skip
 
 
 def code_problem(code: AbstractCode | None, port: str) -> str | None:
@@ -179,7 +180,16 @@ def symmetry_hint(structure: StructureData, symprec: float, supercell_matrix: An
 
 
 def trajectory_atoms(frames: TrajectoryData) -> list[Atoms]:
-    """Return the steps of a trajectory as ASE atoms, periodic unless the node says otherwise."""
+    """Return the steps of a trajectory as ASE atoms, periodic unless the node says otherwise.
+
+    :raises ValueError: with a sentence, if it tells atoms of one element apart, which would be lost.
+    """
+    kinds = [symbol for symbol in frames.symbols if symbol not in atomic_numbers]
+    if kinds:
+        raise ValueError(
+            f'the frames have the kind `{kinds[0]}`, which is no element: atoms of one element that differ, for '
+            'magnetic order, would be taken as equal; name every kind after its element for a calculation without spin'
+        )
     cells = frames.get_cells()
     pbc = True if frames.pbc is None else frames.pbc
     return [

@@ -189,12 +189,6 @@ def _structure_problem(inputs: Mapping[str, Any]) -> str | None:
 def _frames_problem(inputs: Mapping[str, Any]) -> str | None:
     """Return what is wrong with a user's frames."""
     frames, foundation = inputs['frames'], inputs.get('foundation')
-    kinds = [symbol for symbol in frames.symbols if symbol not in atomic_numbers]
-    if kinds:
-        return (
-            f'`frames` have the kind `{kinds[0]}`, which is no element: atoms of one element that differ, for magnetic '
-            'order, would be taken as equal; name every kind after its element for a calculation without spin'
-        )
     images = trajectory_atoms(frames)
     if foundation is not None:
         problem = check_elements(frames.symbols, foundation.elements, 'frames')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,3 +127,13 @@ def test_roles_needed_for_training():
     assert 'validate by' in check_roles(['train', 'test'])
     assert 'train on' in check_roles(['valid'])
     assert 'no frames' in check_frames(Frames([]))
+
+
+@pytest.mark.parametrize('key', ['converged=F', 'energy_unit=Ry', 'config_weight=0'])
+def test_frames_that_say_to_be_none(key: str, tiny_frames: Any) -> None:
+    """A frame that says to be no label, or one of another unit, is refused by its number."""
+    text = to_extxyz(Frames(tiny_frames[:2]))
+    with pytest.raises(ValueError, match='frame 1: '):
+        from_extxyz(text.replace('pbc=', f'{key} pbc=', 1))
+    (first, second) = from_extxyz(text.replace('pbc=', 'config_energy_weight=0 pbc=', 1))
+    assert (first.energy, second.energy) == (None, tiny_frames[1].energy)

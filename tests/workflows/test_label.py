@@ -167,6 +167,14 @@ def test_missing_pseudopotential_is_refused(build, pseudo_family):
         run_get_node(builder)
 
 
+def test_frames_with_kinds_are_refused(build):
+    """Atoms of one element that frames tell apart would be taken as equal."""
+    frames = trajectory_of([bulk('Si', a=5.47, cubic=True) for _ in range(3)])
+    frames.base.attributes.set('symbols', ['Si1', 'Si2'] * 4)
+    with pytest.raises(ValueError, match='the frames have the kind `Si1`'):
+        build(structure=None, frames=frames)
+
+
 @pytest.mark.parametrize(('name', 'sentence'), [('absent', 'does not exist'), ('plain', 'is not executable')])
 def test_code_that_cannot_run_is_refused(build, aiida_localhost, tmp_path, name, sentence):
     (tmp_path / 'plain').write_text('no program')
