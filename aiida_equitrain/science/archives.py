@@ -67,7 +67,7 @@ def unpacked(path: Path) -> Iterator[Path]:
             opener = next(value for ending, value in OPENERS.items() if path.name.lower().endswith(ending))
             with path.open('rb') as raw:
                 stream: Any = _Bounded(opener(raw) if opener else raw, max(ALWAYS, MAX_RATIO * status.st_size))
-                with tarfile.open(fileobj=stream, mode='r|', tarinfo=_Member) as archive:
+                with tarfile.open(fileobj=stream, mode='r|', tarinfo=Member) as archive:
                     extract_files(archive, Path(scratch))
         except ValueError as error:
             raise ValueError(f'`{path}` {error}') from error
@@ -76,7 +76,7 @@ def unpacked(path: Path) -> Iterator[Path]:
         yield Path(scratch)
 
 
-class _Member(tarfile.TarInfo):
+class Member(tarfile.TarInfo):
     """An entry of an archive, without what the library takes into memory at whatever length it has."""
 
     def _proc_member(self, archive: Any) -> Any:

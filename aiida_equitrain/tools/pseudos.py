@@ -13,6 +13,7 @@ from aiida import orm
 from aiida.plugins import DataFactory, GroupFactory
 
 from aiida_equitrain.data.imported import is_imported
+from aiida_equitrain.science.archives import Member
 from aiida_equitrain.tools.resources import SHIPPED_FAMILY, pseudo_cutoffs_file, pseudo_folder
 
 #: Bytes that the files of a table may have in all; those of PseudoDojo have a tenth of it.
@@ -78,7 +79,7 @@ def check_archive(path: Path, suffix: str) -> None:
     """
     size = 0
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, tarinfo=Member) as archive:
             for member in archive:
                 size += member.size
                 plain = member.isreg() and Path(member.name).name == member.name.removeprefix('./')

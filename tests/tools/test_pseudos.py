@@ -54,6 +54,12 @@ def test_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         check_archive(write(tmp_path / 'b.tgz', *[(f'{name}.upf', b'123456') for name in ('Si', 'C')]), '.upf')
 
 
+def test_headers_are_bounded(tmp_path: Path) -> None:
+    """A name is taken into memory before the size of anything is looked at."""
+    with pytest.raises(ValueError, match='headers of more than 1 MiB'):
+        check_archive(write(tmp_path / 'a.tgz', ('a', bytes(2**21)), kind=tarfile.GNUTYPE_LONGNAME), '.upf')
+
+
 @pytest.mark.parametrize('content', [b'', b'<html>', b'\x1f\x8b\x08', b'PK\x03\x04'])
 def test_no_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / 'a.tgz').write_bytes(content)

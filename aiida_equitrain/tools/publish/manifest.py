@@ -12,11 +12,13 @@ from typing import Any
 from aiida_equitrain.science.json_text import parse_json
 
 from .contents import MANIFEST as MANIFEST
-from .contents import MOST_ROWS, UUID, ArchivedNode, object_names, opened, read_nodes, wrong_objects
+from .contents import UUID, ArchivedNode, object_names, opened, read_nodes, wrong_objects
 
 #: Digests of a node by the format of the manifest; the first one had none of what is said about a node.
 PARTS = {1: ('attributes', 'files', 'links'), 2: ('attributes', 'files', 'links', 'labels or logs')}
 FORMAT = 2
+#: Lists in a manifest.
+MOST_LISTS = 1_000_000
 PUBLISHABLE = ('equitrain.study', 'equitrain.material')
 PROCESSES = tuple(f'aiida.workflows:{name}' for name in PUBLISHABLE)
 
@@ -45,7 +47,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         if MANIFEST not in archive.namelist():
             raise ValueError(f'`{path}` has no manifest: it was not made by `aiida-equitrain publish`')
         text = archive.read(MANIFEST)
-        if text.count(b'[') > MOST_ROWS['db_dblink']:
+        if text.count(b'[') > MOST_LISTS:
             raise ValueError(f'the manifest of `{path}` has more lists than are read')
         try:
             content = parse_json(text)
