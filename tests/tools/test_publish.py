@@ -95,6 +95,14 @@ def test_words_stay() -> None:
     assert clean.clean_text_of_json('{"job_id": 7, "a": 1}') == '{"a": 1}'
 
 
+def test_words_of_a_page() -> None:
+    """A name that stands alone in a page's words is taken out; style and script, which name nobody, stay."""
+    script = "<script>let alice = '/home/alice/x'</script>"
+    page = f'<style>.alice {{ color: red }}</style><p title="/home/alice/x">killed by alice</p>{script}'
+    cleaned = write.clean_page(page, ALICE)
+    assert cleaned == f'<style>.alice {{ color: red }}</style><p title="~/x">killed by user</p>{script}'
+
+
 def test_two_users_and_their_names(aiida_profile_clean: Any, tmp_path: Path) -> None:
     """The work of two people is published: both lose their names, and a file that keeps one is told of before."""
     bob = orm.User(email='bob@host.edu', first_name='Bob', last_name='Jones').store()

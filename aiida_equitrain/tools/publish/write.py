@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -136,8 +137,22 @@ def _write_page(node: orm.ProcessNode, path: Path, scrubber: Scrubber) -> Path |
             write_report(node, Path(folder))
         except ValueError:
             return None
-        path.write_text(scrubber((Path(folder) / PAGE).read_text(encoding='utf-8')), encoding='utf-8')
+        path.write_text(clean_page((Path(folder) / PAGE).read_text(encoding='utf-8'), scrubber), encoding='utf-8')
     return path
+
+
+def clean_page(page: str, scrubber: Scrubber) -> str:
+    """Return a page of ours without personal names: its words are free text, as exit messages and notes are.
+
+    Style and script stay as they are: they are ours, and the page allows the script by its checksum.
+    """
+    parts = re.split(r'(<style.*?</style>|<script>.*?</script>|<[^>]*>)', page, flags=re.DOTALL)
+    for index, part in enumerate(parts):
+        if index % 2 == 0:
+            parts[index] = scrubber(part, free=True)
+        elif not part.startswith(('<style', '<script>')):
+            parts[index] = scrubber(part)
+    return ''.join(parts)
 
 
 def describe(
