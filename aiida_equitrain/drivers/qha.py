@@ -40,7 +40,7 @@ def main() -> None:
     phonons = [read_phonons(f'{name}.npz') for name in settings['phonons']]
     with np.load(STATIC, allow_pickle=False) as file:
         energies = file['energies']
-    order = np.argsort([phonon.primitive.volume for phonon in phonons])
+    order = np.argsort([abs(phonon.primitive.volume) for phonon in phonons])
     phonons, energies = [phonons[index] for index in order], energies[order]
     mesh = settings['mesh']
     stable, lowest = quasi_harmonic.stable_volumes(phonons, mesh, settings['stability_tolerance_thz'])
@@ -74,7 +74,7 @@ def main() -> None:
     primitive = phonons[centre].primitive
     mean = quasi_harmonic.mean_gruneisen(modes, len(primitive))
     slack = elasticity.slack_conductivity(
-        float(np.mean(primitive.masses)), float(primitive.volume), len(primitive), mean['debye_temperature_k'],
+        float(np.mean(primitive.masses)), abs(float(primitive.volume)), len(primitive), mean['debye_temperature_k'],
         mean['gruneisen_parameter'], 300.0,
     )  # fmt: skip
     facts: dict[str, Any] = {

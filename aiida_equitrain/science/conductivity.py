@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .force_sets import atom_order, check_displacements
 from .nac import nac_params
 from .phonopy_io import SYMPREC, check_primitive
 from .phonopy_yaml import PhonopyFile, parse_phonopy, quiet, read_content
@@ -53,9 +54,21 @@ def load_phono3py(path: str | Path, nac: Mapping[str, Array] | None = None, symp
                 f'`{path}`: phono3py makes no force constants of it with a tolerance of {tolerance:g} Å: {text}'
             ) from error
     check_primitive(solver.supercell, solver.primitive, path)
+    for dataset in (solver.dataset, solver.phonon_dataset):
+        _check_moves(dataset or {}, third)
+    if atom_order(solver.supercell, third) is not None:
+        raise ValueError(f'`{path}`: its supercell has its atoms in another order than that of phono3py.')
     if solver.fc3 is None or solver.fc2 is None:
         raise ValueError(f'`{path}` holds no forces on supercells with two displaced atoms.')
     return solver
+
+
+def _check_moves(dataset: Mapping[str, Any], file: PhonopyFile) -> None:
+    """Refuse displacements that are too large, see :func:`~.force_sets.check_displacements`."""
+    first = dataset.get('first_atoms', [])
+    atoms = [atom for item in first for atom in (item, *item.get('second_atoms', []))]
+    moves = [atom['displacement'] for atom in atoms] if first else dataset.get('displacements', [])
+    check_displacements(moves, file.cell, [file.path.name] * len(moves))
 
 
 def _solver(third: PhonopyFile, harmonic: PhonopyFile | None, symprec: float) -> Any:

@@ -29,6 +29,10 @@ TRUE, FALSE = ('t', 'true', 'yes', '1'), ('f', 'false', 'no', '0')
 LABELS = {'energy': ('energy',), 'stress': ('stress', 'virial')}
 
 
+#: Keys of magnetic moments, as ASE and others name them.
+MOMENT = re.compile(r'magmom|magnetic_moment|magnetization')
+
+
 def read_extxyz(text: str) -> list[Atoms]:
     """Return the frames of extended XYZ as ASE reads them, with labels in a calculator or in ``info`` and ``arrays``.
 
@@ -140,6 +144,15 @@ def meanings(images: Sequence[Atoms]) -> list[str]:
         named = ', '.join(f'`{head or "(none)"}`' for head in heads[:5])
         notes.append(f'its frames have different heads ({named}), which are not kept: import one functional at a time')
     return notes
+
+
+def have_moments(images: Sequence[Atoms]) -> bool:
+    """Say whether frames have magnetic moments, as columns, keys or results."""
+    places = [
+        place for atoms in images for place in (atoms.info, atoms.arrays, atoms.calc.results if atoms.calc else {})
+    ]
+    found = [value for place in places for key, value in place.items() if MOMENT.search(str(key).lower())]
+    return any(np.asarray(value).dtype.kind in 'if' and bool(np.any(value)) for value in found)
 
 
 def _is_charge(key: Any) -> bool:

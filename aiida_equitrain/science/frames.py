@@ -210,8 +210,18 @@ class Frames(Sequence[Frame]):
 
     @classmethod
     def from_atoms(cls, atoms: Iterable[Atoms], **meta: Any) -> Frames:
-        """Read labels from many ASE atoms, see :meth:`Frame.from_atoms`."""
-        return cls([Frame.from_atoms(item, **meta) for item in atoms])
+        """Read labels from many ASE atoms, see :meth:`Frame.from_atoms`.
+
+        :raises ValueError: with the number of the frame, if it is no label or of another unit by what its keys say.
+        """
+        # Imported here, as jobs make no frames of ASE atoms.
+        from .extxyz import left_out, unit_problem
+
+        images = list(atoms)
+        for number, item in enumerate(images, 1):
+            if problem := unit_problem(item.info) or left_out(item):
+                raise ValueError(f'frame {number}: {problem}')
+        return cls([Frame.from_atoms(item, **meta) for item in images])
 
 
 def to_extxyz(frames: Iterable[Frame]) -> str:
@@ -247,15 +257,9 @@ def from_extxyz(text: str, **meta: Any) -> Frames:
     :raises ValueError: if the text is no extended XYZ, or a frame has no forces or says that it is no label.
     """
     # Imported here, as jobs read no extended XYZ.
-    from .extxyz import ISOLATED, heed_weights, left_out, read_extxyz, unit_problem
+    from .extxyz import read_extxyz
 
-    images = read_extxyz(text)
-    for number, atoms in enumerate(images, 1):
-        problem = unit_problem(atoms.info) or left_out(atoms)
-        if problem and problem != ISOLATED:
-            raise ValueError(f'frame {number}: {problem}')
-    heed_weights(images)
-    return Frames.from_atoms(images, **meta)
+    return Frames.from_atoms(read_extxyz(text), **meta)
 
 
 def _read_arrays(file: str | Path | IO[bytes]) -> dict[str, NDArray[Any]]:
@@ -288,7 +292,14 @@ def _read_arrays(file: str | Path | IO[bytes]) -> dict[str, NDArray[Any]]:
 
 
 def _labels(atoms: Atoms) -> tuple[Any, Any, Any]:
-    """Return energy, forces and stress, ``None`` where there are none; all are of one source."""
+    """Return energy, forces and stress, ``None`` where there are none or their weight is 0; all are of one source."""
+    energy, forces, stress = _given_labels(atoms)
+    weights = {name: atoms.info.get(f'config_{name}_weight') for name in ('energy', 'stress')}
+    without = {name for name, weight in weights.items() if isinstance(weight, int | float | np.number) and weight == 0}
+    return None if 'energy' in without else energy, forces, None if 'stress' in without else stress
+
+
+def _given_labels(atoms: Atoms) -> tuple[Any, Any, Any]:
     keys = {ENERGY_KEY: atoms.info, FORCES_KEY: atoms.arrays, STRESS_KEY: atoms.info}
     if any(key in place for key, place in keys.items()):
         energy, forces, stress = (place.get(key) for key, place in keys.items())

@@ -11,8 +11,17 @@ from typing import Any
 from phonopy import Phonopy
 
 from .archives import is_archive
-from .extxyz import ISOLATED, heed_weights, left_out, meanings, read_extxyz, unit_problem, unread_labels
-from .frame_checks import check_labels, is_isolated
+from .extxyz import (
+    ISOLATED,
+    have_moments,
+    heed_weights,
+    left_out,
+    meanings,
+    read_extxyz,
+    unit_problem,
+    unread_labels,
+)
+from .frame_checks import check_labels, is_isolated, other_physics
 from .frames import Frame, Frames
 from .labelled_phonons import load_labelled
 from .pw_output import read_pw
@@ -94,6 +103,7 @@ def _extxyz(path: Path) -> LabelledFile:
     if not kept:
         raise ValueError(f'holds no frames to train on: {"; ".join(counts)}')
     notes = [f'{number} left out: {reason}' for reason, number in counts.items()] + heed_weights(kept)
+    notes += other_physics(have_moments(kept), False)
     frames = []
     for index, atoms in enumerate(images):
         if reasons[index] is None:

@@ -19,8 +19,17 @@ from .archives import extract_files as extract_files  # where it was
 from .archives import is_archive, unpacked
 from .force_sets import check_displacements as check_displacements
 from .force_sets import shortest_bond as shortest_bond
+from .frame_checks import other_physics
 from .frames import Frame, Frames
-from .phonopy_io import SYMPREC, finish_phonopy, has_forces, make_force_constants, make_phonon, open_phonopy
+from .phonopy_io import (
+    SYMPREC,
+    check_primitive,
+    finish_phonopy,
+    has_forces,
+    make_force_constants,
+    make_phonon,
+    open_phonopy,
+)
 from .phonopy_yaml import (
     crystal,
     file_symprec,
@@ -31,6 +40,7 @@ from .phonopy_yaml import (
     read_phonopy,
 )
 from .selection import count_validation
+from .text_files import shown
 from .vasprun_folder import displacements_and_forces, read_folder, unique
 
 Array = NDArray[np.float64]
@@ -72,6 +82,8 @@ def load_labelled(path: str | Path) -> LabelledPhonons:
     """
     path = Path(path)
     found = _load(path)
+    moments = found.reference.unitcell.magnetic_moments
+    found.notes += other_physics(moments is not None and bool(np.any(moments)), False)
     folder = path if path.is_dir() else path.parent
     if not is_archive(path):
         found.notes += [f'`{name}` beside it is not read' for name in UNREAD if (folder / name).exists()]
@@ -146,7 +158,7 @@ def _load_folder(folder: Path, name: Path | None = None) -> LabelledPhonons:
         large, pairs, more = _displaced(unitcell, np.array(content['phonon_supercell_matrix']), groups[True])
         harmonic = pairs if large else None
         told += more
-    reference, n_reference = _reference(content, unitcell, matrix, stacked, harmonic)
+    reference, n_reference = _reference(disp[0], content, unitcell, matrix, stacked, harmonic)
     return LabelledPhonons(_name(main[0]), reference, Frames(main), n_reference, notes + told, content['nac'])
 
 
@@ -204,6 +216,7 @@ def _frames(phonon: Phonopy, source: str) -> Frames:
 
 
 def _reference(
+    path: Path,
     content: dict[str, Any],
     unitcell: PhonopyAtoms,
     matrix: NDArray[np.int64],
@@ -213,9 +226,15 @@ def _reference(
     """Return phonons fitted by symfc to all frames of the supercell for harmonic force constants."""
     if harmonic is not None:
         matrix = np.array(content['phonon_supercell_matrix'])
-    phonon = make_phonon(unitcell, matrix, primitive_matrix(content), file_symprec(content) or SYMPREC)
     displacements, forces = harmonic or main
-    make_force_constants(phonon, {'displacements': displacements, 'forces': forces})
+    try:
+        phonon = make_phonon(unitcell, matrix, primitive_matrix(content), file_symprec(content) or SYMPREC)
+        make_force_constants(phonon, {'displacements': displacements, 'forces': forces})
+    except Exception as error:
+        raise ValueError(
+            f'`{path}`: phonopy makes no force constants of its cells and the vasprun files: {shown(error)}'
+        ) from error
+    check_primitive(phonon.supercell, phonon.primitive, path)
     return phonon, len(forces)
 
 
@@ -226,7 +245,7 @@ def _displaced(
 
     The pristine supercell teaches nothing about force constants. The order of the atoms is that of the supercell.
     """
-    supercell = Phonopy(unitcell, matrix, primitive_matrix=np.eye(3), log_level=0).supercell
+    supercell = make_phonon(unitcell, matrix, np.eye(3), SYMPREC).supercell
     kept, notes = unique(frames)
     pairs = [displacements_and_forces(supercell, frame) for frame in kept]
     rows = [row for row, (moves, _) in enumerate(pairs) if np.abs(moves).max() > 1e-4]

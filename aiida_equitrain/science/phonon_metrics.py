@@ -154,7 +154,7 @@ def evaluate_side(
     real = frequencies > 0
     spread = np.broadcast_to(weights[:, None], frequencies.shape)
     mean = float(np.average(frequencies[real], weights=spread[real])) if real.any() else 0.0
-    density = 1e30 * len(phonon.primitive) / float(phonon.primitive.volume)
+    density = 1e30 * len(phonon.primitive) / abs(float(phonon.primitive.volume))
     verdict = _judge(phonon, np.concatenate([path.qpoints, qpoints]), tolerance)
     metrics = {
         'max_frequency_thz': float(along_path.max()),
@@ -166,7 +166,7 @@ def evaluate_side(
         'k_diff_high_temp_limit_w_per_m_k': float(2 * density ** (1 / 3) * _BOLTZMANN * mean * 1e12),
         'imaginary_fraction': float(1 - (spread * real).sum() / spread.sum()),
         **{key: verdict[key] for key in ('lowest_frequency_thz', 'lowest_qpoint', 'dynamically_stable')},
-        'volume_angstrom3': float(phonon.primitive.volume),
+        'volume_angstrom3': abs(float(phonon.primitive.volume)),
         'n_atoms': len(phonon.primitive),
         'mesh_max_frequency_thz': float(frequencies.max()),
         'space_group': _space_group(phonon),

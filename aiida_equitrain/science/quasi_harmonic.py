@@ -63,7 +63,7 @@ def quasi_harmonic(
         for name, values in parts.items():
             values.append(np.array(getattr(phonon.thermal_properties, name)))
     share = np.array([len(phonon.primitive) / len(phonon.unitcell) for phonon in phonons])
-    volumes = np.array([phonon.primitive.volume for phonon in phonons])
+    volumes = np.array([abs(phonon.primitive.volume) for phonon in phonons])
     static = np.asarray(energies) * share
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,3 +136,29 @@ def test_file_and_attributes_have_to_agree(aiida_profile, tiny_frames):
     node.base.repository.put_object_from_filelike(io.BytesIO(b'no npz'), DatasetData.FILENAME)
     with pytest.raises(ValidationError, match='cannot be read'):
         node.store()
+
+
+@pytest.mark.parametrize(
+    ('info', 'match'),
+    [
+        ({'config_type': 'IsolatedAtom'}, 'isolated'),
+        ({'converged': False}, 'did not converge'),
+        ({'energy_unit': 'Hartree'}, 'convert it'),
+        ({'config_weight': 0}, 'weight is 0'),
+    ],
+)
+def test_ase_atoms_that_are_no_labels(tiny_frames: Any, info: dict[str, Any], match: str) -> None:
+    """Frames of ASE are held to the same as those of files."""
+    images = [frame.to_atoms() for frame in tiny_frames]
+    images[1].info |= info
+    with pytest.raises(ValueError, match=f'frame 2: .*{match}'):
+        DatasetData.from_ase(images, role='train', functional='PBE')
+
+
+def test_energy_of_weight_zero(tiny_frames: Any) -> None:
+    """An energy whose weight in the loss is 0 is none, and the atoms of the user stay as they are."""
+    images = [frame.to_atoms() for frame in tiny_frames]
+    images[0].info['config_energy_weight'] = 0.0
+    dataset = DatasetData.from_ase(images, role='train', functional='PBE')
+    assert [frame.energy is None for frame in dataset.get_frames()][:2] == [True, False]
+    assert 'energy' in images[0].calc.results

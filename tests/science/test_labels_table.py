@@ -465,3 +465,51 @@ def test_spin_and_u_are_told(reader: str, what: str, tmp_path: Path) -> None:
 
     (note,) = read(tmp_path, reader, edit=edit).notes
     assert f'with {what}, which is not kept' in note
+
+
+def changed(path: Path, change: Any) -> Path:
+    """Change the phonopy file of a folder."""
+    file = path / 'phonopy_disp.yaml'
+    content = yaml.safe_load(file.read_text())
+    change(content)
+    file.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ('key', 'values', 'word'),
+    [('mass', (23.0, 24.0), 'masses'), ('magnetic_moment', (2.0, -2.0), 'magnetic moments')],
+)
+def test_folder_keeps_what_its_phonopy_file_says(key: str, values: Any, word: str, tmp_path: Path) -> None:
+    """Masses and moments of a folder reach the phonons; a primitive cell that loses them is refused, and spin told."""
+
+    def change(content: dict[str, Any], primitive: Any = 'P') -> None:
+        for index, point in enumerate(content['unit_cell']['points']):
+            point[key] = values[index % 2]
+        content['primitive_matrix'] = primitive
+
+    found = read_labelled(changed(folder(tmp_path / 'a'), change))
+    assert found.phonon is not None
+    cell = found.phonon.unitcell
+    kept = cell.masses if key == 'mass' else cell.magnetic_moments
+    assert list(kept) == [values[index % 2] for index in range(8)]
+    assert any('spin' in note for note in found.notes) is (key == 'magnetic_moment')
+    face_centred = [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    with pytest.raises(ValueError, match=f'different {word}'):
+        read_labelled(changed(folder(tmp_path / 'b'), lambda content: change(content, face_centred)))
+
+
+def test_folder_of_cells_that_phonopy_refuses(tmp_path: Path) -> None:
+    """A primitive matrix that is none of the crystal is a sentence with the file's name."""
+    path = changed(folder(tmp_path / 'a'), lambda content: content.update(primitive_matrix=(0.3 * np.eye(3)).tolist()))
+    with pytest.raises(ValueError, match=r'phonopy_disp\.yaml`: phonopy makes no force constants'):
+        read_labelled(path)
+
+
+@pytest.mark.parametrize('key', ['magmom=2.0', 'total_magmom=1.5', 'magnetization=0.1'])
+def test_moments_of_extended_xyz_are_told(key: str, tmp_path: Path) -> None:
+    """Labels that were made with spin are said to be such."""
+    found = read(tmp_path, 'extxyz', edit=lambda text: comment(text, key))
+    assert any('spin' in note for note in found.notes), found.notes
+    found = read(tmp_path, 'extxyz', edit=lambda text: comment(text, 'magmom=0.0'))
+    assert not any('spin' in note for note in found.notes)

@@ -229,6 +229,13 @@ def test_compressed_and_single() -> None:
     assert all(frame.energy is not None for frame in many.frames)
 
 
+def test_forces_beside_and_inside() -> None:
+    """Frames of all atoms in ``FORCE_SETS`` beside a file, or in a compressed file, give the same phonons."""
+    beside, inside = load_phonopy(CASES / 'fs2' / 'phonopy_disp.yaml.xz'), load_phonopy(CASES / 'cu_vasp_t2.yaml.gz')
+    assert compare_phonons(beside, inside, mesh=(4, 4, 4))['candidate']['phonon_mae_thz'] < 1e-4
+    assert len(read_labelled(CASES / 'fs2' / 'phonopy_disp.yaml.xz').frames) == 6
+
+
 # Pairing of atoms, and damage.
 
 
@@ -469,3 +476,16 @@ def test_match_of_moments() -> None:
     found = match_lattices(one, cell([3.7] * 3, sites, 'Ni Ni Ni Ni', [1, -1, -1, 1]))
     assert abs(found[:, 2]).tolist() in ([1, 0, 0], [0, 1, 0])
     assert (match_lattices(one, cell([3.7] * 3, sites, 'Ni Ni Ni Ni')) == np.eye(3)).all()
+
+
+def test_left_handed_cell(tmp_path: Path) -> None:
+    """A crystal whose lattice vectors are left-handed is the crystal, and its volume is one."""
+    cell = np.array([[0, 2.9, 0], [2.9, 0, 0], [0, 0, 2.9]])
+    left, right = load_phonopy(write(tmp_path / 'a.yaml', cell=cell)), load_phonopy(write(tmp_path / 'b.yaml'))
+    assert left.primitive.volume < 0
+    result = compare_phonons(left, right, mesh=(3, 3, 3))
+    assert result['candidate']['phonon_mae_thz'] < 1e-8
+    assert result['candidate']['volume_angstrom3'] == pytest.approx(2.9**3)
+    assert result['candidate']['k_diff_high_temp_limit_w_per_m_k'] == pytest.approx(
+        result['reference']['k_diff_high_temp_limit_w_per_m_k']
+    )

@@ -225,11 +225,10 @@ def test_phonons_of_several_files(aiida_profile: Any) -> None:
     assert '2 files have phonons, and none is stored: import them one by one' in result.output
 
 
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason='no reference data')
 @pytest.mark.parametrize('name', ['folder_ase_order', 'folder_phonopy_order'])
 def test_order_of_the_atoms(name: str) -> None:
     """The same calculations with their atoms in two orders give the same phonons."""
-    phonon = read_labelled(REFERENCE / 'cases' / name).phonon
+    phonon = read_labelled(CASES / f'{name}.tar.xz').phonon
     assert phonon is not None
     phonon.run_qpoints([[0.5, 0.5, 0]])
     assert phonon.qpoints.frequencies[0] == pytest.approx([5.468, 5.468, 8.003], abs=1e-3)

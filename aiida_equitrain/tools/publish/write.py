@@ -176,15 +176,7 @@ def describe(
 The AiiDA provenance graph of {node.process_label} `{node.uuid}`: {len(manifest['nodes'])} nodes, made with
 aiida-equitrain {manifest['version']} ({packages}). SHA-256 of the file: `{digest}`.
 
-{result}## Look at it
-
-```
-verdi archive info {name}
-verdi profile setup core.sqlite_zip -n --profile-name study --filepath {name}   # read-only, nothing is imported
-aiida-equitrain -p study list studies
-```
-
-## Check and reproduce it
+{result}## Check and reproduce it
 
 ```
 aiida-equitrain reproduce {name} --sha256 {digest}
@@ -194,6 +186,16 @@ aiida-equitrain reproduce {name} --rerun finetune,phonons
 The first checks all nodes, files and links against the manifest and computes derived results again from their stored
 inputs; nothing in the archive is executed, and nothing is imported. The second imports it and trains again, which
 executes the foundation potential: do it with an archive whose origin you trust.
+
+## Look at it
+
+Once it was checked: AiiDA reads the file as it is.
+
+```
+verdi archive info {name}
+verdi profile setup core.sqlite_zip -n --profile-name study --filepath {name}   # read-only, nothing is imported
+aiida-equitrain -p study list studies
+```
 
 ## Data
 
