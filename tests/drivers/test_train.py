@@ -222,7 +222,16 @@ def test_out_of_memory(train_folder: Any, large_frames: Any, method: str, kept: 
         'def limited(self):\n'
         "    size = int(re.search(r'VmSize:\\s+(\\d+)', open('/proc/self/status').read()).group(1)) * 1024\n"
         '    resource.setrlimit(resource.RLIMIT_AS, (size, size))\n'
-        '    return step(self)\n'
+        '    held = []\n'
+        '    try:\n'  # what the process has, but does not use, might be enough
+        '        while True:\n'
+        '            held.append(bytes(2**20))\n'
+        '    except MemoryError:\n'
+        '        pass\n'
+        '    try:\n'
+        '        return step(self)\n'
+        '    finally:\n'
+        '        held.clear()\n'
         f'Trainer.{method} = limited\n'
         "runpy.run_path('train.py', run_name='__main__')\n"
     )
