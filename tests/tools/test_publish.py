@@ -6,9 +6,11 @@ import errno
 import hashlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
 
+import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
@@ -19,7 +21,7 @@ from click.testing import CliRunner
 from aiida_equitrain.cli.reproduce import cmd_reproduce
 from aiida_equitrain.tools import defaults, setup
 from aiida_equitrain.tools.launch import FORGETTING_LABEL, forgetting_dataset, load_potential
-from aiida_equitrain.tools.publish import write
+from aiida_equitrain.tools.publish import recompute, write
 from aiida_equitrain.tools.publish.check import check_file, clean_copy, content_problem, import_clean
 from aiida_equitrain.tools.publish.scrub import Scrubber
 from aiida_equitrain.tools.resources import SHIPPED_FAMILY
@@ -294,3 +296,97 @@ def test_node_of_ours_with_other_content(aiida_profile_clean: Any, tmp_path: Pat
     ):
         import_clean(clean)
     assert orm.QueryBuilder().append(orm.Node).count() == number
+
+
+def test_forged_nodes_that_are_all_here(aiida_profile_clean: Any, tmp_path: Path) -> None:
+    """Another model under the UUIDs of an archive, imported before, is not run in the place of that of the archive."""
+    content = b'another model'
+    key = hashlib.sha256(content).hexdigest()
+    old = hashlib.sha256((honest.FIXTURES / 'tiny_mace.model').read_bytes()).hexdigest()
+    sql = f"UPDATE db_dbnode SET repository_metadata = replace(repository_metadata, '{old}', '{key}')"
+    forged = honest.changed(tmp_path / 'a.aiida', sql=sql, hide=True,
+                            entries=lambda entries: entries.update({f'repo/{key}': content}))  # fmt: skip
+    import_archive(forged)
+    assert orm.QueryBuilder().append(orm.Node).count() == len(check_file(honest.honest())[0]['nodes'])
+    with (
+        clean_copy(honest.honest(), check_file(honest.honest())[0]) as clean,
+        pytest.raises(ValueError, match='is in this profile already'),
+    ):
+        import_clean(clean)
+
+
+def test_publishers_own_profile(aiida_profile_clean: Any, tmp_path: Path) -> None:
+    """Names that publishing took out of attributes and files of jobs make no other nodes of those that are here."""
+    study = honest.make_study()
+    folder = orm.FolderData()
+    folder.base.repository.put_object_from_bytes(b'cd /home/bobby/run', 'run.sh')
+    for name, node in (('folder', folder), ('remark', orm.Dict({'path': '/home/bobby/run'}))):
+        study.backend_entity.add_incoming(node.store().backend_entity, LinkType.INPUT_WORK, name)
+    done = write.publish(study, tmp_path / 'study.aiida')
+    assert done.manifest['files_without_names'] == 1
+    number = orm.QueryBuilder().append(orm.Node).count()
+    with clean_copy(done.archive, done.manifest) as clean:
+        import_clean(clean)
+    assert orm.QueryBuilder().append(orm.Node).count() == number
+
+
+def cubic(size: int) -> dict[str, Any]:
+    """Return the arrays of a cubic crystal with one displacement, in ``size`` times its cell along each direction."""
+    return {
+        'cell': np.eye(3) * 3, 'positions': np.zeros((1, 3)), 'numbers': np.array([14]), 'masses': np.array([28.0]),
+        'supercell_matrix': np.eye(3, dtype=int) * size,
+        'primitive_matrix': np.eye(3), 'symprec': np.array(1e-5), 'is_symmetry': np.array(True),
+        'displaced_atoms': np.array([0]), 'displacements': np.array([[0.01, 0, 0]]),
+        'forces': np.zeros((1, size**3, 3)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('arrays', 'mesh', 'what'),
+    [(cubic(24), 4, 'atoms of the supercell is 1.38e'), (cubic(2), 100, 'times the number of bands is 3e'),
+     (cubic(2), 60, None)],
+)  # fmt: skip
+def test_phonons_that_take_long(monkeypatch: Any, arrays: dict[str, Any], mesh: int, what: str | None) -> None:
+    """Supercells and meshes that would keep a machine busy are refused; those of honest studies are not."""
+    monkeypatch.setattr(recompute, 'phonopy_arrays', lambda *_: arrays)
+    settings = {'subtract_residual_forces': False, 'acoustic_sum_rule': True, 'mesh': [mesh] * 3}
+    if what is None:
+        assert len(recompute._phonon(None, settings).supercell) == 8
+        return
+    with pytest.raises(ValueError, match=what):
+        recompute._phonon(None, settings)
+
+
+def test_bands_that_take_long(monkeypatch: Any) -> None:
+    """A primitive cell of very many atoms is refused whatever its mesh."""
+    monkeypatch.setattr(recompute, 'phonopy_arrays', lambda *_: cubic(1))
+    monkeypatch.setattr(recompute, 'phonon_from_arrays', lambda *_: SimpleNamespace(primitive=range(101)))
+    with pytest.raises(ValueError, match='atoms of the primitive cell is 101'):
+        recompute._phonon(None, {'subtract_residual_forces': False, 'acoustic_sum_rule': True, 'mesh': [1, 1, 1]})
+
+
+@pytest.mark.parametrize(
+    ('n_rows', 'n_groups', 'n_resamples', 'what'), [(2000, 1, 6000, 'the rows'), (200, 200, 1000, 'the groups')]
+)
+def test_tables_that_take_long(aiida_profile: Any, n_rows: int, n_groups: int, n_resamples: int, what: str) -> None:
+    """The bootstrap of a large table is drawn less often than that of a small one, or not at all."""
+    rows = {str(row): {'strategy': 'x', 'n_train': row % n_groups} for row in range(n_rows)}
+    inputs = {'rows': orm.Dict(rows), 'settings': orm.Dict({'n_resamples': n_resamples})}
+    links = [SimpleNamespace(link_label=name, node=node) for name, node in inputs.items()]
+    incoming = SimpleNamespace(get_incoming=lambda: SimpleNamespace(all=lambda: links))
+    node: Any = SimpleNamespace(base=SimpleNamespace(links=incoming))
+    with pytest.raises(ValueError, match=f'`n_resamples` times {what} of the table is'):
+        recompute.check_table(node)
+
+
+def test_result_without_its_numbers() -> None:
+    """An emptied result, or one with keys of its own, does not follow; one of an earlier version may lack some keys."""
+    made = {'candidates': {'x': {'mae_thz': 0.1, 'rmse_thz': 0.2}}, 'rows': [{'a': 1.0, 'b': 2.0}]}
+    stored: dict[str, Any] = {'candidates': {'x': {'mae_thz': 0.1}}, 'rows': [{'a': 1.0}]}
+    assert recompute.first_difference(stored, made) is None
+    for emptied in ({}, stored | {'rows': [{}]}, stored | {'candidates': {}}, stored | {'candidates': {'x': {}}}):
+        assert 'no numbers in the archive' in str(recompute.first_difference(emptied, made))
+    more = stored | {'rows': [{'a': 1.0, 'c': 3.0}]}
+    assert recompute.first_difference(more, made) == (
+        'rows[0].c is in the archive, but does not follow from its inputs'
+    )

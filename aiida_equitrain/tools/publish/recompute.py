@@ -22,8 +22,10 @@ COMPARE = 'aiida.calculations:equitrain.compare'
 COLLECT = 'collect_study'
 #: Largest difference of a number that is computed again from the same input: relative, and absolute in its own unit.
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
-#: So many points of a mesh, and drawings of the bootstrap, are computed again.
-MOST_POINTS, MOST_RESAMPLES = 100**3, 10**5
+#: Atoms of a supercell (its symmetry takes half a minute) and of a primitive cell (as do the bands along its path).
+MOST_ATOMS, MOST_PRIMITIVE = 1200, 100
+#: Points of a mesh times bands; drawings of the bootstrap times rows of a table, and times groups of these rows.
+MOST_FREQUENCIES, MOST_DRAWINGS, MOST_STATISTICS = 2 * 10**6, 10**7, 10**5
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,6 @@ def check_comparison(node: orm.CalcJobNode, sides: dict[Any, Any]) -> Check:
     phonons = {name: node.inputs.candidates[name] for name in node.inputs.candidates}
     if 'reference' in node.inputs:
         phonons = {'reference': node.inputs.reference, **phonons}
-    _check_size('mesh', int(np.prod(settings['mesh'], dtype=float)), MOST_POINTS)
     stored = node.outputs.comparison.get_dict()
     made = {name: _phonon(data, settings) for name, data in phonons.items()}
     symmetric = phonon_metrics.same_point_group(*made.values())
@@ -100,7 +101,9 @@ def check_table(node: orm.CalcFunctionNode) -> Check:
     rows, settings = inputs.pop('rows').get_dict(), inputs.pop('settings').get_dict()
     results = {name: data.get_dict() for name, data in inputs.items() if isinstance(data, orm.Dict)}
     settings = with_defaults(settings, STUDY_SETTINGS)
-    _check_size('n_resamples', settings['n_resamples'], MOST_RESAMPLES)
+    groups = {(row.get('strategy'), row.get('n_train')) for row in rows.values()}
+    for what, number, most in (('rows', len(rows), MOST_DRAWINGS), ('groups', len(groups), MOST_STATISTICS)):
+        _check_size(f'`n_resamples` times the {what} of the table', settings['n_resamples'] * number, most)
     table, aggregates = tabulate(rows, settings, results)
     stored = study_table(node.outputs.table)
     old, new = (_records(item) for item in (stored, table))
@@ -109,9 +112,17 @@ def check_table(node: orm.CalcFunctionNode) -> Check:
 
 
 def first_difference(expected: Any, found: Any, path: str = '') -> str | None:
-    """Return where two nested results differ by more than rounding, or ``None``."""
+    """Return where two nested results differ by more than rounding, or ``None``.
+
+    :param expected: those of an archive; one of an earlier version may lack keys, but not all that hold numbers.
+    :param found: those that follow from its inputs.
+    """
     if isinstance(expected, dict) and isinstance(found, dict):
-        keys = sorted(set(expected) & set(found))
+        if unknown := sorted(set(expected) - set(found)):
+            return f'{path}.{unknown[0]}'.lstrip('.') + ' is in the archive, but does not follow from its inputs'
+        if _count(found) and not _count(expected):
+            return f'{path.lstrip(".") or "the result"} has no numbers in the archive, but they follow from its inputs'
+        keys = sorted(expected)
         return next(
             (text for key in keys if (text := first_difference(expected[key], found[key], f'{path}.{key}'))), None
         )
@@ -148,21 +159,26 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return records
 
 
-def _check_size(name: str, size: int, most: int) -> None:
+def _check_size(what: str, size: float, most: int) -> None:
     """Refuse what a stranger could keep a machine busy with.
 
     :raises ValueError: if there are more than ``most``.
     """
-    if size > most:
-        raise ValueError(f'`{name}` of the settings is {size:.3g}, more than is computed again')
+    if not size <= most:  # nor if it is no number
+        raise ValueError(f'{what} is {size:.3g}, more than is computed again')
 
 
 def _phonon(data: Any, settings: dict[str, Any]) -> Any:
     arrays = phonopy_arrays(data, settings['subtract_residual_forces'])
     size = abs(np.linalg.det(arrays['supercell_matrix'])) * len(arrays['positions'])
+    _check_size('the number of atoms of the supercell', size, MOST_ATOMS)
     if round(size) != arrays['forces'].shape[1]:
         raise ValueError(f'the supercell has {size:.3g} atoms, but there are forces of {arrays["forces"].shape[1]}')
-    return phonon_from_arrays(arrays, settings['acoustic_sum_rule'])
+    phonon = phonon_from_arrays(arrays, settings['acoustic_sum_rule'])
+    n_atoms, points = len(phonon.primitive), np.prod(np.maximum(settings['mesh'], 1), dtype=float)
+    _check_size('the number of atoms of the primitive cell', n_atoms, MOST_PRIMITIVE)
+    _check_size('`mesh` times the number of bands', points * 3 * n_atoms, MOST_FREQUENCIES)
+    return phonon
 
 
 def _successful(kind: Any, filters: dict[str, Any], nodes: list[str]) -> list[Any]:
