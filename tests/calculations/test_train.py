@@ -89,7 +89,7 @@ def test_node_that_says_what_its_file_does_not(
     builder[port].backend_entity.set_attribute(name, value)
     problem = process.get_node_problem()
     assert f' {builder[port].pk}: ' in problem
-    assert name in problem or name == 'sha256' and value in problem
+    assert name in problem or (name == 'sha256' and value in problem)
     builder[port].backend_entity.set_attribute('trajectories', ['x'] * 9999)
     assert len(process.get_node_problem()) < 400
 
