@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,9 +13,11 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJob
 from aiida.engine.processes.calcjobs.calcjob import validate_calc_job
 from numpy.typing import NDArray
+from plumpy.process_states import Wait
 
 from aiida_equitrain.calculations.staging import digest, stage_driver
 from aiida_equitrain.common.settings import Setting, settings_help, settings_problem, with_defaults
+from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 
 #: Resources of one process. Copied where it is used: AiiDA changes what it is given.
@@ -139,6 +142,25 @@ class ScriptCalculation(CalcJob):
             stored = node.base.repository.get_object(filename).key
             checksums[name] = node.sha256 if isinstance(node, PotentialData) else str(stored)
         return checksums
+
+    def get_node_problem(self) -> str | None:
+        """Return what a potential or a dataset says that its file does not: one of an archive was never compared."""
+        for uuid in dict.fromkeys(uuid for uuid, *_ in self.get_copies()):
+            node = orm.load_node(uuid)
+            if isinstance(node, DatasetData | PotentialData) and (problem := node.file_problem()):
+                # What the file says may be one word for each frame.
+                return f'{type(node).__name__} {node.pk}: {textwrap.shorten(problem, 300, placeholder=" ...")}'
+        return None
+
+    async def run(self) -> Any:
+        """Go on to the upload, unless the attributes of a node are not those of its file.
+
+        :meth:`prepare_for_submission` is too late for this: what it raises has no exit code.
+        """
+        result = await super().run()
+        if isinstance(result, Wait) and (problem := self.get_node_problem()):
+            return self.exit_codes.ERROR_FILE_CHANGED.format(message=problem)
+        return result
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the driver and what it reads; large files are copied from the repository."""

@@ -106,8 +106,9 @@ class PotentialData(SinglefileData):
     def file_problem(self) -> str | None:
         """Return what the attributes say that the file does not, or ``None``; nothing in the file is run."""
         content = self.base.repository.get_object_content(self._filename, mode='rb')
-        if sha256(content).hexdigest() != self.base.attributes.get('sha256', None):
-            return 'the SHA-256 of the potential is not that of its file: create the node anew'
+        stated = self.base.attributes.get('sha256', None)
+        if sha256(content).hexdigest() != stated:
+            return f'the SHA-256 of the potential, {stated!r:.70}, is not that of its file: create the node anew'
         try:
             root = self.foundation
             expected = describe_model(content, self.head) if root is None else describe_adapter(content, root)

@@ -132,7 +132,8 @@ class ProgressReader:
         stages = [self._stage(title, pk, now) for title, pk in chosen or [(top.label, self.top)]]
         seconds = ((top.end if top.terminated else now) - top.start).total_seconds()
         active = [row for row in self.rows.values() if not row.terminated] if self.by_daemon else []
-        return Progress(top.outcome, seconds, stages, find_trouble(self.top, active))
+        changed = max(row.end for row in self.rows.values())
+        return Progress(top.outcome, seconds, stages, find_trouble(self.top, active, changed))
 
     def _refresh(self) -> None:
         """Update the processes that had not ended, and find what they have called meanwhile."""

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiida.manage import get_manager
 
 #: Seconds in which a process has its task, from when something happened to it.
 GRACE = 30.0
-#: Seconds in which a worker takes a new process, if one has a free slot.
+#: Seconds in which a worker takes a new process, if one has a free slot, and something happens to one at work.
 PATIENCE = 120.0
 REPAIR = '`verdi daemon stop`, then `verdi process repair` and `verdi daemon start` let it go on'
 
@@ -44,11 +44,12 @@ class Trouble:
     stuck: bool = False
 
 
-def find_trouble(top: int, active: Iterable[Active]) -> Trouble:
+def find_trouble(top: int, active: Iterable[Active], changed: datetime | None = None) -> Trouble:
     """Return what keeps a job from going on.
 
     :param top: PK of the job.
     :param active: the job and the processes below it, those that have not ended.
+    :param changed: when something happened last to any of them or of those that have ended.
     """
     tasked = [row for row in active if row.tasked]
     if not tasked:
@@ -62,6 +63,7 @@ def find_trouble(top: int, active: Iterable[Active]) -> Trouble:
             for row in lost[:1]
         ),
         *_without_worker(tasked),
+        *_maybe_lost(tasked, changed),
         *_paused(paused),
     ]
     at_work = [row for row in tasked if row.job] or tasked
@@ -102,6 +104,19 @@ def _without_worker(rows: list[Active]) -> list[str]:
     ][:1]
 
 
+def _maybe_lost(rows: list[Active], changed: datetime | None) -> list[str]:
+    """Return a sentence of processes at work to which nothing happens, where lost tasks cannot be seen."""
+    latest = max([row.end for row in rows] + ([changed] if changed else []))
+    at_work = [row for row in rows if row.job] or rows
+    known = any(row.state == 'created' for row in rows) or all(row.paused for row in at_work)
+    if known or _seconds(latest) <= PATIENCE or not _is_queue_hidden():
+        return []
+    return [
+        f'nothing has happened for more than {PATIENCE / 60:.0f} minutes: a step may take long, or a task was lost, '
+        f'which cannot be seen in the queue of this broker; if it was lost, {REPAIR}'
+    ]
+
+
 def _paused(rows: list[Active]) -> list[str]:
     """Return sentences of paused processes."""
     sentences = []
@@ -116,16 +131,21 @@ def _paused(rows: list[Active]) -> list[str]:
     return sentences
 
 
+def _is_queue_hidden() -> bool:
+    """Return whether the broker, such as RabbitMQ, does not show which tasks it has."""
+    from aiida.brokers import ZeromqBroker
+
+    return not isinstance(get_manager().get_broker(), ZeromqBroker)
+
+
 def _tasks() -> set[int] | None:
     """Return the PKs of the processes that workers have or will take; ``None`` where that cannot be seen.
 
     AiiDA's own function is for a daemon that stands still: it gives up all tasks that workers have.
     """
-    from aiida.brokers import ZeromqBroker
-
-    broker = get_manager().get_broker()
-    if not isinstance(broker, ZeromqBroker):
+    if _is_queue_hidden():
         return None
+    broker: Any = get_manager().get_broker()
     found = set()
     for file in Path(broker._storage_path, 'tasks').glob('*/*.json'):
         try:

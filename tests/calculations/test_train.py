@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiida import orm
 from aiida.common.folders import SandboxFolder
+from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory
@@ -61,6 +62,46 @@ def test_folder(builder: Any) -> None:
     assert job['hyperparameters']['weight_decay'] == 10.0
     assert job['limits'] == {'max_seconds': 3600, 'reserve_seconds': 60.0}
     assert job['elements'] == ['Na', 'Si', 'Cl']
+
+
+@pytest.mark.parametrize(
+    ('port', 'name', 'value'),
+    [
+        ('dataset', 'roles', ['train', 'train', 'valid']),
+        ('dataset', 'has_energies', 'maybe'),
+        ('dataset', 'elements', ['Na', 'Si', 'Cl', 'Au']),
+        ('forgetting_dataset', 'n_frames', 99),
+        ('replay', 'max_atoms', 99),
+        ('foundation', 'cutoff', 99.0),
+        ('foundation', 'elements', ['Na', 'Si', 'Cl', 'Au']),
+        ('foundation', 'sha256', '0' * 64),
+    ],
+)
+def test_node_that_says_what_its_file_does_not(
+    builder: Any, tiny_dataset: Any, port: str, name: str, value: Any
+) -> None:
+    """Attributes that came with an archive are compared with the file before a job, which fails in a sentence."""
+    builder.forgetting_dataset = tiny_dataset.with_frames(tiny_dataset.get_frames()).store()
+    if port == 'replay':
+        builder.strategy, builder.replay = 'multihead', tiny_dataset.with_frames(tiny_dataset.get_frames()).store()
+    process = instantiate_process(get_manager().get_runner(), builder)
+    assert process.get_node_problem() is None
+    builder[port].backend_entity.set_attribute(name, value)
+    problem = process.get_node_problem()
+    assert f' {builder[port].pk}: ' in problem
+    assert name in problem or (name == 'sha256' and value in problem)
+    builder[port].backend_entity.set_attribute('trajectories', ['x'] * 9999)
+    assert len(process.get_node_problem()) < 400
+
+
+def test_job_of_such_a_node(builder: Any, tiny_dataset: Any) -> None:
+    """The job ends with an exit code, and nothing of it is uploaded."""
+    tiny_dataset.backend_entity.set_attribute('max_atoms', 99)
+    _, node = run_get_node(builder)
+    assert node.exit_status == TrainCalculation.exit_codes.ERROR_FILE_CHANGED.status, node.exception
+    assert f'DatasetData {tiny_dataset.pk}: `max_atoms` of the dataset differs from its frames' in node.exit_message
+    assert 'Import or create the node anew' in node.exit_message
+    assert 'remote_folder' not in node.outputs
 
 
 def driver_helpers() -> tuple[str, ...]:

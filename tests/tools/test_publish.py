@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
 import hashlib
+import io
+import lzma
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -21,7 +25,7 @@ from click.testing import CliRunner
 from aiida_equitrain.cli.reproduce import cmd_reproduce
 from aiida_equitrain.tools import defaults, setup
 from aiida_equitrain.tools.launch import FORGETTING_LABEL, forgetting_dataset, load_potential
-from aiida_equitrain.tools.publish import recompute, write
+from aiida_equitrain.tools.publish import recompute, scrub, write
 from aiida_equitrain.tools.publish.check import check_file, clean_copy, content_problem, import_clean
 from aiida_equitrain.tools.publish.scrub import Scrubber
 from aiida_equitrain.tools.resources import SHIPPED_FAMILY
@@ -58,6 +62,17 @@ SPELLINGS = {
     'bob [at] host [dot] edu': 'user [at] host [dot] edu',
     'bob at host dot edu': 'user at host dot edu',
     'alice@login01': 'user@login01',
+    'bob <at> host.edu': 'user <at> host.edu',
+    'bob<at>host<dot>edu': 'user<at>host<dot>edu',
+    'bob &lt;at&gt; host.edu': 'user &lt;at&gt; host.edu',
+    'bob&LT;AT&GT;host &lt;dot&gt; edu': 'user&LT;AT&GT;host &lt;dot&gt; edu',
+    'bob\uff20host.edu': 'user\uff20host.edu',
+    r'bob\uff20host.edu': r'user\uff20host.edu',
+    'bob%EF%BC%A0host.edu': 'user%EF%BC%A0host.edu',
+    'bob%2540host.edu': 'user%2540host.edu',
+    'bob%252540host%252Eedu': 'user%252540host%252Eedu',
+    'alice%2540login01': 'user%2540login01',
+    'file%253A%252F%252Fscratch%252Falice%252Frun': 'file%253A%252F%252Fscratch%252Fuser%252Frun',
 }
 #: The same in text that people and schedulers write, where a name alone means a person.
 FREE = {
@@ -67,7 +82,16 @@ FREE = {
     'UserId=alice(1000) GroupId=alice(1000)': 'UserId=user(1000) GroupId=user(1000)',
     'made by Alice Smith': 'made by user',
     'alice-laptop': 'user-laptop',
+    'bob at host.edu': 'user at host.edu',
+    'ask bob.jones at cs.host.ac.uk.': 'ask user at cs.host.ac.uk.',
+    'Bob AT Host.EDU, or not': 'user AT Host.EDU, or not',
 }
+#: Sentences of jobs that are no addresses.
+NO_ADDRESS = (
+    'relaxed at 300.5', 'relaxed at 300.5 K', 'energy at gamma.point', 'failed at train.py', 'read at aiida.in',
+    'more at www.host.org', 'more at host.org/page', 'stopped at step.1', 'look at e.g. this', 'a%25', 'x <at> 1.5',
+    'done at 12.30.', 'saved at model.so', 'made at run.sh',
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(('text', 'expected'), SPELLINGS.items())
@@ -82,6 +106,89 @@ def test_free_text(text: str, expected: str) -> None:
     """A name alone goes where people write what they like, and stays where it may be a word."""
     assert ALICE(text, free=True) == expected
     assert ALICE.clean_json({'prepend_text': text}) == {'prepend_text': expected}
+
+
+@pytest.mark.parametrize('text', NO_ADDRESS)
+def test_no_address(text: str) -> None:
+    """What happens at a number, a point, a file or a page stays."""
+    assert ALICE(text, free=True) == text
+
+
+PACKERS: dict[str, Any] = {
+    'plain': lambda content: content,
+    'zip': lambda content: zipped(content),
+    'gzip': gzip.compress,
+    'xz': lzma.compress,
+    'bz2': bz2.compress,
+    'gzip in zip': lambda content: zipped(gzip.compress(content)),
+    'xz in gzip': lambda content: gzip.compress(lzma.compress(content)),
+}
+
+
+def zipped(content: bytes) -> bytes:
+    """Return a zip file with one compressed entry."""
+    target = io.BytesIO()
+    with ZipFile(target, 'w', ZIP_DEFLATED) as archive:
+        archive.writestr('x', content)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize('pack', PACKERS.values(), ids=PACKERS)
+def test_packed_content(pack: Any) -> None:
+    """A file that names somebody is found however it is packed; one that is damaged or names nobody is not."""
+    filling = bytes(range(256)) * 9
+    assert ALICE.is_named_in(pack(filling + b' /scratch/alice/x ' + filling))
+    assert not ALICE.is_named_in(pack(filling + b' /scratch/malice/x ' + filling))
+    if pack(b'') != b'':
+        assert not ALICE.is_named_in(pack(filling + b' /scratch/alice/x ')[:-9])
+
+
+@pytest.mark.parametrize('pack', ['zip', 'gzip', 'xz', 'bz2'])
+def test_packed_content_is_bounded(monkeypatch: pytest.MonkeyPatch, pack: str) -> None:
+    """No more is unpacked than the bound says, nor for many entries."""
+    monkeypatch.setattr(scrub, 'LARGEST', 1000)
+    parts = scrub._unpacked(PACKERS[pack](PACKERS[pack](b'a' * 500) + bytes(1 << 20)))
+    assert 0 < sum(len(part) for part in parts[1:]) <= 1000
+
+
+@pytest.mark.parametrize(
+    ('text', 'named'),
+    [
+        ('/work/bob', True), ('/u/bob/x', True), ('~bob/x', True), (r'C:\Users\bob\x', True), ('/work/jd/run', True),
+        ('%2Fwork%2Fbob%2Fx', True), ('/work/bobby', False), ('bob', False), ('/work/x.bob', False), ('a/bo', False),
+    ],
+)  # fmt: skip
+def test_short_names(text: str, named: bool) -> None:
+    """A name of three letters or fewer counts in a path; the numbers of a model spell it without meaning anybody."""
+    clean = Scrubber([], ['bob', 'jd'])
+    for content in (f'x {text}\n'.encode(), f'x {text}\n'.encode('utf-16')):
+        assert clean.is_named_in(content) is named
+    assert not clean.is_named_in(bytes(range(128, 256)) + b'\x00bob\xff/bob\xfe~bob\xfe')
+    assert clean.is_named_in(bytes(range(128, 256)) + b'\xfe/work/bob/x\xff')
+
+
+def test_attributes_and_names_of_files_are_told_of(aiida_profile_clean: Any, tmp_path: Path) -> None:
+    """What names somebody in an attribute that is not free text, or as the name of a file, stays and is listed."""
+    bob = orm.User(email='bob@host.edu', first_name='Bobby', last_name='Jones').store()
+    study = honest.make_study()
+    said = orm.Dict({'who': ['x', {'by': 'see Bobby Jones'}], 'other': 'nobody'}, user=bob).store()
+    keyed = orm.Dict({'Bobby Jones': 1}).store()
+    file = orm.SinglefileData.from_string('x', filename='Bobby Jones.txt').store()
+    for number, node in enumerate((said, keyed, file)):
+        study.backend_entity.add_incoming(node.backend_entity, LinkType.INPUT_WORK, f'more_{number}')
+    told: list[dict[str, list[str]]] = []
+    done = write.publish(study, tmp_path / 'study.aiida', told.append)
+    assert told[0]['attributes that may name you'] == sorted(
+        [
+            f'`who` of Dict {said.uuid}',
+            f'`Bobby Jones` of Dict {keyed.uuid}',
+            f'`filename` of SinglefileData {file.uuid}',
+        ]
+    )
+    assert told[0]['files whose names may name you'] == [f'Bobby Jones.txt of SinglefileData {file.uuid}']
+    assert told[0]['files that may name you'] == []
+    assert f'`who` of Dict {said.uuid}' in done.readme.read_text()
+    assert check_file(done.archive)[1] == []
 
 
 def test_words_stay() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiida import orm
-from aiida.brokers import ZeromqBroker
+from aiida.brokers import RabbitmqBroker, ZeromqBroker
 from aiida.common.links import LinkType
 from aiida.manage import get_manager
 from click.testing import CliRunner
@@ -82,6 +82,45 @@ def test_unreadable_queue(daemon: Any, tmp_path: Path) -> None:
     daemon(2)
     (tmp_path / 'tasks' / 'pending' / 'half.json').write_text('{"bo')
     assert worker.find_trouble(1, [make_row(1)]) == worker.Trouble()
+
+
+@pytest.fixture
+def rabbit(daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Feign a daemon with a broker whose queue cannot be seen."""
+    monkeypatch.setattr(get_manager(), 'get_broker', lambda: RabbitmqBroker.__new__(RabbitmqBroker))
+
+
+@pytest.mark.parametrize('state', ['waiting', 'running'])
+def test_lost_task_of_another_broker(rabbit: None, state: str) -> None:
+    """Where the queue cannot be seen, a job to which nothing happens is told of after a while, and waited for."""
+    rows = [make_row(1), make_row(2, job=True, state=state)]
+    trouble = worker.find_trouble(1, rows)
+    assert len(trouble.sentences) == 1
+    assert 'cannot be seen in the queue of this broker' in trouble.sentences[0]
+    assert '`verdi daemon stop`, then `verdi process repair`' in trouble.sentences[0]
+    assert not trouble.stuck
+    young = datetime.now(UTC) - timedelta(seconds=worker.PATIENCE / 2)
+    assert worker.find_trouble(1, rows, young) == worker.Trouble()
+    assert worker.find_trouble(1, [make_row(1), make_row(2, end=young)]) == worker.Trouble()
+
+
+def test_known_reasons_of_another_broker(rabbit: None) -> None:
+    """A new process and a paused one have a sentence of their own, and only that."""
+    for values in ({'state': 'created'}, {'paused': True}):
+        rows = [make_row(1), make_row(2, job=True, **values)]
+        assert len(worker.find_trouble(1, rows).sentences) == 1
+        assert len(worker.find_trouble(2, rows[1:]).sentences) == 1
+        assert len(worker.find_trouble(1, [*rows, make_row(3, job=True)]).sentences) == 1 + ('paused' in values)
+
+
+def test_progress_of_another_broker(job: Any, rabbit: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who follows a job is told, and it is no end."""
+    node = job()
+    assert ProgressReader(node, by_daemon=True).read().trouble == worker.Trouble()
+    monkeypatch.setattr(worker, 'PATIENCE', 0.0)
+    trouble = ProgressReader(node, by_daemon=True).read().trouble
+    assert 'nothing has happened' in trouble.sentences[0]
+    assert not trouble.stuck
 
 
 def test_paused(daemon: Any) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import getpass
+import gzip
 import hashlib
 import io
 import json
 import pwd
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping
+from bz2 import BZ2File
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from lzma import LZMAError, LZMAFile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from aiida_equitrain.science.json_text import parse_json
@@ -51,22 +54,38 @@ COMMON = frozenset(
      'rocky', 'fedora', 'arch', 'aiida', 'equitrain', 'runner', 'build', 'builder', 'docker', 'jovyan', 'max', 'min',
      'data', 'python', 'conda', 'home', 'scratch', 'work', 'project', 'group', 'public', 'shared', 'nobody', 'none')
 )  # fmt: skip
-#: Spellings of the signs in paths and addresses: plain, in URLs, in JSON, in HTML, in words.
-SLASH = r'(?:/|\\{1,4}|%2f|%5c|\\u002f|&#47;|&#x2f;)'
-AT = r'(?:@|%40|\\u0040|&#64;|&#x40;|&commat;|\s?[\[({]\s?at\s?[\])}]\s?)'
-DOT = r'(?:\.|%2e|\s?[\[({]\s?dot\s?[\])}]\s?)'
+#: Spellings of the signs in paths and addresses: plain, in URLs (of URLs), in JSON, in HTML, in words.
+SLASH = r'(?:/|\\{1,4}|%(?:25)*2f|%(?:25)*5c|\\u002f|&#47;|&#x2f;)'
+LEFT, RIGHT = r'\s?(?:[\[({<]|&lt;)\s?', r'\s?(?:[\])}>]|&gt;)\s?'
+AT = rf'(?:@|\uff20|%(?:25)*40|%(?:25)*ef%(?:25)*bc%(?:25)*a0|\\u0040|\\uff20|&#64;|&#x40;|&commat;|{LEFT}at{RIGHT})'
+DOT = rf'(?:\.|%(?:25)*2e|{LEFT}dot{RIGHT})'
 #: What is before the sign of an address, whose host is `example.org`, or is written in words.
 ADDRESS = re.compile(
     rf'(?<![\w.+-])[\w.+-]+(?={AT}[\w-]+(?:{DOT}[\w-]+)*{DOT}[a-z]{{2,}})'
     r'|(?<![\w.+-])[\w.+-]+(?=\s+at\s+[\w-]+(?:\s+dot\s+[\w-]+)+)',
     re.IGNORECASE,
 )
+#: What ends the names of hosts of people, and of no files: not `py`, `sh`, `so` and the like.
+TOP_LEVEL = (
+    'edu|org|com|net|gov|mil|info|eu|uk|de|fr|ch|at|it|es|pt|nl|be|lu|dk|se|no|fi|is|ie|pl|cz|sk|hu|ro|bg|gr|si|hr|ee|'
+    'lv|lt|ua|ru|tr|il|cn|jp|kr|tw|hk|sg|au|nz|ca|us|mx|br|ar|cl|co|za|(?:ac|co|edu|gov|res)[.]in'
+)
+#: What is before `at host.edu` in a sentence, in which a page (`at www.host.org`, `at host.org/page`) is no address.
+SPOKEN = re.compile(
+    rf'(?<![\w.+-])[\w.+-]+(?=[ \t]+at[ \t]+(?!www\.)(?:[\w-]+\.)+(?:{TOP_LEVEL})(?![\w/-]|\.\w))', re.IGNORECASE
+)
 #: Whose folder a path leads to.
 HOME_OF = re.compile(rf'{SLASH}(?:home|users){SLASH}([\w.-]{{2,}}?)(?={SLASH}|[^\w.-]|$)', re.IGNORECASE)
 #: What follows an option of schedulers that says who pays.
 PAYS = re.compile(r'(--account[= ]|--qos[= ]|(?:SBATCH|BSUB|PBS|COBALT)\s+-[AP]\s+)\S+')
-#: Bytes of the content of a packed file that is looked through.
+#: Bytes of what is packed in a file that are looked through.
 LARGEST = 1 << 28
+#: How packed files begin, and what opens them.
+PACKED: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+    b'\x1f\x8b': lambda file: cast('IO[bytes]', gzip.GzipFile(fileobj=file)),
+    b'BZh': BZ2File,
+    b'\xfd7zXZ': LZMAFile,
+}
 
 
 @dataclass
@@ -91,6 +110,12 @@ class Scrubber:
             re.IGNORECASE,
         )
         self._alone = re.compile(rf'(?<![a-z0-9]){rare}(?![a-z0-9])', re.IGNORECASE)
+        # The numbers of a model spell short names now and then, but no path with them.
+        self._short = [user.lower() for user in self.users if len(user) < 4]
+        short = _any_of(self._short)
+        self._short_in_path = re.compile(
+            rf'{SLASH}{short}{SLASH}[\w.-]{{2}}|{SLASH}[\w.-]{{2,}}{SLASH}{short}(?![\w.-])', re.IGNORECASE | re.ASCII
+        )
 
     @classmethod
     def of_this_machine(cls, users: Iterable[str] = ()) -> Scrubber:
@@ -109,7 +134,7 @@ class Scrubber:
         text = self._home.sub('~', text)
         text = self._in_path.sub(lambda found: ''.join(item or '' for item in found.groups()) + 'user', text)
         text = ADDRESS.sub('user', text)
-        return self._alone.sub('user', PAYS.sub(r'\1user', text)) if free else text
+        return self._alone.sub('user', PAYS.sub(r'\1user', SPOKEN.sub('user', text))) if free else text
 
     def clean_json(self, content: Any, *, free: bool = False) -> Any:
         """Return nested lists and dictionaries without them."""
@@ -134,16 +159,68 @@ class Scrubber:
 
     def is_named_in(self, content: bytes) -> bool:
         """Return whether a file that is not cleaned names them: its bytes, or those of the files packed in it."""
-        parts = [content]
-        with suppress(*UNREADABLE), ZipFile(io.BytesIO(content)) as packed:
-            if sum(entry.file_size for entry in packed.infolist()) < LARGEST:
-                parts += [packed.read(name) for name in packed.namelist()]
-        # The numbers of a model spell short names now and then; text in UTF-16 has zeros between its letters.
-        needles = [name.lower().encode() for name in (*self.homes, *self.users) if len(name) > 3]
-        texts = [text for part in parts for text in (part.lower(), part.replace(b'\0', b'').lower())]
-        texts = [text for text in texts if any(needle in text for needle in needles)]
-        patterns = (self._home, self._in_path, self._alone)
-        return any(pattern.search(text.decode('latin-1')) for text in texts for pattern in patterns)
+        return any(
+            self._names_in(text)
+            for part in _unpacked(content)
+            # Text in UTF-16 has zeros between its letters, and a mark before them.
+            for text in (part.lower(), part.replace(b'\0', b'').lstrip(b'\xfe\xff').lower())
+        )
+
+    def _names_in(self, text: bytes) -> bool:
+        """Return whether bytes in small letters name them; most of large files is dismissed without an expression."""
+        if any(name.lower().encode() in text for name in (*self.homes, *self.users) if len(name) > 3):
+            decoded = text.decode('latin-1')
+            if any(pattern.search(decoded) for pattern in (self._home, self._in_path, self._alone)):
+                return True
+        signs = (b'/', b'\\', b'f', b'c', b';', b'~')  # the last of each spelling of what is before a name in a path
+        if not any(sign + name.encode() in text for sign in signs for name in self._short):
+            return False
+        try:
+            return self._is_in_path(text.decode())
+        except UnicodeDecodeError:
+            return self._short_in_path.search(text.decode('latin-1')) is not None
+
+    def _is_in_path(self, text: str) -> bool:
+        return any(pattern.search(text) for pattern in (self._in_path, self._short_in_path))
+
+    def is_named_in_text(self, text: str) -> bool:
+        """Return whether a text that is not cleaned names them: in a path, in an address, or alone."""
+        return self._is_in_path(text) or any(pattern.search(text) for pattern in (self._home, self._alone))
+
+
+def _unpacked(content: bytes) -> list[bytes]:
+    """Return the content of a file and of the files packed in it and in these, :data:`LARGEST` bytes at most."""
+    parts, room = [content], LARGEST
+    for part in parts:  # which grows
+        for inner in _packed_in(part):
+            with suppress(*UNREADABLE, LZMAError), inner as handle:
+                parts.append(handle.read(room))
+                room -= len(parts[-1])
+    return parts
+
+
+def _packed_in(content: bytes) -> Iterator[IO[bytes]]:
+    """Yield the files that are packed in a file, opened."""
+    for sign, open_packed in PACKED.items():
+        if content.startswith(sign):
+            yield open_packed(io.BytesIO(content))
+    with suppress(*UNREADABLE), ZipFile(io.BytesIO(content)) as packed:
+        for entry in packed.infolist():
+            with suppress(*UNREADABLE):
+                yield packed.open(entry)
+
+
+def _texts_in(content: Any) -> Iterator[str]:
+    """Yield the texts in nested lists and dictionaries, their keys included."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        for item in content:
+            yield from _texts_in(item)
+    elif isinstance(content, dict):
+        for key, item in content.items():
+            yield key
+            yield from _texts_in(item)
 
 
 def people_in(path: Path) -> set[str]:
@@ -216,17 +293,26 @@ def what_stays(path: Path, scrubber: Scrubber) -> dict[str, list[str]]:
         ]
         programs, folders = set(), set()
         holders: dict[str, str] = {}
+        attributes, names = [], []
         for node in read_nodes(connection):
             if 'filepath_executable' in node.attributes:
                 programs.add(str(node.attributes['filepath_executable']))
             if 'remote_path' in node.attributes:
                 folders.add(str(node.attributes['remote_path']).rsplit('/', 4)[0])
+            attributes += [
+                f'`{name}` of {node.kind} {node.uuid}'
+                for name, value in node.attributes.items()
+                if scrubber.is_named_in_text('\n'.join((name, *_texts_in(value))))
+            ]
+            names += [f'{name} of {node.kind} {node.uuid}' for name in node.files if scrubber.is_named_in_text(name)]
             holders |= {key: f'{name} of {node.kind} {node.uuid}' for name, key in node.files.items()}
         named = [text for key, text in holders.items() if scrubber.is_named_in(archive.read(f'{OBJECTS}{key}'))]
     return {
         'computers': sorted(computers),
         'programs': sorted(programs),
         'folders of jobs': sorted(folders),
+        'attributes that may name you': sorted(attributes),
+        'files whose names may name you': sorted(names),
         'files that may name you': sorted(named),
     }
 
