@@ -47,6 +47,14 @@ def _waits_that_rest() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _default_dtype() -> Iterator[None]:
+    """Give torch its default precision again: a calculator that a test makes changes it for all that follow."""
+    yield
+    if torch := sys.modules.get('torch'):
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.fixture
 def aiida_localhost(aiida_localhost: Any) -> Any:
     """Return the computer of the tests without a login shell, and with short waits that leave the cores to the jobs."""
