@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from .frames import ENERGY_KEY, Frame
+from .frames import ENERGY_KEY, Frame, is_zero
 from .text_files import shown
 
 #: Frames of a file, atoms of a frame, letters of its comment line, and columns of its table are at most so many.
@@ -27,8 +27,6 @@ WEIGHT = re.compile(r'config(_[a-z]+)?_weight')
 TRUE, FALSE = ('t', 'true', 'yes', '1'), ('f', 'false', 'no', '0')
 #: Words in the keys of other programs for a label that can be missing.
 LABELS = {'energy': ('energy',), 'stress': ('stress', 'virial')}
-
-
 #: Keys of magnetic moments, as ASE and others name them.
 MOMENT = re.compile(r'magmom|magnetic_moment|magnetization')
 
@@ -98,7 +96,7 @@ def left_out(atoms: Atoms) -> str | None:
         return ISOLATED
     if any(_is_unconverged(key, value) for key, value in info.items()):
         return 'their electrons did not converge (key `converged`)'
-    if any(_is_zero(info.get(key)) for key in ('config_weight', 'config_forces_weight')):
+    if any(is_zero(info.get(key)) for key in ('config_weight', 'config_forces_weight')):
         return 'their weight is 0 (key `config_weight` or `config_forces_weight`)'
     return None
 
@@ -119,7 +117,7 @@ def heed_weights(images: Sequence[Atoms]) -> list[str]:
     for atoms in images:
         weights = {key: value for key, value in atoms.info.items() if WEIGHT.fullmatch(str(key))}
         for name in gone:
-            if _is_zero(weights.get(f'config_{name}_weight')):
+            if is_zero(weights.get(f'config_{name}_weight')):
                 _drop(atoms, name)
                 gone[name] += 1
         weighted += any(value not in (0, 1) for value in weights.values())
@@ -136,7 +134,7 @@ def _drop(atoms: Atoms, name: str) -> None:
 
 def meanings(images: Sequence[Atoms]) -> list[str]:
     """Return sentences about keys for other physics than that of one functional and neutral cells."""
-    charged = sum(any(_is_charge(key) and not _is_zero(value) for key, value in a.info.items()) for a in images)
+    charged = sum(any(_is_charge(key) and not is_zero(value) for key, value in a.info.items()) for a in images)
     heads = sorted({shown(atoms.info.get('head', ''), 30) for atoms in images})
     which = f'{charged} of {len(images)} frames have a charge'
     notes = [f'{which}, which is not kept: they are taken as neutral cells'] if charged else []
@@ -161,10 +159,6 @@ def _is_charge(key: Any) -> bool:
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float | np.ndarray) and np.asarray(value).dtype.kind == 'f' and bool(np.isnan(value).all())
-
-
-def _is_zero(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and value == 0
 
 
 def _is_unconverged(key: str, value: Any) -> bool:

@@ -295,8 +295,13 @@ def _labels(atoms: Atoms) -> tuple[Any, Any, Any]:
     """Return energy, forces and stress, ``None`` where there are none or their weight is 0; all are of one source."""
     energy, forces, stress = _given_labels(atoms)
     weights = {name: atoms.info.get(f'config_{name}_weight') for name in ('energy', 'stress')}
-    without = {name for name, weight in weights.items() if isinstance(weight, int | float | np.number) and weight == 0}
+    without = {name for name, weight in weights.items() if is_zero(weight)}
     return None if 'energy' in without else energy, forces, None if 'stress' in without else stress
+
+
+def is_zero(value: Any) -> bool:
+    """Say whether a value of a key is the number 0."""
+    return isinstance(value, int | float | np.number) and value == 0
 
 
 def _given_labels(atoms: Atoms) -> tuple[Any, Any, Any]:
