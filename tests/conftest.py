@@ -56,6 +56,13 @@ def _default_dtype() -> Iterator[None]:
 
 
 @pytest.fixture
+def aiida_profile_clean(aiida_profile_clean: Any) -> Iterator[Any]:
+    """Return an empty profile, and empty it again: what an archive brought (computers, codes) meets no other test."""
+    yield aiida_profile_clean
+    aiida_profile_clean.reset_storage()
+
+
+@pytest.fixture
 def aiida_localhost(aiida_localhost: Any) -> Any:
     """Return the computer of the tests without a login shell, and with short waits that leave the cores to the jobs."""
     aiida_localhost.configure(use_login_shell=False, safe_interval=0.0)
