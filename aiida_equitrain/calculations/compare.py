@@ -9,7 +9,7 @@ from aiida import orm
 from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.phonon_arrays import PHONON_MODULES, phonopy_arrays
+from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.common.names import Role
 from aiida_equitrain.common.settings import Setting, with_defaults
@@ -42,14 +42,7 @@ def validate_phonons(value: PhonopyData | None, _: Any, name: str = 'reference')
 class CompareCalculation(ScriptCalculation):
     """Errors of phonons on a mesh, curves of all sides, and the symfc baseline, in one job."""
 
-    DRIVER = 'compare.py'
-    MODULES = (
-        'science.frames',
-        *PHONON_MODULES,
-        'science.lattice_match',
-        'science.phonon_metrics',
-        'science.force_constants',
-    )
+    DRIVER = 'compare'
     NEEDS = INSTALL = 'phonopy, symfc and seekpath'
     CHECKED = ('candidates', 'reference')
     SETTINGS = {

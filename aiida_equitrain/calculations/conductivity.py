@@ -15,7 +15,7 @@ from aiida_equitrain.calculations.evaluation import (
     structure_arrays,
 )
 from aiida_equitrain.calculations.harmonic import mesh_problem
-from aiida_equitrain.calculations.phonon_arrays import PHONON_MODULES, isotopes_of
+from aiida_equitrain.calculations.phonon_arrays import isotopes_of
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
@@ -30,7 +30,7 @@ MODE_ARRAYS = ('mesh', 'temperatures_k', 'qpoints', 'frequencies_thz', 'mode_kap
 class ThirdOrderCalculation(EvaluationCalculation):
     """Evaluate all supercells with one or two displaced atoms, and keep them as phono3py does."""
 
-    DRIVER = 'third_order.py'
+    DRIVER = 'third_order'
     CHECKED = ('potential', 'structure')
     INSTALL = f'{EXTRA}, and what the potential needs,'
     PARAMS = 'phono3py_params.yaml.xz'
@@ -100,8 +100,7 @@ def conductivity_settings_problem(given: dict[str, Any]) -> str | None:
 class ConductivityCalculation(ScriptCalculation):
     """Lattice thermal conductivity in the relaxation-time approximation, and its error against a reference."""
 
-    DRIVER = 'conductivity.py'
-    MODULES = ('science.conductivity', *PHONON_MODULES)
+    DRIVER = 'conductivity'
     NEEDS, INSTALL = 'phono3py', EXTRA
     SETTINGS = CONDUCTIVITY_SETTINGS | {
         'symprec': Setting(0.0, 'tolerance of the space group, Å; 0: that of the file', minimum=0.0),

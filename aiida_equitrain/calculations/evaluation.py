@@ -25,7 +25,6 @@ class EvaluationCalculation(PotentialScriptCalculation):
     """Base of the jobs that run a driver with a potential on structures of the same atoms."""
 
     SETTINGS = COMMON_SETTINGS
-    HELPERS = (*PotentialScriptCalculation.HELPERS, 'evaluation_io.py')
     CHECKED = ('potential', 'frames')
     POTENTIAL_PORT, DEVICE_PORT = 'potential', 'settings'
     STRUCTURES = 'structures.npz'

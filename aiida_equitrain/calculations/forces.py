@@ -23,7 +23,7 @@ from aiida_equitrain.common.strategies import check_evaluation
 class ForcesCalculation(EvaluationCalculation):
     """Evaluate energies, forces and stresses of many frames of the same atoms in one process."""
 
-    DRIVER = 'forces.py'
+    DRIVER = 'forces'
     RESULTS = ('forces.npz',)
     SETTINGS = COMMON_SETTINGS | {
         'method': Setting(

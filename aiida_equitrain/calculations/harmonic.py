@@ -9,7 +9,7 @@ from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.compare import validate_phonons
-from aiida_equitrain.calculations.phonon_arrays import PHONON_MODULES, phonopy_arrays
+from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
@@ -36,8 +36,7 @@ def mesh_problem(mesh: Any, key: str = 'mesh') -> str | None:
 class HarmonicCalculation(ScriptCalculation):
     """Thermal properties, density of states of each atom, displacements, group velocities, sum rules."""
 
-    DRIVER = 'harmonic.py'
-    MODULES = ('science.harmonic', 'science.lattice_match', 'science.phonon_metrics', *PHONON_MODULES)
+    DRIVER = 'harmonic'
     NEEDS = INSTALL = 'phonopy, spglib and seekpath'
     SETTINGS = THERMAL_SETTINGS | {
         'temperature_k': Setting(300.0, 'of the single numbers', minimum=0.0),

@@ -10,7 +10,7 @@ from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.compare import validate_phonons
-from aiida_equitrain.calculations.phonon_arrays import PHONON_MODULES, phonopy_arrays
+from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
@@ -75,15 +75,7 @@ def validate_parents(value: Mapping[str, PhonopyData], _: Any) -> str | None:
 class ModesCalculation(ScriptCalculation):
     """Instabilities of crystals at commensurate and high-symmetry q-points, and supercells displaced along them."""
 
-    DRIVER = 'modes.py'
-    MODULES = (
-        'science.batch',
-        'science.lattice_match',
-        'science.mode_displacements',
-        'science.phonon_metrics',
-        *PHONON_MODULES,
-        'science.soft_modes',
-    )
+    DRIVER = 'modes'
     NEEDS = INSTALL = 'phonopy, spglib and seekpath'
     SETTINGS = MODE_SETTINGS
     MODES, FRAMES = 'modes.json', 'frames.npz'

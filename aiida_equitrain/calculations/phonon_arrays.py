@@ -67,16 +67,6 @@ def new_phonopy_data(preprocess: PreProcessData) -> PhonopyData:
     return data
 
 
-#: Modules that a job needs to make phonons of these arrays.
-PHONON_MODULES = (
-    'science.force_sets',
-    'science.nac',
-    'science.phonopy_io',
-    'science.phonopy_yaml',
-    'science.text_files',
-)
-
-
 def phonopy_arrays(node: PhonopyData, subtract_residual_forces: bool = False) -> dict[str, NDArray[Any]]:
     """Return what :func:`aiida_equitrain.science.phonopy_io.phonon_from_arrays` needs, exactly as stored.
 

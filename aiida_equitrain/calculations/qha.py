@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.compare import validate_phonons
 from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS, mesh_problem
-from aiida_equitrain.calculations.phonon_arrays import PHONON_MODULES, phonopy_arrays
+from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 
@@ -48,15 +48,7 @@ def validate_volumes(value: Mapping[str, PhonopyData], _: Any) -> str | None:
 class QHACalculation(ScriptCalculation):
     """Thermal expansion, Gibbs energy, bulk modulus and Grüneisen parameters."""
 
-    DRIVER = 'qha.py'
-    HELPERS = (*ScriptCalculation.HELPERS, 'harmonic.py')
-    MODULES = (
-        'science.elasticity',
-        'science.lattice_match',
-        'science.phonon_metrics',
-        *PHONON_MODULES,
-        'science.quasi_harmonic',
-    )
+    DRIVER = 'qha'
     NEEDS = INSTALL = 'phonopy, spglib, seekpath and ase'
     SETTINGS = QHA_SETTINGS
     QHA, CURVES, GRUNEISEN = 'qha.json', 'curves.npz', 'gruneisen.npz'

@@ -21,7 +21,7 @@ from aiida_equitrain.common.settings import Setting
 class RelaxCalculation(EvaluationCalculation):
     """Relax one structure, or many frames of the same atoms, and keep every step of every trajectory."""
 
-    DRIVER = 'relax.py'
+    DRIVER = 'relax'
     RESULTS = ('trajectory.npz',)
     SETTINGS = COMMON_SETTINGS | {
         'fmax_ev_per_angstrom': Setting(

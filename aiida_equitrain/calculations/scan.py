@@ -20,7 +20,6 @@ class BatchCalculation(EvaluationCalculation):
     """Base of the jobs that take structures of different sizes."""
 
     CHECKED = ('potential', 'frames')
-    MODULES = (*EvaluationCalculation.MODULES, 'science.batch')
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -52,7 +51,7 @@ class BatchCalculation(EvaluationCalculation):
 class ScanCalculation(BatchCalculation):
     """Energies, forces and stresses of structures of different sizes."""
 
-    DRIVER = 'scan.py'
+    DRIVER = 'scan'
     RESULTS = ('scan.npz',)
     SETTINGS = COMMON_SETTINGS
 
@@ -72,8 +71,7 @@ class ScanCalculation(BatchCalculation):
 class RelaxPhasesCalculation(BatchCalculation):
     """Relax displaced structures, first with the cell fixed, then with the cell free."""
 
-    DRIVER = 'relax_phases.py'
-    HELPERS = (*BatchCalculation.HELPERS, 'relax.py')
+    DRIVER = 'relax_phases'
     RESULTS = ('relaxed.npz',)
     SETTINGS = {
         **{

@@ -15,7 +15,7 @@ from aiida.engine.processes.calcjobs.calcjob import validate_calc_job
 from numpy.typing import NDArray
 from plumpy.process_states import Wait
 
-from aiida_equitrain.calculations.staging import digest, stage_driver
+from aiida_equitrain.calculations.staging import digest, module_of, stage_driver
 from aiida_equitrain.common.settings import Setting, settings_help, settings_problem, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
@@ -27,10 +27,8 @@ SERIAL_RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
 class ScriptCalculation(CalcJob):
     """Base of the jobs that run a driver of ours; a subclass names its files and fills in what the driver reads."""
 
-    #: The script, and what is staged beside it, see ``stage_driver``.
+    #: Name of the driver below ``drivers``; it is staged with all that it imports, see ``stage_driver``.
     DRIVER: ClassVar[str]
-    HELPERS: ClassVar[tuple[str, ...]] = ('job_io.py',)
-    MODULES: ClassVar[tuple[str, ...]] = ()
     #: Modules that the Python of ``code`` has to have, and what to install for them; for the sentences.
     NEEDS: ClassVar[str]
     INSTALL: ClassVar[str]
@@ -93,7 +91,7 @@ class ScriptCalculation(CalcJob):
         """Let the cache forget results that another version of the driver has made."""
         super().__init_subclass__(**kwargs)
         if hasattr(cls, 'DRIVER'):
-            cls.CACHE_VERSION = digest(cls.DRIVER, cls.MODULES, cls.HELPERS)
+            cls.CACHE_VERSION = digest(cls.DRIVER)
 
     @classmethod
     def validate_top(cls, inputs: dict[str, Any], ctx: Any) -> str | None:
@@ -164,7 +162,7 @@ class ScriptCalculation(CalcJob):
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the driver and what it reads; large files are copied from the repository."""
-        stage_driver(folder, self.DRIVER, modules=self.MODULES, helpers=self.HELPERS)
+        stage_driver(folder, self.DRIVER)
         with folder.open(self.JOB, 'w', encoding='utf-8') as handle:
             handle.write(json.dumps(self.get_job() | {'sha256': self.get_checksums()}, indent=1, sort_keys=True))
         for filename, arrays in self.get_arrays().items():
@@ -173,7 +171,7 @@ class ScriptCalculation(CalcJob):
 
         code_info = CodeInfo()
         code_info.code_uuid = self.inputs.code.uuid
-        code_info.cmdline_params = [self.DRIVER]
+        code_info.cmdline_params = ['-m', module_of(self.DRIVER)]
         code_info.stdout_name, code_info.stderr_name = self.options.output_filename, self.STDERR
         calc_info = CalcInfo()
         calc_info.codes_info = [code_info]
@@ -187,8 +185,6 @@ class ScriptCalculation(CalcJob):
 class PotentialScriptCalculation(ScriptCalculation):
     """Base of the jobs whose driver loads a potential."""
 
-    HELPERS = (*ScriptCalculation.HELPERS, 'potential_loader.py', 'sevennet_family.py')
-    MODULES: ClassVar[tuple[str, ...]] = ('science.adapter', 'science.json_text')
     NEEDS = 'MACE (or whatever the potential needs)'
     INSTALL = '`aiida-equitrain[train]` (SevenNet needs a Python of its own: `aiida-equitrain setup --with sevennet`)'
     #: Ports that hold the potential, and the ``device``; for the sentences.

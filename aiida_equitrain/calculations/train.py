@@ -18,18 +18,11 @@ from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.frames import Frame, Frames
 
-#: Files beside the driver that train, and that judge the result.
-ENGINE_HELPERS = ('equitrain_engine.py', 'equitrain_setup.py', 'mace_engine.py', 'mace_files.py', 'mace_model.py',
-                  'replay.py', 'start_model.py', 'train_errors.py', 'train_labels.py', 'training.py')  # fmt: skip
-
 
 class TrainCalculation(PotentialScriptCalculation):
     """Fine-tune ``foundation`` on ``dataset`` with Equitrain or MACE."""
 
-    DRIVER = 'train.py'
-    HELPERS = (*PotentialScriptCalculation.HELPERS, 'adapter_writer.py', 'sevennet_wrapper.py', *ENGINE_HELPERS)
-    MODULES = (*PotentialScriptCalculation.MODULES, 'common.names', 'science.frames', 'science.energy_shift',
-               'science.epoch_choice')  # fmt: skip
+    DRIVER = 'train'
     NEEDS = 'Equitrain and MACE'
     POTENTIAL_PORT, DEVICE_PORT = 'foundation', 'hyperparameters'
     # What the driver reads and writes; tests/calculations/test_train.py holds the driver to these.

@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from equitrain_job.science.adapter import make_adapter
-from potential_loader import load_model
+from ..science.adapter import make_adapter
+from .potential_loader import load_model
 
 
 def write_adapter(foundation: str, trained: str, path: str, job: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from job_io import SUMMARY_FILE, DriverFailure, read_job, run_driver, versions, write_json, write_progress
+from .job_io import SUMMARY_FILE, DriverFailure, read_job, run_driver, versions, write_json, write_progress
 
 COMPARISON, BANDS, THERMAL = 'comparison.json', 'bands.npz', 'thermal.npz'
 PACKAGES = ('numpy', 'phonopy', 'symfc', 'spglib', 'seekpath')
@@ -19,7 +19,8 @@ REFERENCE, SYMFC = 'reference', 'symfc'
 def read_sides(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the phonons of every side with force constants, the reference first."""
     import numpy as np
-    from equitrain_job.science.phonopy_io import phonon_from_arrays
+
+    from ..science.phonopy_io import phonon_from_arrays
 
     names = ([REFERENCE] if settings['has_reference'] else []) + settings['candidates']
     sides = {}
@@ -36,8 +37,8 @@ def read_sides(settings: dict[str, Any]) -> dict[str, Any]:
 
 def fit_baseline(settings: dict[str, Any], first: Any) -> tuple[dict[str, Any], Any]:
     """Fit force constants to the labelled frames; return facts about the fit, and the phonons if there are any."""
-    from equitrain_job.science.force_constants import fit_force_constants
-    from equitrain_job.science.frames import Frames
+    from ..science.force_constants import fit_force_constants
+    from ..science.frames import Frames
 
     frames = [frame for frame in Frames.load('frames.npz') if frame.role in settings['symfc_roles']]
     write_progress('symfc', 0, 1, n_frames=len(frames))
@@ -61,7 +62,8 @@ def fit_baseline(settings: dict[str, Any], first: Any) -> tuple[dict[str, Any], 
 def write_curves(settings: dict[str, Any], first: Any, sides: dict[str, Any]) -> None:
     """Write frequencies of all sides along the path of ``first``, and their thermal properties over temperature."""
     import numpy as np
-    from equitrain_job.science import lattice_match, phonon_metrics
+
+    from ..science import lattice_match, phonon_metrics
 
     path = phonon_metrics.band_path(first.primitive, settings['band_points'], float(first.symmetry.tolerance))
     bands: dict[str, Any] = {
@@ -88,7 +90,7 @@ def main() -> None:
     start = time.time()
     settings = read_job()
 
-    from equitrain_job.science import phonon_metrics
+    from ..science import phonon_metrics
 
     sides = read_sides(settings)
     first = next(iter(sides.values()))

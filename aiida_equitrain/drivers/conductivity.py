@@ -9,7 +9,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from job_io import SUMMARY_FILE, DriverFailure, read_job, run_driver, versions, write_arrays, write_json, write_progress
+from .job_io import (
+    SUMMARY_FILE,
+    DriverFailure,
+    read_job,
+    run_driver,
+    versions,
+    write_arrays,
+    write_json,
+    write_progress,
+)
 
 KAPPA, MODES = 'kappa.json', 'modes.npz'
 PACKAGES = ('numpy', 'phono3py', 'phonopy')
@@ -28,7 +37,8 @@ def main() -> None:
     start = time.time()
     settings = read_job()
     import phono3py  # noqa: F401  # a missing module is told of as such
-    from equitrain_job.science import conductivity as science
+
+    from ..science import conductivity as science
 
     write_progress('force constants', 0, 2)
     try:

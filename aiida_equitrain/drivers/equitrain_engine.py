@@ -27,10 +27,11 @@ from equitrain.backends.torch_scheduler import SchedulerWrapper, create_schedule
 from equitrain.backends.torch_utils import set_dtype, set_seeds
 from equitrain.data.backend_torch.loaders import get_dataloaders
 from equitrain.logger import FileLogger
-from equitrain_job.science.epoch_choice import QUANTITIES, watched_error
-from equitrain_setup import equitrain_arguments
-from job_io import DriverFailure
-from training import CHECKPOINT_SECONDS, Best, Judge, Outcome, restart_rate, safest_rate, write_checkpoint
+
+from ..science.epoch_choice import QUANTITIES, watched_error
+from .equitrain_setup import equitrain_arguments
+from .job_io import DriverFailure
+from .training import CHECKPOINT_SECONDS, Best, Judge, Outcome, restart_rate, safest_rate, write_checkpoint
 
 
 class WatchedLogger(FileLogger):  # type: ignore[misc,unused-ignore]

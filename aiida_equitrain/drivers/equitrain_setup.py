@@ -10,10 +10,11 @@ import equitrain
 from equitrain.backends.torch_model import get_model
 from equitrain.backends.torch_utils import set_seeds
 from equitrain.finetune import TorchDeltaFineTuneWrapper, TorchFreezeFineTuneWrapper, TorchLoRAFineTuneWrapper
-from equitrain_job.science.epoch_choice import QUANTITIES
-from equitrain_job.science.frames import ENERGY_KEY, FORCES_KEY, STRESS_KEY
-from job_io import DriverFailure
-from start_model import layer_names, selected_layers
+
+from ..science.epoch_choice import QUANTITIES
+from ..science.frames import ENERGY_KEY, FORCES_KEY, STRESS_KEY
+from .job_io import DriverFailure
+from .start_model import layer_names, selected_layers
 
 #: Hyperparameters that are not arguments of Equitrain.
 NOT_EQUITRAIN = (
@@ -32,7 +33,7 @@ def wrap(model: Any, strategy: str, hyperparameters: dict[str, Any], seed: int, 
     """
     args = equitrain_arguments(hyperparameters)
     if family == 'sevennet':
-        from sevennet_wrapper import SevenNetWrapper, hold_fixed
+        from .sevennet_wrapper import SevenNetWrapper, hold_fixed
 
         return hold_fixed(_of_strategy(SevenNetWrapper(args, model), strategy, hyperparameters, seed))
     args.model, args.model_wrapper = model, 'mace'

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from job_io import SUMMARY_FILE, limit_threads, read_job, versions, write_json, write_progress
+from .job_io import SUMMARY_FILE, limit_threads, read_job, versions, write_json, write_progress
 
 STRUCTURES = 'structures.npz'
 #: Seconds between two saves of unfinished results.
@@ -76,7 +76,7 @@ def load_potential(potential: dict[str, Any], settings: dict[str, Any]) -> Any:
     :param potential: ``filename``, ``family`` and ``head`` of the model.
     :param settings: ``device``, ``dtype`` and ``threads`` are used.
     """
-    from potential_loader import load_calculator, set_threads  # type: ignore[import-not-found]
+    from .potential_loader import load_calculator, set_threads
 
     set_threads(settings['threads'])
     return load_calculator(

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from evaluation_io import SAVE_INTERVAL, Evaluation, Progress, make_atoms, stress_tensor
-from job_io import DriverFailure, run_driver, write_arrays
+from .evaluation_io import SAVE_INTERVAL, Evaluation, Progress, make_atoms, stress_tensor
+from .job_io import DriverFailure, run_driver, write_arrays
 
 FORCES = 'forces.npz'
 #: Displacements below this length (Å) are taken for rounding.

@@ -8,7 +8,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from job_io import SUMMARY_FILE, DriverFailure, read_job, run_driver, versions, write_arrays, write_json, write_progress
+from .job_io import (
+    SUMMARY_FILE,
+    DriverFailure,
+    read_job,
+    run_driver,
+    versions,
+    write_arrays,
+    write_json,
+    write_progress,
+)
 
 PHONONS, PROPERTIES = 'phonons.npz', 'properties.json'
 THERMAL, DOS, VELOCITIES = 'thermal.npz', 'dos.npz', 'velocities.npz'
@@ -22,7 +31,8 @@ def read_phonons(name: str, acoustic_sum_rule: bool = True) -> Any:
     :raises DriverFailure: if no force constants follow from it.
     """
     import numpy as np
-    from equitrain_job.science.phonopy_io import phonon_from_arrays
+
+    from ..science.phonopy_io import phonon_from_arrays
 
     with np.load(name, allow_pickle=False) as file:
         try:
@@ -36,7 +46,8 @@ def main() -> None:
     start = time.time()
     settings = read_job()
     import numpy as np
-    from equitrain_job.science import harmonic, phonon_metrics
+
+    from ..science import harmonic, phonon_metrics
 
     write_progress('force constants', 0, STEPS)
     phonon = read_phonons(PHONONS, acoustic_sum_rule=False)

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from equitrain_job.science.epoch_choice import watched_error
-from job_io import DriverFailure
-from mace_files import (
+
+from ..science.epoch_choice import watched_error
+from .job_io import DriverFailure
+from .mace_files import (
     HEAD,
     LOG,
     NAME,
@@ -37,8 +38,8 @@ from mace_files import (
     write_config,
     write_frames,
 )
-from mace_model import count_trained, energies, plain_model, strategy_config
-from training import CHECKPOINT_SECONDS, Best, Judge, Outcome, restart_rate, safest_rate, write_checkpoint
+from .mace_model import count_trained, energies, plain_model, strategy_config
+from .training import CHECKPOINT_SECONDS, Best, Judge, Outcome, restart_rate, safest_rate, write_checkpoint
 
 #: Seconds between two looks at the child.
 INTERVAL = 0.2

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from job_io import DriverFailure, is_out_of_memory
+
+from .job_io import DriverFailure, is_out_of_memory
 
 #: Name of a run of MACE, of the head that is trained on the new frames, and of the one that keeps the foundation's.
 NAME, HEAD, REPLAY_HEAD = 'model', 'Default', 'pt_head'

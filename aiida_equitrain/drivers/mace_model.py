@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from job_io import DriverFailure
-from mace_files import HEAD, REPLAY_HEAD, freeze_level
-from start_model import layer_names, selected_layers, two_headed
+
+from .job_io import DriverFailure
+from .mace_files import HEAD, REPLAY_HEAD, freeze_level
+from .start_model import layer_names, selected_layers, two_headed
 
 #: Default rank of MACE's low-rank deltas.
 RANK = 16

@@ -9,7 +9,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from job_io import SUMMARY_FILE, DriverFailure, read_job, run_driver, versions, write_arrays, write_json, write_progress
+from .job_io import (
+    SUMMARY_FILE,
+    DriverFailure,
+    read_job,
+    run_driver,
+    versions,
+    write_arrays,
+    write_json,
+    write_progress,
+)
 
 MODES, FRAMES = 'modes.json', 'frames.npz'
 PACKAGES = ('numpy', 'phonopy', 'spglib', 'seekpath', 'ase')
@@ -18,7 +27,8 @@ PACKAGES = ('numpy', 'phonopy', 'spglib', 'seekpath', 'ase')
 def read_phonon(name: str) -> Any:
     """Return the phonons of a parent, the acoustic sum rule imposed."""
     import numpy as np
-    from equitrain_job.science.phonopy_io import phonon_from_arrays
+
+    from ..science.phonopy_io import phonon_from_arrays
 
     with np.load(f'parent_{name}.npz', allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
@@ -30,7 +40,7 @@ def read_phonon(name: str) -> Any:
 
 def describe(mode: Any, **more: Any) -> dict[str, Any]:
     """Return what ``modes.json`` says of a mode."""
-    from equitrain_job.science.soft_modes import fraction_text
+    from ..science.soft_modes import fraction_text
 
     return {
         'qpoint': [float(value) for value in mode.qpoint],
@@ -47,7 +57,8 @@ def describe(mode: Any, **more: Any) -> dict[str, Any]:
 def entries_of(phonon: Any, mode: Any, settings: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Any]]:
     """Return the directions of a mode, and for each the supercells displaced along it, undisplaced ones first."""
     import numpy as np
-    from equitrain_job.science.mode_displacements import mode_space, symmetric_directions
+
+    from ..science.mode_displacements import mode_space, symmetric_directions
 
     space = mode_space(phonon, mode)
     entries, frames = [], []
@@ -74,7 +85,7 @@ def entries_of(phonon: Any, mode: Any, settings: dict[str, Any]) -> tuple[list[d
 
 def examine(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]], list[Any]]:
     """Return the verdict on one parent, the directions that are followed, and their displaced supercells."""
-    from equitrain_job.science.soft_modes import common_denominator, find_soft_modes
+    from ..science.soft_modes import common_denominator, find_soft_modes
 
     phonon = read_phonon(name)
     modes = find_soft_modes(phonon, settings['stability_tolerance_thz'], settings['symprec'], settings['qpoints'])
@@ -106,7 +117,7 @@ def main() -> None:
     import numpy as np
 
     start, settings = time.time(), read_job()
-    from equitrain_job.science.batch import pack
+    from ..science.batch import pack
 
     parents: dict[str, Any] = {}
     entries: list[dict[str, Any]] = []

@@ -15,10 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-if __package__:  # imported by the package, for a person's own shell
-    from .job_io import DriverFailure, is_out_of_memory
-else:  # in a job's folder, where the helpers lie beside the driver
-    from job_io import DriverFailure, is_out_of_memory  # type: ignore[no-redef,unused-ignore]
+from .job_io import DriverFailure, is_out_of_memory
 
 DTYPES = ('float32', 'float64')
 #: Packages without which a model that was converted for a GPU cannot be loaded.
@@ -151,10 +148,8 @@ def _read_mace(path: str | Path, device: str, head: str | None) -> Any:
 
 def _sevennet() -> Any:
     """Return the helper for SevenNet."""
-    if __package__:
-        from . import sevennet_family
-    else:
-        import sevennet_family  # type: ignore[no-redef,unused-ignore]
+    from . import sevennet_family
+
     return sevennet_family
 
 
@@ -166,7 +161,7 @@ def find_adapter(path: str | Path) -> Any:
     file = Path(path).with_suffix(ADAPTER_SUFFIX)
     if not file.is_file():
         return None
-    from equitrain_job.science.adapter import read_adapter
+    from ..science.adapter import read_adapter
 
     try:
         return read_adapter(file.read_bytes())

@@ -9,8 +9,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from harmonic import read_phonons  # type: ignore[import-not-found]
-from job_io import SUMMARY_FILE, DriverFailure, read_job, run_driver, versions, write_arrays, write_json, write_progress
+from .harmonic import read_phonons
+from .job_io import (
+    SUMMARY_FILE,
+    DriverFailure,
+    read_job,
+    run_driver,
+    versions,
+    write_arrays,
+    write_json,
+    write_progress,
+)
 
 STATIC, QHA, CURVES, GRUNEISEN = 'static.npz', 'qha.json', 'curves.npz', 'gruneisen.npz'
 PACKAGES = ('numpy', 'phonopy', 'seekpath', 'spglib')
@@ -34,7 +43,8 @@ def main() -> None:
     start = time.time()
     settings = read_job()
     import numpy as np
-    from equitrain_job.science import elasticity, quasi_harmonic
+
+    from ..science import elasticity, quasi_harmonic
 
     write_progress('force constants', 0, STEPS)
     phonons = [read_phonons(f'{name}.npz') for name in settings['phonons']]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from evaluation_io import SAVE_INTERVAL, Evaluation, Progress, make_atoms, stress_tensor
-from job_io import DriverFailure, run_driver, write_arrays
+from .evaluation_io import SAVE_INTERVAL, Evaluation, Progress, make_atoms, stress_tensor
+from .job_io import DriverFailure, run_driver, write_arrays
 
 TRAJECTORY = 'trajectory.npz'
 #: A cell whose volume changes by more than this factor has left the region that the potential knows.

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from evaluation_io import Evaluation, Progress, make_atoms
-from job_io import DriverFailure, run_driver, write_arrays
-from relax import Recorder, relax
+from .evaluation_io import Evaluation, Progress, make_atoms
+from .job_io import DriverFailure, run_driver, write_arrays
+from .relax import Recorder, relax
 
 RELAXED = 'relaxed.npz'
 CELLS = ('fixed', 'free')
@@ -34,7 +34,8 @@ def main() -> None:
     """Relax all structures."""
     job = Evaluation()
     import numpy as np
-    from equitrain_job.science.batch import pack, unpack
+
+    from ..science.batch import pack, unpack
 
     structures = list(unpack(job.structures))
     progress = Progress('relax', len(structures))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from job_io import DriverFailure
+
+from .job_io import DriverFailure
 
 #: Of the frames that are left, so many per replayed frame are for validation.
 VALID_FRACTION = 0.1
@@ -39,7 +40,8 @@ def label(frames: Sequence[Any], predictions: Any, given: bool) -> tuple[list[An
         ]
         return labelled, {'labels': 'of the foundation'}
     from ase.data import chemical_symbols
-    from equitrain_job.science.energy_shift import fit_energy_shift
+
+    from ..science.energy_shift import fit_energy_shift
 
     # MACE gives a label that is not there the weight 0.
     known = [index for index, frame in enumerate(frames) if frame.energy is not None]

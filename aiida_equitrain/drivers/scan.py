@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from evaluation_io import SAVE_INTERVAL, Evaluation, Progress, make_atoms, stress_tensor
-from job_io import DriverFailure, run_driver, write_arrays
+from .evaluation_io import SAVE_INTERVAL, Evaluation, Progress, make_atoms, stress_tensor
+from .job_io import DriverFailure, run_driver, write_arrays
 
 SCAN = 'scan.npz'
 
@@ -18,7 +18,8 @@ def main() -> None:
     """Evaluate all structures; what is finished is saved now and then."""
     job = Evaluation()
     import numpy as np
-    from equitrain_job.science.batch import unpack
+
+    from ..science.batch import unpack
 
     structures = list(unpack(job.structures))
     progress, saved = Progress('scan', len(structures)), time.time()

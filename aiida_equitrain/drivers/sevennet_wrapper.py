@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from equitrain.backends.torch_wrappers import SevennetWrapper
-from sevennet_family import write_checkpoint
+
+from .sevennet_family import write_checkpoint
 
 #: Where xx, yy, zz, yz, xz, xy stand in SevenNet's stress: xx, yy, zz, xy, yz, zx.
 VOIGT = [0, 1, 2, 4, 5, 3]

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from job_io import DriverFailure
+
+from .job_io import DriverFailure
 
 
 def layer_names(model: Any) -> tuple[str, ...]:
@@ -76,7 +77,7 @@ def refit_atomic_energies(model: Any, frames: Sequence[Any], energies: Sequence[
     :param energies: what the model gives for them, eV.
     :returns: what was added per atom of each element, eV.
     """
-    from equitrain_job.science.energy_shift import fit_energy_shift
+    from ..science.energy_shift import fit_energy_shift
 
     known = [index for index, frame in enumerate(frames) if frame.energy is not None]
     if not known:

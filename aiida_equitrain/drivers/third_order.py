@@ -9,8 +9,8 @@ import lzma
 from pathlib import Path
 from typing import Any
 
-from evaluation_io import Evaluation, Progress, make_atoms
-from job_io import DriverFailure, run_driver
+from .evaluation_io import Evaluation, Progress, make_atoms
+from .job_io import DriverFailure, run_driver
 
 PARAMS = 'phono3py_params.yaml'
 

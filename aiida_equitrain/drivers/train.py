@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from job_io import (
+from .job_io import (
     SUMMARY_FILE,
     DriverFailure,
     is_out_of_memory,
@@ -52,9 +52,9 @@ class TrainJob:
     """
 
     def __init__(self, job: dict[str, Any]) -> None:
-        from equitrain_job.science.frames import Frames
-        from potential_loader import check_device, set_threads
-        from train_labels import check_frames, refer_to_foundation, warnings
+        from ..science.frames import Frames
+        from .potential_loader import check_device, set_threads
+        from .train_labels import check_frames, refer_to_foundation, warnings
 
         self.job, self.hyperparameters = job, job['hyperparameters']
         check_device(self.hyperparameters['device'])
@@ -64,7 +64,7 @@ class TrainJob:
         calculator = self.calculator(FOUNDATION)
         extra = Frames.load(FORGETTING) if Path(FORGETTING).exists() else []
         self.n_forgetting = len(extra)
-        from train_errors import others
+        from .train_errors import others
 
         self.others = others(extra, self.frames, job['elements'])
         start = time.time()
@@ -80,8 +80,8 @@ class TrainJob:
 
         :param adapter: file of the adapter to apply; by default the one beside the model, if there is one.
         """
-        from equitrain_job.science.adapter import read_adapter
-        from potential_loader import load_calculator
+        from ..science.adapter import read_adapter
+        from .potential_loader import load_calculator
 
         values = self.hyperparameters
         head = self.job['head'] if path == FOUNDATION else None
@@ -90,7 +90,7 @@ class TrainJob:
 
     def predict(self, calculator: Any, stage: str) -> tuple[Any, Any]:
         """Return predictions for the dataset, and for the frames on which forgetting is measured."""
-        from train_errors import Predictions
+        from .train_errors import Predictions
 
         total = len(self.frames) + len(self.others)
         own = Predictions(self.frames, calculator, lambda done: write_progress(stage, done, total))
@@ -100,7 +100,7 @@ class TrainJob:
 
     def run(self) -> None:
         """Train, and write whatever there is in the end, before saying how it ended."""
-        from training import Outcome
+        from .training import Outcome
 
         trainer = self.trainer()
         try:
@@ -116,8 +116,8 @@ class TrainJob:
 
     def trainer(self) -> Any:
         """Return the engine, ready to start or to continue."""
-        from start_model import counts_by_element
-        from training import Judge, read_checkpoint
+        from .start_model import counts_by_element
+        from .training import Judge, read_checkpoint
 
         values, model = self.hyperparameters, self.first_model()
         deadline, limit = math.inf, self.job['limits']['max_seconds']
@@ -129,14 +129,14 @@ class TrainJob:
         judge = Judge(frames, self.foundation_errors(), values, counts_by_element(model))
         trainer: Any
         if self.job['engine'] == 'mace':
-            import mace_engine
+            from . import mace_engine
 
             trainer = mace_engine.Trainer(
                 model, strategy, values, seed, frames | self.replay(), judge, mark, self.tell, deadline
             )
         else:
-            import equitrain_engine
-            from equitrain_setup import preprocess, wrap
+            from . import equitrain_engine
+            from .equitrain_setup import preprocess, wrap
 
             module = wrap(model, strategy, values, seed, self.job['family'])
             files = preprocess(self.frames, float(module.r_max))
@@ -151,7 +151,7 @@ class TrainJob:
 
     def judged(self, predictions: Any) -> dict[str, float]:
         """Return errors on validation frames, by quantity, in meV and Å, of those with a weight above 0."""
-        from train_errors import KEYS, errors_by_role
+        from .train_errors import KEYS, errors_by_role
 
         found = errors_by_role(self.frames, predictions)['valid']
         weighed = {name: key for name, key in KEYS.items() if self.hyperparameters[f'{name}_weight']}
@@ -159,7 +159,7 @@ class TrainJob:
 
     def first_model(self) -> Any:
         """Return the model that training starts from: the foundation, or one like it with random weights."""
-        from potential_loader import load_model
+        from .potential_loader import load_model
 
         values = self.hyperparameters
         foundation = load_model(FOUNDATION, self.job['family'], self.job['head'], values['device'], values['dtype'])
@@ -167,8 +167,9 @@ class TrainJob:
         if self.job['strategy'] != 'scratch':
             return foundation
         import torch
-        from start_model import random_model, refit_atomic_energies
-        from train_errors import Predictions
+
+        from .start_model import random_model, refit_atomic_energies
+        from .train_errors import Predictions
 
         model = random_model(foundation, self.job['seed'])
         frames = self.frames.with_role('train')
@@ -185,9 +186,9 @@ class TrainJob:
         """Return the frames to replay, labelled, by role; none where the strategy has none."""
         if self.job['strategy'] != 'multihead':
             return {}
-        import replay
-        from equitrain_job.science.frames import Frames
-        from train_errors import Predictions
+        from ..science.frames import Frames
+        from . import replay
+        from .train_errors import Predictions
 
         values, frames = self.hyperparameters, Frames.load(REPLAY)
         replay.check(frames, self.job['elements'])
@@ -226,8 +227,8 @@ class TrainJob:
 
     def finish(self, trainer: Any, outcome: Any) -> None:
         """Write the model, the history and the summary; a checkpoint where training can go on."""
-        from train_errors import without_missing
-        from training import weights_sha256, write_metrics
+        from .train_errors import without_missing
+        from .training import weights_sha256, write_metrics
 
         write_metrics(METRICS, without_missing(trainer.rows, self.frames))
         summary = self.summary(trainer, outcome)
@@ -251,8 +252,8 @@ class TrainJob:
 
     def take_shift(self, shift: dict[int, float]) -> dict[str, float]:
         """Build what the energies of the exported model lack per atom into it; return that by symbol, eV."""
-        from potential_loader import load_model, save_model
-        from start_model import add_to_atomic_energies
+        from .potential_loader import load_model, save_model
+        from .start_model import add_to_atomic_energies
 
         family = self.job['family']
         model = load_model(POTENTIAL, family, None, 'cpu', self.hyperparameters['dtype'], adapter=False)
@@ -262,8 +263,8 @@ class TrainJob:
 
     def store_adapter(self) -> str:
         """Leave an adapter in place of the exported model, where the strategy changes few entries; say which it is."""
-        from adapter_writer import write_adapter
-        from equitrain_job.common.names import ADAPTER_STRATEGIES
+        from ..common.names import ADAPTER_STRATEGIES
+        from .adapter_writer import write_adapter
 
         if self.job['strategy'] not in ADAPTER_STRATEGIES:
             return 'full model'
@@ -276,9 +277,9 @@ class TrainJob:
 
     def judge(self, summary: dict[str, Any]) -> None:
         """Add the errors of the stored file to the summary: what is measured is what others will load."""
-        from equitrain_job.science.epoch_choice import describe_worse, worse_quantities
-        from train_errors import errors_by_role, forgetting
-        from training import write_predictions
+        from ..science.epoch_choice import describe_worse, worse_quantities
+        from .train_errors import errors_by_role, forgetting
+        from .training import write_predictions
 
         calculator = self.calculator(FOUNDATION, ADAPTER) if Path(ADAPTER).exists() else self.calculator(POTENTIAL)
         after, others_after = self.predict(calculator, 'evaluate')
@@ -295,8 +296,9 @@ class TrainJob:
     def summary(self, trainer: Any, outcome: Any) -> dict[str, Any]:
         """Return what is known when training ends."""
         import torch
-        from equitrain_job.science.epoch_choice import choose_epoch
-        from train_errors import errors_by_role
+
+        from ..science.epoch_choice import choose_epoch
+        from .train_errors import errors_by_role
 
         device = self.hyperparameters['device']
         return {

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
-from equitrain_job.science.energy_shift import fit_energy_shift
-from job_io import DriverFailure
+
+from ..science.energy_shift import fit_energy_shift
+from .job_io import DriverFailure
 
 #: The energy shift leaves this much at most, meV/atom, where labels and foundation are of one method.
 LARGEST_RESIDUAL = 100.0

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from equitrain_job.science.energy_shift import EnergyShift, composition, fit_energy_shift
-from equitrain_job.science.epoch_choice import choose_epoch, rank
-from job_io import DriverFailure
+
+from ..science.energy_shift import EnergyShift, composition, fit_energy_shift
+from ..science.epoch_choice import choose_epoch, rank
+from .job_io import DriverFailure
 
 #: Seconds between checkpoints that are written in case that the job is killed.
 CHECKPOINT_SECONDS = 60.0
