@@ -55,7 +55,7 @@ def prepare(folder: Path) -> None:
     from click.testing import CliRunner
 
     from aiida_equitrain.cli.root import cmd_root
-    from aiida_equitrain.tools.profile import ensure_profile
+    from aiida_equitrain.setup.profile import ensure_profile
 
     ensure_profile(PROFILE)
     done = CliRunner().invoke(cmd_root, ['-p', PROFILE, 'setup', '--offline'])
@@ -68,7 +68,7 @@ def run(builder: Any) -> Any:
 
     :raises SystemExit: if it did not end well.
     """
-    from aiida_equitrain.tools.launch import start
+    from aiida_equitrain.launch.run import start
 
     node = start(builder)
     if not node.is_finished_ok:
@@ -80,13 +80,14 @@ def make_pool(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     """Return crystal, labelled frames and DFT phonons; jobs of an earlier call come from the cache."""
     from aiida.plugins import WorkflowFactory
 
-    from aiida_equitrain.tools import defaults, launch
+    from aiida_equitrain.launch import nodes, run
+    from aiida_equitrain.setup import defaults
 
-    overrides = launch.load_overrides(ROOT / 'examples' / 'quickstart.yaml')
+    overrides = nodes.load_overrides(ROOT / 'examples' / 'quickstart.yaml')
     label, dft = overrides['label'], overrides['dft_phonons']
     label['selection'] = {'frames_per_trajectory': args.per_trajectory}
     label['rattle'] = {'volume_changes': [-0.05, -0.025, 0.0, 0.025, 0.05]}
-    structure = launch.load_structure(str(ROOT / 'aiida_equitrain' / 'resources' / 'structures' / 'Si.cif'))
+    structure = nodes.load_structure(str(ROOT / 'aiida_equitrain' / 'resources' / 'structures' / 'Si.cif'))
     shared = {
         'pw_code': defaults.find_code('pw'),
         'pseudo_family': defaults.default_family().label,
@@ -124,7 +125,7 @@ def compute(args: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     from aiida.plugins import WorkflowFactory
 
     from aiida_equitrain.query import study_table
-    from aiida_equitrain.tools import defaults
+    from aiida_equitrain.setup import defaults
 
     structure, dataset, reference = make_pool(args)
     training = {'finetune': {'train': {'hyperparameters': {'epochs': args.epochs}}}}

@@ -95,8 +95,8 @@ def make_job(folder: Path, args: argparse.Namespace, code: Any) -> tuple[Any, An
     from aiida_equitrain.calculations.train import TrainCalculation
     from aiida_equitrain.data.dataset import DatasetData
     from aiida_equitrain.data.potential import PotentialData
+    from aiida_equitrain.science.displaced_frames import load_labelled
     from aiida_equitrain.science.frames import Frames
-    from aiida_equitrain.science.labelled_phonons import load_labelled
 
     write_foundation(folder / 'random.model')
     foundation = PotentialData(folder / 'random.model').store()

@@ -41,8 +41,8 @@ class Judge:
     def __init__(self, task: dict[str, Any], code: Any) -> None:
         from aiida_equitrain.data.potential import PotentialData
         from aiida_equitrain.science import phonon_metrics
+        from aiida_equitrain.science.displaced_frames import choose_frames, load_labelled
         from aiida_equitrain.science.force_constants import fit_force_constants
-        from aiida_equitrain.science.labelled_phonons import choose_frames, load_labelled
 
         self.code, self.data = code, load_labelled(task['path'])
         self.side = phonon_metrics.evaluate_side(self.data.reference)
@@ -67,7 +67,7 @@ class Judge:
         """Return the inputs of the WorkChain."""
         from aiida_equitrain.data.dataset import DatasetData
         from aiida_equitrain.science.frames import Frames
-        from aiida_equitrain.tools.resources import forgetting_file
+        from aiida_equitrain.setup.shipped import forgetting_file
         from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 
         hyperparameters = {**task['hyperparameters'], 'device': task['device']}
@@ -168,7 +168,7 @@ def phonons_of(potential: Any, code: Any, reference: Any) -> Any:
     from ase import Atoms
 
     from aiida_equitrain.calculations.functions.label import trajectory_of
-    from aiida_equitrain.science.labelled_phonons import displaced_phonon
+    from aiida_equitrain.science.displaced_frames import displaced_phonon
     from aiida_equitrain.science.phonopy_io import make_force_constants
 
     phonon = displaced_phonon(reference)

@@ -45,11 +45,11 @@ from aiida_equitrain.science.correction import (
     effective_force_constants,
     make_basis,
 )
+from aiida_equitrain.science.displaced_frames import displaced_phonon, load_labelled
 from aiida_equitrain.science.error_bars import modes_at
-from aiida_equitrain.science.labelled_phonons import displaced_phonon, load_labelled
 from aiida_equitrain.science.phonon_metrics import error_metrics, frequencies_at
 from aiida_equitrain.science.phonopy_io import load_phonopy, make_force_constants
-from aiida_equitrain.tools.resources import starter_files
+from aiida_equitrain.setup.shipped import starter_files
 
 Array = NDArray[np.float64]
 

@@ -86,7 +86,7 @@ def list_tasks(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return one task per row."""
     import hashlib
 
-    from aiida_equitrain.tools.resources import starter_files
+    from aiida_equitrain.setup.shipped import starter_files
 
     known = {name: (str(RATTLED / file), functional) for name, (file, functional) in DATASETS.items()}
     wanted = list(known) if args.materials is None and not args.data else (args.materials or [])

@@ -41,7 +41,7 @@ def make_codes(folder: str) -> tuple[Any, Any]:
     """Return the codes of Python and phonopy on a computer without delays."""
     from aiida import orm
 
-    from aiida_equitrain.tools.setup import PREPEND_TEXT
+    from aiida_equitrain.setup.setup import PREPEND_TEXT
 
     _, computer = orm.Computer.collection.get_or_create(
         label='localhost',
@@ -143,7 +143,7 @@ def run_cases(arguments: argparse.Namespace, folder: str) -> list[dict[str, Any]
     from ase.build import bulk
 
     from aiida_equitrain.data.potential import PotentialData
-    from aiida_equitrain.tools.resources import starter_files
+    from aiida_equitrain.setup.shipped import starter_files
 
     warnings.simplefilter('ignore')
     model, card = starter_files()

@@ -15,7 +15,7 @@ def load_code(folder: str | Path, python: str = sys.executable) -> Any:
     from aiida.manage.configuration import get_config
     from aiida.storage.sqlite_temp import SqliteTempBackend
 
-    from aiida_equitrain.tools.setup import PREPEND_TEXT
+    from aiida_equitrain.setup.setup import PREPEND_TEXT
 
     get_config(create=True).set_option('runner.poll.interval', 1)
     load_profile(SqliteTempBackend.create_profile('benchmark', filepath=str(Path(folder) / 'repository')))

@@ -50,7 +50,7 @@ def make_inputs(code: Any, epochs: int) -> dict[str, Any]:
     from aiida_equitrain.data.dataset import DatasetData
     from aiida_equitrain.data.potential import PotentialData
     from aiida_equitrain.science.frames import Frames
-    from aiida_equitrain.tools.resources import starter_files
+    from aiida_equitrain.setup.shipped import starter_files
 
     frames = []
     for frame in Frames.load(FRAMES):

@@ -8,14 +8,15 @@ import sys
 from aiida.orm import QueryBuilder
 
 from aiida_equitrain.data.dataset import DatasetData
-from aiida_equitrain.tools import defaults, launch
+from aiida_equitrain.launch import nodes, run
+from aiida_equitrain.setup import defaults
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 
 given = [argument for argument in sys.argv[1:] if not argument.startswith('-')]
 if given:
-    dataset = launch.load_dataset(given[0])
+    dataset = nodes.load_dataset(given[0])
 else:
-    others = {'label': {'!==': launch.FORGETTING_LABEL}}
+    others = {'label': {'!==': nodes.FORGETTING_LABEL}}
     newest = QueryBuilder().append(DatasetData, filters=others, tag='d').order_by({'d': {'id': 'desc'}}).first()
     if newest is None:
         sys.exit('there are no labelled frames yet: run examples/label.py first')
@@ -26,7 +27,7 @@ builder = FinetuneWorkChain.get_builder_from_protocol(
     dataset=dataset,
     python_code=defaults.find_code('python'),
     strategy='l2-tsp',
-    forgetting_dataset=launch.forgetting_dataset(),
+    forgetting_dataset=nodes.forgetting_dataset(),
     protocol='fast',
 )
-launch.start(builder, submit='--submit' in sys.argv)
+run.start(builder, submit='--submit' in sys.argv)

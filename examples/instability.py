@@ -5,8 +5,9 @@ import sys
 from aiida.orm import StructureData
 from ase.build import bulk
 
-from aiida_equitrain.tools import defaults, launch
-from aiida_equitrain.workflows.instability import InstabilityWorkChain
+from aiida_equitrain.launch import run
+from aiida_equitrain.setup import defaults
+from aiida_equitrain.workflows.instability.workchain import InstabilityWorkChain
 
 builder = InstabilityWorkChain.get_builder_from_protocol(
     StructureData(ase=bulk('GeTe', 'rocksalt', a=6.0)),
@@ -15,4 +16,4 @@ builder = InstabilityWorkChain.get_builder_from_protocol(
     defaults.find_code('python'),
     protocol='fast',
 )
-launch.start(builder, submit='--submit' in sys.argv)
+run.start(builder, submit='--submit' in sys.argv)

@@ -3,13 +3,15 @@
 import sys
 from pathlib import Path
 
-from aiida_equitrain.tools import defaults, launch, resources
-from aiida_equitrain.workflows.label import LabelWorkChain
+from aiida_equitrain.launch import nodes, run
+from aiida_equitrain.setup import defaults
+from aiida_equitrain.setup import shipped as resources
+from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 
 # Nine frames and a low cut-off: minutes on two cores. Without them it is the protocol `fast` as it stands.
-overrides = launch.load_overrides(Path(sys.argv[0]).with_name('quickstart.yaml'))
+overrides = nodes.load_overrides(Path(sys.argv[0]).with_name('quickstart.yaml'))
 builder = LabelWorkChain.get_builder_from_protocol(
-    structure=launch.load_structure(str(resources.structure_file('Si'))),
+    structure=nodes.load_structure(str(resources.structure_file('Si'))),
     foundation=defaults.default_foundation(),
     python_code=defaults.find_code('python'),
     pw_code=defaults.find_code('pw'),
@@ -17,4 +19,4 @@ builder = LabelWorkChain.get_builder_from_protocol(
     protocol='fast',
     overrides=overrides['label'],
 )
-launch.start(builder, submit='--submit' in sys.argv)
+run.start(builder, submit='--submit' in sys.argv)

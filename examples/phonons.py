@@ -2,14 +2,16 @@
 
 import sys
 
-from aiida_equitrain.tools import defaults, launch, resources
-from aiida_equitrain.workflows.phonons import PhononsWorkChain
+from aiida_equitrain.launch import nodes, run
+from aiida_equitrain.setup import defaults
+from aiida_equitrain.setup import shipped as resources
+from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 builder = PhononsWorkChain.get_builder_from_protocol(
-    launch.load_structure(str(resources.structure_file('Si'))),
+    nodes.load_structure(str(resources.structure_file('Si'))),
     defaults.find_code('phonopy'),
     potential=defaults.default_foundation(),
     python_code=defaults.find_code('python'),
     protocol='fast',
 )
-launch.start(builder, submit='--submit' in sys.argv)
+run.start(builder, submit='--submit' in sys.argv)

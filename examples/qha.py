@@ -2,13 +2,15 @@
 
 import sys
 
-from aiida_equitrain.tools import defaults, launch, resources
+from aiida_equitrain.launch import nodes, run
+from aiida_equitrain.setup import defaults
+from aiida_equitrain.setup import shipped as resources
 from aiida_equitrain.workflows.qha import QHAWorkChain
 
 builder = QHAWorkChain.get_builder_from_protocol(
-    launch.load_structure(str(resources.structure_file('Si'))),
+    nodes.load_structure(str(resources.structure_file('Si'))),
     defaults.default_foundation(),
     defaults.find_code('python'),
     protocol='fast',
 )
-launch.start(builder, submit='--submit' in sys.argv)
+run.start(builder, submit='--submit' in sys.argv)

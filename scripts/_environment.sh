@@ -166,10 +166,10 @@ ensure_venv() {
 # SevenNet cannot share an environment with MACE. Without one the tests that run it are skipped.
 ensure_sevennet() {
     local folder="$ROOT/.venv-sevennet" stamp
-    stamp="$(sha256sum "$ROOT/aiida_equitrain/tools/sevennet.py" | cut -d' ' -f1)"
+    stamp="$(sha256sum "$ROOT/aiida_equitrain/setup/sevennet.py" | cut -d' ' -f1)"
     [ "$(cat "$STATE/stamp-sevennet" 2>/dev/null)" = "$stamp" ] && [ -x "$folder/bin/python" ] && return
     say '  SevenNet in .venv-sevennet (two minutes, 1.7 GB) ...'
-    if python -m aiida_equitrain.tools.sevennet "$folder" >>"$LOG" 2>&1; then
+    if python -m aiida_equitrain.setup.sevennet "$folder" >>"$LOG" 2>&1; then
         say '  SevenNet: done'
         printf '%s\n' "$stamp" >"$STATE/stamp-sevennet"
     else

@@ -48,7 +48,7 @@ trap interrupted INT TERM
 
 say 'aiida-equitrain: set-up'
 ensure_environment train
-step 'AiiDA profile equitrain' python -m aiida_equitrain.tools.profile equitrain
+step 'AiiDA profile equitrain' python -m aiida_equitrain.setup.profile equitrain
 # shellcheck disable=SC2086
 aiida-equitrain -p equitrain setup $offline | tee -a "$LOG" | sed 's/^/  /'
 

@@ -87,7 +87,7 @@ def _missing(reason: str) -> NoReturn:
 @pytest.fixture
 def make_code(aiida_code_installed: Callable[..., Any]) -> Callable[..., Any]:
     """Return a factory of codes with the fast options: ``make_code(label, path, plugin)``."""
-    from aiida_equitrain.tools.setup import PREPEND_TEXT
+    from aiida_equitrain.setup.setup import PREPEND_TEXT
 
     def factory(label: str, path: str, plugin: str | None = None) -> Any:
         return aiida_code_installed(
@@ -153,7 +153,7 @@ def sevennet_python() -> str:
 @pytest.fixture(scope='session')
 def sevennet_0(sevennet_python: str) -> Path:
     """Return the checkpoint of SevenNet-0 in the wheel of sevenn."""
-    from aiida_equitrain.tools.sevennet import CHECKPOINT
+    from aiida_equitrain.setup.sevennet import CHECKPOINT
 
     prefix = Path(sevennet_python).absolute().parents[1]
     return next(prefix.glob(f'lib/python3.*/site-packages/sevenn/{CHECKPOINT}'))
@@ -245,7 +245,7 @@ def starter(aiida_profile: Any) -> Any:
     import json
 
     from aiida_equitrain.data.potential import PotentialData
-    from aiida_equitrain.tools.resources import starter_files
+    from aiida_equitrain.setup.shipped import starter_files
 
     model, card = starter_files()
     with warnings.catch_warnings():
@@ -257,7 +257,7 @@ def starter(aiida_profile: Any) -> Any:
 @pytest.fixture
 def pseudo_family(aiida_profile: Any) -> Any:
     """Return the family of the shipped pseudopotentials; its label is ``pseudo_family.label``."""
-    from aiida_equitrain.tools.pseudos import install_shipped_family
+    from aiida_equitrain.setup.shipped import install_shipped_family
 
     return install_shipped_family()
 

@@ -21,7 +21,7 @@ import pytest
 from click.testing import CliRunner
 
 from aiida_equitrain.cli.root import cmd_root
-from aiida_equitrain.tools.setup import Options, run_setup
+from aiida_equitrain.setup.setup import Options, run_setup
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ('docs/**/*.md', '*.md', 'examples/*.md', 'starter/*.md')
@@ -63,7 +63,7 @@ TOOLS = {
     "pytest -m 'not real'": ('pyproject.toml', "markers = ['real:"),
     'pytest tests/workflows': ('scripts/test.sh', 'python -m pytest'),
     'python -m venv sevenn && sevenn/bin/pip install torch==2.13.0 sevenn==0.13.0 phonopy': (
-        'aiida_equitrain/tools/sevennet.py', 'sevenn==0.13.0'),
+        'aiida_equitrain/setup/sevennet.py', 'sevenn==0.13.0'),
     '(cd starter && ../sevenn/bin/python label.py /tmp/labels && ../sevenn/bin/python phonons.py /tmp/labels)': (
         'starter/train.sh', 'label.py'),
 }  # fmt: skip
@@ -164,9 +164,9 @@ def write_files(folder: Path, phonon: Any) -> tuple[Any, Any]:
     import ase.io
     from ase.build import bulk
 
+    from aiida_equitrain.launch.data_import import store_phonons
     from aiida_equitrain.science.frames import Frames
-    from aiida_equitrain.tools.data_import import store_phonons
-    from aiida_equitrain.tools.resources import starter_files, structure_file
+    from aiida_equitrain.setup.shipped import starter_files, structure_file
 
     (folder / 'FOLDER').mkdir()
     for name in ('FILE.cif', 'Si.cif', 'FOLDER/Si.cif'):

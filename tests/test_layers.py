@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,20 +14,13 @@ import aiida_equitrain
 
 PACKAGE = 'aiida_equitrain'
 ROOT = Path(aiida_equitrain.__file__).parent
-LAYERS = {
-    'common': 0,
-    'science': 1,
-    'drivers': 1,
-    'data': 2,
-    'calculations': 3,
-    'parsers': 4,
-    'query': 5,
-    'workflows': 5,
-    'tools': 6,
-    'cli': 7,
-}
+#: From the lowest to the highest.
+LAYERS = ('common', 'science', 'drivers', 'data', 'calculations', 'parsers', 'query', 'workflows', 'setup', 'launch',
+          'report', 'publish', 'cli')  # fmt: skip
 #: Layers that may be used where there is no AiiDA.
 WITHOUT_AIIDA = ('common', 'science', 'drivers')
+#: Ways to import by a name that is computed; the command does so with its subcommands, which stand in a table.
+HIDDEN = ('import_module', '__import__', 'spec_from_file_location', 'run_path', 'run_module')
 
 
 def sources() -> list[Path]:
@@ -47,38 +42,58 @@ def imported(tree: ast.AST, module: str) -> Iterator[tuple[str, int]]:
             yield from ((f'{base}.{alias.name}', node.lineno) for alias in node.names)
 
 
-def guarded_lines(tree: ast.AST) -> set[int]:
-    """Return the lines below ``if __package__``, which a driver in a job's folder never reaches."""
-    lines: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == '__package__':
-            for inner in node.body:
-                lines.update(range(inner.lineno, (inner.end_lineno or inner.lineno) + 1))
-    return lines
-
-
 def violations(source: str, module: str) -> list[str]:
-    """Return one sentence for each import of ``module`` that goes against the direction."""
+    """Return one sentence for each import of ``module`` that goes against the direction, or hides from tools."""
     layer = module.split('.')[1] if '.' in module else ''
     if layer not in LAYERS:
         return []
     found = []
     tree = ast.parse(source)
-    guarded = guarded_lines(tree) if layer == 'drivers' else set()
     for name, line in imported(tree, module):
         top, _, rest = name.partition('.')
         target = rest.split('.')[0]
-        if top == PACKAGE and target == layer == 'drivers' and line in guarded:
-            continue
-        if top == PACKAGE and layer == 'drivers':
-            found.append(f'{module}:{line} a driver runs without aiida-equitrain but imports `{name}`')
-        elif top == PACKAGE and target in LAYERS:
-            same_level = LAYERS[target] == LAYERS[layer] and target != layer
-            if LAYERS[target] > LAYERS[layer] or same_level:
-                found.append(f'{module}:{line} `{layer}` imports `{name}` of the higher or sibling layer `{target}`')
+        if top == PACKAGE and target in LAYERS and LAYERS.index(target) > LAYERS.index(layer):
+            found.append(f'{module}:{line} `{layer}` imports `{name}` of the higher layer `{target}`')
         elif layer in WITHOUT_AIIDA and (top == 'aiida' or top.startswith('aiida_')) and top != PACKAGE:
             found.append(f'{module}:{line} `{layer}` imports `{name}`, but works without AiiDA')
+    for node in ast.walk(tree):
+        absolute = isinstance(node, ast.ImportFrom) and not node.level and str(node.module).split('.')[0] == PACKAGE
+        if layer in WITHOUT_AIIDA and absolute:
+            found.append(f'{module}:{node.lineno} a job knows the package under another name: import relatively')
+        name = getattr(node, 'id', getattr(node, 'attr', ''))
+        if isinstance(node, ast.Name | ast.Attribute) and name in HIDDEN and module != f'{PACKAGE}.cli.root':
+            found.append(
+                f'{module}:{node.lineno} `{name}` hides an import from tools, and from what is staged for a job'
+            )
     return found
+
+
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Return the groups of modules that import each other, at once or in functions."""
+    graph, found = {name: set(others) for name, others in imports.items()}, []
+    while True:
+        try:
+            tuple(TopologicalSorter(graph).static_order())
+            return found
+        except CycleError as error:
+            circle = error.args[1]
+            found.append(circle)
+            for first, second in pairwise(circle):
+                graph[second].discard(first)
+
+
+def all_imports() -> dict[str, set[str]]:
+    """Return the modules of the package that each module of it imports."""
+    names = {module_name(path).removesuffix('.__init__') for path in sources()}
+    result = {}
+    for path in sources():
+        module = module_name(path)
+        found = {
+            name if name in names else name.rpartition('.')[0]
+            for name, _ in imported(ast.parse(path.read_text()), module)
+        }
+        result[module.removesuffix('.__init__')] = found & names
+    return result
 
 
 def profile_loads(source: str) -> list[int]:
@@ -121,16 +136,20 @@ def test_module(path: Path) -> None:
     [
         ('science.frames', 'import aiida'),
         ('science.frames', 'from aiida_phonopy.data import PhonopyData'),
-        ('science.frames', 'from aiida_equitrain.data.dataset import DatasetData'),
-        ('science.frames', 'def function():\n    from ..tools import report'),
-        ('drivers.train', 'from aiida_equitrain.science.frames import Frames'),
-        ('drivers.train', 'from aiida import orm'),
-        ('drivers.train', 'from ..science import frames'),
-        ('drivers.train', 'from .job_io import write'),
-        ('drivers.train', 'if __package__:\n    from ..science import frames'),
+        ('calculations.train', 'from aiida_equitrain.workflows.base import StagedWorkChain'),
+        ('science.frames', 'def function():\n    from ..report import page'),
+        ('drivers.forces', 'from aiida_equitrain.science.frames import Frames'),
+        ('drivers.forces', 'from aiida import orm'),
+        ('drivers.forces', 'from ..data import dataset'),
+        ('drivers.training.job', 'from ...data import dataset'),
+        ('science.frames', 'from ..drivers.job_io import DriverFailure'),
+        ('drivers.forces', 'def function():\n    importlib.import_module(name)'),
+        ('cli.show', 'module = __import__(name)'),
         ('data.dataset', 'from aiida_equitrain import workflows'),
         ('calculations.train', 'from ..parsers.train import TrainParser'),
-        ('tools.setup', 'import aiida_equitrain.cli.root'),
+        ('setup.setup', 'import aiida_equitrain.cli.root'),
+        ('query.tables', 'from aiida_equitrain.workflows import base'),
+        ('report.page', 'from ..publish import check'),
     ],
 )
 def test_wrong_direction_is_found(module: str, source: str) -> None:
@@ -142,15 +161,26 @@ def test_wrong_direction_is_found(module: str, source: str) -> None:
     ('module', 'source'),
     [
         ('science.frames', 'from ..common.names import Role\nimport numpy'),
-        ('drivers.train', 'from equitrain_job.science.frames import Frames'),
-        ('drivers.loader', 'if __package__:\n    from .job_io import write\nelse:\n    from job_io import write'),
+        ('drivers.forces', 'from .job_io import write'),
+        ('drivers.training.job', 'from ...science.frames import Frames\nfrom ..job_io import write'),
         ('workflows.material', 'from aiida_equitrain.calculations.functions.split import split\nfrom aiida import orm'),
-        ('cli.setup', 'from aiida_equitrain.tools.setup import run'),
+        ('cli.setup', 'from aiida_equitrain.setup.setup import run'),
     ],
 )
 def test_right_direction_is_allowed(module: str, source: str) -> None:
     """Leave the imports alone that go upward in the list."""
     assert violations(source, f'{PACKAGE}.{module}') == []
+
+
+def test_no_circle() -> None:
+    """Hold the modules to an order in which each can be read before those that need it."""
+    assert circles(all_imports()) == []
+
+
+def test_circle_is_found() -> None:
+    """Find two modules that import each other, and leave two alone that need the same third."""
+    assert circles({'a': {'b', 'c'}, 'b': {'c'}, 'c': set()}) == []
+    assert circles({'a': {'b'}, 'b': {'c'}, 'c': {'a'}}) != []
 
 
 def test_profile_load_is_found() -> None:

@@ -8,14 +8,9 @@ import numpy as np
 from aiida import orm
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.evaluation import (
-    COMMON_SETTINGS,
-    EvaluationCalculation,
-    frames_problem,
-    structure_arrays,
-)
+from aiida_equitrain.calculations.arrays import isotopes_of, structure_arrays
+from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation, frames_problem
 from aiida_equitrain.calculations.harmonic import mesh_problem
-from aiida_equitrain.calculations.phonon_arrays import isotopes_of
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from aiida import orm
 from numpy.typing import NDArray
 
+from aiida_equitrain.calculations.arrays import structure_symbols
 from aiida_equitrain.calculations.script_job import PotentialScriptCalculation
 from aiida_equitrain.common.settings import Setting
 from aiida_equitrain.data.potential import PotentialData
@@ -66,37 +66,6 @@ class EvaluationCalculation(PotentialScriptCalculation):
         """Return the files of the potential."""
         copies: list[tuple[str, str, str]] = self.inputs.potential.stage()
         return copies
-
-
-def numbers_of(symbols: Sequence[str]) -> NDArray[np.int64]:
-    """Return the atomic numbers of chemical symbols."""
-    from ase.data import atomic_numbers
-
-    return np.array([atomic_numbers[symbol] for symbol in symbols], dtype=np.int64)
-
-
-def structure_symbols(structure: orm.StructureData) -> list[str]:
-    """Return the chemical symbol of every site."""
-    kinds = {kind.name: kind.symbol for kind in structure.kinds}
-    return [kinds[site.kind_name] for site in structure.sites]
-
-
-def trajectory_arrays(frames: orm.TrajectoryData) -> dict[str, NDArray[Any]]:
-    """Return ``numbers`` (N,), ``positions`` (F, N, 3) and ``cells`` (F, 3, 3) of frames."""
-    return {
-        'numbers': numbers_of(frames.symbols),
-        'positions': np.array(frames.get_positions(), dtype=float),
-        'cells': np.array(frames.get_cells(), dtype=float),
-    }
-
-
-def structure_arrays(structure: orm.StructureData) -> dict[str, NDArray[Any]]:
-    """Return the same arrays of one structure, as a single frame."""
-    return {
-        'numbers': numbers_of(structure_symbols(structure)),
-        'positions': np.array([[site.position for site in structure.sites]], dtype=float),
-        'cells': np.array([structure.cell], dtype=float),
-    }
 
 
 def frames_problem(inputs: Mapping[str, Any], name: str = 'frames') -> str | None:

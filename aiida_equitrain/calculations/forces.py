@@ -7,14 +7,8 @@ from typing import Any
 from aiida import orm
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.evaluation import (
-    COMMON_SETTINGS,
-    EvaluationCalculation,
-    frames_problem,
-    structure_arrays,
-    structure_symbols,
-    trajectory_arrays,
-)
+from aiida_equitrain.calculations.arrays import structure_arrays, structure_symbols, trajectory_arrays
+from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation, frames_problem
 from aiida_equitrain.common.names import ForceMethod
 from aiida_equitrain.common.settings import Setting
 from aiida_equitrain.common.strategies import check_evaluation

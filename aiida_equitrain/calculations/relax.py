@@ -8,13 +8,8 @@ import numpy as np
 from aiida import orm
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.evaluation import (
-    COMMON_SETTINGS,
-    EvaluationCalculation,
-    frames_problem,
-    structure_arrays,
-    trajectory_arrays,
-)
+from aiida_equitrain.calculations.arrays import structure_arrays, trajectory_arrays
+from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation, frames_problem
 from aiida_equitrain.common.settings import Setting
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from aiida.orm import ArrayData, Dict, Int, SinglefileData, Str, TrajectoryData
 
-from aiida_equitrain.calculations.evaluation import frames_problem, trajectory_arrays
+from aiida_equitrain.calculations.arrays import trajectory_arrays
+from aiida_equitrain.calculations.evaluation import frames_problem
 from aiida_equitrain.calculations.script_job import PotentialScriptCalculation
 from aiida_equitrain.common.hyperparameters import MAY_CHANGE_ON_RESTART, OPTIONS, check_hyperparameters, complete
 from aiida_equitrain.common.names import Engine, Role, Strategy
@@ -22,7 +23,7 @@ from aiida_equitrain.science.frames import Frame, Frames
 class TrainCalculation(PotentialScriptCalculation):
     """Fine-tune ``foundation`` on ``dataset`` with Equitrain or MACE."""
 
-    DRIVER = 'train'
+    DRIVER = 'training.job'
     NEEDS = 'Equitrain and MACE'
     POTENTIAL_PORT, DEVICE_PORT = 'foundation', 'hyperparameters'
     # What the driver reads and writes; tests/calculations/test_train.py holds the driver to these.

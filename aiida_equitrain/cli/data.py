@@ -37,7 +37,7 @@ def cmd_import(files: tuple[Path, ...], **chosen: Any) -> None:
     .xz or .gz), or a folder, or .tar.xz or .tar.gz of one, of a phonopy_disp.yaml with its vasprun files. A phonopy
     file also gives the crystal and its phonons, as nodes of their own. What is left out is said.
     """
-    from aiida_equitrain.tools.data_import import import_data
+    from aiida_equitrain.launch.data_import import import_data
 
     try:
         found = import_data(files, **chosen)

@@ -17,7 +17,7 @@ from rich.text import Text
 from aiida_equitrain.cli.terminal import echo
 from aiida_equitrain.common.formatting import duration
 from aiida_equitrain.common.printable import printable
-from aiida_equitrain.tools.progress import Progress, ProgressReader, plain_lines
+from aiida_equitrain.launch.progress import Progress, ProgressReader, plain_lines
 
 MARKS = {'running': '[cyan]●', 'done': '[green]✓', 'failed': '[red]✗'}
 

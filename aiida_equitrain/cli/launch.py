@@ -52,24 +52,24 @@ def cmd_material(
     """
 
     def build() -> Any:
-        from aiida_equitrain.tools import launch
-        from aiida_equitrain.workflows.material import MaterialWorkChain
+        from aiida_equitrain.launch import nodes
+        from aiida_equitrain.workflows.material.workchain import MaterialWorkChain
 
-        crystal = launch.load_structure(structure, chosen['block'])
-        given = None if reference is None else launch.load_phonons(reference)
+        crystal = nodes.load_structure(structure, chosen['block'])
+        given = None if reference is None else nodes.load_phonons(reference)
         needs_dft = (dft and given is None) or dataset is None or chosen['born_charges']
-        foundation = launch.load_potential(chosen['foundation'])
+        foundation = nodes.load_potential(chosen['foundation'])
         return MaterialWorkChain.get_builder_from_protocol(
             crystal,
             foundation,
             dft=dft,
-            dataset=None if dataset is None else launch.load_dataset(dataset),
+            dataset=None if dataset is None else nodes.load_dataset(dataset),
             reference=given,
             strategy=chosen['strategy'],
             engine=chosen['engine'],
-            replay=None if chosen['replay'] is None else launch.load_replay(chosen['replay']),
+            replay=None if chosen['replay'] is None else nodes.load_replay(chosen['replay']),
             seed=chosen['seed'],
-            forgetting_dataset=launch.forgetting_dataset(),
+            forgetting_dataset=nodes.forgetting_dataset(),
             **codes(chosen, 'python', 'phonopy', *(['pw'] if needs_dft else []), potential=foundation),
             **(codes(chosen, 'ph') if chosen['born_charges'] else {}),
             **postprocess(foundation),
@@ -88,11 +88,11 @@ def cmd_label(structure: str, submit: bool, **chosen: Any) -> None:
     """Make frames of a crystal and label them with DFT."""
 
     def build() -> Any:
-        from aiida_equitrain.tools import launch
-        from aiida_equitrain.workflows.label import LabelWorkChain
+        from aiida_equitrain.launch import nodes
+        from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 
-        crystal, inputs = launch.load_structure(structure, chosen['block']), common(chosen)
-        foundation = launch.load_potential(chosen['foundation'])
+        crystal, inputs = nodes.load_structure(structure, chosen['block']), common(chosen)
+        foundation = nodes.load_potential(chosen['foundation'])
         inputs['overrides'] = {'seed': chosen['seed'], **(inputs['overrides'] or {})}
         return LabelWorkChain.get_builder_from_protocol(
             structure=crystal,
@@ -124,19 +124,19 @@ def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, 
         raise click.UsageError('there is no report of a committee; leave out `--report`, and ask for one of a member.')
 
     def build() -> Any:
-        from aiida_equitrain.tools import launch
+        from aiida_equitrain.launch import nodes
         from aiida_equitrain.workflows.committee import CommitteeWorkChain
         from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 
-        foundation = launch.load_potential(chosen['foundation'])
+        foundation = nodes.load_potential(chosen['foundation'])
         inputs = {
             'foundation': foundation,
-            'dataset': launch.load_dataset(dataset),
+            'dataset': nodes.load_dataset(dataset),
             'strategy': chosen['strategy'],
             'engine': chosen['engine'],
-            'replay': None if chosen['replay'] is None else launch.load_replay(chosen['replay']),
+            'replay': None if chosen['replay'] is None else nodes.load_replay(chosen['replay']),
             'seed': chosen['seed'],
-            'forgetting_dataset': launch.forgetting_dataset(),
+            'forgetting_dataset': nodes.forgetting_dataset(),
             **codes(chosen, 'python', potential=foundation),
             **common(chosen),
         }
@@ -160,15 +160,15 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
     """Compute phonons with a potential (`--foundation LABEL or PK`), or with DFT (`--dft`)."""
 
     def build() -> Any:
-        from aiida_equitrain.tools import launch
-        from aiida_equitrain.tools.defaults import find_code
-        from aiida_equitrain.workflows.phonons import PhononsWorkChain
+        from aiida_equitrain.launch import nodes
+        from aiida_equitrain.setup.defaults import find_code
+        from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
-        crystal = launch.load_structure(structure, chosen['block'])
+        crystal = nodes.load_structure(structure, chosen['block'])
         if dft:
             source = {**codes(chosen, 'pw'), **dft_inputs(chosen), **postprocess()}
         else:
-            potential = launch.load_potential(chosen['foundation'])
+            potential = nodes.load_potential(chosen['foundation'])
             source = {'potential': potential, **codes(chosen, 'python', potential=potential), **postprocess(potential)}
         if chosen['born_charges']:
             source |= {**codes(chosen, 'ph'), **dft_inputs(chosen), 'born_pw_code': find_code(chosen['pw'])}
@@ -203,11 +203,11 @@ def cmd_instability(
     """
 
     def build() -> Any:
-        from aiida_equitrain.tools import launch
-        from aiida_equitrain.workflows.instability import InstabilityWorkChain
+        from aiida_equitrain.launch import nodes
+        from aiida_equitrain.workflows.instability.workchain import InstabilityWorkChain
 
-        inputs, (crystal, phonons) = common(chosen), launch.load_crystal(structure, chosen['block'])
-        potential = None if dft_phases else launch.load_potential(chosen['foundation'])
+        inputs, (crystal, phonons) = common(chosen), nodes.load_crystal(structure, chosen['block'])
+        potential = None if dft_phases else nodes.load_potential(chosen['foundation'])
         if depth is not None:
             overrides = inputs['overrides'] or {}
             inputs['overrides'] = {**overrides, 'settings': {**overrides.get('settings', {}), 'max_depth': depth}}
@@ -224,7 +224,7 @@ def cmd_instability(
 
     node = go(build, submit)
     if node is not None and 'tree' in node.outputs:
-        from aiida_equitrain.tools.report.instability import describe_tree, save_figure
+        from aiida_equitrain.report.instability import describe_tree, save_figure
 
         echo(describe_tree(node.outputs.tree['phases']), lines=True)
         if figure is not None:
@@ -241,7 +241,7 @@ def cmd_follow(identifier: str, report: Path | None) -> None:
     from aiida.common.exceptions import NotExistent
     from aiida.orm import ProcessNode
 
-    from aiida_equitrain.tools.nodes import load_node
+    from aiida_equitrain.launch.nodes import load_node
 
     try:
         node = load_node(identifier)

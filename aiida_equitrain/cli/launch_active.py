@@ -43,18 +43,18 @@ def cmd_active_learning(
 
     def build() -> Any:
         from aiida_equitrain.data.dataset import DatasetData
-        from aiida_equitrain.tools import launch
-        from aiida_equitrain.workflows.active_learning import ActiveLearningWorkChain
+        from aiida_equitrain.launch import nodes
+        from aiida_equitrain.workflows.active_learning.workchain import ActiveLearningWorkChain
 
-        crystal = launch.load_structure(structure, chosen['block'])
-        foundation, frames = launch.load_potential(chosen['foundation']), launch.load_replay(pool)
+        crystal = nodes.load_structure(structure, chosen['block'])
+        foundation, frames = nodes.load_potential(chosen['foundation']), nodes.load_replay(pool)
         needs_dft = not isinstance(frames, DatasetData)
         return ActiveLearningWorkChain.get_builder_from_protocol(
             crystal,
             foundation,
             frames,
-            dataset=None if dataset is None else launch.load_dataset(dataset),
-            reference=None if reference is None else launch.load_phonons(reference),
+            dataset=None if dataset is None else nodes.load_dataset(dataset),
+            reference=None if reference is None else nodes.load_phonons(reference),
             strategy=chosen['strategy'],
             seed=chosen['seed'],
             **codes(chosen, 'python', 'phonopy', *(['pw'] if needs_dft else []), potential=foundation),

@@ -75,7 +75,7 @@ def codes(chosen: dict[str, Any], *names: str, potential: Any = None) -> dict[st
 
     :param potential: decides which Python it is, where none is named.
     """
-    from aiida_equitrain.tools.defaults import find_code, python_label
+    from aiida_equitrain.setup.defaults import find_code, python_label
 
     return {f'{name}_code': find_code(chosen[name] or python_label(potential)) for name in names}
 
@@ -84,7 +84,7 @@ def postprocess(potential: Any = None) -> dict[str, Any]:
     """Return the Python that looks at phonons where that of the potential cannot, if there is one."""
     from aiida.common.exceptions import NotExistent
 
-    from aiida_equitrain.tools.defaults import PYTHON_CODE, find_code
+    from aiida_equitrain.setup.defaults import PYTHON_CODE, find_code
 
     if potential is not None and potential.family == 'mace':
         return {}
@@ -96,7 +96,7 @@ def postprocess(potential: Any = None) -> dict[str, Any]:
 
 def dft_inputs(chosen: dict[str, Any]) -> dict[str, Any]:
     """Return family and occupations."""
-    from aiida_equitrain.tools.defaults import default_family
+    from aiida_equitrain.setup.defaults import default_family
 
     kind = 'metal' if chosen['metal'] else 'insulator'
     return {'pseudo_family': chosen['family'] or default_family().label, 'electronic_type': kind}
@@ -108,7 +108,7 @@ def common(chosen: dict[str, Any], stage: str | None = None) -> dict[str, Any]:
     :param stage: part of the overrides where the tolerance of the space group stands; by default at the top.
     :raises ValueError: if it is given twice, with different values.
     """
-    from aiida_equitrain.tools.launch import load_overrides
+    from aiida_equitrain.launch.nodes import load_overrides
 
     overrides = load_overrides(chosen['overrides'])
     symprec = chosen.get('symprec')
@@ -134,8 +134,8 @@ def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> An
     from aiida.common.exceptions import InputValidationError, NotExistent
 
     from aiida_equitrain.cli.follow import Display
-    from aiida_equitrain.tools.here import run_here
-    from aiida_equitrain.tools.launch import daemon_problem, symmetry_hints
+    from aiida_equitrain.launch.in_process import run_here
+    from aiida_equitrain.launch.run import daemon_problem, symmetry_hints
 
     problem = daemon_problem()
     if submit and problem:
@@ -170,8 +170,8 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
     """
     from aiida_equitrain.cli.follow import Display
     from aiida_equitrain.cli.report import show_report
-    from aiida_equitrain.tools.launch import describe_end, follow
-    from aiida_equitrain.tools.report.collect import training_warnings
+    from aiida_equitrain.launch.run import describe_end, follow
+    from aiida_equitrain.report.collect import training_warnings
 
     try:
         if not node.is_terminated:

@@ -81,7 +81,7 @@ def cmd_study(
 
     node = go(build, submit, report)
     if node is not None and 'aggregates' in node.outputs:
-        from aiida_equitrain.tools.report.study_text import describe_study
+        from aiida_equitrain.report.study_collect import describe_study
 
         echo(describe_study(node.outputs.aggregates.get_dict()), lines=True)
 
@@ -94,14 +94,14 @@ def study_builder(
     chosen: dict[str, Any],
 ) -> Any:
     """Return the builder of a study from the options of the command."""
-    from aiida_equitrain.tools import launch
-    from aiida_equitrain.tools.study_sources import gather
-    from aiida_equitrain.workflows.study import StudyWorkChain
+    from aiida_equitrain.launch import nodes
+    from aiida_equitrain.launch.study_sources import gather
+    from aiida_equitrain.workflows.study.workchain import StudyWorkChain
 
-    found, foundation = gather(sources), launch.load_potential(chosen['foundation'])
-    found.datasets |= {name: launch.load_dataset(pk) for name, pk in datasets.items()}
-    found.references |= {name: launch.load_phonons(pk) for name, pk in references.items()}
-    found.reference_phases |= {name: launch.load_phases(pk) for name, pk in reference_phases.items()}
+    found, foundation = gather(sources), nodes.load_potential(chosen['foundation'])
+    found.datasets |= {name: nodes.load_dataset(pk) for name, pk in datasets.items()}
+    found.references |= {name: nodes.load_phonons(pk) for name, pk in references.items()}
+    found.reference_phases |= {name: nodes.load_phases(pk) for name, pk in reference_phases.items()}
     without = chosen['dft'] and set(found.structures) - set(found.references)
     needs_dft = bool(without or set(found.structures) - set(found.datasets))
     inputs = common(chosen, 'material')
@@ -118,8 +118,8 @@ def study_builder(
         strategies=chosen['strategies'],
         sizes=chosen['sizes'],
         seeds=chosen['seeds'],
-        replay=None if chosen['replay'] is None else launch.load_replay(chosen['replay']),
-        forgetting_dataset=launch.forgetting_dataset(),
+        replay=None if chosen['replay'] is None else nodes.load_replay(chosen['replay']),
+        forgetting_dataset=nodes.forgetting_dataset(),
         **codes(chosen, 'python', 'phonopy', *(['pw'] if needs_dft else []), potential=foundation),
         **postprocess(foundation),
         **(dft_inputs(chosen) if needs_dft else {}),

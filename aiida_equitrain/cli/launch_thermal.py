@@ -28,7 +28,7 @@ def cmd_qha(structure: str, figure: Path | None, submit: bool, **chosen: Any) ->
 
     STRUCTURE is a file (CIF, POSCAR, ...) or the PK of a StructureData.
     """
-    from aiida_equitrain.tools.report import thermal
+    from aiida_equitrain.report import thermal
 
     node = go(lambda: _builder('equitrain.qha', structure, chosen), submit)
     _show(node, 'qha', thermal.describe_qha, thermal.save_qha, figure)
@@ -44,7 +44,7 @@ def cmd_kappa(structure: str, figure: Path | None, submit: bool, **chosen: Any) 
 
     STRUCTURE is a file (CIF, POSCAR, ...) or the PK of a StructureData.
     """
-    from aiida_equitrain.tools.report import thermal
+    from aiida_equitrain.report import thermal
 
     node = go(lambda: _builder('equitrain.kappa', structure, chosen), submit)
     _show(node, 'kappa', thermal.describe_kappa, thermal.save_kappa, figure)
@@ -53,10 +53,10 @@ def cmd_kappa(structure: str, figure: Path | None, submit: bool, **chosen: Any) 
 def _builder(name: str, structure: str, chosen: dict[str, Any]) -> Any:
     from aiida.plugins import WorkflowFactory
 
-    from aiida_equitrain.tools import launch
+    from aiida_equitrain.launch import nodes
 
-    crystal = launch.load_structure(structure, chosen['block'])
-    potential = launch.load_potential(chosen['foundation'])
+    crystal = nodes.load_structure(structure, chosen['block'])
+    potential = nodes.load_potential(chosen['foundation'])
     process: Any = WorkflowFactory(name)
     return process.get_builder_from_protocol(
         crystal,

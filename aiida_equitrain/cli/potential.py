@@ -43,8 +43,8 @@ def cmd_import(source: str, card: Path | None, **chosen: Any) -> None:
     """
     from aiida_equitrain.science.json_text import parse_json
     from aiida_equitrain.science.text_files import read_text
-    from aiida_equitrain.tools.download import DownloadError
-    from aiida_equitrain.tools.foundations import describe, import_potential
+    from aiida_equitrain.setup.download import DownloadError
+    from aiida_equitrain.setup.foundations import describe, import_potential
 
     try:
         content = parse_json(read_text(card, MAX_CARD)) if card else {}
@@ -85,7 +85,7 @@ def cmd_forget(name: str) -> None:
 
     NAME is that of the message that refused the file. Do this only if the publisher announced a new file.
     """
-    from aiida_equitrain.tools.download import DownloadError, pins
+    from aiida_equitrain.setup.download import DownloadError, pins
 
     try:
         found = pins().remove(name)
@@ -135,7 +135,7 @@ def _load(identifier: str) -> PotentialData:
     """Return a potential, or end with a sentence."""
     from aiida.common.exceptions import NotExistent
 
-    from aiida_equitrain.tools.launch import load_potential
+    from aiida_equitrain.launch.nodes import load_potential
 
     try:
         node = load_potential(identifier)

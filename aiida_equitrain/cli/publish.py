@@ -25,8 +25,8 @@ def cmd_publish(identifier: str, output: Path) -> None:
     """
     from aiida.common.exceptions import NotExistent
 
-    from aiida_equitrain.tools.nodes import load_node
-    from aiida_equitrain.tools.publish.write import publish
+    from aiida_equitrain.launch.nodes import load_node
+    from aiida_equitrain.publish.write import publish
 
     try:
         node: Any = load_node(identifier)

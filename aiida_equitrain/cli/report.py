@@ -30,7 +30,7 @@ def cmd_report(identifier: str, output: Path) -> None:
     """
     from aiida.common.exceptions import NotExistent
 
-    from aiida_equitrain.tools.nodes import load_node
+    from aiida_equitrain.launch.nodes import load_node
 
     try:
         node = load_node(identifier)
@@ -42,7 +42,7 @@ def cmd_report(identifier: str, output: Path) -> None:
 def show_report(node: Any, folder: Path) -> None:
     """Write the report, and print the table of results, where the files are, and how to look further."""
     from aiida_equitrain.common.formatting import duration, number
-    from aiida_equitrain.tools.report.write import PAGE, SUMMARY, write_report
+    from aiida_equitrain.report.write import PAGE, SUMMARY, write_report
 
     try:
         data = write_report(node, folder)

@@ -34,8 +34,8 @@ def cmd_reproduce(
     from aiida.common.exceptions import NotExistent
 
     from aiida_equitrain.cli.profile import load_profile
-    from aiida_equitrain.tools.publish.check import check_file, clean_copy
-    from aiida_equitrain.tools.publish.rerun import steps_problem
+    from aiida_equitrain.publish.check import check_file, clean_copy
+    from aiida_equitrain.publish.rerun import steps_problem
 
     steps = tuple(step for step in rerun.split(',') if step)
     try:
@@ -71,8 +71,8 @@ def _reproduce(
     clean: Path, manifest: dict[str, Any], steps: tuple[str, ...], chosen: dict[str, str], table: Path | None
 ) -> bool:
     """Compute again, import and run again, and print what came of it."""
-    from aiida_equitrain.tools.publish import rerun
-    from aiida_equitrain.tools.publish.check import Derived, content_problems, derive, read_only
+    from aiida_equitrain.publish import rerun
+    from aiida_equitrain.publish.check import Derived, content_problems, derive, read_only
 
     with read_only(clean):
         _stop_at(content_problems(), 'node(s) whose files are not what they say')
@@ -104,8 +104,8 @@ def _run_again(clean: Path, root: str, steps: tuple[str, ...], chosen: dict[str,
     from aiida.orm import load_node
 
     from aiida_equitrain.cli.launch_options import go
-    from aiida_equitrain.tools.publish import rerun
-    from aiida_equitrain.tools.publish.check import import_clean
+    from aiida_equitrain.publish import rerun
+    from aiida_equitrain.publish.check import import_clean
 
     import_clean(clean)
     published: Any = load_node(root)

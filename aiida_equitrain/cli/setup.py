@@ -45,13 +45,13 @@ def cmd_setup(
     """
     complete, sevennet = True, 'sevennet' in extras or sevennet_python is not None
     if not check:
-        from aiida_equitrain.tools.setup import Options, run_setup
-        from aiida_equitrain.tools.setup_lock import one_at_a_time
+        from aiida_equitrain.setup.lock import one_at_a_time
+        from aiida_equitrain.setup.setup import Options, run_setup
 
         options = Options(offline=offline, computer=computer, python=python, pw=pw, ph=ph, phonopy=phonopy)
         items = run_setup(options, progress=download_display())
         if sevennet:
-            from aiida_equitrain.tools import sevennet as extra
+            from aiida_equitrain.setup import sevennet as extra
 
             items = chain(items, extra.run_setup(options, sevennet_python))
         with one_at_a_time(lambda: echo('Another set-up of this profile is at work; waiting for it.')):
@@ -59,7 +59,7 @@ def cmd_setup(
                 complete &= item.state != 'missing'
                 echo(f'{item.state:>8}', nl=False, fg=COLOURS[item.state])
                 echo(f'  {item.name}: {item.text}')
-    from aiida_equitrain.tools.checks import run_checks
+    from aiida_equitrain.setup.checks import run_checks
 
     for result in run_checks(computer, sevennet):
         complete &= result.passed

@@ -18,8 +18,8 @@ def cmd_show(identifier: str) -> None:
     """
     from aiida.common.exceptions import NotExistent
 
+    from aiida_equitrain.launch.nodes import load_node
     from aiida_equitrain.query import describe
-    from aiida_equitrain.tools.nodes import load_node
 
     try:
         node = load_node(identifier)

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiida_equitrain.common.names import Engine, Strategy
-from aiida_equitrain.common.strategies import WITH_REPLAY, default_engine
-from aiida_equitrain.common.validation import enumerate_names, refuse_unknown
+from .names import Engine, Strategy
+from .strategies import WITH_REPLAY, default_engine
+from .validation import enumerate_names, refuse_unknown
 
 LOSSES = ('huber', 'mae', 'mse', 'smooth-l1')
 BOTH = (Engine.EQUITRAIN.value, Engine.MACE.value)

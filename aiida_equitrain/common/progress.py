@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiida_equitrain.common.formatting import duration, number
+from .formatting import duration, number
 
 #: What every driver of ours writes while it works.
 PROGRESS_FILE = 'progress.json'

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiida_equitrain.common.validation import refuse_unknown
+from .validation import refuse_unknown
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiida_equitrain.common.names import Engine, Family, ForceMethod, Strategy
-from aiida_equitrain.common.validation import enumerate_names, nearest
+from .names import Engine, Family, ForceMethod, Strategy
+from .validation import enumerate_names, nearest
 
 #: Engines of every strategy, the default one first; MACE has them all.
 ENGINES: dict[str, tuple[str, ...]] = {

@@ -1,1 +1,1 @@
-"""Scripts that run on the compute machine; they import neither aiida nor aiida_equitrain."""
+"""Drivers: what jobs run on the compute machine. They import neither AiiDA nor, by its name, aiida_equitrain."""

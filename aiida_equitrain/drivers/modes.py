@@ -117,7 +117,7 @@ def main() -> None:
     import numpy as np
 
     start, settings = time.time(), read_job()
-    from ..science.batch import pack
+    from ..science.frames import pack
 
     parents: dict[str, Any] = {}
     entries: list[dict[str, Any]] = []

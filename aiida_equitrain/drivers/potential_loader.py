@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..science.adapter import make_adapter
 from .job_io import DriverFailure, is_out_of_memory
 
 DTYPES = ('float32', 'float64')
@@ -238,3 +239,29 @@ def _one_head(model: Any, head: str | None) -> Any:
     from mace.tools.scripts_utils import remove_pt_head
 
     return remove_pt_head(model, head)
+
+
+def write_adapter(foundation: str, trained: str, path: str, job: dict[str, Any]) -> None:
+    """Write the adapter that turns the file ``foundation`` into the file ``trained``.
+
+    Where the foundation comes with an adapter of its own, the new one is relative to the full model below both.
+
+    :param job: its ``family``, ``head``, ``strategy``, and the ``dtype`` of its ``hyperparameters``.
+    :raises ValueError: with a sentence, if the two models are not of the same architecture.
+    """
+    family, dtype = job['family'], job['hyperparameters']['dtype']
+    content = make_adapter(
+        _tensors(load_model(foundation, family, job['head'], 'cpu', dtype, adapter=False)),
+        _tensors(load_model(trained, family, None, 'cpu', dtype, adapter=False)),
+        foundation_sha256=hashlib.sha256(Path(foundation).read_bytes()).hexdigest(),
+        strategy=job['strategy'],
+        dtype=dtype,
+        head=job['head'],
+    )
+    partial = Path(f'{path}.part')
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def _tensors(model: Any) -> dict[str, Any]:
+    return {name: values.detach().cpu().numpy() for name, values in model.state_dict().items()}

@@ -35,7 +35,7 @@ def main() -> None:
     job = Evaluation()
     import numpy as np
 
-    from ..science.batch import pack, unpack
+    from ..science.frames import pack, unpack
 
     structures = list(unpack(job.structures))
     progress = Progress('relax', len(structures))

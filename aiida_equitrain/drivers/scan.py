@@ -19,7 +19,7 @@ def main() -> None:
     job = Evaluation()
     import numpy as np
 
-    from ..science.batch import unpack
+    from ..science.frames import unpack
 
     structures = list(unpack(job.structures))
     progress, saved = Progress('scan', len(structures)), time.time()

@@ -8,7 +8,7 @@ import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode
 
-from aiida_equitrain.calculations.evaluation import structure_symbols
+from aiida_equitrain.calculations.arrays import structure_symbols
 from aiida_equitrain.calculations.relax import RelaxCalculation, last_steps
 from aiida_equitrain.parsers.script_job import ScriptParser, read_arrays
 

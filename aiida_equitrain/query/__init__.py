@@ -1,6 +1,6 @@
 """Ask the database: tables of potentials, datasets, phonons and studies, and where a result came from."""
 
-from .cost import cost
+from .jobs import cost
 from .lineage import best_potential, describe, lineage
 from .studies import studies, study_table
 from .tables import datasets, instabilities, phonons, potentials

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .force_sets import atom_order, check_displacements
-from .nac import nac_params
-from .phonopy_io import SYMPREC, check_primitive
+from .phonopy_io import SYMPREC, check_primitive, nac_params
 from .phonopy_yaml import PhonopyFile, parse_phonopy, quiet, read_content
 from .text_files import shown
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -359,3 +359,32 @@ def _full_stress(stress: Any) -> Array:
         xx, yy, zz, yz, xz, xy = _floats(stress, 'stress', (6,))
         return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
     return _floats(stress, 'stress', (3, 3))
+
+
+#: A structure: atomic numbers (N,), Cartesian positions (N, 3) and cell (3, 3) in Å.
+Structure = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def pack(structures: Sequence[Structure]) -> dict[str, NDArray[Any]]:
+    """Return ``n_atoms`` (F,), and, one structure after another, ``numbers``, ``positions`` and ``cells``."""
+    if not structures:
+        return {
+            'n_atoms': np.zeros(0, dtype=np.int64),
+            'numbers': np.zeros(0, dtype=np.int64),
+            'positions': np.zeros((0, 3)),
+            'cells': np.zeros((0, 3, 3)),
+        }
+    return {
+        'n_atoms': np.array([len(numbers) for numbers, _, _ in structures], dtype=np.int64),
+        'numbers': np.concatenate([np.asarray(numbers, dtype=np.int64) for numbers, _, _ in structures]),
+        'positions': np.concatenate([np.asarray(positions, dtype=float) for _, positions, _ in structures]),
+        'cells': np.array([cell for _, _, cell in structures], dtype=float),
+    }
+
+
+def unpack(arrays: Mapping[str, NDArray[Any]]) -> Iterator[Structure]:
+    """Yield the structures of :func:`pack`."""
+    ends = np.cumsum(arrays['n_atoms'])
+    for index, end in enumerate(ends):
+        here = slice(end - arrays['n_atoms'][index], end)
+        yield arrays['numbers'][here], arrays['positions'][here], arrays['cells'][index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,17 @@ from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
 from aiida_equitrain.calculations.functions import born_charges as functions
-from aiida_equitrain.science.nac import check_nac
-from aiida_equitrain.workflows import phonon_checks as checks
-from aiida_equitrain.workflows.common import mpi_options
-from aiida_equitrain.workflows.dft_inputs import PW_PROTOCOL, recommended_cutoffs
-from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
-from aiida_equitrain.workflows.stages import StagedWorkChain
+from aiida_equitrain.science.phonopy_io import check_nac
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain
+from aiida_equitrain.workflows.checks import (
+    code_problem,
+    kinds_problem,
+    pseudo_problem,
+    same_physics_problem,
+    structure_problem,
+    validate_positive,
+)
+from aiida_equitrain.workflows.dft import PW_PROTOCOL, mpi_options, recommended_cutoffs
 
 #: Keys of ``output_parameters`` of ph.x.
 TENSORS = ('effective_charges_eu', 'dielectric_constant')
@@ -34,12 +40,12 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         """Declare ports, outline and exit codes."""
         super().define(spec)
         spec.input('structure', valid_type=orm.StructureData, help='The crystal, an insulator.')
-        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=checks.validate_positive)
+        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=validate_positive)
         spec.input('charge_tolerance', valid_type=orm.Float, default=lambda: orm.Float(0.1),
                    help='Largest sum of the Born charges over the atoms, e; more means too few k-points.')  # fmt: skip
         spec.expose_inputs(PwBaseWorkChain, namespace='scf', exclude=('pw.structure', 'pw.parent_folder', 'kpoints'))
         spec.expose_inputs(PhBaseWorkChain, namespace='ph', exclude=('ph.parent_folder', 'qpoints', 'qpoints_distance'))
-        spec.inputs.validator = checks.born_charges_problem
+        spec.inputs.validator = born_charges_problem
         again: Any = while_
         spec.outline(
             cls.setup,
@@ -184,3 +190,73 @@ def from_cache(work: orm.WorkChainNode) -> bool:
     """Return whether the last calculation of a WorkChain was taken from the cache."""
     jobs: list[Any] = [node for node in work.called if isinstance(node, orm.CalcJobNode)]
     return bool(jobs) and bool(max(jobs, key=lambda node: node.pk).base.caching.is_created_from_cache)
+
+
+def fill_born_builder(
+    builder: Any,
+    inputs: dict[str, Any],
+    pw_code: orm.AbstractCode | None,
+    ph_code: orm.AbstractCode,
+    pseudo_family: str | None,
+    protocol: str | None,
+    options: dict[str, Any] | None,
+) -> None:
+    """Set what Born charges need.
+
+    :raises ValueError: if pw.x or the family is missing.
+    """
+    if pw_code is None or pseudo_family is None:
+        raise ValueError('Born charges need `ph_code`, a code of pw.x and a `pseudo_family`')
+    stage = BornChargesWorkChain.get_builder_from_protocol(
+        builder.structure,
+        pw_code,
+        ph_code,
+        pseudo_family,
+        protocol=protocol,
+        overrides=inputs.get('born_charges'),
+        options=options,
+    )
+    values = stage._inputs(prune=True)
+    builder.born_charges = {name: values[name] for name in ('charge_tolerance', 'scf', 'ph')}
+
+
+def born_charges_problem(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
+    """Return a sentence if Born charges cannot be computed."""
+    if ctx is not None and any(name not in ctx for name in ('structure', 'scf', 'ph')):
+        return None
+    structure, scf, ph = inputs['structure'], inputs['scf'], inputs['ph']
+    occupations = scf['pw']['parameters'].get_dict().get('SYSTEM', {}).get('occupations', 'fixed')
+    if occupations != 'fixed':
+        return '`scf.pw.parameters`: Born charges are those of insulators; set `occupations` to `fixed`.'
+    codes = {'scf.pw.code': scf['pw']['code'], 'ph.ph.code': ph['ph']['code']}
+    problems = (code_problem(code, port) for port, code in codes.items())
+    return (
+        structure_problem(structure)
+        or kinds_problem(structure)
+        or same_physics_problem({'scf': scf})
+        or pseudo_problem([kind.name for kind in structure.kinds], scf['pw'].get('pseudos'), 'scf.pw.pseudos')
+        or next((problem for problem in problems if problem), None)
+    )
+
+
+class BornCharges(StagedWorkChain):
+    """The part of a WorkChain that computes ``nac`` for its phonons, when the namespace ``born_charges`` is given."""
+
+    def should_run_born_charges(self) -> bool:
+        """Return whether Born charges are wanted."""
+        return bool(self.inputs.get('born_charges'))
+
+    def run_born_charges(self) -> Any:
+        """Compute Born charges and dielectric tensor of the structure as it was given: all sides then share them."""
+        inputs = self.stage_inputs(BornChargesWorkChain, 'born_charges')
+        inputs.structure = self.inputs.structure
+        inputs.symprec = self.ctx.symprec
+        return ToContext(born_charges=self.launch(BornChargesWorkChain, inputs, 'born_charges'))
+
+    def inspect_born_charges(self) -> ExitCode | None:
+        """Take them over."""
+        node = self.ctx.born_charges
+        if 'nac' in node.outputs:
+            self.ctx.nac = node.outputs.nac
+            self.out('nac', self.ctx.nac)
+        return None if node.is_finished_ok else self.fail('ERROR_BORN_CHARGES_FAILED', node)

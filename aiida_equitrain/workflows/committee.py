@@ -12,8 +12,8 @@ from aiida.orm import ArrayData, Dict, Float, Int, load_node
 
 from aiida_equitrain.calculations.functions.committee import compare_members, draw_subsample
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
-from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
 
 #: Name of a member: link label of its WorkChain, and key of its outputs.
 MEMBER = 'seed_{}'

@@ -16,7 +16,7 @@ from aiida_equitrain.common.names import Engine, Strategy
 from aiida_equitrain.common.strategies import check_strategy, default_engine
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin
 
 CODES = TrainCalculation.exit_codes
 #: Protocols of other people's numbers: what the foundation's card recommends does not touch them.

@@ -9,6 +9,7 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ExitCode, ToContext, if_
 
+from aiida_equitrain.calculations.arrays import isotopes_of
 from aiida_equitrain.calculations.conductivity import (
     ConductivityCalculation,
     ThirdOrderCalculation,
@@ -16,14 +17,18 @@ from aiida_equitrain.calculations.conductivity import (
 )
 from aiida_equitrain.calculations.functions import kappa as functions
 from aiida_equitrain.calculations.functions.phonons import relax_settings
-from aiida_equitrain.calculations.phonon_arrays import isotopes_of
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.common.settings import settings_help, settings_problem, with_defaults
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows import phonon_checks as checks
-from aiida_equitrain.workflows.common import kinds_problem, serial_options, structure_problem, symprec_problem
-from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
-from aiida_equitrain.workflows.stages import StagedWorkChain
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain, serial_options
+from aiida_equitrain.workflows.checks import (
+    kinds_problem,
+    structure_problem,
+    symprec_problem,
+    validate_positive,
+    validate_supercell_matrix,
+)
+from aiida_equitrain.workflows.phonons import checks
 
 MATRICES = ('supercell_matrix', 'phonon_supercell_matrix')
 
@@ -78,16 +83,16 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         spec.input('postprocess_code', valid_type=orm.AbstractCode, required=False,
                    help='A Python with phono3py for the conductivity itself; by default `python_code`.')  # fmt: skip
         for name, order in zip(MATRICES, ('third', 'second'), strict=True):
-            spec.input(name, valid_type=orm.List, required=False, validator=checks.validate_supercell_matrix,
+            spec.input(name, valid_type=orm.List, required=False, validator=validate_supercell_matrix,
                        help=f'Rows of the supercell of force constants of {order} order; else by length.')  # fmt: skip
         spec.input('nac', valid_type=orm.ArrayData, required=False, help='As in `equitrain.phonons`.')
         spec.input('reference', valid_type=orm.ArrayData, required=False,
                    help='`modes` of another conductivity on the same mesh, for the errors.')  # fmt: skip
         spec.input('settings', valid_type=orm.Dict, default=lambda: orm.Dict({}), validator=validate_settings,
                    help=settings_help(functions.KAPPA_SETTINGS))  # fmt: skip
-        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=checks.validate_positive,
+        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=validate_positive,
                    help='Tolerance of the space group, Å, of all stages.')  # fmt: skip
-        spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=checks.validate_positive)
+        spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=validate_positive)
         for process, namespace, hidden in (
             (RelaxCalculation, 'potential_relax', ('code', 'potential', 'structure', 'frames')),
             (ThirdOrderCalculation, 'third_order', ('code', 'potential', 'structure', *MATRICES)),

@@ -17,10 +17,9 @@ from aiida_equitrain.calculations.qha import MIN_VOLUMES, QHACalculation, qha_se
 from aiida_equitrain.calculations.relax import RelaxCalculation, volumes_problem
 from aiida_equitrain.common.settings import settings_help, settings_problem
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows import phonon_checks as checks
-from aiida_equitrain.workflows.common import serial_options, symprec_problem
-from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
-from aiida_equitrain.workflows.stages import StagedWorkChain
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain, serial_options
+from aiida_equitrain.workflows.checks import symprec_problem, validate_positive, validate_supercell_matrix
+from aiida_equitrain.workflows.phonons import checks
 
 
 def validate_settings(value: orm.Dict, _: Any = None) -> str | None:
@@ -64,15 +63,15 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         spec.input('python_code', valid_type=orm.AbstractCode, help='A Python for the `potential`.')
         spec.input('postprocess_code', valid_type=orm.AbstractCode, required=False,
                    help='A Python with phonopy, if `python_code` has none (that of SevenNet).')  # fmt: skip
-        spec.input('supercell_matrix', valid_type=orm.List, required=False, validator=checks.validate_supercell_matrix,
+        spec.input('supercell_matrix', valid_type=orm.List, required=False, validator=validate_supercell_matrix,
                    help='Of the phonons at all volumes, rows as in `equitrain.phonons`.')  # fmt: skip
         spec.input('displacement', valid_type=orm.Dict, default=lambda: orm.Dict({'distance': 0.01}),
                    validator=checks.validate_displacement, help='As in `equitrain.phonons`.')  # fmt: skip
         spec.input('settings', valid_type=orm.Dict, default=lambda: orm.Dict({}), validator=validate_settings,
                    help=settings_help(functions.VOLUME_SETTINGS))  # fmt: skip
-        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=checks.validate_positive,
+        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=validate_positive,
                    help='Tolerance of the space group, Å, of all stages.')  # fmt: skip
-        spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=checks.validate_positive)
+        spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=validate_positive)
         for process, namespace, hidden in (
             (RelaxCalculation, 'potential_relax', ('code', 'potential', 'structure', 'frames')),
             (ForcesCalculation, 'potential_forces', ('code', 'potential', 'frames', 'supercell')),

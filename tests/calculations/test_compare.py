@@ -17,8 +17,8 @@ from aiida.plugins import CalculationFactory, DataFactory
 from ase import Atoms
 
 from aiida_equitrain.calculations import compare
+from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.calculations.compare import CompareCalculation
-from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science.frames import Frame, Frames
 from aiida_equitrain.science.phonopy_io import phonon_from_arrays

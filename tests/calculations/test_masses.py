@@ -17,13 +17,13 @@ from aiida_phonopy.calculations.phonopy import PhonopyCalculation
 from ase import Atoms
 from ase.build import bulk
 
+from aiida_equitrain.calculations.arrays import is_natural, phonopy_arrays
 from aiida_equitrain.calculations.conductivity import ThirdOrderCalculation
 from aiida_equitrain.calculations.functions import phonons as functions
 from aiida_equitrain.calculations.functions import qha
-from aiida_equitrain.calculations.phonon_arrays import is_natural, phonopy_arrays
+from aiida_equitrain.launch.data_import import store_phonons
 from aiida_equitrain.science import harmonic, phonon_metrics
 from aiida_equitrain.science.phonopy_io import load_phonopy, phonon_from_arrays
-from aiida_equitrain.tools.data_import import store_phonons
 
 CASES = Path(__file__).parents[1] / 'fixtures' / 'cases'
 MATRIX, SYMPREC, X = [[2, 0, 0], [0, 2, 0], [0, 0, 2]], 1e-4, [[0.5, 0.5, 0.0]]

@@ -10,7 +10,8 @@ from aiida import orm
 from click.testing import CliRunner
 
 from aiida_equitrain.cli.root import cmd_root
-from aiida_equitrain.tools import defaults, launch
+from aiida_equitrain.launch import nodes
+from aiida_equitrain.setup import defaults
 
 
 @pytest.fixture
@@ -48,16 +49,16 @@ def test_load_structure(aiida_profile: Any, silicon: Any, tmp_path: Path) -> Non
     """A structure is a file or a PK; partial occupancy, which ASE drops silently, is refused."""
     path = tmp_path / 'Si.cif'
     silicon.get_ase().write(path)
-    assert launch.load_structure(str(path)).get_formula() == 'Si2'
+    assert nodes.load_structure(str(path)).get_formula() == 'Si2'
     stored = silicon.store()
-    assert launch.load_structure(str(stored.pk)).uuid == stored.uuid
+    assert nodes.load_structure(str(stored.pk)).uuid == stored.uuid
     with pytest.raises(ValueError, match='neither a file nor a structure'):
-        launch.load_structure('nothing.cif')
+        nodes.load_structure('nothing.cif')
     with pytest.raises(ValueError, match='not a StructureData'):
-        launch.load_structure(str(orm.Int(1).store().pk))
+        nodes.load_structure(str(orm.Int(1).store().pk))
     (tmp_path / 'broken.cif').write_text('this is no structure')
     with pytest.raises(ValueError, match='cannot be read'):
-        launch.load_structure(str(tmp_path / 'broken.cif'))
+        nodes.load_structure(str(tmp_path / 'broken.cif'))
     mixed = """data_mixed
 _cell_length_a 5.4
 _cell_length_b 5.4
@@ -78,24 +79,24 @@ Ge1 Ge 0 0 0 0.5
 """
     (tmp_path / 'mixed.cif').write_text(mixed)
     with pytest.raises(ValueError, match='partial occupancy'):
-        launch.load_structure(str(tmp_path / 'mixed.cif'))
+        nodes.load_structure(str(tmp_path / 'mixed.cif'))
 
 
 def test_overrides(tmp_path: Path) -> None:
     """Overrides are a mapping in YAML or JSON."""
     path = tmp_path / 'a.yaml'
     path.write_text('finetune: {train: {seed: 3}}')
-    assert launch.load_overrides(path) == {'finetune': {'train': {'seed': 3}}}
+    assert nodes.load_overrides(path) == {'finetune': {'train': {'seed': 3}}}
     path.write_text('- 1')
     with pytest.raises(ValueError, match='keys and values'):
-        launch.load_overrides(path)
-    assert launch.load_overrides(None) is None
+        nodes.load_overrides(path)
+    assert nodes.load_overrides(None) is None
 
 
 def test_forgetting_dataset_is_stored_once(aiida_profile: Any) -> None:
     """The same node serves every launch."""
-    first = launch.forgetting_dataset()
-    assert first is None or launch.forgetting_dataset().uuid == first.uuid
+    first = nodes.forgetting_dataset()
+    assert first is None or nodes.forgetting_dataset().uuid == first.uuid
 
 
 def test_sentences(invoke: Any, silicon: Any, tmp_path: Path) -> None:

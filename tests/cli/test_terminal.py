@@ -18,7 +18,7 @@ import aiida_equitrain.cli
 from aiida_equitrain.cli.follow import table
 from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.cli.terminal import PrintableFormatter, echo
-from aiida_equitrain.tools.progress import Progress, Stage
+from aiida_equitrain.launch.progress import Progress, Stage
 
 #: Clears the screen, sets the title of the window, turns round what follows, feigns a line.
 HOSTILE = 'x\x1b[2J\x1b]0;owned\x07\x9b31m\u202eevil\u2066\u200b\r\nok  all is well'

@@ -14,7 +14,7 @@ from aiida.orm import load_node
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.adapter import make_adapter
 from aiida_equitrain.science.model_file import read_tensor_shapes
-from aiida_equitrain.tools.resources import starter_files
+from aiida_equitrain.setup.shipped import starter_files
 
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 #: Tensors that the adapters of these tests change.

@@ -53,7 +53,7 @@ def _server(kind: str) -> str:
 
 def _names() -> dict[str, str]:
     """Return the addresses of names that are known here besides MACE's own."""
-    from aiida_equitrain.tools import foundations
+    from aiida_equitrain.setup import foundations
 
     known: dict[str, str] | None = getattr(foundations.mace_address, 'known', None)
     if known is None:
@@ -80,14 +80,14 @@ def _import(
 
 
 def _pinned(folder: Path) -> list[str]:
-    from aiida_equitrain.tools.download import pins
+    from aiida_equitrain.setup.download import pins
 
     pins().add('dl-changed', '0' * 64)
     return _import('dl-changed', answer(MODEL.read_bytes()))(folder)
 
 
 def _forget(folder: Path) -> list[str]:
-    from aiida_equitrain.tools.download import pins
+    from aiida_equitrain.setup.download import pins
 
     pins().add('dl-forget', '0' * 64)
     return ['potential', 'forget', 'dl-forget']

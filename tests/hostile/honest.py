@@ -87,7 +87,7 @@ def empty_profile() -> Iterator[None]:
 @cache
 def honest() -> Path:
     """Return a published archive, made once."""
-    from aiida_equitrain.tools.publish.write import publish
+    from aiida_equitrain.publish.write import publish
 
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -125,7 +125,7 @@ def changed(
     :param entries: changes the entries in place, at the end.
     :param hide: make the manifest vouch for what was changed in the database, as its maker could.
     """
-    from aiida_equitrain.tools.publish.manifest import MANIFEST, describe_nodes
+    from aiida_equitrain.publish.archive import MANIFEST, describe_nodes
 
     now = dict(content())
     if sql:

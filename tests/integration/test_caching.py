@@ -11,7 +11,7 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 
-from aiida_equitrain.tools.publish.write import publish
+from aiida_equitrain.publish.write import publish
 
 OVERRIDES = {
     'label': {
@@ -50,8 +50,8 @@ def test_material_twice(
     tmp_path: Path,
 ) -> None:
     """A second identical run makes no new job; another strategy reuses all before the training; and elsewhere."""
-    from aiida_equitrain.tools.report.write import write_report
-    from aiida_equitrain.workflows.material import MaterialWorkChain
+    from aiida_equitrain.report.write import write_report
+    from aiida_equitrain.workflows.material.workchain import MaterialWorkChain
 
     def run(strategy: str) -> Any:
         builder = MaterialWorkChain.get_builder_from_protocol(

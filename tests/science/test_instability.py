@@ -11,7 +11,8 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from aiida_equitrain.science import batch, phases
+from aiida_equitrain.science import frames as batch
+from aiida_equitrain.science import phases
 from aiida_equitrain.science.mode_displacements import mode_space, symmetric_directions
 from aiida_equitrain.science.mode_scan import curve_errors, fit_well, frequency_of_curvature, may_fit
 from aiida_equitrain.science.phonopy_io import load_phonopy

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from phonopy.structure.atoms import PhonopyAtoms
 
-from aiida_equitrain.science.labelled_phonons import (
+from aiida_equitrain.science.displaced_frames import (
     check_displacements,
     choose_frames,
     extract_files,

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from ase.units import GPa, create_units
 
-from aiida_equitrain.science.labelled_files import LabelledFile, read_labelled
+from aiida_equitrain.science.frame_files import LabelledFile, read_labelled
 
 QE = create_units('2006')
 CELL = 4.0

@@ -14,8 +14,8 @@ import yaml
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
-from aiida_equitrain.science.labelled_files import read_labelled
-from aiida_equitrain.science.labelled_phonons import displaced_phonon, load_labelled
+from aiida_equitrain.science.displaced_frames import displaced_phonon, load_labelled
+from aiida_equitrain.science.frame_files import read_labelled
 from aiida_equitrain.science.lattice_match import match_lattices
 from aiida_equitrain.science.phonon_metrics import (
     compare_phonons,

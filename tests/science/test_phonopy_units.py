@@ -23,7 +23,7 @@ from phonopy.physical_units import get_calculator_physical_units, get_physical_u
 from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.dataset import get_displacements_and_forces
 
-from aiida_equitrain.science.labelled_files import read_labelled
+from aiida_equitrain.science.frame_files import read_labelled
 from aiida_equitrain.science.phonopy_io import load_phonopy
 
 CALCULATORS = [None, *sorted(calculator_info)]

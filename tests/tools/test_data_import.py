@@ -15,13 +15,13 @@ from click.testing import CliRunner
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
-from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
+from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.calculations.train import check_training
 from aiida_equitrain.cli.root import cmd_root
+from aiida_equitrain.launch.data_import import import_data, store_phonons
+from aiida_equitrain.science.frame_files import read_labelled
 from aiida_equitrain.science.frames import Frames, to_extxyz
-from aiida_equitrain.science.labelled_files import read_labelled
 from aiida_equitrain.science.phonopy_io import load_phonopy, phonon_from_arrays
-from aiida_equitrain.tools.data_import import import_data, store_phonons
 
 REFERENCE = Path(__file__).parents[3] / 'shared' / 'reference'
 CASES = Path(__file__).parents[1] / 'fixtures' / 'cases'

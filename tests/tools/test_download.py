@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from aiida_equitrain.tools import download
-from aiida_equitrain.tools.download import DownloadError, Pins, fetch_pinned
+from aiida_equitrain.setup import download
+from aiida_equitrain.setup.download import DownloadError, Pins, fetch_pinned
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 
 from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.tools import foundations, setup
-from aiida_equitrain.tools.download import DownloadError
-from aiida_equitrain.tools.foundations import import_potential
+from aiida_equitrain.setup import foundations, setup
+from aiida_equitrain.setup.download import DownloadError
+from aiida_equitrain.setup.foundations import import_potential
 
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 

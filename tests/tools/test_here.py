@@ -13,9 +13,9 @@ from aiida.engine import run_get_node
 from aiida.engine.runners import Runner
 from aiida.plugins import WorkflowFactory
 
-from aiida_equitrain.tools import progress
-from aiida_equitrain.tools.here import run_here
-from aiida_equitrain.tools.launch import describe_end
+from aiida_equitrain.launch import progress
+from aiida_equitrain.launch.in_process import run_here
+from aiida_equitrain.launch.run import describe_end
 
 
 @pytest.fixture

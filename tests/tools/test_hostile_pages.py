@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiida import orm
 
-from aiida_equitrain.tools.report.write import write_report
+from aiida_equitrain.report.write import write_report
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'hostile'))
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from aiida_equitrain.tools import defaults, pseudos, setup
-from aiida_equitrain.tools.download import DownloadError
-from aiida_equitrain.tools.pseudos import check_archive, find_family
-from aiida_equitrain.tools.resources import pseudo_cutoffs_file, pseudo_folder
+from aiida_equitrain.setup import defaults, setup
+from aiida_equitrain.setup import shipped as pseudos
+from aiida_equitrain.setup.download import DownloadError
+from aiida_equitrain.setup.shipped import check_archive, find_family, pseudo_cutoffs_file, pseudo_folder
 
 TABLE, HINTS = 'nc-sr-04_pbe_standard_upf.tgz', 'nc-sr-04_pbe_standard_djrepo.tgz'
 

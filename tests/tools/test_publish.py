@@ -23,13 +23,13 @@ from aiida.tools.archive import import_archive
 from click.testing import CliRunner
 
 from aiida_equitrain.cli.reproduce import cmd_reproduce
-from aiida_equitrain.tools import defaults, setup
-from aiida_equitrain.tools.launch import FORGETTING_LABEL, forgetting_dataset, load_potential
-from aiida_equitrain.tools.publish import recompute, scrub, write
-from aiida_equitrain.tools.publish.check import check_file, clean_copy, content_problem, import_clean
-from aiida_equitrain.tools.publish.scrub import Scrubber
-from aiida_equitrain.tools.resources import SHIPPED_FAMILY
-from aiida_equitrain.workflows.study_reuse import KEY, find_done
+from aiida_equitrain.launch.nodes import FORGETTING_LABEL, forgetting_dataset, load_potential
+from aiida_equitrain.publish import recompute, scrub, write
+from aiida_equitrain.publish.check import check_file, clean_copy, content_problem, import_clean
+from aiida_equitrain.publish.scrub import Scrubber
+from aiida_equitrain.setup import defaults, setup
+from aiida_equitrain.setup.shipped import SHIPPED_FAMILY
+from aiida_equitrain.workflows.study.rows import KEY, find_done
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'hostile'))
 

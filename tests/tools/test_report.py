@@ -13,12 +13,11 @@ from aiida.common.links import LinkType
 
 from aiida_equitrain.common.formatting import duration, number
 from aiida_equitrain.common.progress import describe_progress
-from aiida_equitrain.tools.report.collect import collect, elastic_rows, phonon_rows, training_rows
-from aiida_equitrain.tools.report.figures import path_ticks
-from aiida_equitrain.tools.report.flow import draw_flow
-from aiida_equitrain.tools.report.page import render
-from aiida_equitrain.tools.report.plots import draw_all, to_png, to_svg
-from aiida_equitrain.tools.report.write import _write
+from aiida_equitrain.report.collect import collect, elastic_rows, path_ticks, phonon_rows, training_rows
+from aiida_equitrain.report.flow import draw_flow
+from aiida_equitrain.report.page import render
+from aiida_equitrain.report.plots import draw_all, to_png, to_svg
+from aiida_equitrain.report.write import _write
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,14 @@ from typing import Any
 import pytest
 from aiida import orm
 
-from aiida_equitrain.tools import checks, defaults, setup
-from aiida_equitrain.tools.pseudos import install_shipped_family
-from aiida_equitrain.tools.resources import SHIPPED_FAMILY, pseudo_cutoffs_file, pseudo_folder, starter_files
+from aiida_equitrain.setup import checks, defaults, setup
+from aiida_equitrain.setup.shipped import (
+    SHIPPED_FAMILY,
+    install_shipped_family,
+    pseudo_cutoffs_file,
+    pseudo_folder,
+    starter_files,
+)
 
 NOWHERE = 'http://127.0.0.1:9/'
 
@@ -156,7 +161,7 @@ def test_changed_pseudopotential_is_refused(aiida_profile_clean: Any, monkeypatc
     shutil.copytree(pseudo_folder(), tmp_path / 'upf')
     with (tmp_path / 'upf' / 'Si.upf').open('a') as handle:
         handle.write('\n')
-    monkeypatch.setattr('aiida_equitrain.tools.pseudos.pseudo_folder', lambda: tmp_path / 'upf')
+    monkeypatch.setattr('aiida_equitrain.setup.shipped.pseudo_folder', lambda: tmp_path / 'upf')
     with pytest.raises(ValueError, match=r'Si\.upf` was changed'):
         install_shipped_family()
 
@@ -229,7 +234,7 @@ def test_profile_is_made_in_its_own_folder(tmp_path: Path) -> None:
     home.mkdir()
     environment = {**os.environ, 'HOME': str(home), 'AIIDA_PATH': str(tmp_path / '.aiida')}
     (tmp_path / '.aiida').mkdir()
-    command = [sys.executable, '-m', 'aiida_equitrain.tools.profile', 'equitrain']
+    command = [sys.executable, '-m', 'aiida_equitrain.setup.profile', 'equitrain']
     outputs = [
         subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout for _ in range(2)
     ]

@@ -11,8 +11,8 @@ from aiida import orm
 from click.testing import CliRunner
 
 from aiida_equitrain.cli.root import cmd_root
-from aiida_equitrain.tools import checks, defaults, setup, sevennet
-from aiida_equitrain.tools.download import DownloadError
+from aiida_equitrain.setup import checks, defaults, setup, sevennet
+from aiida_equitrain.setup.download import DownloadError
 
 pytestmark = pytest.mark.usefixtures('aiida_profile_clean')
 

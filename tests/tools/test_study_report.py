@@ -15,12 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aiida_equitrain.report.plots import to_svg
+from aiida_equitrain.report.study_collect import describe_study, headline
+from aiida_equitrain.report.study_page import render_study
+from aiida_equitrain.report.study_plots import draw_material, draw_study
 from aiida_equitrain.science.study_statistics import aggregate, with_deviations
-from aiida_equitrain.tools.report.plots import to_svg
-from aiida_equitrain.tools.report.study_collect import headline
-from aiida_equitrain.tools.report.study_page import render_study
-from aiida_equitrain.tools.report.study_plots import draw_material, draw_study
-from aiida_equitrain.tools.report.study_text import describe_study
 
 #: Run in the page after it was loaded: sorts by the error, opens a row by a click, and says what came of it.
 CLICKS = """

@@ -14,10 +14,10 @@ from ase.io import write
 from click.testing import CliRunner
 
 from aiida_equitrain.cli.root import cmd_root
+from aiida_equitrain.launch.data_import import import_data
+from aiida_equitrain.launch.nodes import load_structure
+from aiida_equitrain.launch.study_sources import gather
 from aiida_equitrain.science.frames import to_extxyz
-from aiida_equitrain.tools.data_import import import_data
-from aiida_equitrain.tools.launch import load_structure
-from aiida_equitrain.tools.study_sources import gather
 
 
 def test_folder_and_nodes(aiida_profile: Any, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from plumpy import ProcessState
 
 from aiida_equitrain.cli.root import cmd_root
-from aiida_equitrain.tools import worker
-from aiida_equitrain.tools.progress import ProgressReader, Row
+from aiida_equitrain.launch import worker
+from aiida_equitrain.launch.progress import ProgressReader, Row
 
 
 def make_row(pk: int = 1, **values: Any) -> Row:

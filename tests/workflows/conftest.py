@@ -10,8 +10,8 @@ import pytest
 from aiida import orm
 from aiida.engine import ProcessState
 
-from aiida_equitrain.tools.data_import import store_phonons
-from aiida_equitrain.workflows.study import StudyWorkChain
+from aiida_equitrain.launch.data_import import store_phonons
+from aiida_equitrain.workflows.study.workchain import StudyWorkChain
 
 
 @pytest.fixture(autouse=True)

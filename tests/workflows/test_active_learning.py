@@ -12,7 +12,7 @@ from aiida.engine import ProcessState, run_get_node
 from aiida.manage import get_manager
 
 from aiida_equitrain.calculations.functions.active_learning import choose_disputed, pool_frames, start_pool
-from aiida_equitrain.workflows.active_learning import ActiveLearningWorkChain
+from aiida_equitrain.workflows.active_learning.workchain import ActiveLearningWorkChain
 
 
 @pytest.fixture

@@ -210,9 +210,10 @@ def test_tolerance_of_a_stage(builders: Any, name: str, overrides: dict[str, Any
 
 def test_magnetic_reference(aiida_profile: Any) -> None:
     """Phonons with moments are compared with those of the structure that was stored with them, whose kinds say so."""
+    from aiida_equitrain.launch.data_import import store_phonons
     from aiida_equitrain.science.phonopy_io import load_phonopy
-    from aiida_equitrain.tools.data_import import store_phonons
-    from aiida_equitrain.workflows import instability_checks, material_checks
+    from aiida_equitrain.workflows.instability import checks as instability_checks
+    from aiida_equitrain.workflows.material import checks as material_checks
 
     structure, phonons = store_phonons(load_phonopy(CASES / 'NiAFM_t1.yaml'))
     plain = orm.StructureData(ase=bulk('Ni', a=3.7, cubic=True))

@@ -15,9 +15,9 @@ from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
 from ase.build import bulk
 
-from aiida_equitrain.tools.report.instability import describe_tree, save_figure
-from aiida_equitrain.tools.report.write import write_report
-from aiida_equitrain.workflows.instability_ports import validate_settings
+from aiida_equitrain.report.instability import describe_tree, save_figure
+from aiida_equitrain.report.write import write_report
+from aiida_equitrain.workflows.instability.checks import validate_settings
 
 ANALYTIC = Path(__file__).parents[1] / 'fixtures' / 'analytic'
 #: Stiffness a, quartic b and c, coupling k of the model in ``fixtures/analytic``.

@@ -15,11 +15,11 @@ from ase.build import bulk
 
 from aiida_equitrain.calculations.functions.instability import fit_wells
 from aiida_equitrain.calculations.functions.instability_dft import take_dft_relaxations, take_dft_scan
-from aiida_equitrain.science import batch
-from aiida_equitrain.tools.launch import load_crystal, load_phases
-from aiida_equitrain.tools.report.write import write_report
-from aiida_equitrain.workflows.instability import InstabilityWorkChain
-from aiida_equitrain.workflows.phonons import PhononsWorkChain
+from aiida_equitrain.launch.nodes import load_crystal, load_phases
+from aiida_equitrain.report.write import write_report
+from aiida_equitrain.science import frames as batch
+from aiida_equitrain.workflows.instability.workchain import InstabilityWorkChain
+from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 SETTINGS = {
     'max_modes': 1,

@@ -12,8 +12,8 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import CalculationFactory, WorkflowFactory
 
+from aiida_equitrain.report.write import write_report
 from aiida_equitrain.science.conductivity import conductivity_errors
-from aiida_equitrain.tools.report.write import write_report
 from aiida_equitrain.workflows.kappa import validate_settings
 
 phono3py = pytest.importorskip('phono3py')

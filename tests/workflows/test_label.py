@@ -12,8 +12,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from aiida_equitrain.calculations.functions.label import trajectory_of
-from aiida_equitrain.science.labelled_files import read_labelled
-from aiida_equitrain.workflows.label import LabelWorkChain
+from aiida_equitrain.science.frame_files import read_labelled
+from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 
 #: Only the zone centre, and a cut-off far from convergence: what is tested is the plumbing.
 SMALL_PW = {
@@ -258,7 +258,7 @@ def test_failed_frame_is_dropped_and_the_rest_is_kept(build, frames_one_bad, mon
     positions = frames_one_bad.get_positions().copy()
     positions[1, 1] = positions[1, 0]
     bad = trajectory_of([Atoms('Si2', item, cell=frames_one_bad.get_cells()[0], pbc=True) for item in positions])
-    monkeypatch.setattr('aiida_equitrain.workflows.label_inputs.check_overlap', lambda image: None)
+    monkeypatch.setattr('aiida_equitrain.workflows.label.ports.check_overlap', lambda image: None)
     results, node = run_get_node(build(structure=None, frames=bad, overrides={'min_frames': 2, 'pw': SMALL_PW}))
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
     assert list(results['dropped']['frames']) == ['frame_001']
@@ -301,7 +301,7 @@ def test_stress_and_forces_are_derivatives_of_the_energy(build):
 
 
 def test_functional_has_to_be_known(build, monkeypatch):
-    from aiida_equitrain.workflows import dft_inputs
+    from aiida_equitrain.workflows import dft as dft_inputs
 
     assert dft_inputs.functional_of('SSSP/1.3/PBEsol/efficiency', {'pw': {'parameters': Dict({})}}) == 'PBEsol'
     with pytest.raises(ValueError, match='give `functional`'):

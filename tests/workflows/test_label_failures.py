@@ -11,7 +11,7 @@ from aiida.orm import Dict, InstalledCode, Int, Str, StructureData, TrajectoryDa
 from ase.build import bulk
 
 from aiida_equitrain.calculations.functions.label import collect_dataset, take_frames, trajectory_of
-from aiida_equitrain.workflows.label import LabelWorkChain
+from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
 
+from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.calculations.compare import CompareCalculation
 from aiida_equitrain.calculations.functions.phonons import stability
-from aiida_equitrain.calculations.phonon_arrays import phonopy_arrays
 from aiida_equitrain.science.phonopy_io import phonon_from_arrays
 
 SUPERCELL = [[2, 0, 0], [0, 2, 0], [0, 0, 2]]

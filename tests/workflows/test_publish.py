@@ -15,12 +15,12 @@ import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 
-from aiida_equitrain.tools.publish.check import check_file
-from aiida_equitrain.tools.publish.manifest import MANIFEST, describe_nodes
-from aiida_equitrain.tools.publish.recompute import first_difference, recompute
-from aiida_equitrain.tools.publish.rerun import steps_problem
-from aiida_equitrain.tools.publish.scrub import Scrubber
-from aiida_equitrain.tools.publish.write import publish
+from aiida_equitrain.publish.archive import MANIFEST, describe_nodes
+from aiida_equitrain.publish.check import check_file
+from aiida_equitrain.publish.recompute import first_difference, recompute
+from aiida_equitrain.publish.rerun import steps_problem
+from aiida_equitrain.publish.scrub import Scrubber
+from aiida_equitrain.publish.write import publish
 
 ROOT = Path(__file__).parents[2]
 

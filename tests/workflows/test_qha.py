@@ -13,9 +13,9 @@ from aiida.plugins import CalculationFactory, WorkflowFactory
 from ase.build import bulk
 
 from aiida_equitrain.calculations.functions import elastic
+from aiida_equitrain.report.write import write_report
 from aiida_equitrain.science.elasticity import slack_conductivity
 from aiida_equitrain.science.quasi_harmonic import mean_gruneisen
-from aiida_equitrain.tools.report.write import write_report
 from aiida_equitrain.workflows.qha import validate_settings
 
 SETTINGS = {'mesh': [10, 10, 10], 'temperature_max_k': 600.0, 'temperature_step_k': 20.0}

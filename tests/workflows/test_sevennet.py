@@ -17,7 +17,7 @@ from aiida_equitrain.cli.launch_options import codes
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.frames import Frames
-from aiida_equitrain.tools import defaults
+from aiida_equitrain.setup import defaults
 
 
 @pytest.mark.parametrize(

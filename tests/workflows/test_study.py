@@ -16,13 +16,12 @@ from click.testing import CliRunner
 
 from aiida_equitrain.calculations.functions.study import columns, take_training_frames
 from aiida_equitrain.cli.root import cmd_root
+from aiida_equitrain.launch.in_process import run_here
 from aiida_equitrain.query import studies, study_table
 from aiida_equitrain.science.study_statistics import PHASE_COUNTS
-from aiida_equitrain.tools.here import run_here
-from aiida_equitrain.workflows.instability import InstabilityWorkChain
-from aiida_equitrain.workflows.study import StudyWorkChain
-from aiida_equitrain.workflows.study_reuse import key_of
-from aiida_equitrain.workflows.study_rows import Row
+from aiida_equitrain.workflows.instability.workchain import InstabilityWorkChain
+from aiida_equitrain.workflows.study.rows import Row, key_of
+from aiida_equitrain.workflows.study.workchain import StudyWorkChain
 
 
 def process_of(builder: Any) -> Any:

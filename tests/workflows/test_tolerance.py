@@ -13,8 +13,8 @@ from aiida.plugins import WorkflowFactory
 from aiida_phonopy.data import PreProcessData
 from ase.build import bulk
 
+from aiida_equitrain.launch.run import symmetry_hints
 from aiida_equitrain.science.structure_files import read_structure
-from aiida_equitrain.tools.launch import symmetry_hints
 
 CASES = Path(__file__).parents[1] / 'fixtures' / 'cases'
 CHEAP = {'mesh': [4, 4, 4], 'temperature_step_k': 250.0}

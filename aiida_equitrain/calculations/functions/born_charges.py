@@ -6,7 +6,7 @@ import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_equitrain.calculations.phonon_arrays import new_preprocess, reversed_cell
+from aiida_equitrain.calculations.arrays import new_preprocess, reversed_cell
 
 
 @calcfunction

@@ -6,7 +6,7 @@ import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_equitrain.calculations.evaluation import structure_symbols
+from aiida_equitrain.calculations.arrays import structure_symbols
 from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS
 from aiida_equitrain.calculations.relax import last_steps
 from aiida_equitrain.common.settings import with_defaults

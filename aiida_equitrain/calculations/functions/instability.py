@@ -11,10 +11,11 @@ from aiida.engine import calcfunction
 from aiida_phonopy.data.phonopy import PhonopyData
 from ase import Atoms
 
+from aiida_equitrain.calculations.arrays import isotopes_of
 from aiida_equitrain.calculations.modes import MODE_SETTINGS
-from aiida_equitrain.calculations.phonon_arrays import isotopes_of
 from aiida_equitrain.common.settings import Setting, with_defaults
-from aiida_equitrain.science import batch, phases
+from aiida_equitrain.science import frames as batch
+from aiida_equitrain.science import phases
 from aiida_equitrain.science.mode_scan import fit_well, frequency_of_curvature, may_fit
 
 #: Keys of the ``settings`` of ``InstabilityWorkChain`` beside those of ``ModesCalculation``.

@@ -11,7 +11,7 @@ from ase import Atoms
 
 from aiida_equitrain.calculations.functions.instability import PHASE_SETTINGS, own_settings
 from aiida_equitrain.common.settings import with_defaults
-from aiida_equitrain.science import batch
+from aiida_equitrain.science import frames as batch
 from aiida_equitrain.science.mode_scan import curve_errors, fit_well
 
 

@@ -11,14 +11,14 @@ from aiida_phonopy.data import PhonopyData, PreProcessData
 from numpy.typing import NDArray
 from phonopy.structure.atoms import PhonopyAtoms
 
-from aiida_equitrain.calculations.evaluation import structure_symbols
-from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS
-from aiida_equitrain.calculations.phonon_arrays import (
+from aiida_equitrain.calculations.arrays import (
     kind_indices,
     new_phonopy_data,
     new_preprocess,
     reversed_cell,
+    structure_symbols,
 )
+from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.science.phonon_metrics import band_path, stability
 from aiida_equitrain.science.supercells import supercell_rows

@@ -9,9 +9,8 @@ from aiida import orm
 from aiida.engine import calcfunction
 from aiida_phonopy.data import PhonopyData, PreProcessData
 
-from aiida_equitrain.calculations.evaluation import structure_symbols
+from aiida_equitrain.calculations.arrays import new_phonopy_data, structure_symbols
 from aiida_equitrain.calculations.functions.phonons import phonon_supercell_rows
-from aiida_equitrain.calculations.phonon_arrays import new_phonopy_data
 from aiida_equitrain.calculations.qha import QHA_SETTINGS
 from aiida_equitrain.calculations.relax import last_steps
 from aiida_equitrain.common.settings import Setting, with_defaults

@@ -1,0 +1,222 @@
+"""Find a node by what somebody typed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.common.exceptions import MultipleObjectsError, NotExistent
+from aiida_phonopy.data.phonopy import PhonopyData
+
+from aiida_equitrain.common.printable import printable
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.launch.run import MAX_OVERRIDES
+from aiida_equitrain.science.frames import Frames
+from aiida_equitrain.science.json_text import parse_json
+from aiida_equitrain.science.text_files import read_text, read_yaml
+from aiida_equitrain.setup import defaults
+from aiida_equitrain.setup.shipped import forgetting_file
+
+#: Largest whole number that a database takes.
+LARGEST = 2**63 - 1
+
+
+def load_node(identifier: str) -> Any:
+    """Return a node by PK or UUID.
+
+    :raises NotExistent: with a sentence, if there is none, several, or none that can be.
+    """
+    message = f'there is no node `{identifier}` in this profile'
+    # With a larger number SQLite fails, and AiiDA's session with it.
+    if identifier.strip().lstrip('+-').isdecimal() and not 0 < int(identifier[:25]) <= LARGEST:
+        raise NotExistent(message)
+    try:
+        return orm.load_node(identifier)
+    except MultipleObjectsError as exception:
+        raise NotExistent(f'several nodes of this profile fit `{identifier}`: give the whole UUID') from exception
+    except (NotExistent, ValueError) as exception:
+        raise NotExistent(message) from exception
+
+
+def load_structure(text: str, block: str | None = None) -> orm.StructureData:
+    """Return a structure by file name, PK or UUID; what was chosen or left out of a file is told on stderr.
+
+    :param block: which structure of a file that holds several, by name or number.
+    :raises ValueError: with a sentence, if there is none or it cannot be kept as it is.
+    """
+    path = Path(text)
+    if not path.exists():
+        try:
+            node = load_node(text)
+        except (NotExistent, ValueError) as exception:
+            raise ValueError(f'`{text}` is neither a file nor a structure of this profile') from exception
+        if not isinstance(node, orm.StructureData):
+            raise ValueError(f'`{text}` is a {type(node).__name__}, not a StructureData')
+        if block is not None:
+            raise ValueError('`--block` chooses among the structures of a file, not of a node')
+        return node
+    from aiida_equitrain.science.structure_files import read_structure
+    from aiida_equitrain.science.text_files import COMPRESSED
+
+    found = read_structure(path, block)
+    for note in found.notes:
+        print(printable(f'{path}: {note}'), file=sys.stderr)
+    structure = orm.StructureData(ase=found.atoms)
+    name = path.with_suffix('') if path.suffix in COMPRESSED else path
+    # A name of a file may be no text at all.
+    structure.label, structure.description = printable(name.stem), '; '.join(found.notes)
+    return structure
+
+
+def load_crystal(text: str, block: str | None = None) -> tuple[orm.StructureData, PhonopyData | None]:
+    """Return a structure by file name, PK or UUID; or phonons by PK or UUID, with the structure that they are of.
+
+    :raises ValueError: with a sentence, if there is neither.
+    """
+    if not Path(text).exists():
+        try:
+            node = load_node(text)
+        except (NotExistent, ValueError):
+            node = None
+        if isinstance(node, PhonopyData):
+            return node.get_primitive_cell(), node
+    return load_structure(text, block), None
+
+
+def load_phases(text: str) -> dict[str, orm.StructureData]:
+    """Return the phases that DFT found, by PK or UUID of the job that searched for them.
+
+    :raises ValueError: with a sentence, if it is none, has not ended, or a potential found them.
+    """
+    try:
+        node = load_node(text)
+    except (NotExistent, ValueError) as exception:
+        raise ValueError(f'there is no `{text}` in this profile') from exception
+    return phases_of(node)
+
+
+def phases_of(node: orm.Node) -> dict[str, orm.StructureData]:
+    """Return the phases that DFT found.
+
+    :raises ValueError: see :func:`load_phases`.
+    """
+    if getattr(node, 'process_type', None) != 'aiida.workflows:equitrain.instability':
+        raise ValueError(f'PK {node.pk} is no `equitrain.instability`: `launch instability --dft-phases` is')
+    found: Any = node
+    if 'potential' in found.inputs:
+        raise ValueError(f'PK {node.pk} found its phases with a potential; with DFT does `--dft-phases`')
+    if 'tree' not in found.outputs:
+        raise ValueError(f'PK {node.pk} has no phases: it has not ended, or failed')
+    return dict(found.outputs.phases)
+
+
+def load_potential(text: str | None) -> PotentialData:
+    """Return a potential by label, PK or UUID; by default the foundation of the set-up.
+
+    :raises NotExistent: with the remedy.
+    """
+    if text is None:
+        node: PotentialData = defaults.default_foundation()
+        return node
+    found = defaults.find_foundation(text)
+    if found is None:
+        try:
+            found = load_node(text)
+        except (NotExistent, ValueError) as exception:
+            raise NotExistent(
+                f'there is no potential `{text}`; `aiida-equitrain setup` makes one, `potential import` others'
+            ) from exception
+    if not isinstance(found, PotentialData):
+        raise NotExistent(f'`{text}` is a {type(found).__name__}, not a PotentialData')
+    return found
+
+
+def load_dataset(text: str) -> DatasetData:
+    """Return labelled frames by PK or UUID.
+
+    :raises NotExistent: with the remedy.
+    """
+    try:
+        node = load_node(text)
+    except (NotExistent, ValueError) as exception:
+        raise NotExistent(f'there is no dataset `{text}`; `aiida-equitrain launch label` makes one') from exception
+    if not isinstance(node, DatasetData):
+        raise NotExistent(f'`{text}` is a {type(node).__name__}, not a DatasetData')
+    return node
+
+
+def load_phonons(text: str) -> PhonopyData:
+    """Return phonons with forces by PK or UUID.
+
+    :raises NotExistent: with the remedy.
+    """
+    try:
+        node = load_node(text)
+    except (NotExistent, ValueError) as exception:
+        raise NotExistent(
+            f'there are no phonons `{text}`; `aiida-equitrain data import` stores those of a file'
+        ) from exception
+    if not isinstance(node, PhonopyData):
+        raise NotExistent(f'`{text}` is a {type(node).__name__}, not a PhonopyData')
+    return node
+
+
+def load_replay(text: str) -> DatasetData | orm.TrajectoryData:
+    """Return what is replayed: labelled frames, or a trajectory that the foundation labels, by PK or UUID.
+
+    :raises NotExistent: with the remedy.
+    """
+    try:
+        node = load_node(text)
+    except (NotExistent, ValueError) as exception:
+        raise NotExistent(f'there is nothing to replay under `{text}`; give a dataset or a trajectory') from exception
+    if not isinstance(node, DatasetData | orm.TrajectoryData):
+        raise NotExistent(f'`{text}` is a {type(node).__name__}, neither a DatasetData nor a TrajectoryData')
+    return node
+
+
+FORGETTING_LABEL = 'equitrain-forgetting'
+
+
+def forgetting_dataset() -> DatasetData | None:
+    """Return the shipped crystals on which forgetting is measured, stored once; ``None`` if they are not shipped."""
+    try:
+        path = forgetting_file()
+    except FileNotFoundError:
+        return None
+    node = DatasetData(Frames.load(path), functional='PBE', code='SevenNet-0 (teacher of the starter potential)')
+    node.label = FORGETTING_LABEL
+    query = orm.QueryBuilder().append(DatasetData, filters={'label': FORGETTING_LABEL})
+    found: DatasetData
+    for found in query.all(flat=True):
+        # Its attributes too: what came with an archive may say of itself what it likes.
+        if _content(found) == _content(node) and found.base.attributes.all == node.base.attributes.all:
+            return found
+    return node.store()
+
+
+def _content(node: DatasetData) -> bytes:
+    content: bytes = node.base.repository.get_object_content(node.FILENAME, 'rb')
+    return content
+
+
+def load_overrides(path: Path | None) -> dict[str, Any] | None:
+    """Return overrides from a YAML or JSON file.
+
+    :raises ValueError: with a sentence, if it is no mapping.
+    """
+    if path is None:
+        return None
+    if path.suffix == '.json':
+        try:
+            content = parse_json(read_text(path, MAX_OVERRIDES))
+        except ValueError as exception:
+            raise ValueError(f'`{path}` cannot be read as JSON: {exception}') from exception
+    else:
+        content = read_yaml(path, MAX_OVERRIDES)
+    if not isinstance(content, dict):
+        raise ValueError(f'`{path}` must hold keys and values in the nesting of the inputs')
+    return content

@@ -1,0 +1,223 @@
+"""How far a job is, read from the graph and, where that is cheap, from the folder of a running job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.common.links import LinkType
+
+from aiida_equitrain.common.formatting import duration
+from aiida_equitrain.common.progress import PROGRESS_FILE, describe_progress
+from aiida_equitrain.launch.worker import Trouble, find_trouble
+from aiida_equitrain.query.jobs import STAGES
+
+TERMINATED = ('finished', 'excepted', 'killed')
+JOB_TYPE = 'process.calculation.calcjob.'
+#: What a worker takes on its own; functions run with the process that calls them.
+TASKED = (JOB_TYPE, 'process.workflow.workchain.')
+OURS = 'aiida.calculations:equitrain.'
+CACHED_FROM = '_aiida_cached_from'
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a job.
+
+    :param state: ``running``, ``done`` or ``failed``.
+    :param jobs: number of jobs so far; more may follow while it runs.
+    :param note: what a running job says of itself.
+    """
+
+    title: str
+    state: str
+    done: int
+    jobs: int
+    reused: int
+    seconds: float
+    note: str = ''
+
+    def sentence(self) -> str:
+        """Return the stage in one line."""
+        reused = f', {self.reused} reused' if self.reused else ''
+        note = f' · {self.note}' if self.note else ''
+        return f'{self.title}: {self.state}, {self.done}/{self.jobs} jobs{reused}, {duration(self.seconds)}{note}'
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is."""
+
+    state: str
+    seconds: float
+    stages: list[Stage] = field(default_factory=list)
+    trouble: Trouble = field(default_factory=Trouble)
+
+    def changes(self, earlier: Progress | None) -> list[str]:
+        """Return the lines of the stages that differ in more than their time from ``earlier``, and of new troubles."""
+        known = {stage.title: stage for stage in earlier.stages} if earlier else {}
+        lines = []
+        for stage in self.stages:
+            before = known.get(stage.title)
+            if before is None or (before.state, before.done, before.jobs) != (stage.state, stage.done, stage.jobs):
+                lines.append(stage.sentence())
+        known_trouble = earlier.trouble.sentences if earlier else ()
+        return [*lines, *(text for text in self.trouble.sentences if text not in known_trouble)]
+
+
+@dataclass
+class Row:
+    """What a look needs to know of a process."""
+
+    pk: int
+    label: str
+    job: bool
+    tasked: bool
+    ours: bool
+    reused: bool
+    state: str | None
+    status: int | None
+    start: datetime
+    end: datetime
+    folder: str | None
+    computer: int | None
+    paused: bool | None
+    said: str | None
+
+    @property
+    def terminated(self) -> bool:
+        """Whether it has ended; nothing of it changes then."""
+        return self.state in TERMINATED
+
+    @property
+    def outcome(self) -> str:
+        """``running``, ``done`` or ``failed``."""
+        if not self.terminated:
+            return 'running'
+        return 'done' if self.state == 'finished' and self.status == 0 else 'failed'
+
+
+class ProgressReader:
+    """Looks at a job again and again, and asks the database only for what may have changed.
+
+    The database and the cores are shared with the work: a look costs a query for the processes that had not ended, and
+    one for each level of new ones, whatever the number of jobs.
+    """
+
+    def __init__(self, node: orm.ProcessNode, by_daemon: bool = False) -> None:
+        """Look at a job.
+
+        :param by_daemon: whether a daemon runs it, so that there may be nobody who does.
+        """
+        self.by_daemon = by_daemon
+        self.top = int(node.pk or 0)
+        self.rows: dict[int, Row] = {}
+        self.called: dict[int, list[int]] = {}
+        self.stages: dict[str, int] = {}
+        # Ended when last looked at: a job taken from the cache has ended before it is said to be from there.
+        self.settled: set[int] = set()
+
+    def read(self) -> Progress:
+        """Return how far the job is, from the database and from the folders of its running jobs on this machine."""
+        self._refresh()
+        now = datetime.now(UTC)
+        top = self.rows[self.top]
+        chosen = [(title, self.stages[name]) for name, title in STAGES.items() if name in self.stages]
+        stages = [self._stage(title, pk, now) for title, pk in chosen or [(top.label, self.top)]]
+        seconds = ((top.end if top.terminated else now) - top.start).total_seconds()
+        active = [row for row in self.rows.values() if not row.terminated] if self.by_daemon else []
+        changed = max(row.end for row in self.rows.values())
+        return Progress(top.outcome, seconds, stages, find_trouble(self.top, active, changed))
+
+    def _refresh(self) -> None:
+        """Update the processes that had not ended, and find what they have called meanwhile."""
+        active = [pk for pk in self.rows if pk not in self.settled] if self.rows else [self.top]
+        self.settled.update(pk for pk in active if pk in self.rows and self.rows[pk].terminated)
+        self.rows.update(_rows({'id': {'in': active}}) if active else {})
+        parents = active
+        while parents:
+            found = _called(parents)
+            new = sorted({child for _, child, _ in found} - set(self.rows))
+            self.rows.update(_rows({'id': {'in': new}}) if new else {})
+            for parent, child, label in found:
+                if child in new:
+                    self.called.setdefault(parent, []).append(child)
+                    if parent == self.top:
+                        self.stages[label] = child
+            parents = new
+
+    def _jobs(self, pk: int) -> list[Row]:
+        """Return the jobs below a process, or itself."""
+        row = self.rows[pk]
+        below = [job for child in self.called.get(pk, []) for job in self._jobs(child)]
+        return [row, *below] if row.job else below
+
+    def _stage(self, title: str, pk: int, now: datetime) -> Stage:
+        """Return a process as a stage."""
+        row, jobs = self.rows[pk], self._jobs(pk)
+        done, reused = sum(job.terminated for job in jobs), sum(job.reused for job in jobs)
+        seconds = ((row.end if row.terminated else now) - row.start).total_seconds()
+        notes = (describe_progress(read_job_progress(job)) for job in jobs if job.ours and not job.terminated)
+        return Stage(title, row.outcome, done, len(jobs), reused, seconds, next((note for note in notes if note), ''))
+
+
+def read_progress(node: orm.ProcessNode) -> Progress:
+    """Return how far ``node`` is; who looks again keeps a :class:`ProgressReader`."""
+    return ProgressReader(node).read()
+
+
+def _rows(filters: dict[str, Any]) -> dict[int, Row]:
+    """Return processes by PK, without loading a node."""
+    project = [
+        'id', 'attributes.process_label', 'node_type', 'process_type', f'extras.{CACHED_FROM}',
+        'attributes.process_state', 'attributes.exit_status', 'ctime', 'mtime', 'attributes.remote_workdir',
+        'dbcomputer_id', 'attributes.paused', 'attributes.process_status',
+    ]  # fmt: skip
+    rows: list[Any] = orm.QueryBuilder().append(orm.ProcessNode, filters=filters, project=project).all()
+    return {
+        pk: Row(pk, str(label), kind.startswith(JOB_TYPE), kind.startswith(TASKED), (process or '').startswith(OURS),
+                bool(cached), *others)
+        for pk, label, kind, process, cached, *others in rows
+    }  # fmt: skip
+
+
+def _called(parents: list[int]) -> list[list[Any]]:
+    """Return the PKs of callers, those of the processes that they have called, and the labels of the links."""
+    query = orm.QueryBuilder().append(orm.ProcessNode, filters={'id': {'in': parents}}, project='id', tag='caller')
+    types = {'type': {'in': [LinkType.CALL_CALC.value, LinkType.CALL_WORK.value]}}
+    query.append(orm.ProcessNode, with_incoming='caller', edge_filters=types, project='id', edge_project='label')
+    found: list[list[Any]] = query.all()
+    return found
+
+
+def read_job_progress(job: Row) -> dict[str, Any]:
+    """Return the content of ``progress.json`` of a running job; nothing unless it is on this machine.
+
+    Elsewhere every look would cost a connection.
+    """
+    if job.folder is None or not _is_here(job.computer):
+        return {}
+    try:
+        content = json.loads(Path(job.folder, PROGRESS_FILE).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+@cache
+def _is_here(computer: int | None) -> bool:
+    """Return whether the folders of a computer are on this machine."""
+    filters = {'id': computer, 'transport_type': 'core.local'}
+    return computer is not None and bool(orm.QueryBuilder().append(orm.Computer, filters=filters).count())
+
+
+def plain_lines(progress: Progress, earlier: Progress | None) -> Iterable[str]:
+    """Yield the changes since ``earlier`` with the time at which they were seen."""
+    for line in progress.changes(earlier):
+        yield f'[{duration(progress.seconds)}] {line}'

@@ -1,0 +1,85 @@
+"""Start a job the way the profile allows, and gather the inputs that ``aiida-equitrain setup`` made."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from aiida import orm
+from aiida.manage import get_manager
+
+from aiida_equitrain.common.printable import printable
+from aiida_equitrain.launch.in_process import Watch, run_here
+from aiida_equitrain.science.supercells import SYMPREC
+
+#: Bytes of the largest file of overrides.
+MAX_OVERRIDES = 2**20
+
+
+def daemon_problem() -> str | None:
+    """Return a sentence if nothing can be submitted in the loaded profile, ``None`` if something can."""
+    profile = get_manager().get_profile()
+    if profile is None or not profile.process_control_backend:
+        return 'the profile has no broker'
+    from aiida.engine.daemon.client import get_daemon_client
+
+    if not get_daemon_client().is_daemon_running:
+        return 'the daemon is not running (`verdi daemon start` starts it)'
+    return None
+
+
+def start(builder: Any, submit: bool = False) -> orm.ProcessNode:
+    """Run a job in this process, or hand it to the daemon, and print where its results are; for scripts.
+
+    :returns: the node, terminated unless ``submit``.
+    :raises SystemExit: with a sentence, if ``submit`` and there is nothing to submit to.
+    """
+    if submit:
+        problem = daemon_problem()
+        if problem:
+            raise SystemExit(f'nothing can be submitted: {problem}')
+        from aiida.engine import submit as submit_to_daemon
+
+        node: orm.ProcessNode = submit_to_daemon(builder)
+        print(f'Submitted {node.process_label} {node.pk}: aiida-equitrain launch follow {node.pk}')
+        return node
+    node = run_here(builder)
+    print(printable(f'{node.process_label} {node.pk} {describe_end(node)}: verdi process show {node.pk}'))
+    return node
+
+
+def symmetry_hints(builder: Any) -> list[str]:
+    """Return a sentence for each crystal of a job whose space group is higher at a looser tolerance."""
+    from aiida_equitrain.workflows.checks import symmetry_hint
+
+    inputs = builder._inputs(prune=True)
+    crystals = {'': inputs, **(inputs.get('materials') or {})}
+    hints = []
+    for name, given in crystals.items():
+        if 'structure' not in given:
+            continue
+        symprec = given.get('symprec') or (given.get('phonons') or {}).get('symprec')
+        matrix = given.get('supercell_matrix') or given.get('phonon_supercell_matrix')
+        rows = None if matrix is None else matrix.get_list()
+        hint = symmetry_hint(given['structure'], SYMPREC if symprec is None else symprec.value, rows)
+        if hint:
+            hints.append(f'{name}: {hint}' if name else hint)
+    return hints
+
+
+def describe_end(node: orm.ProcessNode) -> str:
+    """Return how a job ended, in a few words with the reason."""
+    if node.is_finished_ok:
+        return 'is done'
+    state = node.process_state.value if node.process_state else 'created'
+    reason = node.exit_message or node.process_status or (node.exception or '').strip().splitlines()[-1:]
+    status = '' if node.exit_status is None else f' [{node.exit_status}]'
+    text = reason[0] if isinstance(reason, list) and reason else reason or 'no reason is known'
+    return f'ended as {state}{status}: {text}'
+
+
+def follow(node: orm.ProcessNode, watch: Watch) -> None:
+    """Call ``watch`` until the job has ended, and once more."""
+    while not node.is_terminated:
+        time.sleep(watch(node))
+    watch(node)

@@ -1,0 +1,1 @@
+"""Pages (HTML) of a material, a study or a property, and their figures."""

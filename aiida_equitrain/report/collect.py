@@ -1,0 +1,386 @@
+"""Read a finished (or failed, or still running) job from the graph into plain dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.orm import ArrayData, BandsData
+
+import aiida_equitrain
+from aiida_equitrain.common.formatting import duration, formula, number
+from aiida_equitrain.common.names import Role
+from aiida_equitrain.science.epoch_choice import WORDS
+
+from ..query.jobs import stages_of, state_of
+from .flow import flow_data
+
+
+class NoReportError(ValueError):
+    """There is no report of this node, for a reason that is one sentence."""
+
+
+#: WorkChains that a report can be made of.
+REPORTABLE = ('equitrain.material', 'equitrain.finetune')
+
+#: Quantities of the table of phonons: key of the comparison and heading.
+QUANTITIES = {
+    'phonon_mae_thz': 'error over the Brillouin zone: MAE (THz)',
+    'phonon_rmse_thz': '… RMSE (THz)',
+    'phonon_bias_thz': '… mean, signed (THz)',
+    'max_frequency_thz': 'highest frequency (THz)',
+    'mean_frequency_thz': 'mean frequency (THz)',
+    'lowest_frequency_thz': 'lowest frequency (THz)',
+    'dynamically_stable': 'dynamically stable',
+    'heat_capacity_j_per_k_mol': 'heat capacity (J/K/mol)',
+    'entropy_j_per_k_mol': 'entropy (J/K/mol)',
+    'free_energy_kj_per_mol': 'free energy (kJ/mol)',
+    'k_diff_high_temp_limit_w_per_m_k': 'diffusive minimum conductivity (W/m/K)',
+    'volume_angstrom3': 'primitive cell (Å³)',
+}
+#: The same of the elastic tensors of the potentials.
+ELASTIC = {
+    'bulk_modulus_gpa': 'bulk modulus (GPa)',
+    'shear_modulus_gpa': 'shear modulus (GPa)',
+    'slack_conductivity_300k_w_per_m_k': 'Slack conductivity (W/m/K)',
+}
+ERRORS = {
+    'forces_mae_mev_per_angstrom': 'force MAE, {split} (meV/Å)',
+    'energy_mae_mev_per_atom': 'energy MAE, {split} (meV/atom)',
+    'stress_mae_mev_per_angstrom3': 'stress MAE, {split} (meV/Å³)',
+}
+SPLITS = {Role.TRAIN.value: 'training frames', Role.VALID.value: 'validation frames', Role.TEST.value: 'test frames'}
+
+
+def collect(node: orm.ProcessNode) -> dict[str, Any]:
+    """Return everything that the report shows of ``node``, as plain data.
+
+    :raises NoReportError: if there can be none of this node.
+    """
+    if getattr(node, 'process_type', None) not in [f'aiida.workflows:{name}' for name in REPORTABLE]:
+        kind = getattr(node, 'process_label', None) or type(node).__name__
+        raise NoReportError(
+            f'PK {node.pk} is of the kind {kind}: a report is made of a MaterialWorkChain, a FinetuneWorkChain '
+            'or a StudyWorkChain (`verdi process list -a` shows them)'
+        )
+    inputs, outputs = _inputs(node), node.outputs
+    comparison = dict(outputs.comparison) if 'comparison' in outputs else {}
+    training = dict(outputs.summary) if 'summary' in outputs else {}
+    summary = summarize(node, inputs, comparison, training)
+    stages = stages_of(node)
+    data = {
+        'pk': node.pk,
+        'uuid': node.uuid,
+        'material': summary['material'] or 'unknown',
+        'title': 'a fine-tuned potential and its phonons' if comparison else 'fine-tuning of a potential',
+        'subtitle': f'{node.process_label} {node.pk} · {_state_sentence(node)} · {node.ctime:%Y-%m-%d %H:%M} UTC',
+        'warnings': training_warnings(node),
+        'notes': _notes(node, inputs, stages),
+        'headline': _headline(summary),
+        'errors': [*phonon_rows(comparison), *elastic_rows(outputs)],
+        'training_table': training_rows(training),
+        'validation': validation_rows(training),
+        'stages': stages,
+        'facts': _facts(inputs, comparison, training),
+        'commands': commands(node),
+        'summary': summary,
+        'bands': bands_data(outputs),
+        'thermal': thermal_data(outputs),
+        'learning': learning_data(outputs, training),
+        'parity': parity_data(outputs),
+    }
+    data['flow'] = flow_data(node, data) if comparison or len(stages) > 1 else None
+    return data
+
+
+def summarize(
+    node: orm.ProcessNode, inputs: Mapping[str, Any], comparison: Mapping[str, Any], training: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the content of ``summary.json``: what is not known is ``None``."""
+    candidates = comparison.get('candidates') or {}
+    dataset = inputs.get('dataset')
+    forgetting = training.get('forgetting') or {}
+    structure = inputs.get('structure')
+    formulas = dataset.formulas if dataset is not None else []
+    return {
+        'material': formula(structure.get_formula()) if structure is not None else ' '.join(formulas),
+        'foundation_mae_thz': (candidates.get('foundation') or {}).get('phonon_mae_thz'),
+        'finetuned_mae_thz': (candidates.get('finetuned') or {}).get('phonon_mae_thz'),
+        'symfc_mae_thz': (comparison.get('symfc') or {}).get('phonon_mae_thz'),
+        'forgetting_mev_per_angstrom': forgetting.get('change_mev_per_angstrom'),
+        'n_frames': dataset.n_frames if dataset is not None else None,
+        'n_atoms': dataset.max_atoms if dataset is not None else None,
+        'strategy': training.get('strategy') or inputs.get('strategy'),
+        'seconds': round((node.mtime - node.ctime).total_seconds(), 1),
+        'core_seconds': round(stages_of(node)[-1]['core_seconds'], 1),
+        'pk': node.pk,
+        'uuid': node.uuid,
+        'exit_status': node.exit_status,
+        'version': aiida_equitrain.__version__,
+    }
+
+
+def phonon_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the table of phonon quantities: one row per quantity, one key per side."""
+    if not comparison:
+        return []
+    sides = {'dft': comparison.get('reference'), **(comparison.get('candidates') or {})}
+    sides['symfc'] = comparison.get('symfc')
+    rows = []
+    for key, title in QUANTITIES.items():
+        values = {name: side.get(key) for name, side in sides.items() if side}
+        if any(value is not None for value in values.values()):
+            rows.append({'quantity': title, **values})
+    return rows
+
+
+def elastic_rows(outputs: Any) -> list[dict[str, Any]]:
+    """Return the moduli of each potential, where the elastic tensor was computed."""
+    phonons = outputs.phonons if 'phonons' in outputs else {}
+    sides = {name: dict(phonons[name]['elastic']) for name in phonons if 'elastic' in phonons[name]}
+    rows = []
+    for key, title in ELASTIC.items():
+        values = {name: side.get(key) for name, side in sides.items()}
+        if any(value is not None for value in values.values()):
+            rows.append({'quantity': title, **values})
+    return rows
+
+
+def training_rows(training: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return errors on labelled frames before and after, and on other crystals."""
+    errors = training.get('errors') or {}
+    before, after = errors.get('before') or {}, errors.get('after') or {}
+    rows = []
+    for split, words in SPLITS.items():
+        for key, title in ERRORS.items():
+            pair = {'before': (before.get(split) or {}).get(key), 'after': (after.get(split) or {}).get(key)}
+            if pair['before'] is not None or pair['after'] is not None:
+                rows.append({'quantity': title.format(split=words), **pair})
+    forgetting = training.get('forgetting') or {}
+    if forgetting:
+        rows.append(
+            {
+                'quantity': 'force MAE, other crystals (meV/Å)',
+                'before': forgetting.get('forces_mae_before_mev_per_angstrom'),
+                'after': forgetting.get('forces_mae_after_mev_per_angstrom'),
+            }
+        )
+    return rows
+
+
+def validation_rows(training: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return ``title``, ``unit``, ``before``, ``after`` and ``worse`` of the errors on validation frames."""
+    errors = training.get('errors') or {}
+    before, after = ((errors.get(side) or {}).get(Role.VALID.value) or {} for side in ('before', 'after'))
+    worse = training.get('worse_than_foundation') or {}
+    return [
+        {'title': f'{WORDS[name][0]} of validation frames', 'unit': WORDS[name][1], 'before': before.get(key),
+         'after': after[key], 'worse': name in worse}
+        for name, key in zip(('forces', 'energy', 'stress'), ERRORS, strict=True)
+        if key in after
+    ]  # fmt: skip
+
+
+def training_warnings(node: orm.ProcessNode) -> list[str]:
+    """Return what a fine-tuning, or the members of a committee, warn of, as sentences."""
+    outputs = node.outputs
+    summaries = {'': outputs.summary} if 'summary' in outputs else {}
+    if 'summaries' in outputs:
+        summaries |= {f' ({name})': outputs.summaries[name] for name in outputs.summaries}
+    return [f'Warning{name}: {text}.' for name in summaries for text in dict(summaries[name]).get('warnings', [])]
+
+
+def commands(node: orm.ProcessNode) -> list[str]:
+    """Return three commands to look further."""
+    return [
+        f'verdi process status {node.pk}',
+        f'verdi node graph generate {node.pk}',
+        f'aiida-equitrain report {node.pk} -o DIR',
+    ]
+
+
+def _inputs(node: orm.ProcessNode) -> dict[str, Any]:
+    """Return structure, foundation, dataset, strategy and seed, wherever the process takes them."""
+    train = node.inputs.finetune.train if 'finetune' in node.inputs else node.inputs.train
+    places = {'structure': node.inputs, 'foundation': node.inputs if 'foundation' in node.inputs else train}
+    found = {name: place[name] for name, place in places.items() if name in place}
+    for place in (node.outputs, node.inputs, train):
+        if 'dataset' in place:
+            found.setdefault('dataset', place['dataset'])
+    for name in ('strategy', 'seed'):
+        if name in train:
+            found[name] = train[name].value
+    if 'hyperparameters' in train:
+        found['hyperparameters'] = dict(train['hyperparameters'])
+    if 'dropped' in node.outputs:
+        found['dropped'] = dict(node.outputs.dropped)
+    return found
+
+
+def _state_sentence(node: orm.ProcessNode) -> str:
+    state = state_of(node)
+    return {'done': 'finished', 'running': 'still running'}.get(state, f'failed with exit code {node.exit_status}')
+
+
+def _notes(node: orm.ProcessNode, inputs: Mapping[str, Any], stages: list[dict[str, Any]]) -> list[str]:
+    """Return what must be known before the numbers are believed."""
+    notes = []
+    if state_of(node) == 'failed':
+        notes.append(f'This run failed: {node.exit_message or node.process_status or node.process_state}')
+    if state_of(node) == 'running':
+        notes.append('This run has not ended; the page shows what there is so far.')
+    foundation = inputs.get('foundation')
+    if foundation is not None and foundation.card.get('starter'):
+        notes.append(
+            'The foundation is the starter potential that ships with the package: small, made for trying things out. '
+            'It is not MACE-MP, and its numbers say nothing about MACE-MP.'
+        )
+    dropped = inputs.get('dropped') or {}
+    frames = dropped.get('frames', dropped)
+    if frames:
+        notes.append(f'{len(frames)} frame(s) were dropped because their DFT failed; see the output `dropped`.')
+    return notes
+
+
+def _headline(summary: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the few numbers at the top of the page."""
+    forgetting = summary['forgetting_mev_per_angstrom']
+    sign = '+' if forgetting is not None and forgetting > 0 else ''
+    items = [
+        (
+            summary['finetuned_mae_thz'],
+            ' THz',
+            'phonon error of the fine-tuned potential (MAE over the Brillouin zone)',
+        ),
+        (summary['foundation_mae_thz'], ' THz', 'of the foundation as it comes'),
+        (summary['symfc_mae_thz'], ' THz', 'of a fit to the same frames without a potential (symfc)'),
+        (forgetting, ' meV/Å', 'forgetting: change of the force error on other crystals'),
+    ]
+    numbers = [
+        {'value': (sign if 'forgetting' in label else '') + number(value) + unit, 'label': label}
+        for value, unit, label in items
+        if value is not None
+    ]
+    if summary['n_frames']:
+        label = f'labelled frames of up to {summary["n_atoms"]} atoms'
+        numbers.append({'value': str(summary['n_frames']), 'label': label})
+    numbers.append(
+        {'value': duration(summary['seconds']), 'label': f'in all, {duration(summary["core_seconds"])} of core time'}
+    )
+    return numbers
+
+
+def _facts(
+    inputs: Mapping[str, Any], comparison: Mapping[str, Any], training: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """Return what went in, for people."""
+    facts: list[tuple[str, str]] = []
+    structure, foundation, dataset = inputs.get('structure'), inputs.get('foundation'), inputs.get('dataset')
+    if structure is not None:
+        facts.append(('structure', f'{structure.get_formula()}, {len(structure.sites)} atoms (PK {structure.pk})'))
+    if foundation is not None:
+        name = foundation.card.get('name') or foundation.label or foundation.architecture
+        facts.append(('foundation', f'{name}, {foundation.n_parameters:,} parameters (PK {foundation.pk})'))
+        facts.append(('its SHA-256', foundation.checked_sha256()))
+    if dataset is not None:
+        roles = ', '.join(f'{count} {role}' for role, count in dataset.counts.items())
+        facts.append(
+            ('frames', f'{dataset.n_frames} ({roles}), {dataset.functional}, {dataset.code} (PK {dataset.pk})')
+        )
+    facts.append(('strategy', f'{inputs.get("strategy")}, seed {inputs.get("seed")}'))
+    if training:
+        facts.append(
+            (
+                'training',
+                f'best epoch {training.get("best_epoch")} of {training.get("epochs")}, '
+                f'{training.get("n_trained_parameters", 0):,} of {training.get("n_parameters", 0):,} parameters, '
+                f'{training.get("threads")} thread(s), {training.get("device_name")}',
+            )
+        )
+        facts.append(('versions', ', '.join(f'{key} {value}' for key, value in training.get('versions', {}).items())))
+    if inputs.get('hyperparameters'):
+        facts.append(('hyperparameters', ', '.join(f'{k} {v}' for k, v in sorted(inputs['hyperparameters'].items()))))
+    if comparison:
+        mesh = ' × '.join(str(value) for value in comparison.get('mesh', []))
+        facts.append(('comparison', f'mesh {mesh}, {number(comparison.get("temperature_k"))} K'))
+    return facts
+
+
+#: The comparison calls DFT by its part in it.
+NAMES = {'reference': 'dft'}
+
+
+def bands_data(outputs: Any) -> dict[str, Any] | None:
+    """Return the bands of all sides along one path, segment by segment, and the ticks of the path."""
+    node = outputs.bands if 'bands' in outputs else None
+    if not isinstance(node, ArrayData) or isinstance(node, BandsData):
+        return None
+    distances, starts = node.get_array('distances'), node.get_array('segment_starts').tolist()
+    sides = _by_side(node, 'frequencies')
+    ends = [*starts[1:], len(distances)]
+    segments = [
+        {'distances': distances[a:b], 'sides': {name: values[a:b] for name, values in sides.items()}}
+        for a, b in zip(starts, ends, strict=True)
+    ]
+    return {'segments': segments, 'ticks': path_ticks(distances, starts, node.get_array('labels').tolist())}
+
+
+def path_ticks(distances: Any, starts: list[int], labels: list[list[str]]) -> list[tuple[float, str]]:
+    """Return positions and labels of the ends of segments; where the path jumps, both names stand there."""
+    ticks: list[tuple[float, str]] = []
+    for index, (start, (first, last)) in enumerate(zip(starts, labels, strict=True)):
+        end = starts[index + 1] - 1 if index + 1 < len(starts) else len(distances) - 1
+        if ticks and ticks[-1][1] != first:
+            ticks[-1] = (ticks[-1][0], f'{ticks[-1][1]}|{first}')
+        elif not ticks:
+            ticks.append((float(distances[start]), first))
+        ticks.append((float(distances[end]), last))
+    return ticks
+
+
+def thermal_data(outputs: Any) -> dict[str, Any] | None:
+    """Return heat capacity, entropy and free energy of every side over temperature."""
+    if 'thermal' not in outputs:
+        return None
+    node = outputs.thermal
+    temperatures = node.get_array('temperatures')
+    curves: dict[str, Any] = {}
+    for key in ('heat_capacity', 'entropy', 'free_energy'):
+        for name, values in _by_side(node, key).items():
+            curves.setdefault(name, {'temperature_k': temperatures})[key] = values
+    return curves
+
+
+def learning_data(outputs: Any, training: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the errors by epoch."""
+    if 'metrics' not in outputs:
+        return None
+    node = outputs.metrics
+    data: dict[str, Any] = {name: node.get_array(name) for name in node.get_arraynames()}
+    data['best_epoch'] = training.get('best_epoch')
+    return data if len(data.get('epoch', [])) > 1 else None
+
+
+def parity_data(outputs: Any) -> dict[str, Any] | None:
+    """Return force components of the frames that were not trained on, or of all if there are none."""
+    if 'predictions' not in outputs:
+        return None
+    node = outputs.predictions
+    arrays = {name: node.get_array(name) for name in node.get_arraynames()}
+    chosen = ~arrays['is_train'][arrays['frame_index']]
+    split = 'frames that were not trained on'
+    if not chosen.any():
+        chosen, split = np.ones_like(chosen), 'all frames'
+    names = {'reference': 'forces_reference', 'foundation': 'forces_before', 'finetuned': 'forces_after'}
+    parity: dict[str, Any] = {name: arrays[key][chosen].ravel() for name, key in names.items() if key in arrays}
+    parity['split'] = split
+    return parity
+
+
+def _by_side(node: ArrayData, key: str) -> dict[str, Any]:
+    """Return the arrays ``<key>_<side>`` by side."""
+    prefix = f'{key}_'
+    names = [name.removeprefix(prefix) for name in node.get_arraynames() if name.startswith(prefix)]
+    return {NAMES.get(name, name): node.get_array(prefix + name) for name in names}

@@ -1,0 +1,103 @@
+"""Thermal expansion and thermal conductivity as a few lines of text and as figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from aiida import orm
+from matplotlib.figure import Figure
+
+from aiida_equitrain.report.plots import STYLE, save
+
+BLUE, ORANGE = '#0a85d1', '#e69f00'
+
+
+def describe_qha(facts: Mapping[str, Any]) -> str:
+    """Return the numbers at one temperature as lines of text."""
+    lines = [
+        f'at {facts["temperature_k"]:g} K',
+        f'  linear thermal expansion  {1e6 * facts["linear_thermal_expansion_per_k"]:.2f}e-6 per K',
+        f'  volume of primitive cell  {facts["equilibrium_volume_angstrom3"]:.3f} Å³',
+        f'  bulk modulus              {facts["bulk_modulus_gpa"]:.1f} GPa',
+        f'  heat capacity Cp          {facts["heat_capacity_p_j_per_k_mol"]:.2f} J/K/mol of cells',
+        f'  Grüneisen parameter       {facts["thermal_gruneisen_parameter"]:.2f}',
+        f'  Slack conductivity        {facts["slack_conductivity_300k_w_per_m_k"]:.3g} W/m/K (300 K)',
+    ]
+    if facts['left_out']:
+        lines.append(f'{len(facts["left_out"])} volume(s) were left out: they have imaginary modes')
+    lines.append(f'curves up to {facts["temperature_reached_k"]:g} K, as far as `volume_factors` allow')
+    return '\n'.join(lines)
+
+
+def describe_kappa(facts: Mapping[str, Any]) -> str:
+    """Return the conductivity as lines of text."""
+    pairs = zip(facts['temperatures_k'], facts['kappa_w_per_m_k'], strict=True)
+    lines = [f'{temperature:g} K: {kappa:.4g} W/m/K' for temperature, kappa in pairs]
+    errors = facts.get('errors') or {'temperatures_k': [], 'sre': [], 'srme': []}
+    for temperature, sre, srme in zip(errors['temperatures_k'], errors['sre'], errors['srme'], strict=True):
+        lines.append(f'{temperature:g} K, against the reference: SRE {sre:+.3f}, SRME {srme:.3f}')
+    return '\n'.join(lines)
+
+
+def save_qha(node: orm.WorkChainNode, path: str | Path) -> None:
+    """Draw the curves of a ``QHAWorkChain``; the suffix of the file tells its format."""
+    curves = {name: node.outputs.curves.get_array(name) for name in node.outputs.curves.get_arraynames()}
+    with matplotlib.rc_context(STYLE):
+        save(draw_qha(curves), path)
+
+
+def save_kappa(node: orm.WorkChainNode, path: str | Path) -> None:
+    """Draw the conductivity of a ``KappaWorkChain``; the suffix of the file tells its format."""
+    modes = {name: node.outputs.modes.get_array(name) for name in node.outputs.modes.get_arraynames()}
+    with matplotlib.rc_context(STYLE):
+        save(draw_kappa(modes), path)
+
+
+def draw_qha(curves: Mapping[str, Any]) -> Figure:
+    """Return free energies over volume, and expansion, bulk modulus and heat capacity over temperature."""
+    figure = Figure(figsize=(7.2, 5.4), layout='constrained')
+    first, expansion, modulus, capacity = figure.subplots(2, 2).ravel()
+    temperatures, volumes = curves['temperatures_k'], curves['volumes_angstrom3']
+    for index in np.unique(np.linspace(0, len(temperatures) - 1, 6).astype(int)):
+        shade = index / max(len(temperatures) - 1, 1)
+        label = f'{temperatures[index]:g} K'
+        first.plot(
+            volumes, curves['helmholtz_ev'][index], 'o-', color=(shade, 0.3, 1 - shade), markersize=2, label=label
+        )
+    first.plot(curves['equilibrium_volume_angstrom3'], curves['gibbs_ev'], color='#7f8796', label='minimum')
+    first.set_xlabel('volume of primitive cell, Å³')
+    first.set_ylabel('free energy, eV')
+    first.legend(fontsize=7, ncols=4, loc='lower center', bbox_to_anchor=(0.5, 1.0))
+    for axis, key, factor, label in (
+        (expansion, 'thermal_expansion_per_k', 1e6 / 3, 'linear expansion, 10⁻⁶ per K'),
+        (modulus, 'bulk_modulus_gpa', 1.0, 'bulk modulus, GPa'),
+        (capacity, 'heat_capacity_p_j_per_k_mol', 1.0, 'heat capacity Cp, J/K/mol'),
+    ):
+        axis.plot(temperatures, factor * curves[key], color=BLUE)
+        axis.set_xlabel('temperature, K')
+        axis.set_ylabel(label)
+    return figure
+
+
+def draw_kappa(modes: Mapping[str, Any]) -> Figure:
+    """Return a figure of the conductivity over temperature, and near 300 K summed over modes up to a frequency."""
+    temperatures, kappa = modes['temperatures_k'], modes['kappa_w_per_m_k'][:, :3].mean(axis=1)
+    several = len(temperatures) > 1
+    figure = Figure(figsize=(7.2 if several else 4.0, 3.0), layout='constrained')
+    *left, right = np.ravel(figure.subplots(1, 1 + several))
+    for axis in left:
+        axis.plot(temperatures, kappa, 'o-', color=BLUE, markersize=3)
+        axis.set_xlabel('temperature, K')
+        axis.set_ylabel('conductivity, W/m/K')
+    room = int(np.argmin(np.abs(temperatures - 300.0)))
+    frequencies = modes['frequencies_thz'].ravel()
+    order = np.argsort(frequencies)
+    share = modes['mode_kappa_w_per_m_k'][room, ..., :3].mean(axis=-1).ravel()[order]
+    right.plot(frequencies[order], np.cumsum(share), color=ORANGE)
+    right.set_xlabel('frequency, THz')
+    right.set_ylabel(f'of modes up to there, W/m/K ({temperatures[room]:g} K)')
+    return figure

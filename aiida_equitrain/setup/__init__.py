@@ -1,0 +1,1 @@
+"""Set up a profile: codes, pseudopotentials, potentials, environments; find what was set up."""

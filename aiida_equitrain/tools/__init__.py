@@ -1,1 +1,0 @@
-"""Read the graph and set up the profile."""

@@ -1,1 +1,0 @@
-"""Publish a graph, and check one that somebody has published."""

@@ -1,1 +1,0 @@
-"""The report of a run: read the graph, draw the figures, write one page."""

@@ -1,0 +1,1 @@
+"""`equitrain.active_learning`: label the frames on which a committee of potentials disagrees, and train again."""

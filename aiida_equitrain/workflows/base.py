@@ -1,0 +1,132 @@
+"""What WorkChains do that are made of stages: hand on inputs, start a stage under its name, say why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, PortNamespace, WorkChain
+from aiida.orm import Float, List, StructureData
+from aiida_quantumespresso.workflows.protocols.utils import ProtocolMixin, recursive_merge
+
+from aiida_equitrain.calculations.functions.phonons import right_handed
+from aiida_equitrain.calculations.script_job import SERIAL_RESOURCES
+from aiida_equitrain.common.validation import refuse_unknown_nested
+from aiida_equitrain.science.structures import is_left_handed
+from aiida_equitrain.workflows.checks import symmetry_hint
+
+
+class StagedWorkChain(WorkChain):
+    """Base of the WorkChains whose stages have an input namespace each."""
+
+    def stage_inputs(self, process: Any, namespace: str) -> AttributeDict:
+        """Return the inputs of a stage, without those at the top that have the same name; empty if none are given."""
+        given = self.exposed_inputs(process, namespace=namespace, agglomerate=False) if namespace in self.inputs else {}
+        inputs = AttributeDict(given)
+        inputs.setdefault('metadata', AttributeDict())
+        return inputs
+
+    def launch(self, process: Any, inputs: Mapping[str, Any], label: str) -> Any:
+        """Submit a stage under its name, and say so."""
+        inputs['metadata']['call_link_label'] = label
+        node = self.submit(process, **inputs)
+        self.report(f'launched {process.__name__}<{node.pk}> `{label}`')
+        return node
+
+    def right_handed(self, structure: StructureData) -> Any:
+        """Return the structure, or where its cell is left-handed the same crystal in a right-handed one, and say so."""
+        if not is_left_handed(structure.cell):
+            return structure
+        self.report('the cell of `structure` is left-handed: its lattice vectors are reversed, the crystal is the same')
+        return right_handed(structure)
+
+    def hint_symmetry(self, symprec: Float, supercell_matrix: List | None = None) -> None:
+        """Tell of a space group of `structure` that is higher at a looser tolerance."""
+        rows = None if supercell_matrix is None else supercell_matrix.get_list()
+        hint = symmetry_hint(self.inputs.structure, symprec.value, rows)
+        if hint:
+            self.report(f'WARNING: {hint}')
+
+    def fail(self, label: str, node: Any, **values: Any) -> ExitCode:
+        """Return the exit code of ``label`` with the failed process and its message."""
+        code: ExitCode = self.exit_codes[label].format(**describe_failure(node), **values)
+        return code
+
+
+def describe_failure(node: Any) -> dict[str, str]:
+    """Return ``process`` and ``message``, which messages of exit codes are filled in with."""
+    message = node.exit_message or node.process_status or f'it was {node.process_state.value}'
+    return {'process': f'{node.process_label}<{node.pk}>', 'message': message}
+
+
+class EquitrainProtocolMixin(ProtocolMixin):
+    """Load the protocols of a WorkChain; a key of ``overrides`` that nothing reads is an error, not a warning.
+
+    The YAML file holds ``default_inputs``, ``default_protocol``, ``protocols`` and, optionally, ``meta_inputs_schema``
+    (keys that are no ports and have no default; a key without a value takes anything below it).
+    """
+
+    @classmethod
+    def get_protocol_inputs(
+        cls, protocol: str | None = None, overrides: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return the inputs of a protocol with the overrides merged in.
+
+        :param protocol: ``fast``, ``balanced``, ``stringent`` or ``paper``; the default one if ``None``.
+        :param overrides: inputs in the nesting of the ports, or the path of a YAML file with them.
+        :raises ValueError: if the protocol or a key of the overrides is unknown.
+        """
+        known = list(cls.get_available_protocols())
+        if protocol is not None and protocol not in known and cls._check_if_alias(protocol) is None:
+            raise ValueError(f'unknown protocol `{protocol}`: choose one of {", ".join(known)}')
+        inputs: dict[str, Any] = super().get_protocol_inputs(protocol, overrides)
+        return inputs
+
+    @classmethod
+    def get_override_schema(cls) -> dict[str, Any]:
+        """Return the keys that overrides may have: nested dictionaries, ``None`` where anything may follow."""
+        return schema_of(cls)
+
+    @classmethod
+    def _validate_override_keys(cls, overrides: Mapping[str, Any]) -> None:
+        """Refuse unknown keys.
+
+        :raises ValueError: with the nearest right key.
+        """
+        problem = refuse_unknown_nested(overrides, cls.get_override_schema(), f'the overrides of `{cls.__name__}`')
+        if problem:
+            raise ValueError(problem)
+
+
+def schema_of(workchain: Any) -> dict[str, Any]:
+    """Return the override keys of a WorkChain with protocols: those of its YAML file and its ports.
+
+    Below a port that holds a node or a dictionary anything may follow: the port validates itself.
+    """
+    data = workchain._load_protocol_file()
+    schema: dict[str, Any] = {}
+    for layer in (data['default_inputs'], *data['protocols'].values()):
+        schema = recursive_merge(schema, _open_ends(layer))
+    schema = recursive_merge(schema, _keys(workchain.spec().inputs))
+    schema = recursive_merge(schema, _open_ends(data.get('meta_inputs_schema') or {}))
+    schema.pop('description', None)
+    return schema
+
+
+def _keys(namespace: PortNamespace) -> dict[str, Any]:
+    """Return the nested keys of ports; a namespace that declares none takes any."""
+    return {key: (_keys(port) or None) if isinstance(port, PortNamespace) else None for key, port in namespace.items()}
+
+
+def _open_ends(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of nested defaults; an empty dictionary takes any key."""
+    return {key: (_open_ends(value) or None) if isinstance(value, Mapping) else None for key, value in values.items()}
+
+
+def serial_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``metadata.options`` of a job that is one process, whatever is asked for jobs of pw.x beside it.
+
+    A builder does not fill in the ``resources`` that a port has by default once other options are given.
+    """
+    return {'resources': dict(SERIAL_RESOURCES), **options, 'withmpi': False}

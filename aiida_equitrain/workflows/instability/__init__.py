@@ -1,0 +1,1 @@
+"""`equitrain.instability`: the energy along imaginary modes, and the phases that they lead to."""

@@ -1,0 +1,1 @@
+"""`equitrain.label`: frames with energies, forces and stress of DFT."""

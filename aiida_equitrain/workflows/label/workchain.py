@@ -1,0 +1,302 @@
+"""From a crystal to labelled frames: rattle, relax with the foundation, select, compute with DFT."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from aiida.common import AttributeDict
+from aiida.engine import ToContext, WorkChain, if_, while_
+from aiida.orm import AbstractCode, CalcJobNode, Dict, Float, Int, List, Str, StructureData, TrajectoryData, load_node
+from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
+from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
+
+from aiida_equitrain.calculations.functions import label as functions
+from aiida_equitrain.calculations.functions.phonons import relax_settings, right_handed
+from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science.structures import is_left_handed
+from aiida_equitrain.workflows import dft as dft_inputs
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin
+from aiida_equitrain.workflows.dft import may_use_gamma_trick
+from aiida_equitrain.workflows.label import builder as label_builder
+from aiida_equitrain.workflows.label import ports
+
+
+def failure_of(job: Any) -> str:
+    """Return why a process failed, in the words of the last calculation that it ran, if there was one."""
+    calculations: list[Any] = [node for node in job.called if isinstance(node, CalcJobNode)]
+    last = max(calculations, key=lambda node: node.pk, default=job)
+    return f'{last.process_label}<{last.pk}>: {last.exit_message or last.process_state.value}'
+
+
+class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,unused-ignore]
+    """Label rattled supercells of a structure, or a user's frames, with Quantum ESPRESSO."""
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare ports, outline and exit codes."""
+        super().define(spec)
+        spec.expose_inputs(
+            PwBaseWorkChain,
+            namespace='pw',
+            exclude=('pw.structure', 'pw.parent_folder', 'kpoints'),
+            namespace_options={'help': 'DFT of one frame. `kpoints_distance` is turned into one mesh for all frames.'},
+        )
+        ports.declare(spec)
+        branch: Any = if_
+        loop: Any = while_
+        spec.outline(
+            cls.setup,
+            branch(cls.should_relax_structure)(cls.run_relax_structure, cls.inspect_relax_structure),
+            branch(cls.should_rattle)(cls.rattle, cls.run_relax, cls.inspect_relax),
+            cls.select_frames,
+            loop(cls.should_run_frames)(cls.run_frames, cls.inspect_frames),
+            cls.collect,
+            cls.results,
+        )
+        spec.output('dataset', valid_type=DatasetData, required=False, help='The labelled frames.')
+        spec.output('dropped', valid_type=Dict, help='Frames whose DFT failed, and why: keys `frames`, `n_dropped`.')
+        spec.output('frames', valid_type=TrajectoryData, help='The frames that were given to DFT.')
+        spec.output('trajectory', valid_type=TrajectoryData, required=False, help='The relaxation trajectories.')
+        spec.output('supercell_matrix', valid_type=List, required=False, help='Of the rattled supercells.')
+        spec.output('relaxed_structure', valid_type=StructureData, required=False, help='With the foundation.')
+        spec.exit_code(
+            301,
+            'ERROR_RELAX_STRUCTURE_FAILED',
+            message='The foundation could not relax `structure` ({message}); leave out `relax_structure`, or give it '
+            'more `max_steps`.',
+        )
+        spec.exit_code(
+            302,
+            'ERROR_RELAX_FAILED',
+            message='The foundation could not relax the rattled supercells ({message}); see the job, change `relax`.',
+        )
+        spec.exit_code(
+            401,
+            'ERROR_TOO_FEW_FRAMES',
+            message='DFT failed for too many frames: {remain} of {total} remain, `min_frames` is {needed}. What was '
+            'labelled is in `dataset`, why the others failed in `dropped`.',
+        )
+
+    @classmethod
+    def get_protocol_filepath(cls) -> Path:
+        """Return the file that defines the protocols."""
+        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('label.yaml')))
+
+    @classmethod
+    def get_override_schema(cls) -> dict[str, Any]:
+        """Return the keys that overrides may have; `pw` takes those of ``PwBaseWorkChain``."""
+        return label_builder.override_schema(super().get_override_schema())
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        *,
+        structure: StructureData | None,
+        foundation: PotentialData,
+        python_code: AbstractCode,
+        pw_code: AbstractCode,
+        pseudo_family: str,
+        electronic_type: str = 'insulator',
+        functional: str | None = None,
+        frames: TrajectoryData | None = None,
+        protocol: str | None = None,
+        overrides: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Any:
+        """Return a builder with the inputs of a protocol.
+
+        :param structure: crystal to rattle; may be ``None`` if ``frames`` are given.
+        :param foundation: potential that relaxes the rattled supercells.
+        :param python_code: a Python with MACE.
+        :param pw_code: pw.x.
+        :param pseudo_family: label of an installed family.
+        :param electronic_type: ``insulator`` (fixed occupations) or ``metal`` (smearing).
+        :param functional: of the labels; read from the name of the family if ``None``.
+        :param frames: your own frames, to be labelled as they are instead of rattled supercells.
+        :param protocol: ``fast``, ``balanced``, ``stringent`` or ``paper``.
+        :param overrides: inputs in the nesting of the ports; ``cutoff_stringency`` chooses among the family's cut-offs.
+        :param options: ``metadata.options`` of the pw.x jobs, such as ``resources``.
+        :raises ValueError: with a sentence, if a key or a value is wrong or the inputs do not fit together.
+        """
+        protocol = protocol or cls.get_default_protocol()
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        sample = label_builder.sample_structure(structure, frames, foundation, inputs)
+        builder: Any = cls.get_builder()
+        builder.pw = dft_inputs.pw_builder(
+            pw_code, sample, pseudo_family, electronic_type, protocol, inputs, overrides or {}, options
+        )
+        for name, node in (('structure', structure), ('frames', frames)):
+            if node is not None:
+                builder[name] = node
+        builder.foundation = foundation
+        builder.python_code = python_code
+        builder.functional = Str(functional or dft_inputs.functional_of(pseudo_family, builder.pw))
+        if inputs.get('supercell_matrix') is not None:
+            builder.supercell_matrix = List(inputs['supercell_matrix'])
+        for name in ('rattle', 'selection', 'relax', 'relax_structure', 'options'):
+            if inputs.get(name) is not None:
+                builder[name] = Dict(inputs[name])
+        builder.symprec = Float(inputs['symprec'])
+        for name in ('seed', 'max_concurrent', 'min_frames', 'max_atoms'):
+            builder[name] = Int(inputs[name])
+        return builder
+
+    def setup(self) -> None:
+        """Take the inputs."""
+        self.ctx.structure = self.inputs.get('structure')
+        if self.ctx.structure is not None and is_left_handed(self.ctx.structure.cell):
+            self.report('the cell of `structure` is left-handed: its lattice vectors are reversed')
+            self.ctx.structure = right_handed(self.ctx.structure)
+        self.ctx.running = {}
+        self.ctx.labelled = {}
+        self.ctx.failures = {}
+
+    def should_rattle(self) -> bool:
+        """Return whether supercells have to be made: a user's own frames are taken as they are."""
+        return 'frames' not in self.inputs
+
+    def should_relax_structure(self) -> bool:
+        """Return whether the structure is relaxed first."""
+        return self.should_rattle() and 'relax_structure' in self.inputs
+
+    def run_relax_structure(self) -> Any:
+        """Relax the input structure with the foundation."""
+        inputs = self._relax_inputs('relax_structure')
+        return ToContext(relax_structure=self.submit(RelaxCalculation, structure=self.ctx.structure, **inputs))
+
+    def inspect_relax_structure(self) -> Any:
+        """Take the relaxed structure."""
+        job = self.ctx.relax_structure
+        if not job.is_finished_ok:
+            return self.exit_codes.ERROR_RELAX_STRUCTURE_FAILED.format(message=failure_of(job))
+        self.ctx.structure = job.outputs.relaxed_structure
+        self.out('relaxed_structure', self.ctx.structure)
+        return None
+
+    def rattle(self) -> None:
+        """Make the rattled supercells."""
+        matrix = self.inputs.get('supercell_matrix')
+        if matrix is None:
+            # of the input structure, so that the size was checked before submission
+            matrix = functions.find_supercell_matrix(self.inputs.structure, self.inputs.rattle, self.inputs.symprec)
+        self.out('supercell_matrix', matrix)
+        self.ctx.rattled = functions.rattle_structure(self.ctx.structure, matrix, self.inputs.rattle, self.inputs.seed)[
+            'frames'
+        ]
+
+    def run_relax(self) -> Any:
+        """Relax all rattled supercells with the foundation, in one job."""
+        return ToContext(relax=self.submit(RelaxCalculation, frames=self.ctx.rattled, **self._relax_inputs('relax')))
+
+    def inspect_relax(self) -> Any:
+        """Take the trajectories; one that did not converge is still a trajectory."""
+        job = self.ctx.relax
+        codes = RelaxCalculation.exit_codes
+        unconverged = job.exit_status == codes.ERROR_NOT_CONVERGED.status
+        if not (job.is_finished_ok or unconverged) or 'trajectory' not in job.outputs:
+            return self.exit_codes.ERROR_RELAX_FAILED.format(message=failure_of(job))
+        if unconverged:
+            self.report(f'WARNING: {job.exit_message} Frames are taken from what there is.')
+        self.ctx.trajectory = job.outputs.trajectory
+        self.out('trajectory', self.ctx.trajectory)
+        return None
+
+    def select_frames(self) -> None:
+        """Choose the frames, and the one mesh of k-points for all of them."""
+        if self.should_rattle():
+            chosen = functions.select_frames(self.ctx.trajectory, self.inputs.selection)
+        else:
+            chosen = functions.take_frames(self.inputs.frames)
+        self.ctx.frames = chosen.pop('frames')
+        self.out('frames', self.ctx.frames)
+        self.ctx.queue = {name: node.pk for name, node in sorted(chosen.items())}
+        self.ctx.n_frames = len(chosen)
+        first = load_node(next(iter(self.ctx.queue.values())))
+        parity = self.inputs.pw.get('kpoints_force_parity')
+        # the same mesh for all, or else energies of different frames would not compare
+        self.ctx.kpoints = create_kpoints_from_distance(
+            structure=first,
+            distance=self.inputs.pw.kpoints_distance,
+            force_parity=parity,
+            metadata={'call_link_label': 'create_kpoints_from_distance'},
+        )
+        settings = dict(self.inputs.pw.pw.settings) if 'settings' in self.inputs.pw.pw else {}
+        if may_use_gamma_trick(self.ctx.kpoints, self.inputs.pw.pw.parameters):
+            settings.setdefault('GAMMA_ONLY', True)
+        self.ctx.settings = Dict(settings).store() if settings else None
+
+    def should_run_frames(self) -> bool:
+        """Return whether frames wait or run."""
+        return bool(self.ctx.queue or self.ctx.running)
+
+    def run_frames(self) -> Any:
+        """Submit frames until as many run as may, and wait for the oldest: others that finish are seen then, too."""
+        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent.value:
+            name = next(iter(self.ctx.queue))
+            inputs = AttributeDict(self.exposed_inputs(PwBaseWorkChain, 'pw'))
+            inputs.pw.structure = load_node(self.ctx.queue.pop(name))
+            inputs.pop('kpoints_distance', None)
+            inputs.kpoints = self.ctx.kpoints
+            if self.ctx.settings is not None:
+                inputs.pw.settings = self.ctx.settings
+            inputs.metadata.call_link_label = name
+            self.ctx.running[name] = self.submit(PwBaseWorkChain, **inputs).pk
+        oldest = next(iter(self.ctx.running.values()))
+        return ToContext(oldest=load_node(oldest))
+
+    def inspect_frames(self) -> None:
+        """Note the frames that have finished."""
+        for name, pk in list(self.ctx.running.items()):
+            job = load_node(pk)
+            if not job.is_terminated:
+                continue
+            self.ctx.running.pop(name)
+            if job.is_finished_ok and 'output_trajectory' in job.outputs:
+                self.ctx.labelled[name] = pk
+            else:
+                self.ctx.failures[name] = failure_of(job)
+                self.report(f'WARNING: {name} is dropped, its DFT failed: {self.ctx.failures[name]}')
+        done = len(self.ctx.labelled) + len(self.ctx.failures)
+        self.report(f'{done} of {self.ctx.n_frames} frames done')
+
+    def collect(self) -> None:
+        """Make the dataset of the frames whose DFT succeeded."""
+        labels = {name: load_node(pk).outputs.output_trajectory for name, pk in self.ctx.labelled.items()}
+        if self.ctx.labelled:
+            labels['parameters'] = load_node(next(iter(self.ctx.labelled.values()))).outputs.output_parameters
+        if self.should_rattle():
+            labels['rattled'] = self.ctx.rattled
+        collected = functions.collect_dataset(
+            self.ctx.frames,
+            self.inputs.selection,
+            self.inputs.seed,
+            self.inputs.functional,
+            Dict(self.ctx.failures),
+            **labels,
+        )
+        for name, node in collected.items():
+            self.out(name, node)
+
+    def results(self) -> Any:
+        """End well if enough frames remain."""
+        remain = self.outputs['dropped']['n_labelled']
+        if remain < self.inputs.min_frames.value:
+            return self.exit_codes.ERROR_TOO_FEW_FRAMES.format(
+                remain=remain, total=self.ctx.n_frames, needed=self.inputs.min_frames.value
+            )
+        return None
+
+    def _relax_inputs(self, name: str) -> dict[str, Any]:
+        """Return the inputs that the relaxations share; ``name`` is the port with the settings."""
+        settings = relax_settings(self.inputs[name], self.inputs.symprec)
+        options = dict(self.inputs.options) if 'options' in self.inputs else {}
+        return {
+            'code': self.inputs.python_code,
+            'potential': self.inputs.foundation,
+            'settings': settings,
+            'metadata': {'call_link_label': name, 'options': options},
+        }

@@ -1,0 +1,1 @@
+"""`equitrain.material`: from a crystal to a fine-tuned potential, its phonons and the comparison with DFT."""

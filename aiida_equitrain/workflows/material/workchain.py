@@ -1,0 +1,312 @@
+"""The main job: from a crystal to a fine-tuned potential and its phonons, judged by DFT."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ExitCode, ToContext, if_
+from aiida_phonopy.data.phonopy import PhonopyData
+
+from aiida_equitrain.calculations.compare import CompareCalculation, validate_phonons
+from aiida_equitrain.calculations.functions.phonons import choose_supercell
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin, describe_failure
+from aiida_equitrain.workflows.born_charges import BornCharges, BornChargesWorkChain
+from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+from aiida_equitrain.workflows.label.workchain import LabelWorkChain
+from aiida_equitrain.workflows.material.builder import build, override_schema
+from aiida_equitrain.workflows.material.checks import validate_inputs, validate_max_concurrent
+from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
+
+#: Inputs that the stages share; they are given once, at the top.
+SHARED = ('structure', 'foundation', 'potential', 'python_code', 'phonopy_code', 'supercell_matrix', 'max_concurrent',
+          'nac', 'postprocess_code')  # fmt: skip
+#: Inputs of phonons that those of DFT do not take here.
+OF_POTENTIAL = ('potential_relax', 'potential_elastic', 'potential_forces', 'born_charges')
+#: Outputs of the fine-tuning that are outputs of the whole.
+FINETUNE_OUTPUTS = ('potential', 'metrics', 'predictions', 'summary')
+#: With fewer DFT calculations at a time than this, the labels have them all and the phonons of DFT follow, beside the
+#: training: a share kept for phonons would lie idle for most of the labelling.
+SHARED_FROM = 4
+COMPARE_OUTPUTS = ('comparison', 'bands', 'thermal')
+
+
+class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
+    """Label frames, fine-tune, and compare the phonons of foundation, fine-tuned potential and DFT.
+
+    What does not depend on one another runs at the same time: the phonons of the foundation and of DFT start first and
+    are waited for last. A part that fails ends the job with an exit code of its own once all that runs has ended, and
+    with everything attached that could be computed.
+    """
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare ports, outline and exit codes."""
+        super().define(spec)
+        spec.input('structure', valid_type=orm.StructureData, help='The crystal.')
+        spec.input('foundation', valid_type=PotentialData, help='The potential to start from.')
+        spec.input('dataset', valid_type=DatasetData, required=False, help='Labelled frames; instead of `label`.')
+        spec.input('reference', valid_type=PhonopyData, required=False, validator=validate_phonons,
+                   help='DFT phonons that exist; instead of `dft_phonons`.')  # fmt: skip
+        spec.input('foundation_phonons', valid_type=PhonopyData, required=False,
+                   validator=partial(validate_phonons, name='foundation_phonons'),
+                   help='Phonons of the foundation that exist; they are not computed again.')  # fmt: skip
+        spec.input('python_code', valid_type=orm.AbstractCode, help='A Python with MACE, Equitrain and phonopy.')
+        spec.input('phonopy_code', valid_type=orm.AbstractCode, help='The `phonopy` command.')
+        spec.input('supercell_matrix', valid_type=orm.List, required=False,
+                   help='Supercell of all phonons, as in `equitrain.phonons`; else from its settings.')  # fmt: skip
+        spec.input('postprocess_code', valid_type=orm.AbstractCode, required=False,
+                   help='A Python with phonopy, where `python_code` has none (that of SevenNet).')  # fmt: skip
+        spec.input('nac', valid_type=orm.ArrayData, required=False,
+                   help='Born charges and dielectric tensor, as in `equitrain.phonons`, for all sides.')  # fmt: skip
+        spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_max_concurrent,
+                   help='Largest number of DFT calculations at a time, labels and phonons together.')  # fmt: skip
+        for process, namespace, hidden, required in (
+            (LabelWorkChain, 'label', (*SHARED[:2], *SHARED[3:4], SHARED[6]), False),
+            (FinetuneWorkChain, 'finetune', ('train.code', 'train.foundation', 'train.dataset'), True),
+            (BornChargesWorkChain, 'born_charges', ('structure', 'symprec'), False),
+            (PhononsWorkChain, 'phonons', (*SHARED, 'pw', 'relax', 'born_charges'), True),
+            (PhononsWorkChain, 'dft_phonons', (*SHARED, *OF_POTENTIAL), False),
+            (CompareCalculation, 'compare', ('code', 'reference', 'candidates', 'dataset'), True),
+        ):
+            # The stages' own validators see complete inputs only in ``validate_inputs``.
+            choices = {'validator': None, 'required': required, 'populate_defaults': required}
+            spec.expose_inputs(process, namespace=namespace, exclude=hidden, namespace_options=choices)
+        spec.inputs.validator = validate_inputs
+
+        when: Any = if_
+        spec.outline(
+            cls.setup,
+            when(cls.should_run_born_charges)(cls.run_born_charges, cls.inspect_born_charges),
+            when(cls.should_run_phonons_foundation)(cls.run_phonons_foundation),
+            when(cls.should_run_phonons_dft)(cls.run_phonons_dft),
+            when(cls.should_run_label)(cls.run_label, cls.inspect_label),
+            when(cls.should_run_phonons_dft)(cls.run_phonons_dft),
+            when(cls.should_run_finetune)(cls.run_finetune, cls.inspect_finetune),
+            when(cls.should_run_phonons_finetuned)(cls.run_phonons_finetuned),
+            cls.wait_for_phonons,
+            cls.inspect_phonons,
+            when(cls.should_run_compare)(cls.run_compare, cls.inspect_compare),
+            cls.results,
+        )
+
+        spec.output('dataset', valid_type=DatasetData, required=False, help='Labelled frames.')
+        spec.output('nac', valid_type=orm.ArrayData, required=False, help='Of `born_charges`.')
+        spec.output('dropped', valid_type=orm.Dict, required=False, help='Frames whose DFT failed.')
+        spec.expose_outputs(FinetuneWorkChain, include=FINETUNE_OUTPUTS)
+        for side in ('foundation', 'finetuned', 'dft'):
+            options = {'required': False, 'help': f'Phonons with {side}.'}
+            spec.expose_outputs(PhononsWorkChain, namespace=f'phonons.{side}', namespace_options=options)
+        spec.expose_outputs(CompareCalculation, include=COMPARE_OUTPUTS)
+        for status, label, what in (
+            (401, 'ERROR_LABEL_FAILED', 'The labelling of frames'),
+            (402, 'ERROR_FINETUNE_FAILED', 'The fine-tuning'),
+            (403, 'ERROR_PHONONS_FOUNDATION_FAILED', 'The phonon calculation with the `foundation`'),
+            (404, 'ERROR_PHONONS_FINETUNED_FAILED', 'The phonon calculation with the fine-tuned potential'),
+            (405, 'ERROR_PHONONS_DFT_FAILED', 'The phonon calculation with DFT (`dft_phonons`)'),
+            (406, 'ERROR_COMPARE_FAILED', 'The comparison of the phonons'),
+            (407, 'ERROR_BORN_CHARGES_FAILED', 'The calculation of Born charges'),
+        ):
+            spec.exit_code(status, label, message=f'{what} failed, see {{process}}: {{message}}')
+
+    @classmethod
+    def get_protocol_filepath(cls) -> Path:
+        """Return the path of the YAML file of the protocols."""
+        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('material.yaml')))
+
+    @classmethod
+    def get_override_schema(cls) -> dict[str, Any]:
+        """Return the keys that overrides may have, those of the stages included."""
+        return override_schema()
+
+    @classmethod
+    def get_builder_from_protocol(cls, structure: orm.StructureData, foundation: PotentialData, **kwargs: Any) -> Any:
+        """Return a builder with all inputs of a protocol, made by the builders of the stages.
+
+        :param kwargs: ``python_code``, ``phonopy_code``; ``pw_code``, ``pseudo_family`` (label) and ``electronic_type``
+            (``insulator`` or ``metal``) where there is DFT; ``dft``: whether DFT phonons judge the result (default
+            ``True``); ``reference`` (DFT phonons that exist) instead; ``ph_code`` for Born charges; ``dataset`` instead
+            of labelling; ``foundation_phonons`` that exist; ``strategy``; ``engine``; ``replay``;
+            ``forgetting_dataset``; ``seed``; ``supercell_matrix`` of the phonons; ``postprocess_code``; ``protocol``;
+            ``overrides`` by namespace; ``options`` of all jobs. See
+            :func:`~aiida_equitrain.workflows.material.builder.build`.
+        :raises ValueError: with a sentence, if an override is unknown or something is missing.
+        """
+        return build(cls, structure, foundation, **kwargs)
+
+    def setup(self) -> None:
+        """Choose the supercell that all phonons share."""
+        self.ctx.failure = None
+        self.ctx.dataset = self.inputs.get('dataset')
+        self.ctx.symprec = self.inputs.phonons.symprec
+        self.ctx.supercell_matrix = self.inputs.get('supercell_matrix') or choose_supercell(
+            self.right_handed(self.inputs.structure), self.inputs.phonons.settings, self.ctx.symprec
+        )
+        self.hint_symmetry(self.ctx.symprec, self.ctx.supercell_matrix)
+
+    def should_run_phonons_foundation(self) -> bool:
+        """Return whether there are none yet."""
+        return 'foundation_phonons' not in self.inputs
+
+    def run_phonons_foundation(self) -> None:
+        """Start the phonons of the foundation; nobody waits for them yet."""
+        self.launch_phonons('foundation', self.inputs.foundation)
+
+    def should_run_phonons_dft(self) -> bool:
+        """Return whether DFT phonons are wanted and may start: after the labels if few jobs may run at a time."""
+        if 'dft_phonons' not in self.inputs or 'phonons_dft' in self.ctx:
+            return False
+        return self.inputs.max_concurrent.value >= SHARED_FROM or self.ctx.dataset is not None or 'label' in self.ctx
+
+    def run_phonons_dft(self) -> None:
+        """Start the phonons of DFT; nobody waits for them yet."""
+        self.launch_phonons('dft')
+
+    def should_run_label(self) -> bool:
+        """Return whether frames are to be labelled."""
+        return self.ctx.dataset is None
+
+    def run_label(self) -> Any:
+        """Rattle, relax, select, and label with DFT."""
+        inputs = self.stage_inputs(LabelWorkChain, 'label')
+        inputs.update(
+            structure=self.inputs.structure,
+            foundation=self.inputs.foundation,
+            python_code=self.inputs.python_code,
+            max_concurrent=orm.Int(self.get_share('label')),
+            symprec=self.ctx.symprec,
+        )
+        return ToContext(label=self.launch(LabelWorkChain, inputs, 'label'))
+
+    def inspect_label(self) -> None:
+        """Take over the labelled frames."""
+        node = self.ctx.label
+        if 'dropped' in node.outputs:
+            self.out('dropped', node.outputs.dropped)
+        if 'dataset' in node.outputs:
+            self.ctx.dataset = node.outputs.dataset
+            self.out('dataset', self.ctx.dataset)
+        self.note_failure(node, 'ERROR_LABEL_FAILED')
+
+    def should_run_finetune(self) -> bool:
+        """Return whether there is something to train on, of which nothing failed."""
+        return self.ctx.dataset is not None and self.ctx.failure is None
+
+    def run_finetune(self) -> Any:
+        """Fine-tune the foundation on the labelled frames."""
+        inputs = self.stage_inputs(FinetuneWorkChain, 'finetune')
+        inputs.train.update(code=self.inputs.python_code, foundation=self.inputs.foundation, dataset=self.ctx.dataset)
+        return ToContext(finetune=self.launch(FinetuneWorkChain, inputs, 'finetune'))
+
+    def inspect_finetune(self) -> None:
+        """Take over the potential."""
+        node = self.ctx.finetune
+        for name in FINETUNE_OUTPUTS:
+            if name in node.outputs:
+                self.out(name, node.outputs[name])
+        self.note_failure(node, 'ERROR_FINETUNE_FAILED')
+
+    def should_run_phonons_finetuned(self) -> bool:
+        """Return whether there is a fine-tuned potential."""
+        return 'finetune' in self.ctx and self.ctx.finetune.is_finished_ok
+
+    def run_phonons_finetuned(self) -> None:
+        """Start the phonons of the fine-tuned potential."""
+        self.launch_phonons('finetuned', self.ctx.finetune.outputs.potential)
+
+    def wait_for_phonons(self) -> Any:
+        """Wait for all phonons that were started."""
+        started = [f'phonons_{side}' for side in ('foundation', 'finetuned', 'dft')]
+        return ToContext(**{key: self.ctx[key] for key in started if key in self.ctx})
+
+    def inspect_phonons(self) -> None:
+        """Attach the phonons of every side."""
+        given = {'foundation': 'foundation_phonons', 'dft': 'reference'}
+        self.ctx.phonons = {side: self.inputs[port] for side, port in given.items() if port in self.inputs}
+        for side in ('foundation', 'finetuned', 'dft'):
+            node = self.ctx.get(f'phonons_{side}')
+            if node is None:
+                continue
+            self.out_many(self.exposed_outputs(node, PhononsWorkChain, namespace=f'phonons.{side}'))
+            if 'phonopy_data' in node.outputs:
+                self.ctx.phonons[side] = node.outputs.phonopy_data
+            self.note_failure(node, f'ERROR_PHONONS_{side.upper()}_FAILED')
+
+    def should_run_compare(self) -> bool:
+        """Return whether a potential has phonons to be judged; a missing side is left out."""
+        return bool(set(self.ctx.phonons) - {'dft'})
+
+    def run_compare(self) -> Any:
+        """Compare all phonons, and those of force constants fitted to the same frames without a potential."""
+        inputs = self.stage_inputs(CompareCalculation, 'compare')
+        inputs.code = self.postprocess_code()
+        inputs.candidates = {side: node for side, node in self.ctx.phonons.items() if side != 'dft'}
+        if 'dft' in self.ctx.phonons:
+            inputs.reference = self.ctx.phonons['dft']
+        if self.ctx.dataset is not None:
+            inputs.dataset = self.ctx.dataset
+        return ToContext(compare=self.launch(CompareCalculation, inputs, 'compare'))
+
+    def inspect_compare(self) -> None:
+        """Attach the comparison."""
+        node = self.ctx.compare
+        for name in COMPARE_OUTPUTS:
+            if name in node.outputs:
+                self.out(name, node.outputs[name])
+        self.note_failure(node, 'ERROR_COMPARE_FAILED')
+
+    def results(self) -> ExitCode | None:
+        """Attach a given dataset, and end with the first failure if there was one."""
+        if self.ctx.dataset is not None and 'dataset' in self.inputs:
+            self.out('dataset', self.ctx.dataset)
+        if self.ctx.failure is None:
+            return None
+        label, failure = self.ctx.failure
+        code: ExitCode = self.exit_codes[label].format(**failure)
+        return code
+
+    def postprocess_code(self) -> orm.AbstractCode:
+        """Return the Python that looks at phonons."""
+        code: orm.AbstractCode = self.inputs.get('postprocess_code', self.inputs.python_code)
+        return code
+
+    def get_share(self, stage: str) -> int:
+        """Return how many of the DFT calculations in flight are for ``label``, and how many for ``phonons``."""
+        total: int = self.inputs.max_concurrent.value
+        if total < SHARED_FROM or 'dft_phonons' not in self.inputs or 'dataset' in self.inputs:
+            return total
+        return total // 2 if stage == 'phonons' else total - total // 2
+
+    def launch_phonons(self, side: str, potential: PotentialData | None = None) -> None:
+        """Submit the phonons of one side without waiting for them."""
+        inputs = self.stage_inputs(PhononsWorkChain, 'phonons' if potential is not None else 'dft_phonons')
+        inputs.update(
+            structure=self.inputs.structure,
+            phonopy_code=self.inputs.phonopy_code,
+            postprocess_code=self.postprocess_code(),
+            supercell_matrix=self.ctx.supercell_matrix,
+            symprec=self.ctx.symprec,
+        )
+        nac = self.ctx.get('nac', self.inputs.get('nac'))
+        if nac is not None:
+            inputs.nac = nac
+        if potential is not None:
+            inputs.update(potential=potential, python_code=self.inputs.python_code)
+        else:
+            inputs.max_concurrent = orm.Int(self.get_share('phonons'))
+        key = f'phonons_{side}'
+        self.ctx[key] = self.launch(PhononsWorkChain, inputs, key)
+
+    def note_failure(self, node: orm.ProcessNode, label: str) -> None:
+        """Remember the first stage that failed; what runs beside it may go on."""
+        if node.is_finished_ok:
+            return
+        failure = describe_failure(node)
+        self.report(f'{failure["process"]} failed [{node.exit_status}]: {failure["message"]}')
+        if self.ctx.failure is None:
+            self.ctx.failure = (label, failure)

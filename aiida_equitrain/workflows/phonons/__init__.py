@@ -1,0 +1,1 @@
+"""`equitrain.phonons`: phonons of a crystal from a potential or from DFT."""

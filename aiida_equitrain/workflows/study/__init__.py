@@ -1,0 +1,1 @@
+"""`equitrain.study`: many trainings of many materials, in one table."""

@@ -1,0 +1,284 @@
+"""A study: many materials, strategies, sizes and seeds in one table."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, ToContext, while_
+
+from aiida_equitrain.calculations.compare import CompareCalculation
+from aiida_equitrain.calculations.functions.study import STUDY_SETTINGS, collect_study
+from aiida_equitrain.common.settings import settings_help, with_defaults
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.query.jobs import core_seconds_of
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin, describe_failure
+from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+from aiida_equitrain.workflows.instability.workchain import InstabilityWorkChain
+from aiida_equitrain.workflows.label.workchain import LabelWorkChain
+from aiida_equitrain.workflows.material.workchain import MaterialWorkChain
+from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
+from aiida_equitrain.workflows.study.builder import build, override_schema
+from aiida_equitrain.workflows.study.checks import validate_inputs, validate_max_concurrent, validate_settings
+from aiida_equitrain.workflows.study.inputs import StudyInputs
+from aiida_equitrain.workflows.study.rows import KEY, SHARED_STAGES, Row, find_done, key_of, rows_of, size_problem
+
+PROCESSES: dict[str, Any] = {'label': LabelWorkChain, 'phonons_foundation': PhononsWorkChain,
+                             'phonons_dft': PhononsWorkChain, 'row': MaterialWorkChain,
+                             'instability': InstabilityWorkChain}  # fmt: skip
+#: Results of a row that the table is made of: kind of input of ``collect_study`` and output of the row.
+COLLECTED = {'comparison': 'comparison', 'summary': 'summary', 'elastic': 'phonons.finetuned.elastic'}
+
+
+class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
+    """Run ``equitrain.material`` for every material, strategy, number of training frames and seed.
+
+    Labels, phonons of the foundation and DFT phonons are made once per material. What an earlier study has done with
+    equal inputs is taken from there. Something that fails is a row with its reason in the table.
+    """
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare ports, outline and exit codes."""
+        super().define(spec)
+        spec.input_namespace(
+            'materials', dynamic=True, required=True,
+            help='By name the inputs of one crystal, named as in `equitrain.material`: `structure`; `dataset` or '
+                 '`label`; `reference` or `dft_phonons`, or neither; `phonons`; `nac`, `supercell_matrix`, '
+                 '`max_concurrent`; and `reference_phases`, as `phases` of an `equitrain.instability` with DFT: '
+                 '`root` and the phases behind its imaginary modes, `root` alone where DFT finds none.',
+        )  # fmt: skip
+        spec.input('foundation', valid_type=PotentialData, help='The potential to start from.')
+        spec.input('strategies', valid_type=orm.Dict,
+                   help='`hyperparameters` (and `engine`) by name of the strategy.')  # fmt: skip
+        spec.input('settings', valid_type=orm.Dict, validator=validate_settings, help=settings_help(STUDY_SETTINGS))
+        spec.input('python_code', valid_type=orm.AbstractCode, help='A Python with MACE, Equitrain and phonopy.')
+        spec.input('phonopy_code', valid_type=orm.AbstractCode, help='The `phonopy` command.')
+        spec.input('postprocess_code', valid_type=orm.AbstractCode, required=False,
+                   help='A Python with phonopy, where `python_code` has none (that of SevenNet).')  # fmt: skip
+        spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_max_concurrent,
+                   help='Largest number of WorkChains (a labelling, a set of phonons, a row) at a time.')  # fmt: skip
+        hidden = ('train.code', 'train.foundation', 'train.dataset', 'train.strategy', 'train.engine', 'train.seed',
+                  'train.hyperparameters', 'train.remote_folder')  # fmt: skip
+        options = {'validator': None}
+        spec.expose_inputs(FinetuneWorkChain, namespace='finetune', exclude=hidden, namespace_options=options)
+        compared = ('code', 'reference', 'candidates', 'dataset')
+        spec.expose_inputs(CompareCalculation, namespace='compare', exclude=compared, namespace_options=options)
+        spec.expose_inputs(
+            InstabilityWorkChain,
+            namespace='instability',
+            exclude=('structure', 'phonopy_data', 'potential', 'python_code', 'postprocess_code', 'pw', 'pw_relax',
+                     'dft_levels', 'phonons.pw', 'phonons.relax', 'phonons.phonopy_code', 'phonons.supercell_matrix',
+                     'phonons.nac'),
+            namespace_options={'validator': None, 'required': False, 'populate_defaults': False,
+                               'help': 'Follow the imaginary modes of each fine-tuned potential to new phases.'},
+        )  # fmt: skip
+        spec.inputs.validator = validate_inputs
+
+        while_any: Any = while_
+        spec.outline(
+            cls.setup,
+            while_any(cls.should_run)(cls.run_shared, cls.inspect),
+            cls.prepare_rows,
+            while_any(cls.should_run)(cls.run_rows, cls.inspect),
+            cls.prepare_instabilities,
+            while_any(cls.should_run)(cls.run_instabilities, cls.inspect),
+            cls.collect,
+        )
+        spec.output('table', valid_type=orm.SinglefileData, required=False, help='CSV, one line per row.')
+        spec.output('aggregates', valid_type=orm.Dict, required=False,
+                    help='Means, medians, precision, recall, F1, wins and cost, with bootstrap intervals.')  # fmt: skip
+        for name, kind in (('datasets', DatasetData), ('potentials', PotentialData), ('comparisons', orm.Dict)):
+            what = 'material' if name == 'datasets' else 'row'
+            spec.output_namespace(name, valid_type=kind, dynamic=True, required=False, help=f'By name of the {what}.')
+        spec.exit_code(401, 'ERROR_ALL_ROWS_FAILED', message='No row of the study succeeded; the first: {reason}')
+
+    @classmethod
+    def get_protocol_filepath(cls) -> Path:
+        """Return the path of the YAML file of the protocols."""
+        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('study.yaml')))
+
+    @classmethod
+    def get_override_schema(cls) -> dict[str, Any]:
+        """Return the keys that overrides may have, those of the stages included."""
+        return override_schema()
+
+    @classmethod
+    def get_builder_from_protocol(cls, structures: dict[str, orm.StructureData], foundation: PotentialData,
+                                  **kwargs: Any) -> Any:  # fmt: skip
+        """Return a builder with all inputs of a protocol, made by the builder of ``equitrain.material``.
+
+        :param structures: the crystals by their names, which are letters, digits and single underscores.
+        :param kwargs: see :func:`~aiida_equitrain.workflows.study.builder.build`.
+        :raises ValueError: with a sentence, if an override is unknown or something is missing.
+        """
+        return build(cls, structures, foundation, **kwargs)
+
+    def setup(self) -> None:
+        """List what is made once per material."""
+        self.ctx.settings = with_defaults(dict(self.inputs.settings), STUDY_SETTINGS)
+        self.ctx.shared, self.ctx.rows = {}, {}
+        self.ctx.running, self.ctx.done, self.ctx.failures = {}, {}, {}
+        # A list of pairs: what is made of DFT first, as it takes longest.
+        order = ('label', 'phonons_dft', 'phonons_foundation')
+        self.ctx.queue = [
+            (stage, material)
+            for stage in order
+            for material, inputs in sorted(self.inputs.materials.items())
+            if SHARED_STAGES[stage] in inputs
+        ]
+
+    def should_run(self) -> bool:
+        """Return whether something waits or runs."""
+        return bool(self.ctx.queue or self.ctx.running)
+
+    def run_shared(self) -> Any:
+        """Submit what is made once per material until as many run as may, and wait for the oldest."""
+        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent.value:
+            stage, material = self.ctx.queue.pop(0)
+            self.start(stage, f'{stage}_{material}', self.shared_inputs(stage, material))
+        return self.wait()
+
+    def prepare_rows(self) -> None:
+        """List the rows whose material has all that they need; the others have failed already."""
+        for row in self.get_rows():
+            reason = self.get_obstacle(row)
+            if reason is None:
+                self.ctx.queue.append(('row', row.facts()))
+            else:
+                self.ctx.failures[row.name] = reason
+        for material in sorted(self.inputs.materials):
+            if (dataset := self.get_dataset(material)) is not None:
+                self.out(f'datasets.{material}', dataset)
+
+    def run_rows(self) -> Any:
+        """Submit rows until as many run as may, and wait for the oldest."""
+        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent.value:
+            row = Row(**self.ctx.queue.pop(0)[1])
+            self.start('row', row.name, self.row_inputs(row))
+        return self.wait()
+
+    def prepare_instabilities(self) -> None:
+        """List the rows whose phonons have imaginary modes, if these are to be followed."""
+        for row in self.get_rows():
+            if self.may_follow(row):
+                self.ctx.queue.append(('instability', row.facts()))
+
+    def run_instabilities(self) -> Any:
+        """Follow the modes of as many rows as may be at a time, and wait for the oldest."""
+        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent.value:
+            row = Row(**self.ctx.queue.pop(0)[1])
+            self.start('instability', f'instability_{row.name}', self.instability_inputs(row))
+        return self.wait()
+
+    def inspect(self) -> None:
+        """Note what has ended."""
+        for name, pk in list(self.ctx.running.items()):
+            node = orm.load_node(pk)
+            if not node.is_terminated:
+                continue
+            self.ctx.running.pop(name)
+            self.ctx.done[name] = pk
+            if not node.is_finished_ok:
+                failure = describe_failure(node)
+                self.ctx.failures[name] = f'{failure["process"]} [{node.exit_status}]: {failure["message"]}'
+                self.report(f'WARNING: {name} failed: {self.ctx.failures[name]}')
+        self.report(f'{len(self.ctx.done)} done, {len(self.ctx.running)} running, {len(self.ctx.queue)} waiting')
+
+    def collect(self) -> ExitCode | None:
+        """Make the table."""
+        rows = self.get_rows()
+        facts: dict[str, Any] = {}
+        results: dict[str, Any] = {}
+        for row in rows:
+            node = orm.load_node(self.ctx.done[row.name]) if row.name in self.ctx.done else None
+            facts[row.name] = self.row_facts(row, node)
+            if node is not None:
+                results |= self.row_results(row, node)
+        made = collect_study(rows=orm.Dict(facts), settings=self.inputs.settings, **results)
+        for label in ('table', 'aggregates'):
+            self.out(label, made[label])
+        if len([row for row in rows if row.name in self.ctx.failures]) < len(rows):
+            return None
+        code: ExitCode = self.exit_codes.ERROR_ALL_ROWS_FAILED.format(reason=self.ctx.failures[rows[0].name])
+        return code
+
+    def start(self, stage: str, name: str, inputs: AttributeDict) -> None:
+        """Submit a WorkChain, or take the result of one that an earlier study has run with equal inputs."""
+        process = PROCESSES[stage]
+        key = key_of(process, inputs)
+        found = find_done(process, key) if self.ctx.settings['reuse'] else None
+        if found is not None:
+            self.report(f'{name} is done already: {found.process_label}<{found.pk}>')
+            self.ctx.done[name] = found.pk
+            return
+        inputs.metadata = AttributeDict(inputs.get('metadata', {}))
+        node = self.launch(process, inputs, name if stage != 'row' else f'row_{name}')
+        node.base.extras.set(KEY, key)
+        self.ctx.running[name] = node.pk
+
+    def wait(self) -> Any:
+        """Wait for the oldest of what runs; others that end are seen then, too."""
+        if not self.ctx.running:
+            return None
+        return ToContext(oldest=orm.load_node(next(iter(self.ctx.running.values()))))
+
+    def get_rows(self) -> list[Row]:
+        """Return all rows."""
+        return rows_of(self.inputs.materials, self.inputs.strategies.get_dict(), self.ctx.settings)
+
+    def get_obstacle(self, row: Row) -> str | None:
+        """Return why a row cannot be run, or ``None``."""
+        for stage in SHARED_STAGES:
+            if f'{stage}_{row.material}' in self.ctx.failures:
+                return str(self.ctx.failures[f'{stage}_{row.material}'])
+        dataset = self.get_dataset(row.material)
+        assert dataset is not None
+        return size_problem(dataset, row.n_train)
+
+    def row_facts(self, row: Row, node: Any) -> dict[str, Any]:
+        """Return what the table says of a row beside its results."""
+        reason = self.ctx.failures.get(row.name)
+        facts = {**row.facts(), 'state': 'done' if reason is None else 'failed', 'reason': reason}
+        for column, stage in (('label', 'label'), ('dft', 'phonons_dft'), ('foundation_phonons', 'phonons_foundation')):
+            pk = self.ctx.done.get(f'{stage}_{row.material}')
+            facts[f'{column}_core_seconds'] = None if pk is None else core_seconds_of(orm.load_node(pk))
+        if self.may_follow(row) is False:
+            facts['nothing_to_follow'] = True
+        followed = self.ctx.done.get(f'instability_{row.name}')
+        if followed is not None:
+            facts['instability_uuid'] = orm.load_node(followed).uuid
+            facts['reason'] = self.ctx.failures.get(f'instability_{row.name}')
+        if node is not None:
+            facts |= {'process_uuid': node.uuid, 'row_core_seconds': core_seconds_of(node)}
+            training = [child for child in node.called if child.process_label == FinetuneWorkChain.__name__]
+            facts['train_core_seconds'] = core_seconds_of(training[0]) if training else None
+            for label in ('potential', 'dataset'):
+                if label in node.outputs:
+                    facts[f'{label}_uuid'] = node.outputs[label].uuid
+        return facts
+
+    def row_results(self, row: Row, node: Any) -> dict[str, Any]:
+        """Return the nodes that the table is made of, and attach those that people look for."""
+        results = {}
+        for kind, path in COLLECTED.items():
+            found = node.outputs
+            for part in path.split('.'):
+                found = found[part] if found is not None and part in found else None
+            if found is not None:
+                results[f'{kind}_{row.name}'] = found
+        elastic = self.get_output(f'phonons_foundation_{row.material}', 'elastic')
+        if elastic is not None:
+            results[f'foundation_elastic_{row.name}'] = elastic
+        tree, match = self.get_output(f'instability_{row.name}', 'tree'), self.match_phases(row)
+        results |= {
+            f'{kind}_{row.name}': node for kind, node in (('tree', tree), ('phase_match', match)) if node is not None
+        }
+        for label in ('potential', 'comparison'):
+            if label in node.outputs:
+                self.out(f'{label}s.{row.name}', node.outputs[label])
+        return results
