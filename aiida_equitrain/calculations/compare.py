@@ -10,7 +10,7 @@ from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import phonopy_arrays
-from aiida_equitrain.calculations.script_job import ScriptCalculation
+from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
 from aiida_equitrain.common.names import Role
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.common.validation import refuse_unknown
@@ -43,6 +43,20 @@ class CompareCalculation(ScriptCalculation):
     """Errors of phonons on a mesh, curves of all sides, and the symfc baseline, in one job."""
 
     DRIVER = 'compare'
+    OUTPUTS = {
+        'comparison': Output(
+            'comparison.json',
+            'Metrics of all sides, units in the keys.',
+        ),
+        'bands': Output(
+            'bands.npz',
+            'Frequencies (THz) of all sides along the path of the reference, or of the first candidate.',
+        ),
+        'thermal': Output(
+            'thermal.npz',
+            'Heat capacity and entropy (J/K/mol), free energy (kJ/mol) of all sides over temperature (K).',
+        ),
+    }
     NEEDS = INSTALL = 'phonopy, symfc and seekpath'
     CHECKED = ('candidates', 'reference')
     SETTINGS = {
@@ -56,9 +70,6 @@ class CompareCalculation(ScriptCalculation):
         'temperatures_k': Setting([0.0, 1000.0, 20.0], 'of the curves: [lowest, highest, step]'),
     }
     FRAMES = 'frames.npz'
-    COMPARISON, BANDS, THERMAL = 'comparison.json', 'bands.npz', 'thermal.npz'
-    RETRIEVED = (COMPARISON,)
-    RESULTS = (BANDS, THERMAL)
     FAILURES = ScriptCalculation.FAILURES | {
         'phonons_unusable': 'ERROR_PHONONS_UNUSABLE',
         'different_crystals': 'ERROR_DIFFERENT_CRYSTALS',
@@ -87,20 +98,6 @@ class CompareCalculation(ScriptCalculation):
             valid_type=DatasetData,
             required=False,
             help='Labelled frames, for force constants fitted by symfc without a potential.',
-        )
-        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.compare'
-        spec.output('comparison', valid_type=orm.Dict, required=False, help='Metrics of all sides, units in the keys.')
-        spec.output(
-            'bands',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='Frequencies (THz) of all sides along the path of the reference, or of the first candidate.',
-        )
-        spec.output(
-            'thermal',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='Heat capacity and entropy (J/K/mol), free energy (kJ/mol) of all sides over temperature (K).',
         )
         spec.exit_code(
             323, 'ERROR_OUT_OF_MEMORY', message='The job ran out of memory; lower `mesh` of `settings`: {message}'

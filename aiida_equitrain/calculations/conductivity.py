@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from aiida_equitrain.calculations.arrays import isotopes_of, structure_arrays
 from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation, frames_problem
 from aiida_equitrain.calculations.harmonic import mesh_problem
-from aiida_equitrain.calculations.script_job import ScriptCalculation
+from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
 
@@ -26,10 +26,14 @@ class ThirdOrderCalculation(EvaluationCalculation):
     """Evaluate all supercells with one or two displaced atoms, and keep them as phono3py does."""
 
     DRIVER = 'third_order'
+    OUTPUTS = {
+        'phono3py_params': Output(
+            'phono3py_params.yaml.xz',
+            'Crystal, displacements and forces, as phono3py saves and loads them.',
+        ),
+    }
     CHECKED = ('potential', 'structure')
     INSTALL = f'{EXTRA}, and what the potential needs,'
-    PARAMS = 'phono3py_params.yaml.xz'
-    RESULTS = (PARAMS,)
     SETTINGS = COMMON_SETTINGS | {
         'distance_angstrom': Setting(0.03, 'displacement', minimum=0.0, exclusive=True),
         'cutoff_pair_angstrom': Setting(0.0, 'pairs of atoms further apart are left out; 0: none are', minimum=0.0),
@@ -43,13 +47,6 @@ class ThirdOrderCalculation(EvaluationCalculation):
         spec.input('structure', valid_type=orm.StructureData, help='The crystal, relaxed.')
         for name, what in (('supercell_matrix', 'third'), ('phonon_supercell_matrix', 'second')):
             spec.input(name, valid_type=orm.List, help=f'Rows of the supercell of the force constants of {what} order.')
-        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.third_order'
-        spec.output(
-            'phono3py_params',
-            valid_type=orm.SinglefileData,
-            required=False,
-            help='Crystal, displacements and forces, as phono3py saves and loads them.',
-        )
 
     @classmethod
     def validate_inputs(cls, inputs: dict[str, Any]) -> str | None:
@@ -96,13 +93,21 @@ class ConductivityCalculation(ScriptCalculation):
     """Lattice thermal conductivity in the relaxation-time approximation, and its error against a reference."""
 
     DRIVER = 'conductivity'
+    OUTPUTS = {
+        'kappa': Output(
+            'kappa.json',
+            '`kappa_w_per_m_k`, a third of the trace, and its components at `temperatures_k`; with a `reference` '
+            'the `errors` `sre` and `srme`.',
+        ),
+        'modes': Output(
+            'modes.npz',
+            '`mode_kappa_w_per_m_k` (T, Q, B, 6), frequencies, linewidths, velocities of irreducible q-points.',
+        ),
+    }
     NEEDS, INSTALL = 'phono3py', EXTRA
     SETTINGS = CONDUCTIVITY_SETTINGS | {
         'symprec': Setting(0.0, 'tolerance of the space group, Å; 0: that of the file', minimum=0.0),
     }
-    KAPPA, MODES = 'kappa.json', 'modes.npz'
-    RETRIEVED = (KAPPA,)
-    RESULTS = (MODES,)
     FAILURES = ScriptCalculation.FAILURES | {
         'forces_unusable': 'ERROR_FORCES_UNUSABLE',
         'unstable': 'ERROR_UNSTABLE',
@@ -129,20 +134,6 @@ class ConductivityCalculation(ScriptCalculation):
             valid_type=orm.ArrayData,
             required=False,
             help='`modes` of another conductivity on the same mesh, usually from DFT, to take errors against.',
-        )
-        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.conductivity'
-        spec.output(
-            'kappa',
-            valid_type=orm.Dict,
-            required=False,
-            help='`kappa_w_per_m_k`, a third of the trace, and its components at `temperatures_k`; with a `reference` '
-            'the `errors` `sre` and `srme`.',
-        )
-        spec.output(
-            'modes',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='`mode_kappa_w_per_m_k` (T, Q, B, 6), frequencies, linewidths, velocities of irreducible q-points.',
         )
         spec.exit_code(
             323, 'ERROR_OUT_OF_MEMORY', message='The job ran out of memory; lower `mesh` of `settings`: {message}'

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import structure_arrays, structure_symbols, trajectory_arrays
 from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation, frames_problem
+from aiida_equitrain.calculations.script_job import Output
 from aiida_equitrain.common.names import ForceMethod
 from aiida_equitrain.common.settings import Setting
 from aiida_equitrain.common.strategies import check_evaluation
@@ -18,7 +19,13 @@ class ForcesCalculation(EvaluationCalculation):
     """Evaluate energies, forces and stresses of many frames of the same atoms in one process."""
 
     DRIVER = 'forces'
-    RESULTS = ('forces.npz',)
+    OUTPUTS = {
+        'forces': Output(
+            'forces.npz',
+            '`forces` (F, N, 3) eV/Å, `energies` (F,) eV, `stress` (F, 3, 3) eV/Å³ (not of the Hessian), '
+            '`residual_forces` (N, 3) eV/Å of `supercell`. Of the Hessian, the forces are -Φ·u, without the residual.',
+        ),
+    }
     SETTINGS = COMMON_SETTINGS | {
         'method': Setting(
             ForceMethod.FINITE_DIFFERENCES.value,
@@ -39,14 +46,6 @@ class ForcesCalculation(EvaluationCalculation):
             valid_type=orm.StructureData,
             required=False,
             help='The undisplaced supercell: its forces are evaluated as well; the Hessian needs it.',
-        )
-        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.forces'
-        spec.output(
-            'forces',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='`forces` (F, N, 3) eV/Å, `energies` (F,) eV, `stress` (F, 3, 3) eV/Å³ (not of the Hessian), '
-            '`residual_forces` (N, 3) eV/Å of `supercell`. Of the Hessian, the forces are -Φ·u, without the residual.',
         )
         spec.exit_code(
             324,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.calculations.compare import validate_phonons
-from aiida_equitrain.calculations.script_job import ScriptCalculation
+from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
 
@@ -37,16 +37,34 @@ class HarmonicCalculation(ScriptCalculation):
     """Thermal properties, density of states of each atom, displacements, group velocities, sum rules."""
 
     DRIVER = 'harmonic'
+    OUTPUTS = {
+        'properties': Output(
+            'properties.json',
+            'Numbers at `temperature_k`, per cell and per formula unit, units in the keys; the conductivity of '
+            'Agne et al.; how far the force constants miss the sum rules, `..._before` and after they were imposed.',
+        ),
+        'thermal': Output(
+            'thermal.npz',
+            'Over `temperatures_k` (T,): heat capacity, entropy, free energy per cell and per formula unit, and '
+            '`mean_square_displacements_angstrom2` (T, n, 3).',
+        ),
+        'projected_dos': Output(
+            'dos.npz',
+            '`frequencies_thz` (F,), `projected_dos_per_thz` (n, F) of each atom of the primitive cell, '
+            '`total_dos_per_thz` (F,).',
+        ),
+        'group_velocities': Output(
+            'velocities.npz',
+            'Along the path and on the mesh, THz Å (100 m/s), shape (Q, bands, 3), with frequencies.',
+        ),
+    }
     NEEDS = INSTALL = 'phonopy, spglib and seekpath'
     SETTINGS = THERMAL_SETTINGS | {
         'temperature_k': Setting(300.0, 'of the single numbers', minimum=0.0),
         'projected_mesh': Setting([12, 12, 12], 'q-points where eigenvectors are needed; without symmetry'),
         'band_points': Setting(51, 'points per segment of the path', minimum=2),
     }
-    PHONONS, PROPERTIES = 'phonons.npz', 'properties.json'
-    THERMAL, DOS, VELOCITIES = 'thermal.npz', 'dos.npz', 'velocities.npz'
-    RETRIEVED = (PROPERTIES,)
-    RESULTS = (THERMAL, DOS, VELOCITIES)
+    PHONONS = 'phonons.npz'
     FAILURES = ScriptCalculation.FAILURES | {'phonons_unusable': 'ERROR_PHONONS_UNUSABLE'}
 
     @classmethod
@@ -58,34 +76,6 @@ class HarmonicCalculation(ScriptCalculation):
             valid_type=PhonopyData,
             validator=lambda value, _: validate_phonons(value, None, 'phonopy_data'),
             help='Phonons with forces.',
-        )
-        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.harmonic'
-        spec.output(
-            'properties',
-            valid_type=orm.Dict,
-            required=False,
-            help='Numbers at `temperature_k`, per cell and per formula unit, units in the keys; the conductivity of '
-            'Agne et al.; how far the force constants miss the sum rules, `..._before` and after they were imposed.',
-        )
-        spec.output(
-            'thermal',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='Over `temperatures_k` (T,): heat capacity, entropy, free energy per cell and per formula unit, and '
-            '`mean_square_displacements_angstrom2` (T, n, 3).',
-        )
-        spec.output(
-            'projected_dos',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='`frequencies_thz` (F,), `projected_dos_per_thz` (n, F) of each atom of the primitive cell, '
-            '`total_dos_per_thz` (F,).',
-        )
-        spec.output(
-            'group_velocities',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='Along the path and on the mesh, THz Å (100 m/s), shape (Q, bands, 3), with frequencies.',
         )
         spec.exit_code(
             323, 'ERROR_OUT_OF_MEMORY', message='The job ran out of memory; lower `projected_mesh`: {message}'

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.calculations.compare import validate_phonons
-from aiida_equitrain.calculations.script_job import ScriptCalculation
+from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
 from aiida_equitrain.science.soft_modes import commensurate_matrix
@@ -76,11 +76,21 @@ class ModesCalculation(ScriptCalculation):
     """Instabilities of crystals at commensurate and high-symmetry q-points, and supercells displaced along them."""
 
     DRIVER = 'modes'
+    OUTPUTS = {
+        'modes': Output(
+            'modes.json',
+            '`parents`: the instabilities of each, and why one is not followed. `entries`: the directions that '
+            'are scanned: `parent`, `qpoint`, `frequency_thz`, `irrep`, `direction`, `supercell_matrix`, '
+            '`amplitudes_angstrom`, ...',
+        ),
+        'frames': Output(
+            'frames.npz',
+            'The displaced supercells, one after another: `n_atoms` (F,), `numbers` and `positions` (Å) of all '
+            'atoms, `cells` (F, 3, 3) Å, and `entry` (F,), the index of the direction.',
+        ),
+    }
     NEEDS = INSTALL = 'phonopy, spglib and seekpath'
     SETTINGS = MODE_SETTINGS
-    MODES, FRAMES = 'modes.json', 'frames.npz'
-    RETRIEVED = (MODES,)
-    RESULTS = (FRAMES,)
     FAILURES = ScriptCalculation.FAILURES | {'phonons_unusable': 'ERROR_PHONONS_UNUSABLE'}
 
     @classmethod
@@ -93,22 +103,6 @@ class ModesCalculation(ScriptCalculation):
             dynamic=True,
             validator=validate_parents,
             help='Phonons by name; all are examined in this job.',
-        )
-        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.modes'
-        spec.output(
-            'modes',
-            valid_type=orm.Dict,
-            required=False,
-            help='`parents`: the instabilities of each, and why one is not followed. `entries`: the directions that '
-            'are scanned: `parent`, `qpoint`, `frequency_thz`, `irrep`, `direction`, `supercell_matrix`, '
-            '`amplitudes_angstrom`, ...',
-        )
-        spec.output(
-            'frames',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='The displaced supercells, one after another: `n_atoms` (F,), `numbers` and `positions` (Å) of all '
-            'atoms, `cells` (F, 3, 3) Å, and `entry` (F,), the index of the direction.',
         )
         spec.exit_code(
             323,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.calculations.compare import validate_phonons
 from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS, mesh_problem
-from aiida_equitrain.calculations.script_job import ScriptCalculation
+from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
 from aiida_equitrain.common.settings import Setting, settings_problem
 
 #: Volumes that the equation of state needs.
@@ -49,11 +49,24 @@ class QHACalculation(ScriptCalculation):
     """Thermal expansion, Gibbs energy, bulk modulus and Grüneisen parameters."""
 
     DRIVER = 'qha'
+    OUTPUTS = {
+        'qha': Output(
+            'qha.json',
+            'Numbers at `temperature_k`; volumes that were left out as unstable; the last temperature at '
+            'which the equilibrium volume is among those that were computed (`temperature_reached_k`).',
+        ),
+        'curves': Output(
+            'curves.npz',
+            'Over `temperatures_k`, of the primitive cell: equilibrium volume, thermal expansion, Gibbs energy, '
+            'bulk modulus, heat capacity at constant pressure, Grüneisen parameter; `helmholtz_ev` (T, V).',
+        ),
+        'gruneisen': Output(
+            'gruneisen.npz',
+            'Mode Grüneisen parameters on mesh and path.',
+        ),
+    }
     NEEDS = INSTALL = 'phonopy, spglib, seekpath and ase'
     SETTINGS = QHA_SETTINGS
-    QHA, CURVES, GRUNEISEN = 'qha.json', 'curves.npz', 'gruneisen.npz'
-    RETRIEVED = (QHA,)
-    RESULTS = (CURVES, GRUNEISEN)
     FAILURES = ScriptCalculation.FAILURES | {
         'phonons_unusable': 'ERROR_PHONONS_UNUSABLE',
         'unstable': 'ERROR_UNSTABLE',
@@ -73,24 +86,6 @@ class QHACalculation(ScriptCalculation):
         )
         spec.input(
             'energies', valid_type=orm.ArrayData, help='`energies` (V,), eV, of the unit cells of `phonons`, by name.'
-        )
-        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.qha'
-        spec.output(
-            'qha',
-            valid_type=orm.Dict,
-            required=False,
-            help='Numbers at `temperature_k`; volumes that were left out as unstable; the last temperature at '
-            'which the equilibrium volume is among those that were computed (`temperature_reached_k`).',
-        )
-        spec.output(
-            'curves',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='Over `temperatures_k`, of the primitive cell: equilibrium volume, thermal expansion, Gibbs energy, '
-            'bulk modulus, heat capacity at constant pressure, Grüneisen parameter; `helmholtz_ev` (T, V).',
-        )
-        spec.output(
-            'gruneisen', valid_type=orm.ArrayData, required=False, help='Mode Grüneisen parameters on mesh and path.'
         )
         spec.exit_code(
             323, 'ERROR_OUT_OF_MEMORY', message='The job ran out of memory; lower `mesh` of `settings`: {message}'

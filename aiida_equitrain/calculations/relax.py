@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import structure_arrays, trajectory_arrays
 from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation, frames_problem
+from aiida_equitrain.calculations.script_job import Output
 from aiida_equitrain.common.settings import Setting
 
 
@@ -17,7 +18,15 @@ class RelaxCalculation(EvaluationCalculation):
     """Relax one structure, or many frames of the same atoms, and keep every step of every trajectory."""
 
     DRIVER = 'relax'
-    RESULTS = ('trajectory.npz',)
+    OUTPUTS = {
+        'trajectory': Output(
+            'trajectory.npz',
+            'Every step of every trajectory, one after another; step ids count through. Arrays beside positions '
+            'and cells: `energies` (S,) eV, `forces` (S, N, 3) eV/Å, `stress` (S, 3, 3) eV/Å³, positive under '
+            'tension, `trajectory_index` (S,), `trajectory_step` (S,).',
+            orm.TrajectoryData,
+        ),
+    }
     SETTINGS = COMMON_SETTINGS | {
         'fmax_ev_per_angstrom': Setting(
             1e-4, 'largest force (and virial per atom, in eV) when converged', minimum=0.0, exclusive=True
@@ -47,15 +56,6 @@ class RelaxCalculation(EvaluationCalculation):
             valid_type=orm.TrajectoryData,
             required=False,
             help='Structures of the same atoms, each the start of a trajectory; or give `structure`.',
-        )
-        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.relax'
-        spec.output(
-            'trajectory',
-            valid_type=orm.TrajectoryData,
-            required=False,
-            help='Every step of every trajectory, one after another; step ids count through. Arrays beside positions '
-            'and cells: `energies` (S,) eV, `forces` (S, N, 3) eV/Å, `stress` (S, 3, 3) eV/Å³, positive under '
-            'tension, `trajectory_index` (S,), `trajectory_step` (S,).',
         )
         spec.output(
             'relaxed_structure',

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation
 from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.calculations.script_job import Output
 from aiida_equitrain.common.settings import Setting
 
 #: Arrays of a node that holds structures of different sizes, see ``science.batch``.
@@ -52,27 +53,31 @@ class ScanCalculation(BatchCalculation):
     """Energies, forces and stresses of structures of different sizes."""
 
     DRIVER = 'scan'
-    RESULTS = ('scan.npz',)
+    OUTPUTS = {
+        'scan': Output(
+            'scan.npz',
+            '`energies` (F,) eV, `forces` (all atoms, 3) eV/Å, `stress` (F, 3, 3) eV/Å³, positive under tension.',
+        ),
+    }
     SETTINGS = COMMON_SETTINGS
 
     @classmethod
     def define(cls, spec: Any) -> None:
         """Declare the output."""
         super().define(spec)
-        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.scan'
-        spec.output(
-            'scan',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='`energies` (F,) eV, `forces` (all atoms, 3) eV/Å, `stress` (F, 3, 3) eV/Å³, positive under tension.',
-        )
 
 
 class RelaxPhasesCalculation(BatchCalculation):
     """Relax displaced structures, first with the cell fixed, then with the cell free."""
 
     DRIVER = 'relax_phases'
-    RESULTS = ('relaxed.npz',)
+    OUTPUTS = {
+        'relaxed': Output(
+            'relaxed.npz',
+            '`n_atoms` (F,), `numbers`, and for `fixed` and `free` cells: `<cell>_positions` (Å), `<cell>_cells` '
+            '(F, 3, 3) Å, `<cell>_energies` (F,) eV, `<cell>_converged` (F,).',
+        ),
+    }
     SETTINGS = {
         **{
             key: value
@@ -88,14 +93,6 @@ class RelaxPhasesCalculation(BatchCalculation):
     def define(cls, spec: Any) -> None:
         """Declare the output."""
         super().define(spec)
-        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.relax_phases'
-        spec.output(
-            'relaxed',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='`n_atoms` (F,), `numbers`, and for `fixed` and `free` cells: `<cell>_positions` (Å), `<cell>_cells` '
-            '(F, 3, 3) Å, `<cell>_energies` (F,) eV, `<cell>_converged` (F,).',
-        )
         spec.exit_code(
             400,
             'ERROR_NOT_CONVERGED',

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import textwrap
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,11 +26,35 @@ from aiida_equitrain.data.potential import PotentialData
 SERIAL_RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
 
 
+@dataclass(frozen=True)
+class Output:
+    """An output that a driver writes as a file.
+
+    :param node: what it becomes; by default a ``Dict`` of JSON, arrays of ``.npz``, else the file as it is.
+    :param units: by name of the array, kept as an attribute.
+    :param may_lack: whether a job that has done all may have none.
+    """
+
+    file: str
+    help: str
+    node: type[orm.Data] | None = None
+    units: dict[str, str] | None = None
+    may_lack: bool = False
+
+    @property
+    def valid_type(self) -> type[orm.Data]:
+        """Return the class of the node."""
+        of_suffix: dict[str, type[orm.Data]] = {'.json': orm.Dict, '.npz': orm.ArrayData}
+        return self.node or of_suffix.get(Path(self.file).suffix, orm.SinglefileData)
+
+
 class ScriptCalculation(CalcJob):
     """Base of the jobs that run a driver of ours; a subclass names its files and fills in what the driver reads."""
 
     #: Name of the driver below ``drivers``; it is staged with all that it imports, see ``stage_driver``.
     DRIVER: ClassVar[str]
+    #: Entry point of the parser, if it has not the name of the driver.
+    PARSER: ClassVar[str]
     #: Modules that the Python of ``code`` has to have, and what to install for them; for the sentences.
     NEEDS: ClassVar[str]
     INSTALL: ClassVar[str]
@@ -38,10 +64,10 @@ class ScriptCalculation(CalcJob):
     CHECKED: ClassVar[tuple[str, ...]] = ()
     JOB, STDOUT, STDERR = 'job.json', 'driver.out', 'driver.err'
     SUMMARY, PROGRESS, FAILURE = 'summary.json', 'progress.json', 'failure.json'
-    #: Further files that are kept in ``retrieved``.
-    RETRIEVED: ClassVar[tuple[str, ...]] = ()
-    #: Files that become nodes, and should not be stored twice.
-    RESULTS: ClassVar[tuple[str, ...]]
+    #: Outputs by name, beside the summary; their JSON is kept in ``retrieved``, other files become nodes only.
+    OUTPUTS: ClassVar[dict[str, Output]]
+    #: Further files that become nodes.
+    RESULTS: ClassVar[tuple[str, ...]] = ()
     #: ``reason`` in ``failure.json`` -> label of the exit code.
     FAILURES: ClassVar[dict[str, str]] = {
         'module_missing': 'ERROR_MODULE_MISSING',
@@ -67,7 +93,10 @@ class ScriptCalculation(CalcJob):
         options['resources'].default = SERIAL_RESOURCES.copy
         options['withmpi'].default = False
         options['output_filename'].default = cls.STDOUT
+        options['parser_name'].default = getattr(cls, 'PARSER', f'equitrain.{getattr(cls, "DRIVER", "")}')
         spec.output('summary', valid_type=orm.Dict, required=False, help='Settings, timings, versions, key results.')
+        for name, output in getattr(cls, 'OUTPUTS', {}).items():
+            spec.output(name, valid_type=output.valid_type, required=False, help=output.help)
         spec.exit_code(
             310,
             'ERROR_DRIVER_FAILED',
@@ -176,9 +205,10 @@ class ScriptCalculation(CalcJob):
         calc_info = CalcInfo()
         calc_info.codes_info = [code_info]
         calc_info.local_copy_list = self.get_copies()
-        names = (self.SUMMARY, self.PROGRESS, self.FAILURE, *self.RETRIEVED)
-        calc_info.retrieve_list = [*names, self.options.output_filename, self.STDERR]
-        calc_info.retrieve_temporary_list = list(self.RESULTS)
+        names = [output.file for output in self.OUTPUTS.values()]
+        kept = [self.SUMMARY, self.PROGRESS, self.FAILURE, *(name for name in names if name.endswith('.json'))]
+        calc_info.retrieve_list = [*kept, self.options.output_filename, self.STDERR]
+        calc_info.retrieve_temporary_list = [*self.RESULTS, *(name for name in names if name not in kept)]
         return calc_info
 
 

@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
-from aiida.orm import ArrayData, Dict, Int, SinglefileData, Str, TrajectoryData
+from aiida.orm import Dict, Int, SinglefileData, Str, TrajectoryData
 
 from aiida_equitrain.calculations.arrays import trajectory_arrays
 from aiida_equitrain.calculations.evaluation import frames_problem
-from aiida_equitrain.calculations.script_job import PotentialScriptCalculation
+from aiida_equitrain.calculations.script_job import Output, PotentialScriptCalculation
 from aiida_equitrain.common.hyperparameters import MAY_CHANGE_ON_RESTART, OPTIONS, check_hyperparameters, complete
 from aiida_equitrain.common.names import Engine, Role, Strategy
 from aiida_equitrain.common.strategies import ENGINES, check_strategy, default_engine
@@ -23,17 +23,37 @@ from aiida_equitrain.science.frames import Frame, Frames
 class TrainCalculation(PotentialScriptCalculation):
     """Fine-tune ``foundation`` on ``dataset`` with Equitrain or MACE."""
 
-    DRIVER = 'training.job'
+    DRIVER, PARSER = 'training.job', 'equitrain.train'
     NEEDS = 'Equitrain and MACE'
     POTENTIAL_PORT, DEVICE_PORT = 'foundation', 'hyperparameters'
     # What the driver reads and writes; tests/calculations/test_train.py holds the driver to these.
     FOUNDATION, FRAMES, FORGETTING = 'foundation.model', 'frames.npz', 'forgetting.npz'
     REPLAY = 'replay.npz'
-    CHECKPOINT_IN, CHECKPOINT = 'checkpoint_in.pt', 'checkpoint.pt'
-    POTENTIAL, METRICS, PREDICTIONS = 'potential.model', 'metrics.npz', 'predictions.npz'
-    # What is left of the potential is the adapter, if the strategy is one of `ADAPTER_STRATEGIES`.
-    ADAPTER = 'adapter.safetensors'
-    RESULTS = (POTENTIAL, ADAPTER, METRICS, PREDICTIONS, CHECKPOINT)
+    CHECKPOINT_IN = 'checkpoint_in.pt'
+    # The potential, or what is left of it if the strategy is one of `ADAPTER_STRATEGIES`.
+    POTENTIAL, ADAPTER = 'potential.model', 'adapter.safetensors'
+    OUTPUTS = {
+        'metrics': Output(
+            'metrics.npz',
+            'One entry per epoch, starting with the foundation: `epoch`, `learning_rate`, `seconds`, '
+            '`{train,valid}_loss`, `{train,valid}_{energy,forces,stress}_mae`, with replay the same of `replay`; NaN '
+            'where the engine does not compute it; see the attribute `units`. Energies are those after the best shift '
+            'per element, and `energy_shift` is its mean per atom.',
+            units={'energy': 'eV/atom', 'forces': 'eV/Å', 'stress': 'eV/Å³', 'seconds': 's'},
+        ),
+        'predictions': Output(
+            'predictions.npz',
+            'Labels of the dataset and what foundation and result predict for them.',
+            units={'energies': 'eV', 'forces': 'eV/Å'},
+            may_lack=True,
+        ),
+        'checkpoint': Output(
+            'checkpoint.pt',
+            'State of the training when the time or the memory ran out, that of the best epoch when it diverged.',
+            may_lack=True,
+        ),
+    }
+    RESULTS = (POTENTIAL, ADAPTER)
     FAILURES = PotentialScriptCalculation.FAILURES | {
         'diverged': 'ERROR_DIVERGED',
         'walltime': 'ERROR_OUT_OF_WALLTIME',
@@ -42,8 +62,6 @@ class TrainCalculation(PotentialScriptCalculation):
         'bad_input': 'ERROR_BAD_INPUT',
         'no_replay': 'ERROR_NO_REPLAY',
     }
-    #: Units of the arrays in ``metrics``.
-    METRIC_UNITS = {'energy': 'eV/atom', 'forces': 'eV/Å', 'stress': 'eV/Å³', 'seconds': 's'}
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -69,21 +87,8 @@ class TrainCalculation(PotentialScriptCalculation):
                    help='Other crystals, on which the change of the force error is measured.')  # fmt: skip
         spec.input('checkpoint', valid_type=SinglefileData, required=False,
                    help='State of an interrupted training with the same inputs, to be continued.')  # fmt: skip
-        spec.inputs['metadata']['options']['parser_name'].default = 'equitrain.train'
-
         spec.output('potential', valid_type=PotentialData, required=False,
                     help='The fine-tuned potential of the best epoch.')  # fmt: skip
-        spec.output('metrics', valid_type=ArrayData, required=False,
-                    help='One entry per epoch, starting with the foundation: `epoch`, `learning_rate`, `seconds`, '
-                         '`{train,valid}_loss`, `{train,valid}_{energy,forces,stress}_mae`, with replay the same of '
-                         '`replay`; NaN where the engine does not compute it; see the attribute `units`. Energies are '
-                         'those after the best shift per element, and `energy_shift` is its mean per atom.',
-                    )  # fmt: skip
-        spec.output('predictions', valid_type=ArrayData, required=False,
-                    help='Labels of the dataset and what foundation and result predict for them.')  # fmt: skip
-        spec.output('checkpoint', valid_type=SinglefileData, required=False,
-                    help='State of the training when the time or the memory ran out, that of the best epoch when it '
-                         'diverged.')  # fmt: skip
         spec.default_output_node = 'summary'
 
         spec.exit_code(313, 'ERROR_NO_MODEL',

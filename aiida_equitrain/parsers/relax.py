@@ -16,11 +16,9 @@ from aiida_equitrain.parsers.script_job import ScriptParser, read_arrays
 class RelaxParser(ScriptParser):
     """Parse the output of a ``RelaxCalculation``."""
 
-    PROCESS = RelaxCalculation
-
     def attach_results(self, folder: Path) -> list[ExitCode | None]:
         """Attach ``trajectory`` and ``relaxed_structure``."""
-        return [self.attach_file(folder / self.PROCESS.RESULTS[0], self.attach_steps)]
+        return [self.attach_file(folder / RelaxCalculation.OUTPUTS['trajectory'].file, self.attach_steps)]
 
     def attach_steps(self, path: Path) -> None:
         """Attach every step, and the last one if it converged."""
@@ -38,7 +36,7 @@ class RelaxParser(ScriptParser):
         for name in ('energies', 'forces', 'stress', 'trajectory_index', 'trajectory_step'):
             trajectory.set_array(name, arrays[name])
         self.out('trajectory', trajectory)
-        summary = self.read_json(self.PROCESS.SUMMARY)
+        summary = self.read_json(self.calculation.SUMMARY)
         if (
             structure is not None
             and summary is not None

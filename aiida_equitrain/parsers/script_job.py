@@ -1,11 +1,11 @@
-"""What all parsers share: attach what exists, then choose the exit code."""
+"""Parse what a job of ours has written: attach what exists, then choose the exit code."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from aiida import orm
@@ -13,23 +13,28 @@ from aiida.engine import ExitCode
 from aiida.parsers import Parser
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.script_job import ScriptCalculation
+from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
+
 
 #: What the operating system or the shell writes when it ends a process that takes too much memory.
 KILLED = ('Killed', 'oom-kill', 'out of memory', 'MemoryError')
 
 
 class ScriptParser(Parser):
-    """Base of the parsers of jobs derived from :class:`ScriptCalculation`."""
+    """Parser of the jobs derived from :class:`ScriptCalculation`: makes nodes of what their ``OUTPUTS`` declare."""
 
-    PROCESS: ClassVar[type[ScriptCalculation]]
     #: Exit codes of AiiDA for what the scheduler said, and ours that say more; the others survive.
     SCHEDULER_FAILURES: ClassVar[dict[str, str]] = {}
+
+    @property
+    def calculation(self) -> type[ScriptCalculation]:
+        """Return the class of the job."""
+        return cast(type[ScriptCalculation], self.node.process_class)
 
     def parse(self, **kwargs: Any) -> ExitCode | None:
         """Attach what exists, then return the exit code."""
         problems = [
-            self.attach_json(self.PROCESS.SUMMARY, 'summary'),
+            self.attach_json(self.calculation.SUMMARY, 'summary'),
             *self.attach_results(Path(kwargs['retrieved_temporary_folder'])),
         ]
         problem = next((item for item in problems if item is not None), None)
@@ -40,7 +45,21 @@ class ScriptParser(Parser):
 
         :param folder: where the files are that become nodes.
         """
-        raise NotImplementedError
+        return [self.attach_output(name, output, folder) for name, output in self.calculation.OUTPUTS.items()]
+
+    def attach_output(self, name: str, output: Output, folder: Path) -> ExitCode | None:
+        """Attach an output as its declaration says."""
+        if output.valid_type is orm.Dict:
+            return self.attach_json(output.file, name)
+        missing = None if output.may_lack else 'ERROR_OUTPUT_MISSING'
+
+        def attach(path: Path) -> None:
+            if output.valid_type is orm.SinglefileData:
+                self.out(name, orm.SinglefileData(path, filename=path.name))
+            else:
+                self.attach_arrays(name, read_arrays(path), output.units)
+
+        return self.attach_file(folder / output.file, attach, missing)
 
     def attach_json(self, name: str, output: str) -> ExitCode | None:
         """Attach a retrieved JSON file as a ``Dict``."""
@@ -68,18 +87,14 @@ class ScriptParser(Parser):
             return self.exit('ERROR_OUTPUT_UNREADABLE', filename=path.name, message=str(error))
         return None
 
-    def attach_arrays(self, output: str, units: dict[str, str] | None = None) -> Callable[[Path], None]:
-        """Return a function for :meth:`attach_file` that attaches an ``.npz`` file as ``ArrayData``."""
-
-        def attach(path: Path) -> None:
-            node = orm.ArrayData()
-            for name, array in read_arrays(path).items():
-                node.set_array(name, array)
-            if units:
-                node.base.attributes.set('units', units)
-            self.out(output, node)
-
-        return attach
+    def attach_arrays(self, output: str, arrays: dict[str, NDArray[Any]], units: dict[str, str] | None = None) -> None:
+        """Attach arrays as ``ArrayData``."""
+        node = orm.ArrayData()
+        for name, array in arrays.items():
+            node.set_array(name, array)
+        if units:
+            node.base.attributes.set('units', units)
+        self.out(output, node)
 
     def read_text(self, name: str) -> str:
         """Return a retrieved file, empty where there is none."""
@@ -103,10 +118,10 @@ class ScriptParser(Parser):
 
     def _known_failure(self) -> ExitCode | None:
         """Return the exit code of ``failure.json``, if there is one."""
-        failure = self.read_json(self.PROCESS.FAILURE)
+        failure = self.read_json(self.calculation.FAILURE)
         if failure is None:
             return None
-        label = self.PROCESS.FAILURES.get(failure.get('reason', ''), 'ERROR_DRIVER_FAILED')
+        label = self.calculation.FAILURES.get(failure.get('reason', ''), 'ERROR_DRIVER_FAILED')
         return self.exit(label, message=str(failure.get('message', 'no message')).rstrip('.'))
 
     def _scheduler_failure(self) -> ExitCode | None:
@@ -120,9 +135,9 @@ class ScriptParser(Parser):
 
     def _kill(self) -> ExitCode | None:
         """Return the exit code for a process that the system ended: the driver could write nothing."""
-        if self.read_json(self.PROCESS.SUMMARY) is not None:
+        if self.read_json(self.calculation.SUMMARY) is not None:
             return None
-        text = (self.node.get_scheduler_stderr() or '') + self.read_text(self.PROCESS.STDERR)
+        text = (self.node.get_scheduler_stderr() or '') + self.read_text(self.calculation.STDERR)
         word = next((word for word in KILLED if word in text), None)
         return (
             self.exit('ERROR_OUT_OF_MEMORY', message=f'the process was ended by the system ({word})') if word else None

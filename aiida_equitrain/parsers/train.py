@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from aiida.engine import ExitCode
-from aiida.orm import SinglefileData
 
 from aiida_equitrain.calculations.train import TrainCalculation
 from aiida_equitrain.data.potential import PotentialData
@@ -15,7 +14,6 @@ from aiida_equitrain.parsers.script_job import ScriptParser
 class TrainParser(ScriptParser):
     """Parse the output of a ``TrainCalculation``."""
 
-    PROCESS = TrainCalculation
     SCHEDULER_FAILURES = {
         'ERROR_SCHEDULER_OUT_OF_WALLTIME': 'ERROR_OUT_OF_WALLTIME',
         'ERROR_SCHEDULER_OUT_OF_MEMORY': 'ERROR_OUT_OF_MEMORY',
@@ -23,20 +21,11 @@ class TrainParser(ScriptParser):
 
     def attach_results(self, folder: Path) -> list[ExitCode | None]:
         """Attach the potential, how it came about, and the state of an interrupted training."""
-        names = self.PROCESS
-        metrics = self.attach_arrays('metrics', names.METRIC_UNITS)
-        predictions = self.attach_arrays('predictions', {'energies': 'eV', 'forces': 'eV/Å'})
-        return [
-            # A job that was killed at the wrong moment has left both: the adapter is the one that is checked.
-            self.attach_file(
-                folder / (names.ADAPTER if (folder / names.ADAPTER).is_file() else names.POTENTIAL),
-                self.attach_potential,
-                missing='ERROR_NO_MODEL',
-            ),
-            self.attach_file(folder / names.METRICS, metrics),
-            self.attach_file(folder / names.PREDICTIONS, predictions, missing=None),
-            self.attach_file(folder / names.CHECKPOINT, self.attach_checkpoint, missing=None),
-        ]
+        # A job that was killed at the wrong moment has left both: the adapter is the one that is checked.
+        has_adapter = (folder / TrainCalculation.ADAPTER).is_file()
+        file = folder / (TrainCalculation.ADAPTER if has_adapter else TrainCalculation.POTENTIAL)
+        potential = self.attach_file(file, self.attach_potential, missing='ERROR_NO_MODEL')
+        return [potential, *super().attach_results(folder)]
 
     def attach_potential(self, path: Path) -> None:
         """Attach the potential, with a card that says where it comes from."""
@@ -49,12 +38,8 @@ class TrainParser(ScriptParser):
             'starter': bool(foundation.card.get('starter', False)),
         }
         origin = f'{strategy} fine-tuning of {foundation.uuid} on {inputs.dataset.uuid}'
-        if path.name == self.PROCESS.ADAPTER:
+        if path.name == TrainCalculation.ADAPTER:
             node = PotentialData.from_adapter(path, foundation=foundation, card=card, origin=origin)
         else:
             node = PotentialData(path, card=card, origin=origin)
         self.out('potential', node)
-
-    def attach_checkpoint(self, path: Path) -> None:
-        """Attach the checkpoint."""
-        self.out('checkpoint', SinglefileData(path, filename=self.PROCESS.CHECKPOINT))

@@ -106,9 +106,9 @@ def test_staging(inputs: dict[str, Any]) -> None:
     assert {'compare.py', 'job_io.py', 'equitrain_job', 'reference.npz', 'candidate_foundation.npz'} <= files
     assert settings['candidates'] == ['finetuned', 'foundation']
     assert info.local_copy_list == inputs['dataset'].stage('frames.npz')
-    read = {CompareCalculation.COMPARISON, CompareCalculation.SUMMARY, CompareCalculation.FAILURE}
+    read = {'comparison.json', CompareCalculation.SUMMARY, CompareCalculation.FAILURE}
     assert read <= set(info.retrieve_list)
-    assert info.retrieve_temporary_list == [CompareCalculation.BANDS, CompareCalculation.THERMAL]
+    assert info.retrieve_temporary_list == ['bands.npz', 'thermal.npz']
 
 
 @pytest.mark.parametrize(

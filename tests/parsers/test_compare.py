@@ -12,7 +12,7 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_equitrain.calculations.compare import CompareCalculation
-from aiida_equitrain.parsers.compare import CompareParser
+from aiida_equitrain.parsers.script_job import ScriptParser
 
 GOOD = {'comparison.json': {'candidates': {}}, 'summary.json': {'seconds': 1.0}}
 
@@ -33,9 +33,9 @@ def parse(tmp_path: Path, localhost: Any, files: dict[str, Any], arrays: bool = 
     retrieved.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label='retrieved')
     retrieved.store()
     if arrays:
-        np.savez(tmp_path / CompareCalculation.BANDS, distances=np.arange(3.0), labels=np.array([['Γ', 'X']]))
-        np.savez(tmp_path / CompareCalculation.THERMAL, temperatures=np.arange(3.0))
-    parser = CompareParser(node)
+        np.savez(tmp_path / 'bands.npz', distances=np.arange(3.0), labels=np.array([['Γ', 'X']]))
+        np.savez(tmp_path / 'thermal.npz', temperatures=np.arange(3.0))
+    parser = ScriptParser(node)
     code = parser.parse(retrieved_temporary_folder=str(tmp_path))
     return parser.outputs, code
 
