@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
 
-
 #: What the operating system or the shell writes when it ends a process that takes too much memory.
 KILLED = ('Killed', 'oom-kill', 'out of memory', 'MemoryError')
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, ToContext, WorkChain, while_
+from aiida.engine import ExitCode, while_
 from aiida.orm import ArrayData, Dict, Float, Int, load_node
 
 from aiida_equitrain.calculations.functions.committee import compare_members, draw_subsample
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+from aiida_equitrain.workflows.queue import JobQueue
 
 #: Name of a member: link label of its WorkChain, and key of its outputs.
 MEMBER = 'seed_{}'
@@ -21,7 +22,7 @@ MEMBER = 'seed_{}'
 COLLECTED = {'potential': 'potentials', 'summary': 'summaries', 'metrics': 'metrics'}
 
 
-class CommitteeWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,unused-ignore]
+class CommitteeWorkChain(EquitrainProtocolMixin, JobQueue):
     """Run :class:`FinetuneWorkChain` with ``n_seeds`` seeds, and store the spread of the members."""
 
     @classmethod
@@ -40,7 +41,7 @@ class CommitteeWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[mis
                    help='Members trained at once.')  # fmt: skip
         spec.outline(
             cls.setup,
-            while_(cls.should_run_members)(cls.run_members, cls.inspect_members),  # type: ignore[arg-type]
+            while_(cls.has_jobs)(cls.run_members, cls.inspect_members),  # type: ignore[arg-type]
             cls.compare,
         )
         spec.output_namespace('potentials', valid_type=PotentialData, dynamic=True, help='The members, by seed.')
@@ -103,41 +104,34 @@ class CommitteeWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[mis
     def setup(self) -> None:
         """List the seeds."""
         first = self.inputs.seed.value
-        self.ctx.queue = list(range(first, first + self.inputs.n_seeds.value))
-        self.ctx.running, self.ctx.done = {}, {}
+        self.ctx.seeds = {MEMBER.format(seed): seed for seed in range(first, first + self.inputs.n_seeds.value)}
+        self.line_up(self.ctx.seeds)
+        self.ctx.done = {}
         self.ctx.reason = ''
 
-    def should_run_members(self) -> bool:
-        """Return whether members wait or run."""
-        return bool(self.ctx.queue or self.ctx.running)
+    def run_members(self) -> None:
+        """Train as many members as may be at a time."""
 
-    def run_members(self) -> Any:
-        """Submit members until as many run as may, and wait for the oldest."""
-        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent.value:
-            seed = self.ctx.queue.pop(0)
-            name = MEMBER.format(seed)
+        def start(name: str) -> Any:
+            seed = self.ctx.seeds[name]
             inputs = AttributeDict(self.exposed_inputs(FinetuneWorkChain, 'finetune'))
             inputs.train.seed = Int(seed)
             if seed != self.inputs.seed.value and self.inputs.subsample.value < 1.0:
                 inputs.train.dataset = draw_subsample(inputs.train.dataset, self.inputs.subsample, inputs.train.seed)
             inputs.metadata.call_link_label = name
-            self.ctx.running[name] = self.submit(FinetuneWorkChain, **inputs).pk
-        oldest = next(iter(self.ctx.running.values()))
-        return ToContext(oldest=load_node(oldest))
+            return self.submit(FinetuneWorkChain, **inputs)
+
+        self.run_jobs(start)
 
     def inspect_members(self) -> None:
         """Take the members that are trained; one that failed is left out with a warning."""
-        for name, pk in list(self.ctx.running.items()):
-            job = load_node(pk)
-            if not job.is_terminated:
-                continue
-            self.ctx.running.pop(name)
+        for name, job in self.ended():
             if job.is_finished_ok:
-                self.ctx.done[name] = pk
+                self.ctx.done[name] = job.pk
                 for label, namespace in COLLECTED.items():
                     self.out(f'{namespace}.{name}', job.outputs[label])
             else:
-                self.ctx.reason = f'{job.process_label}<{pk}>: {job.exit_message or job.process_state.value}'
+                self.ctx.reason = f'{job.process_label}<{job.pk}>: {job.exit_message or job.process_state.value}'
                 self.report(f'WARNING: the member {name} is left out: {self.ctx.reason}')
 
     def compare(self) -> ExitCode | None:

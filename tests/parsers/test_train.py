@@ -20,9 +20,7 @@ TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 TEMPORARY = [
     TrainCalculation.POTENTIAL,
     TrainCalculation.ADAPTER,
-    TrainCalculation.METRICS,
-    TrainCalculation.PREDICTIONS,
-    TrainCalculation.CHECKPOINT,
+    *(output.file for output in TrainCalculation.OUTPUTS.values()),
 ]
 
 

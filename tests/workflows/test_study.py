@@ -20,7 +20,7 @@ from aiida_equitrain.launch.in_process import run_here
 from aiida_equitrain.query import studies, study_table
 from aiida_equitrain.science.study_statistics import PHASE_COUNTS
 from aiida_equitrain.workflows.instability.workchain import InstabilityWorkChain
-from aiida_equitrain.workflows.study.rows import Row, key_of
+from aiida_equitrain.workflows.study.rows import key_of
 from aiida_equitrain.workflows.study.workchain import StudyWorkChain
 
 
@@ -113,7 +113,7 @@ def test_failed_part(make_study: Any, ended: Any) -> None:
     process.ctx.running = {'phonons_foundation_Si': ended(499).pk}
     process.inspect()
     process.prepare_rows()
-    assert not process.should_run()
+    assert not process.has_jobs()
     code = process.collect()
     assert code.status == process.exit_codes.ERROR_ALL_ROWS_FAILED.status
     assert 'StageWorkChain' in code.message
@@ -135,7 +135,7 @@ def test_too_few_labels(make_study: Any, pw_code: Any, pseudo_family: Any, tiny_
     tiny_dataset.base.links.add_incoming(label, LinkType.RETURN, 'dataset')
     process.ctx.done = {'label_Si': label.pk, 'phonons_foundation_Si': ended(0).pk}
     process.prepare_rows()
-    assert [row['n_train'] for _, row in process.ctx.queue] == [2]
+    assert [process.get_row(name).n_train for name in process.ctx.queue] == [2]
     assert '9 training frames are wanted' in process.ctx.failures['Si_l2_tsp_9_1']
 
 
@@ -178,8 +178,10 @@ def test_instability(make_study: Any, starter: Any, silicon_phonons: Any, ended:
     for size, stable in ((2, True), (4, False)):
         end_row(process, size, stable, False, starter, silicon_phonons[1], ended)
     process.prepare_instabilities()
-    assert [row['n_train'] for _, row in process.ctx.queue] == [4]
-    inputs = process.instability_inputs(Row(**process.ctx.queue.pop()[1]))
+    (name,) = process.ctx.queue
+    row = process.get_row(name.removeprefix('instability_'))
+    assert row.n_train == 4
+    inputs = process.instability_inputs(row)
     assert inputs.settings['max_modes'] == 3
     assert inputs.phonopy_data.uuid == silicon_phonons[1].uuid
     get_manager().get_runner().instantiate_process(InstabilityWorkChain, **inputs)

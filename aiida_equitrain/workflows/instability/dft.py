@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from aiida.engine import ToContext
 from aiida_quantumespresso.utils.mapping import prepare_process_inputs
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
 from aiida_equitrain.calculations.functions import instability_dft as functions
 from aiida_equitrain.workflows.base import StagedWorkChain, describe_failure
+from aiida_equitrain.workflows.queue import JobQueue
 
 
-class DftPhases(StagedWorkChain):
+class DftPhases(StagedWorkChain, JobQueue):
     """The part of the WorkChain of instabilities that runs pw.x, a few calculations at a time.
 
     One that fails is left out, and told of at the end.
@@ -28,22 +28,18 @@ class DftPhases(StagedWorkChain):
     def setup_dft(self) -> None:
         """Line up the points of this level."""
         self.ctx.points = functions.scan_structures(self.ctx.modes.outputs.frames)
-        self.ctx.dft_waiting = in_order(self.ctx.points)
+        self.line_up(in_order(self.ctx.points))
         self.ctx.points_done = {}
 
-    def should_run_dft_points(self) -> bool:
-        """Return whether points are left."""
-        return bool(self.ctx.dft_waiting)
-
-    def run_dft_points(self) -> Any:
-        """Submit as many points as may run at a time."""
+    def run_dft_points(self) -> None:
+        """Compute as many points as may be at a time."""
 
         def inputs_of(name: str) -> Any:
             inputs = self.stage_inputs(PwBaseWorkChain, 'pw')
             inputs.pw.structure = self.ctx.points[name]
             return inputs
 
-        return self.run_some(PwBaseWorkChain, inputs_of, 'dft')
+        self.run_some(PwBaseWorkChain, inputs_of, 'dft')
 
     def inspect_dft_points(self) -> None:
         """Keep what has finished."""
@@ -76,14 +72,10 @@ class DftPhases(StagedWorkChain):
     def setup_dft_relax(self) -> None:
         """Line up the lowest structures of each side of each mode."""
         self.ctx.starting = functions.scan_structures(self.ctx.starts)
-        self.ctx.dft_waiting = in_order(self.ctx.starting)
+        self.line_up(in_order(self.ctx.starting))
         self.ctx.starts_done = {}
 
-    def should_run_dft_relax(self) -> bool:
-        """Return whether structures are left."""
-        return bool(self.ctx.dft_waiting)
-
-    def run_dft_relax(self) -> Any:
+    def run_dft_relax(self) -> None:
         """Relax as many structures, with their cells, as may be at a time."""
 
         def inputs_of(name: str) -> Any:
@@ -91,7 +83,7 @@ class DftPhases(StagedWorkChain):
             inputs.structure = self.ctx.starting[name]
             return inputs
 
-        return self.run_some(PwRelaxWorkChain, inputs_of, 'dft_relax')
+        self.run_some(PwRelaxWorkChain, inputs_of, 'dft_relax')
 
     def inspect_dft_relax(self) -> None:
         """Keep what has relaxed."""
@@ -104,25 +96,21 @@ class DftPhases(StagedWorkChain):
         self.ctx.relaxed = functions.take_dft_relaxations(self.ctx.starts, **self.ctx.starts_done)
         self.out(f'relaxed.level_{self.ctx.level}', self.ctx.relaxed)
 
-    def run_some(self, process: Any, inputs_of: Callable[[str], Any], prefix: str) -> Any:
-        """Submit as many of what waits as may run at a time.
+    def run_some(self, process: Any, inputs_of: Callable[[str], Any], prefix: str) -> None:
+        """Run as many of what waits as may be at a time.
 
         :param prefix: of the names of the calls, before the level.
         """
-        number = self.inputs.max_concurrent.value
-        now, self.ctx.dft_waiting = self.ctx.dft_waiting[:number], self.ctx.dft_waiting[number:]
-        self.ctx.dft_running = {name: f'{prefix}_{self.ctx.level}_{name}' for name in now}
-        return ToContext(
-            **{
-                label: self.launch(process, prepare_process_inputs(process, inputs_of(name)), label)
-                for name, label in self.ctx.dft_running.items()
-            }
-        )
+
+        def start(name: str) -> Any:
+            inputs = prepare_process_inputs(process, inputs_of(name))
+            return self.launch(process, inputs, f'{prefix}_{self.ctx.level}_{name}')
+
+        self.run_jobs(start)
 
     def inspect_some(self, failed: list[Any]) -> Iterator[tuple[str, Any]]:
         """Yield what has finished well, by its name; tell of the others, and add them to ``failed``."""
-        for name, label in self.ctx.dft_running.items():
-            node = self.ctx[label]
+        for name, node in self.ended():
             if node.is_finished_ok:
                 yield name, node
             else:

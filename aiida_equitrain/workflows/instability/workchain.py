@@ -49,13 +49,13 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
                         if_(step.has_potential)(step.run_scan, step.inspect_scan, step.fit_wells),
                         if_(step.should_run_dft)(
                             step.setup_dft,
-                            while_(step.should_run_dft_points)(step.run_dft_points, step.inspect_dft_points),
+                            while_(step.has_jobs)(step.run_dft_points, step.inspect_dft_points),
                             if_(step.has_potential)(step.compare_dft).else_(step.collect_dft, step.fit_wells),
                         ),
                         if_(step.should_run_relax)(
                             if_(step.has_potential)(step.run_relax, step.inspect_relax).else_(
                                 step.setup_dft_relax,
-                                while_(step.should_run_dft_relax)(step.run_dft_relax, step.inspect_dft_relax),
+                                while_(step.has_jobs)(step.run_dft_relax, step.inspect_dft_relax),
                                 step.collect_dft_relax,
                             ),
                             step.collect_phases,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import ToContext, WorkChain, if_, while_
+from aiida.engine import ToContext, if_, while_
 from aiida.orm import AbstractCode, CalcJobNode, Dict, Float, Int, List, Str, StructureData, TrajectoryData, load_node
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
@@ -23,6 +23,7 @@ from aiida_equitrain.workflows.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.dft import may_use_gamma_trick
 from aiida_equitrain.workflows.label import builder as label_builder
 from aiida_equitrain.workflows.label import ports
+from aiida_equitrain.workflows.queue import JobQueue
 
 
 def failure_of(job: Any) -> str:
@@ -32,7 +33,7 @@ def failure_of(job: Any) -> str:
     return f'{last.process_label}<{last.pk}>: {last.exit_message or last.process_state.value}'
 
 
-class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,unused-ignore]
+class LabelWorkChain(EquitrainProtocolMixin, JobQueue):
     """Label rattled supercells of a structure, or a user's frames, with Quantum ESPRESSO."""
 
     @classmethod
@@ -53,7 +54,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
             branch(cls.should_relax_structure)(cls.run_relax_structure, cls.inspect_relax_structure),
             branch(cls.should_rattle)(cls.rattle, cls.run_relax, cls.inspect_relax),
             cls.select_frames,
-            loop(cls.should_run_frames)(cls.run_frames, cls.inspect_frames),
+            loop(cls.has_jobs)(cls.run_frames, cls.inspect_frames),
             cls.collect,
             cls.results,
         )
@@ -151,7 +152,6 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
         if self.ctx.structure is not None and is_left_handed(self.ctx.structure.cell):
             self.report('the cell of `structure` is left-handed: its lattice vectors are reversed')
             self.ctx.structure = right_handed(self.ctx.structure)
-        self.ctx.running = {}
         self.ctx.labelled = {}
         self.ctx.failures = {}
 
@@ -213,9 +213,9 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
             chosen = functions.take_frames(self.inputs.frames)
         self.ctx.frames = chosen.pop('frames')
         self.out('frames', self.ctx.frames)
-        self.ctx.queue = {name: node.pk for name, node in sorted(chosen.items())}
-        self.ctx.n_frames = len(chosen)
-        first = load_node(next(iter(self.ctx.queue.values())))
+        self.ctx.structures = chosen
+        self.line_up(sorted(chosen))
+        first = chosen[self.ctx.queue[0]]
         parity = self.inputs.pw.get('kpoints_force_parity')
         # the same mesh for all, or else energies of different frames would not compare
         self.ctx.kpoints = create_kpoints_from_distance(
@@ -229,39 +229,31 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
             settings.setdefault('GAMMA_ONLY', True)
         self.ctx.settings = Dict(settings).store() if settings else None
 
-    def should_run_frames(self) -> bool:
-        """Return whether frames wait or run."""
-        return bool(self.ctx.queue or self.ctx.running)
+    def run_frames(self) -> None:
+        """Label as many frames as may be at a time."""
 
-    def run_frames(self) -> Any:
-        """Submit frames until as many run as may, and wait for the oldest: others that finish are seen then, too."""
-        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent.value:
-            name = next(iter(self.ctx.queue))
+        def start(name: str) -> Any:
             inputs = AttributeDict(self.exposed_inputs(PwBaseWorkChain, 'pw'))
-            inputs.pw.structure = load_node(self.ctx.queue.pop(name))
+            inputs.pw.structure = self.ctx.structures[name]
             inputs.pop('kpoints_distance', None)
             inputs.kpoints = self.ctx.kpoints
             if self.ctx.settings is not None:
                 inputs.pw.settings = self.ctx.settings
             inputs.metadata.call_link_label = name
-            self.ctx.running[name] = self.submit(PwBaseWorkChain, **inputs).pk
-        oldest = next(iter(self.ctx.running.values()))
-        return ToContext(oldest=load_node(oldest))
+            return self.submit(PwBaseWorkChain, **inputs)
+
+        self.run_jobs(start)
 
     def inspect_frames(self) -> None:
         """Note the frames that have finished."""
-        for name, pk in list(self.ctx.running.items()):
-            job = load_node(pk)
-            if not job.is_terminated:
-                continue
-            self.ctx.running.pop(name)
+        for name, job in self.ended():
             if job.is_finished_ok and 'output_trajectory' in job.outputs:
-                self.ctx.labelled[name] = pk
+                self.ctx.labelled[name] = job.pk
             else:
                 self.ctx.failures[name] = failure_of(job)
                 self.report(f'WARNING: {name} is dropped, its DFT failed: {self.ctx.failures[name]}')
         done = len(self.ctx.labelled) + len(self.ctx.failures)
-        self.report(f'{done} of {self.ctx.n_frames} frames done')
+        self.report(f'{done} of {len(self.ctx.structures)} frames done')
 
     def collect(self) -> None:
         """Make the dataset of the frames whose DFT succeeded."""
@@ -286,7 +278,7 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
         remain = self.outputs['dropped']['n_labelled']
         if remain < self.inputs.min_frames.value:
             return self.exit_codes.ERROR_TOO_FEW_FRAMES.format(
-                remain=remain, total=self.ctx.n_frames, needed=self.inputs.min_frames.value
+                remain=remain, total=len(self.ctx.structures), needed=self.inputs.min_frames.value
             )
         return None
 

@@ -28,29 +28,23 @@ from aiida_equitrain.workflows.born_charges import BornCharges, fill_born_builde
 from aiida_equitrain.workflows.dft import may_use_gamma_trick
 from aiida_equitrain.workflows.phonons import ports
 from aiida_equitrain.workflows.phonons.builder import fill_dft_builder, fill_potential_builder
+from aiida_equitrain.workflows.queue import JobQueue
 
 #: Outputs of the harmonic properties that are outputs of the whole.
 HARMONIC_OUTPUTS = ('properties', 'thermal', 'projected_dos', 'group_velocities')
 
 
-class DftForces(StagedWorkChain):
+class DftForces(StagedWorkChain, JobQueue):
     """The part of the phonon WorkChain that runs one ``PwBaseWorkChain`` for each supercell, a few at a time."""
 
     def take_phonons(self, phonopy_data: Any) -> None:
         """Go on with displacements and forces."""
         raise NotImplementedError
 
-    def should_run_dft_forces(self) -> bool:
-        """Return whether supercells are left."""
-        return bool(self.ctx.waiting)
+    def run_dft_forces(self) -> None:
+        """Compute as many supercells as may be at a time."""
 
-    def run_dft_forces(self) -> Any:
-        """Submit as many supercells as may run at a time."""
-        number = self.inputs.max_concurrent.value
-        now, self.ctx.waiting = self.ctx.waiting[:number], self.ctx.waiting[number:]
-        self.ctx.running = now
-        futures = {}
-        for label in now:
+        def start(label: str) -> Any:
             inputs = self.stage_inputs(PwBaseWorkChain, 'pw')
             for name in ('kpoints_distance', 'kpoints_force_parity'):
                 inputs.pop(name, None)
@@ -58,32 +52,33 @@ class DftForces(StagedWorkChain):
             inputs.pw.structure = self.ctx.supercells[label]
             if may_use_gamma_trick(self.ctx.kpoints, inputs.pw.parameters):
                 inputs.pw.settings = {**dict(inputs.pw.get('settings', {})), 'GAMMA_ONLY': True}
-            futures[f'dft_{label}'] = self.launch(
-                PwBaseWorkChain, prepare_process_inputs(PwBaseWorkChain, inputs), label
-            )
-        return ToContext(**futures)
+            return self.launch(PwBaseWorkChain, prepare_process_inputs(PwBaseWorkChain, inputs), label)
+
+        self.run_jobs(start)
 
     def inspect_dft_forces(self) -> ExitCode | None:
-        """Attach what has finished; stop if anything failed, as phonopy needs every displacement."""
-        failed = []
-        for label in self.ctx.running:
-            node = self.ctx[f'dft_{label}']
+        """Attach what has finished; start no more if anything failed, as phonopy needs every displacement."""
+        for label, node in self.ended():
             if not node.is_finished_ok:
-                failed.append(node)
+                self.ctx.failed.append(node.pk)
                 continue
-            self.out(f'supercells_forces.{label}', node.outputs.output_trajectory)
-            if not np.isfinite(node.outputs.output_trajectory.get_array('forces')).all():
-                return self.fail('ERROR_FORCES_NOT_FINITE', node)
-        if failed:
-            return self.fail('ERROR_DFT_FAILED', failed[0], failed=len(failed), total=len(self.ctx.supercells))
-        return None
+            self.ctx.done[label] = node.outputs.output_trajectory
+            self.out(f'supercells_forces.{label}', self.ctx.done[label])
+            if not np.isfinite(self.ctx.done[label].get_array('forces')).all():
+                self.ctx.not_finite.append(node.pk)
+        if not (self.ctx.failed or self.ctx.not_finite):
+            return None
+        self.ctx.queue = []
+        if self.has_jobs():
+            return None
+        if self.ctx.not_finite:
+            return self.fail('ERROR_FORCES_NOT_FINITE', orm.load_node(self.ctx.not_finite[0]))
+        failed, total = len(self.ctx.failed), len(self.ctx.supercells)
+        return self.fail('ERROR_DFT_FAILED', orm.load_node(self.ctx.failed[0]), failed=failed, total=total)
 
     def collect_dft_forces(self) -> None:
         """Collect the forces of DFT."""
-        forces = {
-            label.replace('supercell', 'forces'): self.ctx[f'dft_{label}'].outputs.output_trajectory
-            for label in self.ctx.supercells
-        }
+        forces = {label.replace('supercell', 'forces'): node for label, node in self.ctx.done.items()}
         self.take_phonons(functions.collect_dft_forces(self.ctx.preprocess, **forces))
 
 
@@ -106,7 +101,7 @@ class PhononsWorkChain(EquitrainProtocolMixin, BornCharges, DftForces):
             if_(step.should_run_relax)(step.run_relax, step.inspect_relax),
             step.run_displacements,
             if_(step.should_run_dft)(
-                while_(step.should_run_dft_forces)(step.run_dft_forces, step.inspect_dft_forces),
+                while_(step.has_jobs)(step.run_dft_forces, step.inspect_dft_forces),
                 step.collect_dft_forces,
             ).else_(
                 step.run_forces,
@@ -238,9 +233,10 @@ class PhononsWorkChain(EquitrainProtocolMixin, BornCharges, DftForces):
         )
         if self.should_run_dft():
             self.ctx.supercells = self.ctx.preprocess.calcfunctions.get_supercells_with_displacements()
-            self.ctx.waiting = sorted(self.ctx.supercells)
+            self.line_up(sorted(self.ctx.supercells))
+            self.ctx.done, self.ctx.failed, self.ctx.not_finite = {}, [], []
             self.ctx.kpoints = create_kpoints_from_distance(
-                self.ctx.supercells[self.ctx.waiting[0]],
+                self.ctx.supercells[self.ctx.queue[0]],
                 self.inputs.pw.kpoints_distance,
                 self.inputs.pw.get('kpoints_force_parity', orm.Bool(False)),
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, ToContext, while_
+from aiida.engine import ExitCode, while_
 
 from aiida_equitrain.calculations.compare import CompareCalculation
 from aiida_equitrain.calculations.functions.study import STUDY_SETTINGS, collect_study
@@ -22,6 +22,7 @@ from aiida_equitrain.workflows.instability.workchain import InstabilityWorkChain
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 from aiida_equitrain.workflows.material.workchain import MaterialWorkChain
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
+from aiida_equitrain.workflows.queue import JobQueue
 from aiida_equitrain.workflows.study.builder import build, override_schema
 from aiida_equitrain.workflows.study.checks import validate_inputs, validate_max_concurrent, validate_settings
 from aiida_equitrain.workflows.study.inputs import StudyInputs
@@ -34,7 +35,7 @@ PROCESSES: dict[str, Any] = {'label': LabelWorkChain, 'phonons_foundation': Phon
 COLLECTED = {'comparison': 'comparison', 'summary': 'summary', 'elastic': 'phonons.finetuned.elastic'}
 
 
-class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
+class StudyWorkChain(EquitrainProtocolMixin, StudyInputs, JobQueue):
     """Run ``equitrain.material`` for every material, strategy, number of training frames and seed.
 
     Labels, phonons of the foundation and DFT phonons are made once per material. What an earlier study has done with
@@ -82,11 +83,11 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
         while_any: Any = while_
         spec.outline(
             cls.setup,
-            while_any(cls.should_run)(cls.run_shared, cls.inspect),
+            while_any(cls.has_jobs)(cls.run_shared, cls.inspect),
             cls.prepare_rows,
-            while_any(cls.should_run)(cls.run_rows, cls.inspect),
+            while_any(cls.has_jobs)(cls.run_rows, cls.inspect),
             cls.prepare_instabilities,
-            while_any(cls.should_run)(cls.run_instabilities, cls.inspect),
+            while_any(cls.has_jobs)(cls.run_instabilities, cls.inspect),
             cls.collect,
         )
         spec.output('table', valid_type=orm.SinglefileData, required=False, help='CSV, one line per row.')
@@ -121,68 +122,56 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
     def setup(self) -> None:
         """List what is made once per material."""
         self.ctx.settings = with_defaults(dict(self.inputs.settings), STUDY_SETTINGS)
-        self.ctx.shared, self.ctx.rows = {}, {}
-        self.ctx.running, self.ctx.done, self.ctx.failures = {}, {}, {}
-        # A list of pairs: what is made of DFT first, as it takes longest.
+        self.ctx.done, self.ctx.failures = {}, {}
+        # What is made of DFT first, as it takes longest.
         order = ('label', 'phonons_dft', 'phonons_foundation')
-        self.ctx.queue = [
-            (stage, material)
+        self.ctx.shared = {
+            f'{stage}_{material}': (stage, material)
             for stage in order
             for material, inputs in sorted(self.inputs.materials.items())
             if SHARED_STAGES[stage] in inputs
-        ]
+        }
+        self.line_up(self.ctx.shared)
 
-    def should_run(self) -> bool:
-        """Return whether something waits or runs."""
-        return bool(self.ctx.queue or self.ctx.running)
+    def run_shared(self) -> None:
+        """Run as much of what is made once per material as may be at a time."""
 
-    def run_shared(self) -> Any:
-        """Submit what is made once per material until as many run as may, and wait for the oldest."""
-        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent.value:
-            stage, material = self.ctx.queue.pop(0)
-            self.start(stage, f'{stage}_{material}', self.shared_inputs(stage, material))
-        return self.wait()
+        def start(name: str) -> Any:
+            stage, material = self.ctx.shared[name]
+            return self.start(stage, name, self.shared_inputs(stage, material))
+
+        self.run_jobs(start)
 
     def prepare_rows(self) -> None:
         """List the rows whose material has all that they need; the others have failed already."""
-        for row in self.get_rows():
-            reason = self.get_obstacle(row)
-            if reason is None:
-                self.ctx.queue.append(('row', row.facts()))
-            else:
-                self.ctx.failures[row.name] = reason
+        obstacles = {row.name: self.get_obstacle(row) for row in self.get_rows()}
+        self.ctx.failures |= {name: reason for name, reason in obstacles.items() if reason is not None}
+        self.line_up(name for name, reason in obstacles.items() if reason is None)
         for material in sorted(self.inputs.materials):
             if (dataset := self.get_dataset(material)) is not None:
                 self.out(f'datasets.{material}', dataset)
 
-    def run_rows(self) -> Any:
-        """Submit rows until as many run as may, and wait for the oldest."""
-        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent.value:
-            row = Row(**self.ctx.queue.pop(0)[1])
-            self.start('row', row.name, self.row_inputs(row))
-        return self.wait()
+    def run_rows(self) -> None:
+        """Run as many rows as may be at a time."""
+        self.run_jobs(lambda name: self.start('row', name, self.row_inputs(self.get_row(name))))
 
     def prepare_instabilities(self) -> None:
         """List the rows whose phonons have imaginary modes, if these are to be followed."""
-        for row in self.get_rows():
-            if self.may_follow(row):
-                self.ctx.queue.append(('instability', row.facts()))
+        self.line_up(f'instability_{row.name}' for row in self.get_rows() if self.may_follow(row))
 
-    def run_instabilities(self) -> Any:
-        """Follow the modes of as many rows as may be at a time, and wait for the oldest."""
-        while self.ctx.queue and len(self.ctx.running) < self.inputs.max_concurrent.value:
-            row = Row(**self.ctx.queue.pop(0)[1])
-            self.start('instability', f'instability_{row.name}', self.instability_inputs(row))
-        return self.wait()
+    def run_instabilities(self) -> None:
+        """Follow the modes of as many rows as may be at a time."""
+
+        def start(name: str) -> Any:
+            row = self.get_row(name.removeprefix('instability_'))
+            return self.start('instability', name, self.instability_inputs(row))
+
+        self.run_jobs(start)
 
     def inspect(self) -> None:
         """Note what has ended."""
-        for name, pk in list(self.ctx.running.items()):
-            node = orm.load_node(pk)
-            if not node.is_terminated:
-                continue
-            self.ctx.running.pop(name)
-            self.ctx.done[name] = pk
+        for name, node in self.ended():
+            self.ctx.done[name] = node.pk
             if not node.is_finished_ok:
                 failure = describe_failure(node)
                 self.ctx.failures[name] = f'{failure["process"]} [{node.exit_status}]: {failure["message"]}'
@@ -207,7 +196,7 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
         code: ExitCode = self.exit_codes.ERROR_ALL_ROWS_FAILED.format(reason=self.ctx.failures[rows[0].name])
         return code
 
-    def start(self, stage: str, name: str, inputs: AttributeDict) -> None:
+    def start(self, stage: str, name: str, inputs: AttributeDict) -> Any:
         """Submit a WorkChain, or take the result of one that an earlier study has run with equal inputs."""
         process = PROCESSES[stage]
         key = key_of(process, inputs)
@@ -215,21 +204,19 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
         if found is not None:
             self.report(f'{name} is done already: {found.process_label}<{found.pk}>')
             self.ctx.done[name] = found.pk
-            return
+            return None
         inputs.metadata = AttributeDict(inputs.get('metadata', {}))
         node = self.launch(process, inputs, name if stage != 'row' else f'row_{name}')
         node.base.extras.set(KEY, key)
-        self.ctx.running[name] = node.pk
-
-    def wait(self) -> Any:
-        """Wait for the oldest of what runs; others that end are seen then, too."""
-        if not self.ctx.running:
-            return None
-        return ToContext(oldest=orm.load_node(next(iter(self.ctx.running.values()))))
+        return node
 
     def get_rows(self) -> list[Row]:
         """Return all rows."""
         return rows_of(self.inputs.materials, self.inputs.strategies.get_dict(), self.ctx.settings)
+
+    def get_row(self, name: str) -> Row:
+        """Return a row by its name."""
+        return next(row for row in self.get_rows() if row.name == name)
 
     def get_obstacle(self, row: Row) -> str | None:
         """Return why a row cannot be run, or ``None``."""
