@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar
 
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, PortNamespace, WorkChain
@@ -66,6 +68,14 @@ class EquitrainProtocolMixin(ProtocolMixin):
     The YAML file holds ``default_inputs``, ``default_protocol``, ``protocols`` and, optionally, ``meta_inputs_schema``
     (keys that are no ports and have no default; a key without a value takes anything below it).
     """
+
+    #: Name of the YAML file in ``workflows/protocols``.
+    PROTOCOL: ClassVar[str]
+
+    @classmethod
+    def get_protocol_filepath(cls) -> Path:
+        """Return the file that defines the protocols."""
+        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath(f'{cls.PROTOCOL}.yaml')))
 
     @classmethod
     def get_protocol_inputs(
@@ -130,3 +140,26 @@ def serial_options(options: Mapping[str, Any]) -> dict[str, Any]:
     A builder does not fill in the ``resources`` that a port has by default once other options are given.
     """
     return {'resources': dict(SERIAL_RESOURCES), **options, 'withmpi': False}
+
+
+def fill(builder: Any, process: Any, namespace: str, stage: Any) -> None:
+    """Take over the inputs of a stage's builder, those that stand at the top left out."""
+    setattr(builder, namespace, _exposed(stage._inputs(prune=True), process.spec().inputs[namespace]))
+
+
+def _exposed(values: dict[str, Any], ports: Any) -> dict[str, Any]:
+    """Return the values for which there are ports."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        port = ports.get(key) if key in ports else None
+        if port is None and not ports.dynamic:
+            continue
+        if port is None and key in _HIDDEN:
+            continue
+        kept[key] = _exposed(value, port) if isinstance(value, dict) and hasattr(port, 'dynamic') else value
+    return kept
+
+
+#: Inputs of the stages that stand at the top; a dynamic namespace would take them all the same.
+_HIDDEN = {'structure', 'foundation', 'potential', 'dataset', 'code', 'python_code', 'phonopy_code',
+           'supercell_matrix', 'max_concurrent', 'nac', 'postprocess_code'}  # fmt: skip

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -17,16 +15,16 @@ from aiida_equitrain.calculations.functions.active_learning import ACTIVE_SETTIN
 from aiida_equitrain.common.settings import settings_help, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.active_learning import builder as active_learning_inputs
+from aiida_equitrain.workflows.active_learning.builder import ActiveLearningBuilder
 from aiida_equitrain.workflows.active_learning.checks import validate_inputs, validate_settings
-from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain
+from aiida_equitrain.workflows.base import StagedWorkChain
 from aiida_equitrain.workflows.committee import CommitteeWorkChain
 from aiida_equitrain.workflows.finetune import without_labels
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 
-class ActiveLearningWorkChain(EquitrainProtocolMixin, StagedWorkChain):
+class ActiveLearningWorkChain(ActiveLearningBuilder, StagedWorkChain):
     """Train a committee, choose frames of a pool on which it disagrees, label them, and train again.
 
     It ends when the phonons of the first member move by less than ``phonon_tolerance_thz`` from one round to the next,
@@ -97,27 +95,6 @@ class ActiveLearningWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             (405, 'ERROR_LABEL_FAILED', 'The labelling of chosen frames'),
         ):
             spec.exit_code(status, label, message=f'{what} failed, see {{process}}: {{message}}')
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the path of the YAML file of the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('active_learning.yaml')))
-
-    @classmethod
-    def get_override_schema(cls) -> dict[str, Any]:
-        """Return the keys that overrides may have, those of the stages included."""
-        return active_learning_inputs.override_schema()
-
-    @classmethod
-    def get_builder_from_protocol(cls, structure: orm.StructureData, foundation: PotentialData, pool: Any,
-                                  **kwargs: Any) -> Any:  # fmt: skip
-        """Return a builder with all inputs of a protocol.
-
-        :param pool: labelled frames, or a trajectory that is labelled with DFT.
-        :param kwargs: see :func:`~aiida_equitrain.workflows.active_learning.builder.build`.
-        :raises ValueError: with a sentence, if an override is unknown or something is missing.
-        """
-        return active_learning_inputs.build(cls, structure, foundation, pool, **kwargs)
 
     def setup(self) -> None:
         """Take the frames of the first round."""

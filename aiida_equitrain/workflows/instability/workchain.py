@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida.engine import ExitCode, ToContext, if_, while_
@@ -14,9 +12,8 @@ from aiida_equitrain.calculations.modes import MODE_SETTINGS, ModesCalculation
 from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
 from aiida_equitrain.common.names import ROOT_PHASE
 from aiida_equitrain.common.settings import with_defaults
-from aiida_equitrain.workflows.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.instability import ports
-from aiida_equitrain.workflows.instability.builder import build
+from aiida_equitrain.workflows.instability.builder import InstabilityBuilder
 from aiida_equitrain.workflows.instability.dft import DftPhases
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
@@ -24,7 +21,7 @@ from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 EVALUATION = ('potential', 'python_code', 'postprocess_code')
 
 
-class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
+class InstabilityWorkChain(InstabilityBuilder, DftPhases):
     """Follow imaginary modes downhill: scan the energy along them, relax both sides, and go on from the new phases.
 
     With a potential a level takes three jobs, whatever the number of phases and modes: one finds the modes, one scans,
@@ -67,30 +64,6 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
         )
 
         ports.declare_outputs(spec)
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the path of the YAML file of the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('instability.yaml')))
-
-    @classmethod
-    def get_builder_from_protocol(cls, *args: Any, **kwargs: Any) -> Any:
-        """Return a builder with all inputs of a protocol.
-
-        Positional are ``structure``, ``phonopy_code``, ``potential`` and ``python_code``. Without the last two DFT
-        finds the phases, and makes the phonons, too.
-
-        :param phonopy_data: phonons of ``structure`` that exist: their modes are followed.
-        :param postprocess_code: a Python with phonopy, if that of the potential has none (SevenNet's), or for DFT.
-        :param pw_code: pw.x, with ``pseudo_family`` and ``electronic_type``: with a potential its scans are repeated.
-        :param relax: whether the structure is relaxed before its phonons.
-        :param supercell_matrix: of the phonons of ``structure``; those of its phases are chosen by their length.
-        :param protocol: ``fast``, ``balanced`` (default), ``stringent`` or ``paper``; also of the phonons.
-        :param overrides: nested as the inputs; those below ``phonons`` go to the phonons.
-        :param options: ``metadata.options`` of all jobs.
-        :raises ValueError: if an override is unknown, or something is missing.
-        """
-        return build(cls, *args, **kwargs)
 
     def setup(self) -> None:
         """Begin with the structure, or with the phonons that are given."""

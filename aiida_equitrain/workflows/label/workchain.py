@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida.common import AttributeDict
 from aiida.engine import ToContext, if_, while_
-from aiida.orm import AbstractCode, CalcJobNode, Dict, Float, Int, List, Str, StructureData, TrajectoryData, load_node
+from aiida.orm import CalcJobNode, Dict, List, StructureData, TrajectoryData, load_node
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
@@ -16,13 +14,10 @@ from aiida_equitrain.calculations.functions import label as functions
 from aiida_equitrain.calculations.functions.phonons import relax_settings, right_handed
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.data.dataset import DatasetData
-from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.structures import is_left_handed
-from aiida_equitrain.workflows import dft as dft_inputs
-from aiida_equitrain.workflows.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.dft import may_use_gamma_trick
-from aiida_equitrain.workflows.label import builder as label_builder
 from aiida_equitrain.workflows.label import ports
+from aiida_equitrain.workflows.label.builder import LabelBuilder
 from aiida_equitrain.workflows.queue import JobQueue
 
 
@@ -33,7 +28,7 @@ def failure_of(job: Any) -> str:
     return f'{last.process_label}<{last.pk}>: {last.exit_message or last.process_state.value}'
 
 
-class LabelWorkChain(EquitrainProtocolMixin, JobQueue):
+class LabelWorkChain(LabelBuilder, JobQueue):
     """Label rattled supercells of a structure, or a user's frames, with Quantum ESPRESSO."""
 
     @classmethod
@@ -81,70 +76,6 @@ class LabelWorkChain(EquitrainProtocolMixin, JobQueue):
             message='DFT failed for too many frames: {remain} of {total} remain, `min_frames` is {needed}. What was '
             'labelled is in `dataset`, why the others failed in `dropped`.',
         )
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the file that defines the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('label.yaml')))
-
-    @classmethod
-    def get_override_schema(cls) -> dict[str, Any]:
-        """Return the keys that overrides may have; `pw` takes those of ``PwBaseWorkChain``."""
-        return label_builder.override_schema(super().get_override_schema())
-
-    @classmethod
-    def get_builder_from_protocol(
-        cls,
-        *,
-        structure: StructureData | None,
-        foundation: PotentialData,
-        python_code: AbstractCode,
-        pw_code: AbstractCode,
-        pseudo_family: str,
-        electronic_type: str = 'insulator',
-        functional: str | None = None,
-        frames: TrajectoryData | None = None,
-        protocol: str | None = None,
-        overrides: dict[str, Any] | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> Any:
-        """Return a builder with the inputs of a protocol.
-
-        :param structure: crystal to rattle; may be ``None`` if ``frames`` are given.
-        :param foundation: potential that relaxes the rattled supercells.
-        :param python_code: a Python with MACE.
-        :param pw_code: pw.x.
-        :param pseudo_family: label of an installed family.
-        :param electronic_type: ``insulator`` (fixed occupations) or ``metal`` (smearing).
-        :param functional: of the labels; read from the name of the family if ``None``.
-        :param frames: your own frames, to be labelled as they are instead of rattled supercells.
-        :param protocol: ``fast``, ``balanced``, ``stringent`` or ``paper``.
-        :param overrides: inputs in the nesting of the ports; ``cutoff_stringency`` chooses among the family's cut-offs.
-        :param options: ``metadata.options`` of the pw.x jobs, such as ``resources``.
-        :raises ValueError: with a sentence, if a key or a value is wrong or the inputs do not fit together.
-        """
-        protocol = protocol or cls.get_default_protocol()
-        inputs = cls.get_protocol_inputs(protocol, overrides)
-        sample = label_builder.sample_structure(structure, frames, foundation, inputs)
-        builder: Any = cls.get_builder()
-        builder.pw = dft_inputs.pw_builder(
-            pw_code, sample, pseudo_family, electronic_type, protocol, inputs, overrides or {}, options
-        )
-        for name, node in (('structure', structure), ('frames', frames)):
-            if node is not None:
-                builder[name] = node
-        builder.foundation = foundation
-        builder.python_code = python_code
-        builder.functional = Str(functional or dft_inputs.functional_of(pseudo_family, builder.pw))
-        if inputs.get('supercell_matrix') is not None:
-            builder.supercell_matrix = List(inputs['supercell_matrix'])
-        for name in ('rattle', 'selection', 'relax', 'relax_structure', 'options'):
-            if inputs.get(name) is not None:
-                builder[name] = Dict(inputs[name])
-        builder.symprec = Float(inputs['symprec'])
-        for name in ('seed', 'max_concurrent', 'min_frames', 'max_atoms'):
-            builder[name] = Int(inputs[name])
-        return builder
 
     def setup(self) -> None:
         """Take the inputs."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -15,11 +13,11 @@ from aiida_equitrain.calculations.compare import CompareCalculation, validate_ph
 from aiida_equitrain.calculations.functions.phonons import choose_supercell
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.base import EquitrainProtocolMixin, describe_failure
+from aiida_equitrain.workflows.base import describe_failure
 from aiida_equitrain.workflows.born_charges import BornCharges, BornChargesWorkChain
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
-from aiida_equitrain.workflows.material.builder import build, override_schema
+from aiida_equitrain.workflows.material.builder import MaterialBuilder
 from aiida_equitrain.workflows.material.checks import validate_inputs, validate_max_concurrent
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
@@ -36,7 +34,7 @@ SHARED_FROM = 4
 COMPARE_OUTPUTS = ('comparison', 'bands', 'thermal')
 
 
-class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
+class MaterialWorkChain(MaterialBuilder, BornCharges):
     """Label frames, fine-tune, and compare the phonons of foundation, fine-tuned potential and DFT.
 
     What does not depend on one another runs at the same time: the phonons of the foundation and of DFT start first and
@@ -113,31 +111,6 @@ class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
             (407, 'ERROR_BORN_CHARGES_FAILED', 'The calculation of Born charges'),
         ):
             spec.exit_code(status, label, message=f'{what} failed, see {{process}}: {{message}}')
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the path of the YAML file of the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('material.yaml')))
-
-    @classmethod
-    def get_override_schema(cls) -> dict[str, Any]:
-        """Return the keys that overrides may have, those of the stages included."""
-        return override_schema()
-
-    @classmethod
-    def get_builder_from_protocol(cls, structure: orm.StructureData, foundation: PotentialData, **kwargs: Any) -> Any:
-        """Return a builder with all inputs of a protocol, made by the builders of the stages.
-
-        :param kwargs: ``python_code``, ``phonopy_code``; ``pw_code``, ``pseudo_family`` (label) and ``electronic_type``
-            (``insulator`` or ``metal``) where there is DFT; ``dft``: whether DFT phonons judge the result (default
-            ``True``); ``reference`` (DFT phonons that exist) instead; ``ph_code`` for Born charges; ``dataset`` instead
-            of labelling; ``foundation_phonons`` that exist; ``strategy``; ``engine``; ``replay``;
-            ``forgetting_dataset``; ``seed``; ``supercell_matrix`` of the phonons; ``postprocess_code``; ``protocol``;
-            ``overrides`` by namespace; ``options`` of all jobs. See
-            :func:`~aiida_equitrain.workflows.material.builder.build`.
-        :raises ValueError: with a sentence, if an override is unknown or something is missing.
-        """
-        return build(cls, structure, foundation, **kwargs)
 
     def setup(self) -> None:
         """Choose the supercell that all phonons share."""

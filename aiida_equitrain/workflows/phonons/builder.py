@@ -4,13 +4,82 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from aiida_quantumespresso.common.types import ElectronicType
 from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
-from aiida_equitrain.workflows.base import serial_options
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin, serial_options
+from aiida_equitrain.workflows.born_charges import fill_born_builder
 from aiida_equitrain.workflows.dft import mpi_options, recommended_cutoffs, relax_builder
+
+
+class PhononsBuilder(EquitrainProtocolMixin):
+    """How a protocol fills in the inputs of the phonon WorkChain."""
+
+    PROTOCOL = 'phonons'
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        structure: orm.StructureData,
+        phonopy_code: orm.AbstractCode,
+        *,
+        potential: PotentialData | None = None,
+        python_code: orm.AbstractCode | None = None,
+        pw_code: orm.AbstractCode | None = None,
+        born_pw_code: orm.AbstractCode | None = None,
+        postprocess_code: orm.AbstractCode | None = None,
+        ph_code: orm.AbstractCode | None = None,
+        pseudo_family: str | None = None,
+        electronic_type: str = 'insulator',
+        relax: bool = True,
+        supercell_matrix: list[list[int]] | orm.List | None = None,
+        protocol: str | None = None,
+        overrides: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Any:
+        """Return a builder with all inputs of a protocol.
+
+        :param potential: the potential, with ``python_code``; or give ``pw_code`` with ``pseudo_family``.
+        :param postprocess_code: a Python with phonopy, where there is no potential or that of SevenNet.
+        :param ph_code: ``ph.x``: Born charges are computed by it and pw.x (``born_pw_code`` or ``pw_code``).
+        :param pseudo_family: label of the pseudopotential family.
+        :param electronic_type: of DFT: ``insulator`` (fixed occupations) or ``metal``.
+        :param relax: whether cell and positions are relaxed first.
+        :param supercell_matrix: rows of the supercell; otherwise chosen by the shortest edge of the protocol.
+        :param protocol: ``fast``, ``balanced`` (default), ``stringent`` or ``paper``.
+        :param overrides: nested as the inputs; unknown keys are refused.
+        :param options: ``metadata.options`` of all jobs.
+        :raises ValueError: if an override is unknown, or a pseudopotential is missing.
+        """
+        inputs = cls.get_protocol_inputs(protocol, overrides)
+        builder: Any = cls.get_builder()
+        builder.structure, builder.phonopy_code = structure, phonopy_code
+        inputs['settings']['relax'] = bool(relax and inputs['settings'].get('relax', True))
+        builder.settings = orm.Dict(inputs['settings'])  # type: ignore[no-untyped-call]
+        builder.displacement = orm.Dict(inputs['displacement'])  # type: ignore[no-untyped-call]
+        builder.symprec = orm.Float(inputs['symprec'])
+        builder.max_atoms = orm.Int(inputs['max_atoms'])
+        builder.max_concurrent = orm.Int(inputs['max_concurrent'])
+        matrix = inputs.get('supercell_matrix') if supercell_matrix is None else supercell_matrix
+        if matrix is not None:
+            builder.supercell_matrix = matrix if isinstance(matrix, orm.List) else orm.List(np.array(matrix).tolist())
+        if postprocess_code is not None:
+            builder.postprocess_code = postprocess_code
+        if options:
+            builder.phonopy.metadata.options = serial_options(options)
+            builder.harmonic.metadata.options = serial_options(options)
+        if potential is not None:
+            builder.potential, builder.python_code = potential, python_code
+            fill_potential_builder(builder, inputs, options)
+        if ph_code is not None:
+            fill_born_builder(builder, inputs, born_pw_code or pw_code, ph_code, pseudo_family, protocol, options)
+        if pw_code is not None:
+            fill_dft_builder(builder, inputs, pw_code, pseudo_family, electronic_type, protocol, options)
+        return builder
 
 
 def fill_potential_builder(builder: Any, inputs: dict[str, Any], options: dict[str, Any] | None) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +20,11 @@ from aiida_equitrain.calculations.functions import phonons as functions
 from aiida_equitrain.calculations.harmonic import HarmonicCalculation
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.common.settings import with_defaults
-from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain, serial_options
-from aiida_equitrain.workflows.born_charges import BornCharges, fill_born_builder
+from aiida_equitrain.workflows.base import StagedWorkChain
+from aiida_equitrain.workflows.born_charges import BornCharges
 from aiida_equitrain.workflows.dft import may_use_gamma_trick
 from aiida_equitrain.workflows.phonons import ports
-from aiida_equitrain.workflows.phonons.builder import fill_dft_builder, fill_potential_builder
+from aiida_equitrain.workflows.phonons.builder import PhononsBuilder
 from aiida_equitrain.workflows.queue import JobQueue
 
 #: Outputs of the harmonic properties that are outputs of the whole.
@@ -82,7 +79,7 @@ class DftForces(StagedWorkChain, JobQueue):
         self.take_phonons(functions.collect_dft_forces(self.ctx.preprocess, **forces))
 
 
-class PhononsWorkChain(EquitrainProtocolMixin, BornCharges, DftForces):
+class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
     """Relax a structure, displace its supercell, evaluate the forces, and post-process them with phonopy.
 
     The forces come from a potential (one job for all displacements) or from DFT (one ``PwBaseWorkChain`` for each).
@@ -115,71 +112,6 @@ class PhononsWorkChain(EquitrainProtocolMixin, BornCharges, DftForces):
         )
 
         ports.declare_outputs(spec)
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the path of the YAML file of the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('phonons.yaml')))
-
-    @classmethod
-    def get_builder_from_protocol(
-        cls,
-        structure: orm.StructureData,
-        phonopy_code: orm.AbstractCode,
-        *,
-        potential: PotentialData | None = None,
-        python_code: orm.AbstractCode | None = None,
-        pw_code: orm.AbstractCode | None = None,
-        born_pw_code: orm.AbstractCode | None = None,
-        postprocess_code: orm.AbstractCode | None = None,
-        ph_code: orm.AbstractCode | None = None,
-        pseudo_family: str | None = None,
-        electronic_type: str = 'insulator',
-        relax: bool = True,
-        supercell_matrix: list[list[int]] | orm.List | None = None,
-        protocol: str | None = None,
-        overrides: dict[str, Any] | None = None,
-        options: dict[str, Any] | None = None,
-    ) -> Any:
-        """Return a builder with all inputs of a protocol.
-
-        :param potential: the potential, with ``python_code``; or give ``pw_code`` with ``pseudo_family``.
-        :param postprocess_code: a Python with phonopy, where there is no potential or that of SevenNet.
-        :param ph_code: ``ph.x``: Born charges are computed by it and pw.x (``born_pw_code`` or ``pw_code``).
-        :param pseudo_family: label of the pseudopotential family.
-        :param electronic_type: of DFT: ``insulator`` (fixed occupations) or ``metal``.
-        :param relax: whether cell and positions are relaxed first.
-        :param supercell_matrix: rows of the supercell; otherwise chosen by the shortest edge of the protocol.
-        :param protocol: ``fast``, ``balanced`` (default), ``stringent`` or ``paper``.
-        :param overrides: nested as the inputs; unknown keys are refused.
-        :param options: ``metadata.options`` of all jobs.
-        :raises ValueError: if an override is unknown, or a pseudopotential is missing.
-        """
-        inputs = cls.get_protocol_inputs(protocol, overrides)
-        builder: Any = cls.get_builder()
-        builder.structure, builder.phonopy_code = structure, phonopy_code
-        inputs['settings']['relax'] = bool(relax and inputs['settings'].get('relax', True))
-        builder.settings = orm.Dict(inputs['settings'])  # type: ignore[no-untyped-call]
-        builder.displacement = orm.Dict(inputs['displacement'])  # type: ignore[no-untyped-call]
-        builder.symprec = orm.Float(inputs['symprec'])
-        builder.max_atoms = orm.Int(inputs['max_atoms'])
-        builder.max_concurrent = orm.Int(inputs['max_concurrent'])
-        matrix = inputs.get('supercell_matrix') if supercell_matrix is None else supercell_matrix
-        if matrix is not None:
-            builder.supercell_matrix = matrix if isinstance(matrix, orm.List) else orm.List(np.array(matrix).tolist())
-        if postprocess_code is not None:
-            builder.postprocess_code = postprocess_code
-        if options:
-            builder.phonopy.metadata.options = serial_options(options)
-            builder.harmonic.metadata.options = serial_options(options)
-        if potential is not None:
-            builder.potential, builder.python_code = potential, python_code
-            fill_potential_builder(builder, inputs, options)
-        if ph_code is not None:
-            fill_born_builder(builder, inputs, born_pw_code or pw_code, ph_code, pseudo_family, protocol, options)
-        if pw_code is not None:
-            fill_dft_builder(builder, inputs, pw_code, pseudo_family, electronic_type, protocol, options)
-        return builder
 
     def setup(self) -> None:
         """Choose the supercell, by the structure as it was given: all sources of forces then share it."""

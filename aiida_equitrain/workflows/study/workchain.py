@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -16,14 +14,14 @@ from aiida_equitrain.common.settings import settings_help, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.query.jobs import core_seconds_of
-from aiida_equitrain.workflows.base import EquitrainProtocolMixin, describe_failure
+from aiida_equitrain.workflows.base import describe_failure
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.instability.workchain import InstabilityWorkChain
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 from aiida_equitrain.workflows.material.workchain import MaterialWorkChain
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 from aiida_equitrain.workflows.queue import JobQueue
-from aiida_equitrain.workflows.study.builder import build, override_schema
+from aiida_equitrain.workflows.study.builder import StudyBuilder
 from aiida_equitrain.workflows.study.checks import validate_inputs, validate_max_concurrent, validate_settings
 from aiida_equitrain.workflows.study.inputs import StudyInputs
 from aiida_equitrain.workflows.study.rows import KEY, SHARED_STAGES, Row, find_done, key_of, rows_of, size_problem
@@ -35,7 +33,7 @@ PROCESSES: dict[str, Any] = {'label': LabelWorkChain, 'phonons_foundation': Phon
 COLLECTED = {'comparison': 'comparison', 'summary': 'summary', 'elastic': 'phonons.finetuned.elastic'}
 
 
-class StudyWorkChain(EquitrainProtocolMixin, StudyInputs, JobQueue):
+class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
     """Run ``equitrain.material`` for every material, strategy, number of training frames and seed.
 
     Labels, phonons of the foundation and DFT phonons are made once per material. What an earlier study has done with
@@ -97,27 +95,6 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs, JobQueue):
             what = 'material' if name == 'datasets' else 'row'
             spec.output_namespace(name, valid_type=kind, dynamic=True, required=False, help=f'By name of the {what}.')
         spec.exit_code(401, 'ERROR_ALL_ROWS_FAILED', message='No row of the study succeeded; the first: {reason}')
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the path of the YAML file of the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('study.yaml')))
-
-    @classmethod
-    def get_override_schema(cls) -> dict[str, Any]:
-        """Return the keys that overrides may have, those of the stages included."""
-        return override_schema()
-
-    @classmethod
-    def get_builder_from_protocol(cls, structures: dict[str, orm.StructureData], foundation: PotentialData,
-                                  **kwargs: Any) -> Any:  # fmt: skip
-        """Return a builder with all inputs of a protocol, made by the builder of ``equitrain.material``.
-
-        :param structures: the crystals by their names, which are letters, digits and single underscores.
-        :param kwargs: see :func:`~aiida_equitrain.workflows.study.builder.build`.
-        :raises ValueError: with a sentence, if an override is unknown or something is missing.
-        """
-        return build(cls, structures, foundation, **kwargs)
 
     def setup(self) -> None:
         """List what is made once per material."""
