@@ -43,7 +43,7 @@ def reversed_cell(structure: orm.StructureData) -> orm.StructureData:
     """Return the structure with its lattice vectors reversed if they are left-handed: the same lattice and atoms."""
     if not is_left_handed(structure.cell):
         return structure
-    turned = structure.clone()  # type: ignore[no-untyped-call]
+    turned = structure.clone()
     turned.reset_cell((-np.array(structure.cell)).tolist())
     turned.label = structure.label
     return turned  # type: ignore[no-any-return]

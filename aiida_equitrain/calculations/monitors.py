@@ -27,7 +27,7 @@ def report_progress(node: CalcJobNode, transport: Transport) -> str | None:
         return None
     for target in (node, node.caller):
         if target is not None:
-            target.logger.report(message)  # type: ignore[attr-defined]
+            target.logger.report(message)
     return None
 
 

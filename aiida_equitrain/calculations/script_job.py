@@ -84,7 +84,7 @@ class ScriptCalculation(CalcJob):
             spec.input(
                 'settings',
                 valid_type=orm.Dict,
-                default=lambda: orm.Dict({}),  # type: ignore[no-untyped-call]
+                default=lambda: orm.Dict({}),
                 validator=cls.validate_settings,
                 help=settings_help(cls.SETTINGS),
             )

@@ -76,7 +76,7 @@ class TrainCalculation(PotentialScriptCalculation):
         spec.input('replay', valid_type=(DatasetData, TrajectoryData), required=False,
                    help='For `multihead`: what should not be forgotten. The labels of a `DatasetData` are used; a '
                         '`TrajectoryData` is labelled by the foundation.')  # fmt: skip
-        spec.input('hyperparameters', valid_type=Dict, default=lambda: Dict({}),  # type: ignore[no-untyped-call]
+        spec.input('hyperparameters', valid_type=Dict, default=lambda: Dict({}),
                    validator=validate_hyperparameters,
                    help='Hyperparameters under the names of `common.hyperparameters`; what is absent has its default.',
                    )  # fmt: skip

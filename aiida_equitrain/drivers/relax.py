@@ -59,11 +59,11 @@ def optimizer_of(atoms: Any, settings: dict[str, Any]) -> Any:
 
     if settings['fix_symmetry']:
         # What is within the tolerance becomes exact: later stages and other programs then see the same space group.
-        refine_symmetry(atoms, settings['symprec'])  # type: ignore[no-untyped-call]
-        atoms.set_constraint(FixSymmetry(atoms, symprec=settings['symprec']))  # type: ignore[no-untyped-call]
+        refine_symmetry(atoms, settings['symprec'])
+        atoms.set_constraint(FixSymmetry(atoms, symprec=settings['symprec']))
     target: Any = atoms
     if settings['relax_cell']:
-        target = FrechetCellFilter(atoms, constant_volume=settings['constant_volume'])  # type: ignore[no-untyped-call]
+        target = FrechetCellFilter(atoms, constant_volume=settings['constant_volume'])
     return {'BFGS': BFGS, 'LBFGS': LBFGS, 'FIRE': FIRE}[settings['optimizer']](target, logfile=None)
 
 

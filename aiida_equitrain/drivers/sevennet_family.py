@@ -76,7 +76,7 @@ class DoubleCalculator(SevenNetCalculator):  # type: ignore[misc,unused-ignore]
 
     def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
         """Compute energy, forces and stress."""
-        Calculator.calculate(self, atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        Calculator.calculate(self, atoms, properties, system_changes)
         graph = unlabeled_atoms_to_graph(atoms, self.cutoff, with_shift=False)
         data = AtomGraphData(
             **{

@@ -164,7 +164,7 @@ def _store_nac(nac: Mapping[str, Any], label: str, source: dict[str, object]) ->
     node.set_array('born_charges', np.array(nac['born'], dtype=float))
     node.set_array('dielectric', np.array(nac['dielectric'], dtype=float))
     node.label, node.source = label, source
-    return node.store()  # type: ignore[no-any-return]
+    return node.store()
 
 
 def _with_roles(

@@ -43,7 +43,7 @@ class RelaxParser(ScriptParser):
             and summary['trajectories'][:1]
             and (summary['trajectories'][0]['converged'])
         ):
-            relaxed = structure.clone()  # type: ignore[no-untyped-call]
+            relaxed = structure.clone()
             relaxed.label = structure.label
             last = int(last_steps(trajectory)[0])
             relaxed.reset_cell(arrays['cells'][last].tolist())

@@ -66,7 +66,7 @@ class ScriptParser(Parser):
         if not text:
             return self.exit('ERROR_OUTPUT_MISSING', filename=name)
         try:
-            self.out(output, orm.Dict(json.loads(text)))  # type: ignore[no-untyped-call]
+            self.out(output, orm.Dict(json.loads(text)))
         except ValueError as error:
             return self.exit('ERROR_OUTPUT_UNREADABLE', filename=name, message=str(error))
         return None

@@ -139,12 +139,12 @@ def _describe_data(data: orm.Node, report: Mapping[str, Any]) -> list[str]:
     """Return one or two short lines about a node."""
     kind = type(data).__name__
     if kind == 'StructureData':
-        return [f'{data.get_formula()}, {len(data.sites)} atoms']  # type: ignore[attr-defined]
+        return [f'{data.get_formula()}, {len(data.sites)} atoms']
     if kind == 'PotentialData':
-        name = str(data.card.get('name') or data.label or data.architecture)  # type: ignore[attr-defined]
-        return [name if len(name) < 26 else name[:25] + '…', f'{data.n_parameters:,} parameters']  # type: ignore[attr-defined]
+        name = str(data.card.get('name') or data.label or data.architecture)
+        return [name if len(name) < 26 else name[:25] + '…', f'{data.n_parameters:,} parameters']
     if kind == 'DatasetData':
-        return [f'{data.n_frames} frames, {data.max_atoms} atoms', data.functional]  # type: ignore[attr-defined]
+        return [f'{data.n_frames} frames, {data.max_atoms} atoms', data.functional]
     summary = report['summary']
     pair = [number(summary['foundation_mae_thz']), number(summary['finetuned_mae_thz'])]
     return [' → '.join(pair) + ' THz'] if '–' not in pair else ['metrics of all sides']

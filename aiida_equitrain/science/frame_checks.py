@@ -86,7 +86,7 @@ def is_isolated(frame: Frame) -> bool:
         return False
     if not any(frame.pbc):
         return True
-    cell, _ = minkowski_reduce(frame.cell, frame.pbc)  # type: ignore[no-untyped-call]
+    cell, _ = minkowski_reduce(frame.cell, frame.pbc)
     return float(np.linalg.norm(cell[np.array(frame.pbc)], axis=1).min()) > ALONE
 
 

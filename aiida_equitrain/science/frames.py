@@ -92,7 +92,7 @@ class Frame:
             # Imported here, as ASE's calculators and readers are slow to import, and queries need none.
             from ase.calculators.singlepoint import SinglePointCalculator
 
-            atoms.calc = SinglePointCalculator(atoms, **results)  # type: ignore[no-untyped-call]
+            atoms.calc = SinglePointCalculator(atoms, **results)
         atoms.info.update(role=self.role, trajectory=self.trajectory, source=self.source)
         return atoms
 

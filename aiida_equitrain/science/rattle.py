@@ -26,7 +26,7 @@ def rattled_structures(
     generator = np.random.default_rng(seed)
     structures = []
     for change in volume_changes:
-        structure = atoms.copy()  # type: ignore[no-untyped-call]
+        structure = atoms.copy()
         cell = strained_cell(atoms.cell[:], strain, generator)
         cell *= np.cbrt((1 + change) * abs(np.linalg.det(atoms.cell[:])) / abs(np.linalg.det(cell)))
         structure.set_cell(cell, scale_atoms=True)

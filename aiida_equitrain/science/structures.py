@@ -107,7 +107,7 @@ def check_overlap(atoms: Atoms, fraction: float = OVERLAP_FRACTION) -> str | Non
     :param fraction: of the sum of the covalent radii below which a distance is too short.
     """
     radii = covalent_radii[atoms.numbers]
-    first, second, distances = neighbor_list('ijd', atoms, cutoff=list(fraction * radii))  # type: ignore[no-untyped-call]
+    first, second, distances = neighbor_list('ijd', atoms, cutoff=list(fraction * radii))
     if len(distances) == 0:
         return None
     index = int(np.argmin(distances))

@@ -182,5 +182,5 @@ def _diagonal(cell: NDArray[np.float64], min_length: float) -> Matrix:
 
 def make_supercell(atoms: Atoms, matrix: Sequence[Sequence[int]] | Matrix) -> Atoms:
     """Return a supercell without anything but atoms and cell, those of one primitive atom following one another."""
-    supercell = ase_make_supercell(atoms, np.asarray(matrix), order='atom-major')  # type: ignore[no-untyped-call]
+    supercell = ase_make_supercell(atoms, np.asarray(matrix), order='atom-major')
     return Atoms(numbers=supercell.numbers, positions=supercell.positions, cell=supercell.cell, pbc=atoms.pbc)

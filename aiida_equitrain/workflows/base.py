@@ -62,7 +62,7 @@ def describe_failure(node: Any) -> dict[str, str]:
     return {'process': f'{node.process_label}<{node.pk}>', 'message': message}
 
 
-class EquitrainProtocolMixin(ProtocolMixin):
+class EquitrainProtocolMixin(ProtocolMixin):  # type: ignore[misc]
     """Load the protocols of a WorkChain; a key of ``overrides`` that nothing reads is an error, not a warning.
 
     The YAML file holds ``default_inputs``, ``default_protocol``, ``protocols`` and, optionally, ``meta_inputs_schema``

@@ -114,7 +114,7 @@ def mpi_options(code: AbstractCode, options: Mapping[str, Any] | None = None) ->
 
 def may_use_gamma_trick(kpoints: KpointsData, parameters: Dict) -> bool:
     """Return whether real wave functions at Gamma do: a mesh of one point, and no noncollinear spins."""
-    mesh, offset = kpoints.get_kpoints_mesh()  # type: ignore[no-untyped-call]
+    mesh, offset = kpoints.get_kpoints_mesh()
     noncollinear = parameters.get_dict().get('SYSTEM', {}).get('noncolin', False)
     return list(mesh) == [1, 1, 1] and not any(offset) and not noncollinear
 

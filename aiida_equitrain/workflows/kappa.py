@@ -155,10 +155,10 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             if rows is not None:
                 builder[name] = orm.List([list(row) for row in rows])
         inputs['settings']['relax'] = bool(relax and inputs['settings'].get('relax', True))
-        builder.settings = orm.Dict(inputs['settings'])  # type: ignore[no-untyped-call]
+        builder.settings = orm.Dict(inputs['settings'])
         builder.symprec, builder.max_atoms = orm.Float(inputs['symprec']), orm.Int(inputs['max_atoms'])
         for name in ('potential_relax', 'third_order'):
-            getattr(builder, name).settings = orm.Dict(inputs[name]['settings'])  # type: ignore[no-untyped-call]
+            getattr(builder, name).settings = orm.Dict(inputs[name]['settings'])
         if options:
             for name in ('potential_relax', 'third_order', 'conductivity'):
                 getattr(builder, name).metadata.options = serial_options(options)

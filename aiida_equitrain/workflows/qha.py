@@ -134,11 +134,11 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         matrix = inputs.get('supercell_matrix') if supercell_matrix is None else supercell_matrix
         if matrix is not None:
             builder.supercell_matrix = orm.List([list(row) for row in matrix])
-        builder.settings = orm.Dict(inputs['settings'])  # type: ignore[no-untyped-call]
-        builder.displacement = orm.Dict(inputs['displacement'])  # type: ignore[no-untyped-call]
+        builder.settings = orm.Dict(inputs['settings'])
+        builder.displacement = orm.Dict(inputs['displacement'])
         builder.symprec, builder.max_atoms = orm.Float(inputs['symprec']), orm.Int(inputs['max_atoms'])
         for name in ('potential_relax', 'potential_forces'):
-            getattr(builder, name).settings = orm.Dict(inputs[name]['settings'])  # type: ignore[no-untyped-call]
+            getattr(builder, name).settings = orm.Dict(inputs[name]['settings'])
         if options:
             for name in ('potential_relax', 'potential_forces', 'qha'):
                 getattr(builder, name).metadata.options = serial_options(options)

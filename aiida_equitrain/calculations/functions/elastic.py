@@ -34,7 +34,7 @@ def elastic_tensor(
 ) -> orm.Dict:
     """Return elastic tensor, moduli and Slack's conductivity from the stresses of the relaxed strained cells."""
     stresses = list(trajectory.get_array('stress')[last_steps(trajectory)])
-    return orm.Dict(  # type: ignore[no-untyped-call]
+    return orm.Dict(
         fit_elastic(structure.get_ase(), deformations(strain_size(settings)), stresses, symprec=symprec.value)
     )
 

@@ -70,7 +70,7 @@ def fit_wells(modes: orm.Dict, frames: orm.ArrayData, scan: orm.ArrayData, setti
         node.set_array(name, array)
     node.set_array('entry', np.array([index for index, _, _ in starts], dtype=np.int64))
     node.set_array('amplitude', np.array([side for _, side, _ in starts], dtype=float))
-    return {'wells': orm.Dict({'entries': wells}), 'starts': node}  # type: ignore[no-untyped-call]
+    return {'wells': orm.Dict({'entries': wells}), 'starts': node}
 
 
 @calcfunction
@@ -123,7 +123,7 @@ def collect_phases(
             item |= {'energy_ev_per_atom': float(energy), 'n_atoms': len(atoms)}
             item['volume_per_atom_angstrom3'] = float(atoms.get_volume() / len(atoms))
             outputs[item['outcome']] = _with_masses(atoms, next(iter(parents.values())))
-    return {'summary': orm.Dict({'relaxations': told}), **outputs}  # type: ignore[no-untyped-call]
+    return {'summary': orm.Dict({'relaxations': told}), **outputs}
 
 
 @calcfunction
@@ -144,20 +144,20 @@ def gather_tree(settings: orm.Dict, **levels: Any) -> orm.Dict:
     for name, verdict in _with_prefix(levels, 'stability_').items():
         tree[name]['dynamically_stable'] = verdict['dynamically_stable']
         tree[name]['lowest_frequency_thz'] = verdict['lowest_frequency_thz']
-    return orm.Dict({'phases': tree})  # type: ignore[no-untyped-call]
+    return orm.Dict({'phases': tree})
 
 
 @calcfunction
 def mode_settings(settings: orm.Dict, symprec: orm.Float) -> orm.Dict:
     """Return the settings of the search for modes."""
     own = {key: value for key, value in dict(settings).items() if key in MODE_SETTINGS} | {'symprec': symprec.value}
-    return orm.Dict(own)  # type: ignore[no-untyped-call]
+    return orm.Dict(own)
 
 
 @calcfunction
 def without_relaxation(settings: orm.Dict) -> orm.Dict:
     """Return settings of phonons for a structure that is relaxed already."""
-    return orm.Dict({**dict(settings), 'relax': False})  # type: ignore[no-untyped-call]
+    return orm.Dict({**dict(settings), 'relax': False})
 
 
 @calcfunction

@@ -55,7 +55,7 @@ def compare_with_dft(
             fit = fit_well(amplitudes, energies, entry['two_sided'], degree)
             told |= {'minimum_angstrom': fit.minimum_angstrom, 'depth_ev': fit.depth_ev}
             told['depth_mev_per_atom'] = None if fit.depth_ev is None else 1000 * fit.depth_ev / entry['n_atoms']
-    return orm.Dict({'entries': entries})  # type: ignore[no-untyped-call]
+    return orm.Dict({'entries': entries})
 
 
 @calcfunction

@@ -45,4 +45,4 @@ def supercell_rows_of(
 def conductivity_settings(settings: orm.Dict, symprec: orm.Float) -> orm.Dict:
     """Return the settings of the conductivity, a part of those of the WorkChain."""
     known = with_defaults(dict(settings), KAPPA_SETTINGS)
-    return orm.Dict({**{key: known[key] for key in CONDUCTIVITY_SETTINGS}, 'symprec': symprec.value})  # type: ignore[no-untyped-call]
+    return orm.Dict({**{key: known[key] for key in CONDUCTIVITY_SETTINGS}, 'symprec': symprec.value})

@@ -77,19 +77,19 @@ def preprocess(
 def harmonic_settings(settings: orm.Dict) -> orm.Dict:
     """Return the settings of the harmonic properties, a part of those of the phonons."""
     known = with_defaults(dict(settings), PHONON_SETTINGS)
-    return orm.Dict({key: known[key] for key in THERMAL_SETTINGS})  # type: ignore[no-untyped-call]
+    return orm.Dict({key: known[key] for key in THERMAL_SETTINGS})
 
 
 @calcfunction
 def relax_settings(settings: orm.Dict, symprec: orm.Float) -> orm.Dict:
     """Return the settings of a relaxation with the tolerance of the space group that holds for the whole."""
-    return orm.Dict({**dict(settings), 'symprec': symprec.value})  # type: ignore[no-untyped-call]
+    return orm.Dict({**dict(settings), 'symprec': symprec.value})
 
 
 @calcfunction
 def elastic_settings(settings: orm.Dict) -> orm.Dict:
     """Return the settings of a relaxation with the cell fixed and no symmetry kept: the strain has broken it."""
-    return orm.Dict({**dict(settings), 'relax_cell': False, 'fix_symmetry': False})  # type: ignore[no-untyped-call]
+    return orm.Dict({**dict(settings), 'relax_cell': False, 'fix_symmetry': False})
 
 
 @calcfunction

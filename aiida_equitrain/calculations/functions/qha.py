@@ -35,14 +35,14 @@ def choose_supercell(structure: orm.StructureData, settings: orm.Dict, symprec: 
 def qha_settings(settings: orm.Dict) -> orm.Dict:
     """Return the settings of the post-processing, a part of those of the WorkChain."""
     known = with_defaults(dict(settings), VOLUME_SETTINGS)
-    return orm.Dict({key: known[key] for key in QHA_SETTINGS})  # type: ignore[no-untyped-call]
+    return orm.Dict({key: known[key] for key in QHA_SETTINGS})
 
 
 @calcfunction
 def relax_settings(relax: orm.Dict, settings: orm.Dict, symprec: orm.Float) -> orm.Dict:
     """Return the settings of the relaxation, with the volumes and the tolerance of the space group."""
     factors = with_defaults(dict(settings), VOLUME_SETTINGS)['volume_factors']
-    return orm.Dict({**dict(relax), 'volume_factors': factors, 'symprec': symprec.value})  # type: ignore[no-untyped-call]
+    return orm.Dict({**dict(relax), 'volume_factors': factors, 'symprec': symprec.value})
 
 
 @calcfunction
@@ -51,13 +51,13 @@ def volume_structures(structure: orm.StructureData, trajectory: orm.TrajectoryDa
     last, cells = last_steps(trajectory)[1:], trajectory.get_array('cells')
     found: dict[str, orm.Data] = {}
     for index, step in enumerate(last):
-        relaxed = structure.clone()  # type: ignore[no-untyped-call]
+        relaxed = structure.clone()
         relaxed.reset_cell(cells[step].tolist())
         relaxed.reset_sites_positions(trajectory.get_array('positions')[step].tolist())
         found[volume_name(index)] = relaxed
     energies = orm.ArrayData()
     energies.set_array('energies', np.array(trajectory.get_array('energies')[last], dtype=float))
-    energies.set_array('volumes', np.array([node.get_cell_volume() for node in found.values()]))  # type: ignore[attr-defined]
+    energies.set_array('volumes', np.array([node.get_cell_volume() for node in found.values()]))
     return {**found, 'energies': energies}
 
 

@@ -79,12 +79,12 @@ class InstabilityBuilder(EquitrainProtocolMixin):
         for name, node in given.items():
             if node is not None:
                 builder[name] = node
-        builder.settings = orm.Dict(inputs['settings'])  # type: ignore[no-untyped-call]
+        builder.settings = orm.Dict(inputs['settings'])
         builder.max_concurrent, builder.dft_levels = orm.Int(inputs['max_concurrent']), orm.Int(inputs['dft_levels'])
         _fill_dft(builder, structure, dft, protocol or 'balanced', inputs, overrides or {}, options)
         for name in ('scan', 'relax'):
             namespace = getattr(builder, name)
-            namespace.settings = orm.Dict(inputs.get(name, {}).get('settings', {}))  # type: ignore[no-untyped-call]
+            namespace.settings = orm.Dict(inputs.get(name, {}).get('settings', {}))
             if options:
                 namespace.metadata.options = serial_options(options)
         if options:

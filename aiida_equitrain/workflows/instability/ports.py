@@ -41,7 +41,7 @@ def declare_inputs(spec: Any) -> None:
     spec.input(
         'settings',
         valid_type=orm.Dict,
-        default=lambda: orm.Dict({}),  # type: ignore[no-untyped-call]
+        default=lambda: orm.Dict({}),
         validator=validate_settings,
         help=settings_help(SETTINGS),
     )

@@ -150,7 +150,7 @@ class MaterialBuilder(EquitrainProtocolMixin):
             fill(builder, cls, 'dft_phonons', stage)
         else:
             _unset(builder, 'dft_phonons')
-        builder.compare.settings = orm.Dict(inputs['compare']['settings'])  # type: ignore[no-untyped-call]
+        builder.compare.settings = orm.Dict(inputs['compare']['settings'])
         chosen = {**inputs['compare'].get('metadata', {}).get('options', {}), **(options or {})}
         if chosen:
             builder.compare.metadata.options = serial_options(chosen)

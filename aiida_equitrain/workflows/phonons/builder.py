@@ -59,8 +59,8 @@ class PhononsBuilder(EquitrainProtocolMixin):
         builder: Any = cls.get_builder()
         builder.structure, builder.phonopy_code = structure, phonopy_code
         inputs['settings']['relax'] = bool(relax and inputs['settings'].get('relax', True))
-        builder.settings = orm.Dict(inputs['settings'])  # type: ignore[no-untyped-call]
-        builder.displacement = orm.Dict(inputs['displacement'])  # type: ignore[no-untyped-call]
+        builder.settings = orm.Dict(inputs['settings'])
+        builder.displacement = orm.Dict(inputs['displacement'])
         builder.symprec = orm.Float(inputs['symprec'])
         builder.max_atoms = orm.Int(inputs['max_atoms'])
         builder.max_concurrent = orm.Int(inputs['max_concurrent'])
@@ -86,7 +86,7 @@ def fill_potential_builder(builder: Any, inputs: dict[str, Any], options: dict[s
     """Set what the jobs of the potential need."""
     for name in ('potential_relax', 'potential_elastic', 'potential_forces'):
         namespace = getattr(builder, name)
-        namespace.settings = orm.Dict(inputs.get(name, {}).get('settings', {}))  # type: ignore[no-untyped-call]
+        namespace.settings = orm.Dict(inputs.get(name, {}).get('settings', {}))
         chosen = recursive_merge(inputs.get(name, {}).get('metadata', {}).get('options', {}), options or {})
         if chosen:
             namespace.metadata.options = serial_options(chosen)

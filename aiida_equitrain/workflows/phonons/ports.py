@@ -45,14 +45,14 @@ def declare_inputs(spec: Any) -> None:
     spec.input(
         'displacement',
         valid_type=orm.Dict,
-        default=lambda: orm.Dict({'distance': 0.01}),  # type: ignore[no-untyped-call]
+        default=lambda: orm.Dict({'distance': 0.01}),
         validator=checks.validate_displacement,
         help='Arguments of phonopy: ' + ', '.join(f'`{key}`' for key in checks.DISPLACEMENT_KEYS) + '.',
     )
     spec.input(
         'settings',
         valid_type=orm.Dict,
-        default=lambda: orm.Dict({}),  # type: ignore[no-untyped-call]
+        default=lambda: orm.Dict({}),
         validator=checks.validate_settings,
         help=settings_help(PHONON_SETTINGS),
     )

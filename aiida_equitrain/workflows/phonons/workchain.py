@@ -217,7 +217,7 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
         for label, tags in jobs.items():
             inputs = self.stage_inputs(PhonopyCalculation, 'phonopy')
             inputs.update(code=self.inputs.phonopy_code, phonopy_data=self.ctx.phonopy_data)
-            inputs.parameters = orm.Dict({**tags, **common})  # type: ignore[no-untyped-call]
+            inputs.parameters = orm.Dict({**tags, **common})
             futures[label] = self.launch(PhonopyCalculation, inputs, label)
         code = self.postprocess_code()
         if code is not None and self.get_setting('harmonic'):
