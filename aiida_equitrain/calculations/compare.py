@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
+from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
@@ -76,7 +77,7 @@ class CompareCalculation(ScriptCalculation):
     }
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare inputs, outputs and exit codes."""
         super().define(spec)
         spec.input(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from aiida import orm
+from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import isotopes_of, structure_arrays
@@ -41,7 +42,7 @@ class ThirdOrderCalculation(EvaluationCalculation):
     }
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare inputs and outputs."""
         super().define(spec)
         spec.input('structure', valid_type=orm.StructureData, help='The crystal, relaxed.')
@@ -115,7 +116,7 @@ class ConductivityCalculation(ScriptCalculation):
     }
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare inputs, outputs and exit codes."""
         super().define(spec)
         spec.input(

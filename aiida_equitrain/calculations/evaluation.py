@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
+from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import structure_symbols
@@ -31,7 +32,7 @@ class EvaluationCalculation(PotentialScriptCalculation):
     FAILURES = PotentialScriptCalculation.FAILURES | {'forces_not_finite': 'ERROR_FORCES_NOT_FINITE'}
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare the ports that all evaluations share."""
         super().define(spec)
         spec.input('potential', valid_type=PotentialData, help='The potential.')

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
+from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import structure_arrays, structure_symbols, trajectory_arrays
@@ -37,7 +38,7 @@ class ForcesCalculation(EvaluationCalculation):
     FAILURES = EvaluationCalculation.FAILURES | {'hessian_unavailable': 'ERROR_HESSIAN_UNAVAILABLE'}
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare the ports."""
         super().define(spec)
         spec.input('frames', valid_type=orm.TrajectoryData, help='Structures of the same atoms.')

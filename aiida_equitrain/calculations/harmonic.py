@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
+from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
@@ -68,7 +69,7 @@ class HarmonicCalculation(ScriptCalculation):
     FAILURES = ScriptCalculation.FAILURES | {'phonons_unusable': 'ERROR_PHONONS_UNUSABLE'}
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare inputs, outputs and exit codes."""
         super().define(spec)
         spec.input(

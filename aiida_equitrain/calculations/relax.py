@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from aiida import orm
+from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import structure_arrays, trajectory_arrays
@@ -47,7 +48,7 @@ class RelaxCalculation(EvaluationCalculation):
     }
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare the ports."""
         super().define(spec)
         spec.input('structure', valid_type=orm.StructureData, required=False, help='The structure; or give `frames`.')

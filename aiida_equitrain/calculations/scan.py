@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
+from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
@@ -23,7 +24,7 @@ class BatchCalculation(EvaluationCalculation):
     CHECKED = ('potential', 'frames')
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare the structures."""
         super().define(spec)
         spec.input(
@@ -62,7 +63,7 @@ class ScanCalculation(BatchCalculation):
     SETTINGS = COMMON_SETTINGS
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare the output."""
         super().define(spec)
 
@@ -90,7 +91,7 @@ class RelaxPhasesCalculation(BatchCalculation):
     FAILURES = EvaluationCalculation.FAILURES | {'not_converged': 'ERROR_NOT_CONVERGED'}
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare the output."""
         super().define(spec)
         spec.exit_code(

@@ -14,6 +14,7 @@ from aiida.common.datastructures import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJob
 from aiida.engine.processes.calcjobs.calcjob import validate_calc_job
+from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from numpy.typing import NDArray
 from plumpy.process_states import Wait
 
@@ -76,7 +77,7 @@ class ScriptCalculation(CalcJob):
     }
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare what all scripts share; how to get more memory is for the subclass to say."""
         super().define(spec)
         spec.input('code', valid_type=orm.AbstractCode, help=f'A Python with {cls.NEEDS}.')
@@ -89,7 +90,8 @@ class ScriptCalculation(CalcJob):
                 help=settings_help(cls.SETTINGS),
             )
         spec.inputs.validator = cls.validate_top
-        options = spec.inputs['metadata']['options']
+        inputs: Any = spec.inputs
+        options = inputs['metadata']['options']
         options['resources'].default = SERIAL_RESOURCES.copy
         options['withmpi'].default = False
         options['output_filename'].default = cls.STDOUT
@@ -226,7 +228,7 @@ class PotentialScriptCalculation(ScriptCalculation):
     }
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare how a potential can fail to load."""
         super().define(spec)
         spec.exit_code(

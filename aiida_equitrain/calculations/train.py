@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from aiida.orm import Dict, Int, SinglefileData, Str, TrajectoryData
 
 from aiida_equitrain.calculations.arrays import trajectory_arrays
@@ -64,7 +65,7 @@ class TrainCalculation(PotentialScriptCalculation):
     }
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare ports and exit codes."""
         super().define(spec)
         spec.input('foundation', valid_type=PotentialData, help='Potential to start from.')

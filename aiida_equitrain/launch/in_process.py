@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from aiida import orm
+from aiida.engine import ProcessBuilder
 from aiida.engine.runners import Runner
 from aiida.manage import get_manager
 from kiwipy import LocalCommunicator, UnroutableError
@@ -47,7 +48,7 @@ class InProcessCommunicator(LocalCommunicator):  # type: ignore[misc]
         return True
 
 
-def run_here(builder: Any, watch: Watch | None = None) -> orm.ProcessNode:
+def run_here(builder: ProcessBuilder, watch: Watch | None = None) -> orm.ProcessNode:
     """Run a job in this process, and call ``watch`` with its node from time to time and at the end.
 
     Ctrl-C kills the job with all that it called; its node is returned all the same.

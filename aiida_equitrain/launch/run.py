@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from aiida import orm
+from aiida.engine import ProcessBuilder
 from aiida.manage import get_manager
 
 from aiida_equitrain.common.printable import printable
@@ -28,7 +28,7 @@ def daemon_problem() -> str | None:
     return None
 
 
-def start(builder: Any, submit: bool = False) -> orm.ProcessNode:
+def start(builder: ProcessBuilder, submit: bool = False) -> orm.ProcessNode:
     """Run a job in this process, or hand it to the daemon, and print where its results are; for scripts.
 
     :returns: the node, terminated unless ``submit``.
@@ -48,7 +48,7 @@ def start(builder: Any, submit: bool = False) -> orm.ProcessNode:
     return node
 
 
-def symmetry_hints(builder: Any) -> list[str]:
+def symmetry_hints(builder: ProcessBuilder) -> list[str]:
     """Return a sentence for each crystal of a job whose space group is higher at a looser tolerance."""
     from aiida_equitrain.workflows.checks import symmetry_hint
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, PortNamespace, WorkChain
+from aiida.engine import ExitCode, PortNamespace, ProcessBuilder, WorkChain
 from aiida.orm import Float, List, StructureData
 from aiida_quantumespresso.workflows.protocols.utils import ProtocolMixin, recursive_merge
 
@@ -142,7 +142,7 @@ def serial_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {'resources': dict(SERIAL_RESOURCES), **options, 'withmpi': False}
 
 
-def fill(builder: Any, process: Any, namespace: str, stage: Any) -> None:
+def fill(builder: ProcessBuilder, process: Any, namespace: str, stage: Any) -> None:
     """Take over the inputs of a stage's builder, those that stand at the top left out."""
     setattr(builder, namespace, _exposed(stage._inputs(prune=True), process.spec().inputs[namespace]))
 

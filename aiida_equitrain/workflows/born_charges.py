@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ExitCode, ToContext, while_
+from aiida.engine import ExitCode, ProcessBuilder, ToContext, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_quantumespresso.common.types import ElectronicType
 from aiida_quantumespresso.utils.mapping import prepare_process_inputs
 from aiida_quantumespresso.workflows.ph.base import PhBaseWorkChain
@@ -36,7 +37,7 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     PROTOCOL = 'born_charges'
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Declare ports, outline and exit codes."""
         super().define(spec)
         spec.input('structure', valid_type=orm.StructureData, help='The crystal, an insulator.')
@@ -47,10 +48,12 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         spec.expose_inputs(PhBaseWorkChain, namespace='ph', exclude=('ph.parent_folder', 'qpoints', 'qpoints_distance'))
         spec.inputs.validator = born_charges_problem
         again: Any = while_
+
+        step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
-            cls.setup,
-            again(cls.should_run)(cls.run_scf, cls.inspect_scf, cls.run_ph, cls.inspect_ph),
-            cls.results,
+            step.setup,
+            again(step.should_run)(step.run_scf, step.inspect_scf, step.run_ph, step.inspect_ph),
+            step.results,
         )
         spec.output('primitive_structure', valid_type=orm.StructureData, required=False, help='What `nac` is of.')
         spec.output('nac', valid_type=orm.ArrayData, required=False,
@@ -79,7 +82,7 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> ProcessBuilder:
         """Return a builder with all inputs of a protocol.
 
         :param pseudo_family: label of the pseudopotential family.
@@ -112,7 +115,7 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         )
         for key in ('qpoints', 'qpoints_distance'):
             ph.pop(key, None)
-        builder: Any = cls.get_builder()
+        builder = cls.get_builder()
         builder.structure, builder.scf, builder.ph = structure, scf, ph
         builder.symprec, builder.charge_tolerance = (orm.Float(inputs[key]) for key in ('symprec', 'charge_tolerance'))
         return builder
@@ -188,7 +191,7 @@ def from_cache(work: orm.WorkChainNode) -> bool:
 
 
 def fill_born_builder(
-    builder: Any,
+    builder: ProcessBuilder,
     inputs: dict[str, Any],
     pw_code: orm.AbstractCode | None,
     ph_code: orm.AbstractCode,
@@ -203,7 +206,7 @@ def fill_born_builder(
     if pw_code is None or pseudo_family is None:
         raise ValueError('Born charges need `ph_code`, a code of pw.x and a `pseudo_family`')
     stage = BornChargesWorkChain.get_builder_from_protocol(
-        builder.structure,
+        builder['structure'],
         pw_code,
         ph_code,
         pseudo_family,

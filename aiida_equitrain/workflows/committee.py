@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, while_
+from aiida.engine import ExitCode, ProcessBuilder, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import ArrayData, Dict, Float, Int, load_node
 
 from aiida_equitrain.calculations.functions.committee import compare_members, draw_subsample
@@ -26,7 +27,7 @@ class CommitteeWorkChain(EquitrainProtocolMixin, JobQueue):
     PROTOCOL = 'committee'
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Declare ports, outline and exit codes."""
         super().define(spec)
         of_one = ('train.seed', 'train.remote_folder')
@@ -39,10 +40,12 @@ class CommitteeWorkChain(EquitrainProtocolMixin, JobQueue):
                         'At 1 the members differ in their seeds only.')  # fmt: skip
         spec.input('max_concurrent', valid_type=Int, default=lambda: Int(2), validator=validate_max_concurrent,
                    help='Members trained at once.')  # fmt: skip
+
+        step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
-            cls.setup,
-            while_(cls.has_jobs)(cls.run_members, cls.inspect_members),  # type: ignore[arg-type]
-            cls.compare,
+            step.setup,
+            while_(step.has_jobs)(step.run_members, step.inspect_members),
+            step.compare,
         )
         spec.output_namespace('potentials', valid_type=PotentialData, dynamic=True, help='The members, by seed.')
         spec.output_namespace('summaries', valid_type=Dict, dynamic=True, help='Their summaries.')
@@ -74,7 +77,7 @@ class CommitteeWorkChain(EquitrainProtocolMixin, JobQueue):
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         **finetune: Any,
-    ) -> Any:
+    ) -> ProcessBuilder:
         """Return a builder with the inputs of a protocol.
 
         :param n_seeds: number of members.
@@ -84,12 +87,12 @@ class CommitteeWorkChain(EquitrainProtocolMixin, JobQueue):
         :raises ValueError: with a sentence, if a key or a value is wrong or the inputs do not fit together.
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        builder: Any = cls.get_builder()
+        builder = cls.get_builder()
         member = FinetuneWorkChain.get_builder_from_protocol(
             protocol=protocol, overrides=(overrides or {}).get('finetune'), **finetune
         )
-        member.train.pop('seed', None)
-        builder.finetune._update(member)
+        member['train'].pop('seed', None)
+        builder['finetune']._update(member)
         builder.n_seeds = Int(n_seeds if n_seeds is not None else inputs['n_seeds'])
         builder.seed = Int(seed if seed is not None else inputs['seed'])
         builder.subsample = Float(inputs['subsample'])

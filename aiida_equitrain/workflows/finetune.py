@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, process_handler, while_
+from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessBuilder, ProcessHandlerReport, process_handler, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, Dict, Int, Str, TrajectoryData
 
 from aiida_equitrain.calculations.train import TrainCalculation, check_training, count_frames
@@ -43,14 +44,16 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
     LR_FACTOR, MAX_LR_REDUCTIONS = 0.2, 2
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Declare ports, outline and exit codes."""
         super().define(spec)
         spec.expose_inputs(TrainCalculation, namespace='train')
         spec.expose_outputs(TrainCalculation)
         spec.outputs['remote_folder'].required = False  # a job that was run elsewhere has none
         outline: Any = while_(cls.should_run_process)  # type: ignore[arg-type,unused-ignore]
-        spec.outline(cls.setup, outline(cls.run_process, cls.inspect_process), cls.results)
+
+        step: Any = cls  # AiiDA takes steps of the base class only
+        spec.outline(step.setup, outline(step.run_process, step.inspect_process), step.results)
         spec.exit_code(303, 'ERROR_TRAINING_FAILED', message='The training cannot be mended: {message}')
         spec.exit_code(410, 'ERROR_DIVERGED',
                        message='The training diverged with every learning rate tried, the last being {lr:g}; give a '
@@ -86,7 +89,7 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> ProcessBuilder:
         """Return a builder with the inputs of a protocol.
 
         :param foundation: potential to start from; what its card recommends for the strategy is used, except by
@@ -120,22 +123,22 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
 
         metadata = inputs['train'].get('metadata', {})
         metadata['options'] = {**metadata.get('options', {}), **(options or {})}
-        builder: Any = cls.get_builder()
-        builder.train['code'] = python_code
-        builder.train['foundation'] = foundation
-        builder.train['strategy'] = Str(strategy)
+        builder = cls.get_builder()
+        builder['train']['code'] = python_code
+        builder['train']['foundation'] = foundation
+        builder['train']['strategy'] = Str(strategy)
         if engine is not None:
-            builder.train['engine'] = Str(engine)
+            builder['train']['engine'] = Str(engine)
         if replay is not None:
-            builder.train['replay'] = replay
-        builder.train['hyperparameters'] = Dict(hyperparameters)
-        builder.train['monitors'] = {name: Dict(content) for name, content in inputs['train']['monitors'].items()}
-        builder.train['seed'] = Int(inputs['train'].get('seed', seed))
-        builder.train['metadata'] = metadata
+            builder['train']['replay'] = replay
+        builder['train']['hyperparameters'] = Dict(hyperparameters)
+        builder['train']['monitors'] = {name: Dict(content) for name, content in inputs['train']['monitors'].items()}
+        builder['train']['seed'] = Int(inputs['train'].get('seed', seed))
+        builder['train']['metadata'] = metadata
         if dataset is not None:
-            builder.train['dataset'] = dataset
+            builder['train']['dataset'] = dataset
         if forgetting_dataset is not None:
-            builder.train['forgetting_dataset'] = forgetting_dataset
+            builder['train']['forgetting_dataset'] = forgetting_dataset
         builder.max_iterations = Int(inputs['max_iterations'])
         builder.clean_workdir = inputs['clean_workdir']
         return builder

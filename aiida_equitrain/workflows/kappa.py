@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ExitCode, ToContext, if_
+from aiida.engine import ExitCode, ProcessBuilder, ToContext, if_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_equitrain.calculations.arrays import isotopes_of
 from aiida_equitrain.calculations.conductivity import (
@@ -74,7 +75,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     PROTOCOL = 'kappa'
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Declare ports, outline and exit codes."""
         super().define(spec)
         spec.input('structure', valid_type=orm.StructureData, help='The crystal.')
@@ -101,7 +102,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             spec.expose_inputs(process, namespace=namespace, exclude=hidden, namespace_options={'validator': None})
         spec.inputs.validator = validate_inputs
 
-        step: Any = cls
+        step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
             step.setup,
             if_(step.should_run_relax)(step.run_relax, step.inspect_relax),
@@ -135,7 +136,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> ProcessBuilder:
         """Return a builder with all inputs of a protocol.
 
         :param supercell_matrix: rows of the supercell of third order, and ``phonon_supercell_matrix`` of second order;
@@ -146,7 +147,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         :raises ValueError: if an override is unknown.
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        builder: Any = cls.get_builder()
+        builder = cls.get_builder()
         builder.structure, builder.potential, builder.python_code = structure, potential, python_code
         if postprocess_code is not None:
             builder.postprocess_code = postprocess_code

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ExitCode, ToContext
+from aiida.engine import ExitCode, ProcessBuilder, ToContext
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 
 from aiida_equitrain.calculations.forces import ForcesCalculation
@@ -55,7 +56,7 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     PROTOCOL = 'qha'
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Declare ports, outline and exit codes."""
         super().define(spec)
         spec.input('structure', valid_type=orm.StructureData, help='The crystal; it is relaxed first.')
@@ -80,14 +81,15 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             spec.expose_inputs(process, namespace=namespace, exclude=hidden, namespace_options={'validator': None})
         spec.inputs.validator = validate_inputs
 
+        step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
-            cls.setup,
-            cls.run_relax,
-            cls.inspect_relax,
-            cls.run_forces,
-            cls.inspect_forces,
-            cls.run_qha,
-            cls.inspect_qha,
+            step.setup,
+            step.run_relax,
+            step.inspect_relax,
+            step.run_forces,
+            step.inspect_forces,
+            step.run_qha,
+            step.inspect_qha,
         )
 
         spec.output('relaxed_structure', valid_type=orm.StructureData, required=False, help='Without vibrations.')
@@ -116,7 +118,7 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> ProcessBuilder:
         """Return a builder with all inputs of a protocol.
 
         :param postprocess_code: a Python with phonopy, if that of the potential has none (SevenNet's).
@@ -127,7 +129,7 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         :raises ValueError: if an override is unknown.
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        builder: Any = cls.get_builder()
+        builder = cls.get_builder()
         builder.structure, builder.potential, builder.python_code = structure, potential, python_code
         if postprocess_code is not None:
             builder.postprocess_code = postprocess_code

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiida import orm
 from aiida.common import AttributeDict
+from aiida.engine import ProcessBuilder
 
 from aiida_equitrain.calculations.functions.active_learning import ACTIVE_SETTINGS
 from aiida_equitrain.data.dataset import DatasetData
@@ -52,7 +53,7 @@ class ActiveLearningBuilder(EquitrainProtocolMixin):
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> ProcessBuilder:
         """Return a builder with all inputs of a protocol.
 
         :param pool: labelled frames, or a trajectory that is labelled with DFT.
@@ -63,7 +64,7 @@ class ActiveLearningBuilder(EquitrainProtocolMixin):
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
         labelled = isinstance(pool, DatasetData)
-        builder = cls.get_builder()
+        builder: ProcessBuilder = cls.get_builder()
         builder.structure, builder.foundation, builder.pool = structure, foundation, pool
         builder.python_code, builder.phonopy_code, builder.seed = python_code, phonopy_code, orm.Int(seed)
         builder.settings = orm.Dict(inputs['settings'])
@@ -92,9 +93,9 @@ class ActiveLearningBuilder(EquitrainProtocolMixin):
             builder.pop('label', None)
         for name, stage in stages.items():
             fill(builder, cls, name, stage)
-        builder.compare.settings = orm.Dict(inputs['compare']['settings'])
-        builder.evaluate.settings = orm.Dict(inputs['evaluate']['settings'])
+        builder['compare'].settings = orm.Dict(inputs['compare']['settings'])
+        builder['evaluate'].settings = orm.Dict(inputs['evaluate']['settings'])
         if options:
-            for namespace in (builder.compare, builder.evaluate):
+            for namespace in (builder['compare'], builder['evaluate']):
                 namespace.metadata = AttributeDict({'options': serial_options(options)})
         return builder

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiida import orm
 from aiida.engine import ExitCode, ToContext, if_, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 
 from aiida_equitrain.calculations.compare import CompareCalculation, validate_phonons
@@ -32,7 +33,7 @@ class ActiveLearningWorkChain(ActiveLearningBuilder, StagedWorkChain):
     """
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Declare ports, outline and exit codes."""
         super().define(spec)
         spec.input('structure', valid_type=orm.StructureData, help='The crystal.')
@@ -65,21 +66,23 @@ class ActiveLearningWorkChain(ActiveLearningBuilder, StagedWorkChain):
 
         when: Any = if_
         again: Any = while_
+
+        step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
-            cls.setup,
-            again(cls.should_go_on)(
-                cls.run_committee,
-                cls.inspect_committee,
-                cls.run_phonons,
-                cls.inspect_phonons,
-                when(cls.should_run_compare)(cls.run_compare, cls.inspect_compare),
-                when(cls.should_choose)(
-                    cls.run_evaluate,
-                    cls.choose,
-                    when(cls.should_run_label)(cls.run_label, cls.inspect_label),
+            step.setup,
+            again(step.should_go_on)(
+                step.run_committee,
+                step.inspect_committee,
+                step.run_phonons,
+                step.inspect_phonons,
+                when(step.should_run_compare)(step.run_compare, step.inspect_compare),
+                when(step.should_choose)(
+                    step.run_evaluate,
+                    step.choose,
+                    when(step.should_run_label)(step.run_label, step.inspect_label),
                 ),
             ),
-            cls.results,
+            step.results,
         )
         spec.output('dataset', valid_type=DatasetData, required=False, help='All frames that were trained on.')
         spec.output('potential', valid_type=PotentialData, required=False, help='The first member of the last round.')

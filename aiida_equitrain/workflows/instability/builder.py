@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
+from aiida.engine import ProcessBuilder
 from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 
 from aiida_equitrain.data.potential import PotentialData
@@ -37,7 +38,7 @@ class InstabilityBuilder(EquitrainProtocolMixin):
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> ProcessBuilder:
         """Return a builder with all inputs of a protocol; without a potential DFT finds the phases, and their phonons.
 
         :param phonopy_data: phonons of ``structure`` that exist: their modes are followed.
@@ -56,7 +57,7 @@ class InstabilityBuilder(EquitrainProtocolMixin):
         if potential is None and pw_code is None:
             raise ValueError('give a `potential` with its `python_code`, or `pw_code` and `pseudo_family` for DFT')
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        builder: Any = cls.get_builder()
+        builder: ProcessBuilder = cls.get_builder()
         dft = {'pw_code': pw_code, 'pseudo_family': pseudo_family, 'electronic_type': electronic_type}
         phonons = PhononsWorkChain.get_builder_from_protocol(
             structure,
@@ -88,12 +89,12 @@ class InstabilityBuilder(EquitrainProtocolMixin):
             if options:
                 namespace.metadata.options = serial_options(options)
         if options:
-            builder.modes.metadata.options = serial_options(options)
+            builder['modes'].metadata.options = serial_options(options)
         return builder
 
 
 def _fill_dft(
-    builder: Any,
+    builder: ProcessBuilder,
     structure: orm.StructureData,
     dft: dict[str, Any],
     protocol: str,
@@ -113,7 +114,7 @@ def _fill_dft(
         return
     # Energies of both are compared, so that what makes an energy is the same.
     chosen = inputs.pop('pw_relax')
-    system = builder.pw.pw.parameters.get_dict()['SYSTEM']
+    system = builder['pw'].pw.parameters.get_dict()['SYSTEM']
     base = recursive_merge({'pseudo_family': family, 'pw': {'parameters': {'SYSTEM': system}}}, inputs['pw'])
     base = recursive_merge(base, chosen.pop('base_relax', {}))
     builder.pw_relax = relax_builder(code, structure, PW_PROTOCOL.get(protocol, protocol), base, chosen, kind, options)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiida import orm
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
@@ -19,7 +18,7 @@ from aiida_equitrain.workflows.instability.checks import SETTINGS, validate_inpu
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 
-def declare_inputs(spec: Any) -> None:
+def declare_inputs(spec: WorkChainSpec) -> None:
     """Declare what goes in."""
     spec.input('structure', valid_type=orm.StructureData, required=False, help='The parent; or give `phonopy_data`.')
     spec.input(
@@ -79,7 +78,7 @@ def declare_inputs(spec: Any) -> None:
     spec.inputs.validator = validate_inputs
 
 
-def declare_outputs(spec: Any) -> None:
+def declare_outputs(spec: WorkChainSpec) -> None:
     """Declare what comes out, and how it can fail."""
     levels = {'dynamic': True, 'required': False}
     spec.output(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiida.engine import ExitCode, ToContext, if_, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_equitrain.calculations.functions import instability as functions
 from aiida_equitrain.calculations.functions.phonons import relax_settings
@@ -29,12 +30,12 @@ class InstabilityWorkChain(InstabilityBuilder, DftPhases):
     """
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Declare ports, outline and exit codes."""
         super().define(spec)
         ports.declare_inputs(spec)
 
-        step: Any = cls
+        step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
             step.setup,
             while_(step.should_run_level)(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aiida.engine import ProcessBuilder
 from aiida.orm import AbstractCode, Dict, Float, Int, List, Str, StructureData, TrajectoryData
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
@@ -45,7 +46,7 @@ class LabelBuilder(EquitrainProtocolMixin):
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> ProcessBuilder:
         """Return a builder with the inputs of a protocol.
 
         :param structure: crystal to rattle; may be ``None`` if ``frames`` are given.
@@ -64,7 +65,7 @@ class LabelBuilder(EquitrainProtocolMixin):
         protocol = protocol or cls.get_default_protocol()
         inputs = cls.get_protocol_inputs(protocol, overrides)
         sample = sample_structure(structure, frames, foundation, inputs)
-        builder: Any = cls.get_builder()
+        builder: ProcessBuilder = cls.get_builder()
         builder.pw = pw_builder(
             pw_code, sample, pseudo_family, electronic_type, protocol, inputs, overrides or {}, options
         )
@@ -73,7 +74,7 @@ class LabelBuilder(EquitrainProtocolMixin):
                 builder[name] = node
         builder.foundation = foundation
         builder.python_code = python_code
-        builder.functional = Str(functional or functional_of(pseudo_family, builder.pw))
+        builder.functional = Str(functional or functional_of(pseudo_family, builder['pw']))
         if inputs.get('supercell_matrix') is not None:
             builder.supercell_matrix = List(inputs['supercell_matrix'])
         for name in ('rattle', 'selection', 'relax', 'relax_structure', 'options'):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import (
     AbstractCode,
     Dict,
@@ -29,7 +30,7 @@ from aiida_equitrain.workflows.label.checks import (
 )
 
 
-def declare(spec: Any) -> None:
+def declare(spec: WorkChainSpec) -> None:
     """Declare the ports that are the stage's own."""
     spec.input('structure', valid_type=StructureData, required=False, help='The crystal; not needed with `frames`.')
     spec.input('frames', valid_type=TrajectoryData, required=False, help='Your own frames, labelled as they are; an '

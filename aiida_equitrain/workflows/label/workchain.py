@@ -6,6 +6,7 @@ from typing import Any
 
 from aiida.common import AttributeDict
 from aiida.engine import ToContext, if_, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import CalcJobNode, Dict, List, StructureData, TrajectoryData, load_node
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
@@ -32,7 +33,7 @@ class LabelWorkChain(LabelBuilder, JobQueue):
     """Label rattled supercells of a structure, or a user's frames, with Quantum ESPRESSO."""
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Declare ports, outline and exit codes."""
         super().define(spec)
         spec.expose_inputs(
@@ -44,14 +45,16 @@ class LabelWorkChain(LabelBuilder, JobQueue):
         ports.declare(spec)
         branch: Any = if_
         loop: Any = while_
+
+        step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
-            cls.setup,
-            branch(cls.should_relax_structure)(cls.run_relax_structure, cls.inspect_relax_structure),
-            branch(cls.should_rattle)(cls.rattle, cls.run_relax, cls.inspect_relax),
-            cls.select_frames,
-            loop(cls.has_jobs)(cls.run_frames, cls.inspect_frames),
-            cls.collect,
-            cls.results,
+            step.setup,
+            branch(step.should_relax_structure)(step.run_relax_structure, step.inspect_relax_structure),
+            branch(step.should_rattle)(step.rattle, step.run_relax, step.inspect_relax),
+            step.select_frames,
+            loop(step.has_jobs)(step.run_frames, step.inspect_frames),
+            step.collect,
+            step.results,
         )
         spec.output('dataset', valid_type=DatasetData, required=False, help='The labelled frames.')
         spec.output('dropped', valid_type=Dict, help='Frames whose DFT failed, and why: keys `frames`, `n_dropped`.')

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
+from aiida.engine import ProcessBuilder
 
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
@@ -62,7 +63,7 @@ class MaterialBuilder(EquitrainProtocolMixin):
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> ProcessBuilder:
         """Return a builder with all inputs of a protocol, made by the builders of the stages.
 
         :param ph_code: ``ph.x``, for Born charges.
@@ -92,7 +93,7 @@ class MaterialBuilder(EquitrainProtocolMixin):
             'pseudo_family': pseudo_family,
             'electronic_type': electronic_type,
         }
-        builder = cls.get_builder()
+        builder: ProcessBuilder = cls.get_builder()
         builder.structure, builder.foundation = structure, foundation
         builder.python_code, builder.phonopy_code = python_code, phonopy_code
         given = {'postprocess_code': postprocess_code, 'reference': reference, 'foundation_phonons': foundation_phonons}
@@ -150,13 +151,13 @@ class MaterialBuilder(EquitrainProtocolMixin):
             fill(builder, cls, 'dft_phonons', stage)
         else:
             _unset(builder, 'dft_phonons')
-        builder.compare.settings = orm.Dict(inputs['compare']['settings'])
+        builder['compare'].settings = orm.Dict(inputs['compare']['settings'])
         chosen = {**inputs['compare'].get('metadata', {}).get('options', {}), **(options or {})}
         if chosen:
-            builder.compare.metadata.options = serial_options(chosen)
+            builder['compare'].metadata.options = serial_options(chosen)
         return builder
 
 
-def _unset(builder: Any, namespace: str) -> None:
+def _unset(builder: ProcessBuilder, namespace: str) -> None:
     """Leave a namespace out."""
     builder.pop(namespace, None)

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiida import orm
 from aiida.engine import ExitCode, ToContext, if_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 
 from aiida_equitrain.calculations.compare import CompareCalculation, validate_phonons
@@ -43,7 +44,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
     """
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Declare ports, outline and exit codes."""
         super().define(spec)
         spec.input('structure', valid_type=orm.StructureData, help='The crystal.')
@@ -78,19 +79,21 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
         spec.inputs.validator = validate_inputs
 
         when: Any = if_
+
+        step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
-            cls.setup,
-            when(cls.should_run_born_charges)(cls.run_born_charges, cls.inspect_born_charges),
-            when(cls.should_run_phonons_foundation)(cls.run_phonons_foundation),
-            when(cls.should_run_phonons_dft)(cls.run_phonons_dft),
-            when(cls.should_run_label)(cls.run_label, cls.inspect_label),
-            when(cls.should_run_phonons_dft)(cls.run_phonons_dft),
-            when(cls.should_run_finetune)(cls.run_finetune, cls.inspect_finetune),
-            when(cls.should_run_phonons_finetuned)(cls.run_phonons_finetuned),
-            cls.wait_for_phonons,
-            cls.inspect_phonons,
-            when(cls.should_run_compare)(cls.run_compare, cls.inspect_compare),
-            cls.results,
+            step.setup,
+            when(step.should_run_born_charges)(step.run_born_charges, step.inspect_born_charges),
+            when(step.should_run_phonons_foundation)(step.run_phonons_foundation),
+            when(step.should_run_phonons_dft)(step.run_phonons_dft),
+            when(step.should_run_label)(step.run_label, step.inspect_label),
+            when(step.should_run_phonons_dft)(step.run_phonons_dft),
+            when(step.should_run_finetune)(step.run_finetune, step.inspect_finetune),
+            when(step.should_run_phonons_finetuned)(step.run_phonons_finetuned),
+            step.wait_for_phonons,
+            step.inspect_phonons,
+            when(step.should_run_compare)(step.run_compare, step.inspect_compare),
+            step.results,
         )
 
         spec.output('dataset', valid_type=DatasetData, required=False, help='Labelled frames.')

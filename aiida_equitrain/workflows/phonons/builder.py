@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from aiida import orm
+from aiida.engine import ProcessBuilder
 from aiida_quantumespresso.common.types import ElectronicType
 from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
@@ -40,7 +41,7 @@ class PhononsBuilder(EquitrainProtocolMixin):
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> Any:
+    ) -> ProcessBuilder:
         """Return a builder with all inputs of a protocol.
 
         :param potential: the potential, with ``python_code``; or give ``pw_code`` with ``pseudo_family``.
@@ -56,7 +57,7 @@ class PhononsBuilder(EquitrainProtocolMixin):
         :raises ValueError: if an override is unknown, or a pseudopotential is missing.
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        builder: Any = cls.get_builder()
+        builder: ProcessBuilder = cls.get_builder()
         builder.structure, builder.phonopy_code = structure, phonopy_code
         inputs['settings']['relax'] = bool(relax and inputs['settings'].get('relax', True))
         builder.settings = orm.Dict(inputs['settings'])
@@ -70,8 +71,8 @@ class PhononsBuilder(EquitrainProtocolMixin):
         if postprocess_code is not None:
             builder.postprocess_code = postprocess_code
         if options:
-            builder.phonopy.metadata.options = serial_options(options)
-            builder.harmonic.metadata.options = serial_options(options)
+            builder['phonopy'].metadata.options = serial_options(options)
+            builder['harmonic'].metadata.options = serial_options(options)
         if potential is not None:
             builder.potential, builder.python_code = potential, python_code
             fill_potential_builder(builder, inputs, options)
@@ -82,7 +83,7 @@ class PhononsBuilder(EquitrainProtocolMixin):
         return builder
 
 
-def fill_potential_builder(builder: Any, inputs: dict[str, Any], options: dict[str, Any] | None) -> None:
+def fill_potential_builder(builder: ProcessBuilder, inputs: dict[str, Any], options: dict[str, Any] | None) -> None:
     """Set what the jobs of the potential need."""
     for name in ('potential_relax', 'potential_elastic', 'potential_forces'):
         namespace = getattr(builder, name)
@@ -93,7 +94,7 @@ def fill_potential_builder(builder: Any, inputs: dict[str, Any], options: dict[s
 
 
 def fill_dft_builder(
-    builder: Any,
+    builder: ProcessBuilder,
     inputs: dict[str, Any],
     pw_code: orm.AbstractCode,
     pseudo_family: str | None,
@@ -105,7 +106,7 @@ def fill_dft_builder(
 
     :raises ValueError: if the family is missing, or has no pseudopotential or cut-off for an element.
     """
-    structure = builder.structure
+    structure = builder['structure']
     pw, relax = inputs['pw'], inputs['relax']
     if pseudo_family is None:
         raise ValueError('DFT needs a `pseudo_family`: the label of an installed pseudopotential family')
@@ -121,7 +122,7 @@ def fill_dft_builder(
     base.pw.pop('structure', None)
     base.pop('kpoints', None)
     builder.pw = base
-    if not builder.settings.get_dict()['relax']:
+    if not builder['settings'].get_dict()['relax']:
         return
     unit_cell = recursive_merge(supercells, relax.pop('base_relax', {}))
     builder.relax = relax_builder(pw_code, structure, qe_protocol, unit_cell, relax, electronic_type, options)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiida import orm
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_phonopy.calculations.phonopy import PhonopyCalculation
 from aiida_phonopy.data.phonopy import PhonopyData
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
@@ -21,7 +20,7 @@ from aiida_equitrain.workflows.checks import validate_positive, validate_superce
 from aiida_equitrain.workflows.phonons import checks
 
 
-def declare_inputs(spec: Any) -> None:
+def declare_inputs(spec: WorkChainSpec) -> None:
     """Declare what goes in, with the inputs of every job."""
     spec.input('structure', valid_type=orm.StructureData, help='The crystal, primitive or not.')
     spec.input('potential', valid_type=PotentialData, required=False, help='The potential; or give `pw`.')
@@ -99,7 +98,7 @@ def declare_inputs(spec: Any) -> None:
     spec.inputs.validator = checks.validate_inputs
 
 
-def declare_outputs(spec: Any) -> None:
+def declare_outputs(spec: WorkChainSpec) -> None:
     """Declare what comes out, and how it can fail."""
     spec.output('supercell_matrix', valid_type=orm.List, required=False, help='The rows of the supercell.')
     spec.output('relaxed_structure', valid_type=orm.StructureData, required=False, help='Absent if not relaxed.')

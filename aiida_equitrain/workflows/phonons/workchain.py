@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode, ToContext, if_, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_phonopy.calculations.phonopy import PhonopyCalculation
 from aiida_phonopy.data.phonopy import PhonopyData
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
@@ -86,12 +87,12 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
     """
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Declare ports, outline and exit codes."""
         super().define(spec)
         ports.declare_inputs(spec)
 
-        step: Any = cls
+        step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
             step.setup,
             if_(step.should_run_born_charges)(step.run_born_charges, step.inspect_born_charges),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida import orm
+from aiida.engine import ProcessBuilder
 
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin
@@ -53,7 +54,7 @@ class StudyBuilder(EquitrainProtocolMixin):
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> ProcessBuilder:
         """Return a builder with all inputs of a protocol; every crystal by the builder of ``equitrain.material``.
 
         :param structures: by the names of the crystals; those of the next mappings are among them.
@@ -90,7 +91,7 @@ class StudyBuilder(EquitrainProtocolMixin):
                     f'`{port}` has `{unknown[0]}`, which is none of the structures {", ".join(structures)}'
                 )
         common = {**kwargs, 'protocol': protocol, 'overrides': inputs.get('material') or {}}
-        builder = cls.get_builder()
+        builder: ProcessBuilder = cls.get_builder()
         materials: dict[str, Any] = {}
         for name, structure in structures.items():
             whole = MaterialWorkChain.get_builder_from_protocol(
@@ -134,9 +135,11 @@ class StudyBuilder(EquitrainProtocolMixin):
         return builder
 
 
-def _follow_modes(builder: Any, inputs: dict[str, Any], foundation: PotentialData, common: dict[str, Any]) -> None:
+def _follow_modes(
+    builder: ProcessBuilder, inputs: dict[str, Any], foundation: PotentialData, common: dict[str, Any]
+) -> None:
     """Set what following imaginary modes needs; the protocol of fine-tuning `guided` is `balanced` here."""
-    structure = next(iter(builder.materials.values()))['structure']
+    structure = next(iter(builder['materials'].values()))['structure']
     protocol = 'balanced' if common['protocol'] == 'guided' else common['protocol']
     whole = InstabilityWorkChain.get_builder_from_protocol(
         structure,
@@ -153,7 +156,7 @@ def _follow_modes(builder: Any, inputs: dict[str, Any], foundation: PotentialDat
             if name == 'phonons':
                 hidden = ('phonopy_code', 'supercell_matrix', 'nac')
                 values = {key: value for key, value in values.items() if key not in hidden}
-            builder.instability[name] = values
+            builder['instability'][name] = values
 
 
 def _strategy(name: str, foundation: PotentialData, replay: Any, protocol: str | None, common: dict[str, Any]) -> Any:
@@ -167,4 +170,4 @@ def _strategy(name: str, foundation: PotentialData, replay: Any, protocol: str |
         protocol=protocol,
         overrides=common['overrides'].get('finetune'),
     )
-    return {'hyperparameters': builder.train['hyperparameters'].get_dict()}
+    return {'hyperparameters': builder['train']['hyperparameters'].get_dict()}

@@ -7,6 +7,7 @@ from typing import Any
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, while_
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_equitrain.calculations.compare import CompareCalculation
 from aiida_equitrain.calculations.functions.study import STUDY_SETTINGS, collect_study
@@ -41,7 +42,7 @@ class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
     """
 
     @classmethod
-    def define(cls, spec: Any) -> None:
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Declare ports, outline and exit codes."""
         super().define(spec)
         spec.input_namespace(
@@ -78,15 +79,15 @@ class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
         )  # fmt: skip
         spec.inputs.validator = validate_inputs
 
-        while_any: Any = while_
+        step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
-            cls.setup,
-            while_any(cls.has_jobs)(cls.run_shared, cls.inspect),
-            cls.prepare_rows,
-            while_any(cls.has_jobs)(cls.run_rows, cls.inspect),
-            cls.prepare_instabilities,
-            while_any(cls.has_jobs)(cls.run_instabilities, cls.inspect),
-            cls.collect,
+            step.setup,
+            while_(step.has_jobs)(step.run_shared, step.inspect),
+            step.prepare_rows,
+            while_(step.has_jobs)(step.run_rows, step.inspect),
+            step.prepare_instabilities,
+            while_(step.has_jobs)(step.run_instabilities, step.inspect),
+            step.collect,
         )
         spec.output('table', valid_type=orm.SinglefileData, required=False, help='CSV, one line per row.')
         spec.output('aggregates', valid_type=orm.Dict, required=False,
