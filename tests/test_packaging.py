@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib import import_module
 from importlib.metadata import EntryPoint, distribution
 from inspect import signature
 from pathlib import Path
@@ -45,6 +46,13 @@ def test_entry_point(point: EntryPoint) -> None:
         return
     assert loaded.__name__.endswith(suffix[layer])
     assert loaded.__module__.startswith(f'aiida_equitrain.{layer}.')
+
+
+@pytest.mark.parametrize('name', (ROOT / 'tests' / 'fixtures' / 'stored_processes.txt').read_text().split())
+def test_stored_process(name: str) -> None:
+    """A process that is stored, or waits for the daemon, under a name of before its module moved is still found."""
+    module, _, attribute = name.partition(':')
+    assert getattr(import_module(module), attribute).__name__ == attribute
 
 
 def test_command_loads() -> None:
