@@ -12,6 +12,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,7 @@ def sparse(folder: Path) -> list[str]:
 
 def listening(folder: Path) -> list[str]:
     """Make a socket."""
-    with socket.socket(socket.AF_UNIX) as made:
-        os.chdir(folder)  # paths of sockets are short
+    with socket.socket(socket.AF_UNIX) as made, chdir(folder):  # paths of sockets are short
         made.bind('socket')
     return ['potential', 'import', str(folder / 'socket')]
 
@@ -400,6 +400,7 @@ def command(name: str, says: str, *arguments: str, profile: bool = True) -> Case
     return Case(f'command-{name}', in_folder(*arguments), says, profile=profile)
 
 
+#: Of no node, whatever the profile holds.
 HUGE = '9' * 25
 COMMANDS = [
     command('follow', 'there is no job', 'launch', 'follow', HUGE),
@@ -413,18 +414,17 @@ COMMANDS = [
     command('limit', 'is not in the range|up to', 'list', 'potentials', '--limit', HUGE),
     command('finetune', 'there is no', 'launch', 'finetune', HUGE),
     command('structure', 'neither a file nor|is no|there is no', 'launch', 'phonons', HUGE),
-    command('seed', 'is not in the range', 'launch', 'finetune', '1', '--seed', str(2**64)),
-    command('seed-negative', 'is not in the range', 'launch', 'finetune', '1', '--seed', '-1'),
-    command('seed-text', 'is not a valid int', 'launch', 'finetune', '1', '--seed', '1e3'),
-    command('seeds', 'between 0 and', 'launch', 'study', '1', '--seeds', f'1,{2**64}'),
-    command('sizes', 'between 0 and', 'launch', 'study', '1', '--sizes', '-5'),
+    command('seed', 'is not in the range', 'launch', 'finetune', HUGE, '--seed', str(2**64)),
+    command('seed-negative', 'is not in the range', 'launch', 'finetune', HUGE, '--seed', '-1'),
+    command('seed-text', 'is not a valid int', 'launch', 'finetune', HUGE, '--seed', '1e3'),
+    command('seeds', 'between 0 and', 'launch', 'study', HUGE, '--seeds', f'1,{2**64}'),
+    command('sizes', 'between 0 and', 'launch', 'study', HUGE, '--sizes', '-5'),
     command('import-seed', 'is not in the range', 'data', 'import', 'x', '--functional', 'PBE', '--seed', HUGE),
     command('mesh', 'is not in the range', 'compare', 'a', 'b', '--mesh', '1', '1', str(10**9), profile=False),
-    command('report-below-a-file', 'is no folder', 'launch', 'finetune', '1', '--report', '/etc/passwd/x'),
-    command('figure-nowhere', 'there is no folder', 'launch', 'qha', '1', '--figure', '{}/none/x.png'),
-    command('figure-folder', 'no regular file', 'launch', 'kappa', '1', '--figure', '{}'),
-    command('figure-device', 'no regular file', 'launch', 'instability', '1', '--figure', '/dev/full'),
-    command('export-nowhere', 'there is no', 'potential', 'export', '1', '{}/none/x.model'),
+    command('report-below-a-file', 'is no folder', 'launch', 'finetune', HUGE, '--report', '/etc/passwd/x'),
+    command('figure-nowhere', 'there is no folder', 'launch', 'qha', HUGE, '--figure', '{}/none/x.png'),
+    command('figure-folder', 'no regular file', 'launch', 'kappa', HUGE, '--figure', '{}'),
+    command('figure-device', 'no regular file', 'launch', 'instability', HUGE, '--figure', '/dev/full'),
     command('no-profile', 'no AiiDA profile', '-p', 'none', 'list', 'potentials'),
     command('no-command', 'No such command', 'nothing', profile=False),
     command('no-job', 'there is no job', 'launch', 'follow', 'x' * 1000),

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from case import Case
+from harness import ADDRESSES, ENVIRONMENT
 from loopback import ANSWERS, answer, drip, raw, serve, write_certificate
 
 MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
@@ -39,7 +40,7 @@ def _zipped(*members: tuple[str, bytes]) -> bytes:
 @cache
 def _certificate() -> Path:
     path = write_certificate(Path(tempfile.mkdtemp(), 'loopback.pem'))
-    os.environ |= {'REQUESTS_CA_BUNDLE': str(path), 'NO_PROXY': '127.0.0.1'}
+    ENVIRONMENT.update(REQUESTS_CA_BUNDLE=str(path), NO_PROXY='127.0.0.1')
     return path
 
 
@@ -51,29 +52,13 @@ def _server(kind: str) -> str:
     return serve(None if kind == 'plain' else _certificate())
 
 
-def _names() -> dict[str, str]:
-    """Return the addresses of names that are known here besides MACE's own."""
-    from aiida_equitrain.setup import foundations
-
-    known: dict[str, str] | None = getattr(foundations.mace_address, 'known', None)
-    if known is None:
-        known, original = {}, foundations.mace_address
-
-        def address(name: str) -> str:
-            return known.get(name) or original(name)
-
-        address.known = known  # type: ignore[attr-defined]
-        foundations.mace_address = address
-    return known
-
-
 def _import(
     name: str, write: Callable[[socket.socket], None], *more: str, address: str = '', server: str = 'trusted'
 ) -> Callable[[Path], list[str]]:
     def make(folder: Path) -> list[str]:
         _certificate()
         ANSWERS[f'/{name}'] = write
-        _names()[name] = address or f'{_server(server)}/{name}'
+        ADDRESSES[name] = address or f'{_server(server)}/{name}'
         return ['potential', 'import', name, *more]
 
     return make

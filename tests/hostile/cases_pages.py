@@ -297,6 +297,8 @@ CASES = [
          profile=True),
     Case('list-wrong-datasets', _of(_wrong_training, 'x', 'list', 'datasets'), 'many', False, profile=True),
     Case('report-of-data', _of(_dataset, ALL, 'report', 'PK'), 'a report is made of', profile=True),
+    Case('potential-export-nowhere', _of(_potential, 'x', 'potential', 'export', 'PK', '/none/x.model'),
+         'there is no folder', profile=True),
     Case('show-nothing', lambda _: ['show', ALL], 'there is no node', profile=True),
     *(Case(f'card-of-{name}', partial(_card, text=text), says, profile=True) for name, (text, says) in CARDS.items()),
     Case('file-name', lambda folder: _model(folder, '\x1b[2J\n\u202e.model'), 'is no potential', profile=True),

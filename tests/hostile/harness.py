@@ -1,25 +1,20 @@
-"""Run the command line on one hostile input, in a forked child with walls around it, and judge what came of it."""
+"""Have the command line run on one hostile input, in a child with walls around it, and judge what came of it."""
 
 from __future__ import annotations
 
-import faulthandler
-import logging
+import json
 import os
 import re
-import resource
-import select
 import signal
 import sys
-import tempfile
-import time
-import traceback
-import warnings
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from subprocess import PIPE, Popen
 
 import case as shape
+
+Commands = Popen[str]
 
 #: Seconds of a core, and of waiting, that a case may take.
 CPU_LIMIT, WALL_LIMIT = 10, 20
@@ -29,6 +24,9 @@ MEMORY_LIMIT, MEMORY_WALL = 10**9, 3 * 2**29
 LONGEST = 2000
 #: The file that code of an input touches.
 CODE_RAN = 'code-ran'
+#: What a case tells the child besides arguments: environment variables, and addresses of names besides MACE's own.
+ENVIRONMENT: dict[str, str] = {}
+ADDRESSES: dict[str, str] = {}
 #: Colours of our own words: click lets them through, as on a terminal.
 OUR_COLOURS = re.compile('\x1b\\[(?:0|1|2|3[0-7])m')
 CONTROLS = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f]')
@@ -56,41 +54,42 @@ class Outcome:
     memory: int
 
 
-def run(case: shape.Case, folder: Path) -> Outcome:
+def start() -> Commands:
+    """Start a process of `fork_server.py`: of the package that is tested here, in the loaded configuration of AiiDA."""
+    import aiida_equitrain
+
+    environment = {**os.environ, 'PYTHONPATH': str(Path(str(aiida_equitrain.__file__)).parents[1])}
+    program = [sys.executable, str(Path(__file__).with_name('fork_server.py'))]
+    return Popen(program, stdin=PIPE, stdout=PIPE, text=True, env=environment)
+
+
+def run(case: shape.Case, folder: Path, commands: Commands, instead: str = '') -> Outcome:
     """Make the input below ``folder``, and run the command on it.
 
     :param folder: empty; gets the input, a home, a folder for temporary files, and the output.
+    :param instead: a key of ``bad_commands.BAD``, whose command takes the place of ``compare``.
     """
-    for name in ('input', 'home', 'tmp'):
-        (folder / name).mkdir()
-    arguments = [str(argument) for argument in case.make(folder / 'input')]
-    return run_command(arguments, folder, case.profile)
-
-
-def run_command(arguments: list[str], folder: Path, profile: bool = False) -> Outcome:
-    """Run ``aiida-equitrain`` with arguments in a child of this process, which has everything imported."""
     from aiida.manage import get_manager
 
-    # A connection to SQLite does not survive a fork: each process opens its own.
+    for name in ('input', 'home', 'tmp'):
+        (folder / name).mkdir()
+    request = {
+        'arguments': [str(argument) for argument in case.make(folder / 'input')],
+        'folder': str(folder),
+        'profile': case.profile,
+        'environment': ENVIRONMENT,
+        'addresses': ADDRESSES,
+        'instead': instead,
+        'wall': WALL_LIMIT,
+        'cpu': CPU_LIMIT + 1,
+        'memory': MEMORY_WALL,
+    }
+    # What is open here could lock the database.
     get_manager().reset_profile()
-    before, start = _resident(), time.monotonic()
-    pid = os.fork()
-    if not pid:
-        _child(arguments, folder, profile)
-    watched = os.pidfd_open(pid)
-    try:
-        if not select.select([watched], [], [], WALL_LIMIT)[0]:
-            os.kill(pid, signal.SIGKILL)
-    finally:
-        os.close(watched)
-        _, status, usage = os.wait4(pid, 0)
-    return Outcome(
-        os.waitstatus_to_exitcode(status),
-        (folder / 'output').read_bytes().decode('utf-8', 'backslashreplace'),
-        time.monotonic() - start,
-        usage.ru_utime + usage.ru_stime,
-        usage.ru_maxrss * 1024 - before,
-    )
+    print(json.dumps(request), file=commands.stdin, flush=True)
+    assert commands.stdout is not None
+    answer = json.loads(commands.stdout.readline())
+    return Outcome(output=(folder / 'output').read_bytes().decode('utf-8', 'backslashreplace'), **answer)
 
 
 def problems(case: shape.Case, outcome: Outcome, folder: Path) -> list[str]:
@@ -113,83 +112,3 @@ def problems(case: shape.Case, outcome: Outcome, folder: Path) -> list[str]:
     }
     left = [str(path.relative_to(folder)) for name in ('home', 'tmp') for path in (folder / name).rglob('*')]
     return [what for what, holds in found.items() if holds] + [f'it left `{name}`' for name in left]
-
-
-def _resident() -> int:
-    """Return the bytes of memory of this process."""
-    return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
-
-
-def _child(arguments: list[str], folder: Path, profile: bool) -> NoReturn:
-    """Run a command and end this process with its exit code; nothing of pytest runs on."""
-    code: Any = 99
-    try:
-        _prepare(folder, profile)
-        code = _call(arguments)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(code)
-
-
-def _call(arguments: list[str]) -> int:
-    """Call the command as its program would.
-
-    :returns: the exit code.
-    """
-    from aiida_equitrain.cli.root import cmd_root
-
-    try:
-        # With colours, or click would take out the control characters of strangers too.
-        cmd_root.main(arguments, prog_name='aiida-equitrain', color=True)
-    except SystemExit as end:
-        if end.code is None or isinstance(end.code, int):
-            return end.code or 0
-        print(end.code, file=sys.stderr)
-        return 1
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
-def _prepare(folder: Path, profile: bool) -> None:
-    """Make this process look like a fresh one in the folder of the input, with walls around it."""
-    from aiida.common.log import configure_logging
-    from aiida.manage import get_manager
-
-    output = os.open(folder / 'output', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for number, opened in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
-        os.dup2(opened, number)
-    sys.stdin, *streams = (os.fdopen(number, 'r' if number == 0 else 'w', encoding='utf-8') for number in range(3))
-    sys.stdout, sys.stderr = streams
-    faulthandler.disable()
-    os.chdir(folder / 'input')
-    os.environ.update(HOME=str(folder / 'home'), TMPDIR=str(folder / 'tmp'))
-    os.environ.pop('EQUITRAIN_TRACEBACK', None)
-    tempfile.tempdir = None
-    _speak_as_outside()
-    configure_logging()
-    if not profile:
-        get_manager()._profile = None
-    size = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_WALL, size + MEMORY_WALL))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT + 1, CPU_LIMIT + 1))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # The highest memory so far is that of the parent.
-    Path('/proc/self/clear_refs').write_text('5')
-
-
-def _speak_as_outside() -> None:
-    """Let warnings and logs go where they go without pytest."""
-    logging.getLogger().handlers.clear()
-    warnings.resetwarnings()
-    for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
-        warnings.simplefilter('ignore', kind)
-
-    def show(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
-        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
-
-    warnings.showwarning = show

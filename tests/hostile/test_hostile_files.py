@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,15 +13,15 @@ sys.path.insert(0, str(HERE))
 
 import test_hostile  # noqa: E402
 from case import Case  # noqa: E402
-from harness import cases_of, problems, run  # noqa: E402
+from harness import Commands, cases_of, problems, run  # noqa: E402
 
 CASES: list[Case] = cases_of('labels', 'phonopy', 'structures')
 
 
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case.name)
-def test_hostile_file(case: Case, tmp_path: Path, commands: Any) -> None:
+def test_hostile_file(case: Case, tmp_path: Path, commands: Commands) -> None:
     """The command says what is wrong with the file, or takes what is harmless."""
-    outcome = run(case, tmp_path)
+    outcome = run(case, tmp_path, commands)
     assert not problems(case, outcome, tmp_path), outcome.output[-3000:]
 
 
