@@ -260,8 +260,8 @@ def test_page(
     page: Path, reader: dict[str, str], sevennet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the page tells to do can be done, from top to bottom."""
-    for module in ('here', 'launch'):
-        monkeypatch.setattr(f'aiida_equitrain.tools.{module}.run_here', build_only)
+    for module in ('in_process', 'run'):
+        monkeypatch.setattr(f'aiida_equitrain.launch.{module}.run_here', build_only)
     name = str(page.relative_to(ROOT))
     for kind, text in steps(page):
         if kind == 'bash':
