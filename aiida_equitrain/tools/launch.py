@@ -17,7 +17,6 @@ from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.frames import Frames
 from aiida_equitrain.science.json_text import parse_json
-from aiida_equitrain.science.supercells import SYMPREC
 from aiida_equitrain.science.text_files import read_text, read_yaml
 from aiida_equitrain.tools import defaults
 from aiida_equitrain.tools.here import Watch, run_here
@@ -59,25 +58,6 @@ def start(builder: Any, submit: bool = False) -> orm.ProcessNode:
     node = run_here(builder)
     print(printable(f'{node.process_label} {node.pk} {describe_end(node)}: verdi process show {node.pk}'))
     return node
-
-
-def symmetry_hints(builder: Any) -> list[str]:
-    """Return a sentence for each crystal of a job whose space group is higher at a looser tolerance."""
-    from aiida_equitrain.workflows.common import symmetry_hint
-
-    inputs = builder._inputs(prune=True)
-    crystals = {'': inputs, **(inputs.get('materials') or {})}
-    hints = []
-    for name, given in crystals.items():
-        if 'structure' not in given:
-            continue
-        symprec = given.get('symprec') or (given.get('phonons') or {}).get('symprec')
-        matrix = given.get('supercell_matrix') or given.get('phonon_supercell_matrix')
-        rows = None if matrix is None else matrix.get_list()
-        hint = symmetry_hint(given['structure'], SYMPREC if symprec is None else symprec.value, rows)
-        if hint:
-            hints.append(f'{name}: {hint}' if name else hint)
-    return hints
 
 
 def describe_end(node: orm.ProcessNode) -> str:

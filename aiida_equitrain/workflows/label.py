@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from aiida.common import AttributeDict
-from aiida.engine import ToContext, WorkChain, if_, while_
+from aiida.engine import ToContext, if_, while_
 from aiida.orm import AbstractCode, CalcJobNode, Dict, Float, Int, List, Str, StructureData, TrajectoryData, load_node
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
 from aiida_equitrain.calculations.functions import label as functions
-from aiida_equitrain.calculations.functions.phonons import relax_settings, right_handed
+from aiida_equitrain.calculations.functions.phonons import relax_settings
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.science.structures import is_left_handed
 from aiida_equitrain.workflows import dft_inputs, label_inputs
 from aiida_equitrain.workflows.common import may_use_gamma_trick
 from aiida_equitrain.workflows.protocols.base import EquitrainProtocolMixin
+from aiida_equitrain.workflows.stages import StagedWorkChain
 
 
 def failure_of(job: Any) -> str:
@@ -30,7 +30,7 @@ def failure_of(job: Any) -> str:
     return f'{last.process_label}<{last.pk}>: {last.exit_message or last.process_state.value}'
 
 
-class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,unused-ignore]
+class LabelWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     """Label rattled supercells of a structure, or a user's frames, with Quantum ESPRESSO."""
 
     @classmethod
@@ -145,10 +145,9 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
 
     def setup(self) -> None:
         """Take the inputs."""
-        self.ctx.structure = self.inputs.get('structure')
-        if self.ctx.structure is not None and is_left_handed(self.ctx.structure.cell):
-            self.report('the cell of `structure` is left-handed: its lattice vectors are reversed')
-            self.ctx.structure = right_handed(self.ctx.structure)
+        if self.should_rattle():
+            self.ctx.structure = self.right_handed(self.inputs.structure)
+            self.hint_symmetry()
         self.ctx.running = {}
         self.ctx.labelled = {}
         self.ctx.failures = {}

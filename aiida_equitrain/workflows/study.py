@@ -125,6 +125,7 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
         self.ctx.settings = with_defaults(dict(self.inputs.settings), STUDY_SETTINGS)
         self.ctx.shared, self.ctx.rows = {}, {}
         self.ctx.running, self.ctx.done, self.ctx.failures = {}, {}, {}
+        self.hint_symmetry()
         # A list of pairs: what is made of DFT first, as it takes longest.
         order = ('label', 'phonons_dft', 'phonons_foundation')
         self.ctx.queue = [

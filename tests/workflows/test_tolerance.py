@@ -14,7 +14,7 @@ from aiida_phonopy.data import PreProcessData
 from ase.build import bulk
 
 from aiida_equitrain.science.structure_files import read_structure
-from aiida_equitrain.tools.launch import symmetry_hints
+from aiida_equitrain.workflows.common import symmetry_hints
 
 CASES = Path(__file__).parents[1] / 'fixtures' / 'cases'
 CHEAP = {'mesh': [4, 4, 4], 'temperature_step_k': 250.0}
@@ -108,7 +108,8 @@ def test_said_before_submission(starter: Any, python_code: Any, phonopy_code: An
     codes = {'python_code': python_code, 'phonopy_code': phonopy_code}
     build = WorkflowFactory('equitrain.phonons').get_builder_from_protocol
     arguments: dict[str, Any] = {'potential': starter, 'protocol': 'fast', 'supercell_matrix': SUPERCELL, **codes}
-    (hint,) = symmetry_hints(build(crystal, **arguments))
+    (hint,) = symmetry_hints(build(crystal, **arguments)._inputs(prune=True))
     assert 'P6_3mc (186)' in hint
     assert '--symprec 0.001' in hint
-    assert symmetry_hints(build(crystal, **arguments, overrides={'symprec': 1e-3})) == []
+    builder = build(crystal, **arguments, overrides={'symprec': 1e-3})
+    assert symmetry_hints(builder._inputs(prune=True)) == []
