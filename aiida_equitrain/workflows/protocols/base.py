@@ -8,7 +8,7 @@ from typing import Any
 from aiida.engine import PortNamespace
 from aiida_quantumespresso.workflows.protocols.utils import ProtocolMixin, recursive_merge
 
-from aiida_equitrain.common.validation import refuse_unknown_nested
+from aiida_equitrain.common.validation import refuse_quoted_numbers, refuse_unknown_nested
 
 
 class EquitrainProtocolMixin(ProtocolMixin):
@@ -41,11 +41,13 @@ class EquitrainProtocolMixin(ProtocolMixin):
 
     @classmethod
     def _validate_override_keys(cls, overrides: Mapping[str, Any]) -> None:
-        """Refuse unknown keys.
+        """Refuse unknown keys, and text where Quantum ESPRESSO wants a number.
 
-        :raises ValueError: with the nearest right key.
+        :raises ValueError: with the nearest right key, or what to write.
         """
-        problem = refuse_unknown_nested(overrides, cls.get_override_schema(), f'the overrides of `{cls.__name__}`')
+        where = f'the overrides of `{cls.__name__}`'
+        problem = refuse_unknown_nested(overrides, cls.get_override_schema(), where)
+        problem = problem or refuse_quoted_numbers(overrides, where)
         if problem:
             raise ValueError(problem)
 
