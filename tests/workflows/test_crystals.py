@@ -147,8 +147,29 @@ def test_hubbard(builders: Any, name: str) -> None:
     ids=['isotope', 'left-handed'],
 )
 def test_taken(builders: Any, name: str, crystal: Any) -> None:
-    """Isotopes and left-handed cells are taken by all; that they come out right stands in `test_masses.py`."""
+    """Isotopes and left-handed cells are taken by all; how they come out is in `test_masses` and `test_left_handed`."""
     assert problem(builders, name, crystal()) == ''
+
+
+@pytest.mark.parametrize('name', ['phonons', 'phonons-dft', 'qha', 'kappa', 'instability', 'label', 'born_charges',
+                                  'material'])  # fmt: skip
+def test_left_handed(builders: Any, name: str) -> None:
+    """A left-handed cell goes on as the right-handed one of the same crystal; the others hand theirs to these."""
+    left = read_structure(CASES / 'Si_lh.vasp').atoms
+    right = left.copy()
+    right.set_cell(-left.cell[:])
+    made = []
+    for atoms in (left, right):
+        process = get_manager().get_runner().instantiate_process(builders(name, orm.StructureData(ase=atoms)))
+        process.setup()
+        nodes = {**process.ctx, **process.ctx.get('structures', {})}
+        found = {key: node.get_ase() for key, node in nodes.items() if isinstance(node, orm.StructureData)}
+        made.append({key: (atoms.cell[:].tolist(), atoms.positions.tolist()) for key, atoms in found.items()})
+        assert all(np.linalg.det(atoms.cell[:]) > 0 for atoms in found.values())
+        matrix = process.ctx.get('supercell_matrix')
+        made[-1]['supercell_matrix'] = None if matrix is None else matrix.get_list()
+    assert made[0] == made[1]
+    assert len(made[0]) > 1 or name == 'material'
 
 
 @pytest.mark.parametrize('name', ALL)

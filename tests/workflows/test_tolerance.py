@@ -13,6 +13,7 @@ from aiida.plugins import WorkflowFactory
 from aiida_phonopy.data import PreProcessData
 from ase.build import bulk
 
+from aiida_equitrain.calculations.functions.instability import gather_tree
 from aiida_equitrain.science.structure_files import read_structure
 from aiida_equitrain.workflows.common import symmetry_hints
 
@@ -79,6 +80,13 @@ def test_one_tolerance(name: str, starter: Any, python_code: Any, phonopy_code: 
         assert node.outputs.stability['n_displacements'] == 1
         assert node.outputs.properties['space_group'] == 'Fd-3m (227)'
         assert [label for _, label in node.outputs.bands.labels][1] == 'X'
+
+
+def test_phases_have_their_own(aiida_profile: Any) -> None:
+    """The space group of the root of an instability is that of `phase_symprec_angstrom`, as those of its phases."""
+    for given, group in (({}, 'Fd-3m (227)'), ({'phase_symprec_angstrom': 1e-4}, 'Imma (74)')):
+        tree = gather_tree(orm.Dict(given), structure_root=tilted())
+        assert tree['phases']['root']['space_group'] == group
 
 
 @pytest.mark.real
