@@ -135,14 +135,15 @@ def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> An
 
     from aiida_equitrain.cli.follow import Display
     from aiida_equitrain.launch.in_process import run_here
-    from aiida_equitrain.launch.run import daemon_problem, symmetry_hints
+    from aiida_equitrain.launch.run import daemon_problem
+    from aiida_equitrain.workflows.checks import symmetry_hints
 
     problem = daemon_problem()
     if submit and problem:
         raise click.ClickException(f'nothing can be submitted: {problem}')
     try:
         builder = build()
-        for hint in symmetry_hints(builder):
+        for hint in symmetry_hints(builder._inputs(prune=True)):
             echo(hint, err=True)
         if problem is None:
             from aiida.engine import submit as submit_to_daemon

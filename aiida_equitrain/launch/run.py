@@ -10,7 +10,6 @@ from aiida.manage import get_manager
 
 from aiida_equitrain.common.printable import printable
 from aiida_equitrain.launch.in_process import Watch, run_here
-from aiida_equitrain.science.supercells import SYMPREC
 
 #: Bytes of the largest file of overrides.
 MAX_OVERRIDES = 2**20
@@ -46,25 +45,6 @@ def start(builder: ProcessBuilder, submit: bool = False) -> orm.ProcessNode:
     node = run_here(builder)
     print(printable(f'{node.process_label} {node.pk} {describe_end(node)}: verdi process show {node.pk}'))
     return node
-
-
-def symmetry_hints(builder: ProcessBuilder) -> list[str]:
-    """Return a sentence for each crystal of a job whose space group is higher at a looser tolerance."""
-    from aiida_equitrain.workflows.checks import symmetry_hint
-
-    inputs = builder._inputs(prune=True)
-    crystals = {'': inputs, **(inputs.get('materials') or {})}
-    hints = []
-    for name, given in crystals.items():
-        if 'structure' not in given:
-            continue
-        symprec = given.get('symprec') or (given.get('phonons') or {}).get('symprec')
-        matrix = given.get('supercell_matrix') or given.get('phonon_supercell_matrix')
-        rows = None if matrix is None else matrix.get_list()
-        hint = symmetry_hint(given['structure'], SYMPREC if symprec is None else symprec.value, rows)
-        if hint:
-            hints.append(f'{name}: {hint}' if name else hint)
-    return hints
 
 
 def describe_end(node: orm.ProcessNode) -> str:

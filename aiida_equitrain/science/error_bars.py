@@ -17,6 +17,7 @@ from phonopy import Phonopy
 from phonopy.physical_units import get_physical_units
 
 from .correction import Basis, Correction
+from .phonon_metrics import masses_keep_symmetry
 
 Array = NDArray[np.float64]
 
@@ -92,7 +93,7 @@ def thermal_errors(
 
     For one mole of primitive cells, real modes only, at ``temperatures`` (K).
     """
-    phonon.run_mesh(list(mesh))
+    phonon.run_mesh(list(mesh), is_mesh_symmetry=masses_keep_symmetry(phonon))
     grid: Any = phonon.mesh
     modes = modes_at(phonon, correction.basis, np.array(grid.qpoints))
     weights = np.array(grid.weights, dtype=float) / np.sum(grid.weights)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from phonopy import Phonopy
+from phonopy.phonon.group_velocity import GroupVelocity
 
-from .phonon_metrics import band_path
+from .phonon_metrics import band_path, masses_keep_symmetry
 
 Array = NDArray[np.float64]
 
@@ -63,7 +64,7 @@ def thermal_properties(phonon: Phonopy, temperatures: Array, mesh: Sequence[int]
     """
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        phonon.run_mesh(list(mesh))
+        phonon.run_mesh(list(mesh), is_mesh_symmetry=masses_keep_symmetry(phonon))
         phonon.run_thermal_properties(temperatures=temperatures)
     result: Any = phonon.thermal_properties
     units = formula_units(phonon)
@@ -108,19 +109,28 @@ def group_velocities(phonon: Phonopy, mesh: Sequence[int], points: int) -> dict[
         ``path_velocities_thz_angstrom`` (Q, B, 3), the same for ``mesh``, and ``mesh_weights``.
     """
     path = band_path(phonon.primitive, points, float(phonon.symmetry.tolerance))
-    phonon.run_qpoints(path.qpoints, with_group_velocities=True)
+    phonon.run_qpoints(path.qpoints)
     along: Any = phonon.qpoints
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        phonon.run_mesh(list(mesh), with_group_velocities=True)
+        phonon.run_mesh(list(mesh), is_mesh_symmetry=masses_keep_symmetry(phonon))
     grid: Any = phonon.mesh
     return {
         'path_qpoints': np.array(path.qpoints),
         'path_distances': np.array(path.distances),
         'path_frequencies_thz': np.array(along.frequencies),
-        'path_velocities_thz_angstrom': np.array(along.group_velocities),
+        'path_velocities_thz_angstrom': _velocities(phonon, path.qpoints),
         'mesh_qpoints': np.array(grid.qpoints),
         'mesh_weights': np.array(grid.weights),
         'mesh_frequencies_thz': np.array(grid.frequencies),
-        'mesh_velocities_thz_angstrom': np.array(grid.group_velocities),
+        'mesh_velocities_thz_angstrom': _velocities(phonon, grid.qpoints),
     }
+
+
+def _velocities(phonon: Phonopy, qpoints: Array) -> Array:
+    """Return group velocities, THz Å, averaged over the operations that leave a q-point alone, if masses keep them."""
+    symmetry = phonon.primitive_symmetry if masses_keep_symmetry(phonon) else None
+    dynamical: Any = phonon.dynamical_matrix
+    velocity = GroupVelocity(dynamical, symmetry=symmetry, frequency_factor_to_THz=phonon.unit_conversion_factor)
+    velocity.run(qpoints)
+    return np.array(velocity.group_velocities)

@@ -138,13 +138,13 @@ def evaluate_side(
       so that the drift of the forces is not taken for an instability; ``lowest_frequency_thz`` is the lowest of these,
       translations within the tolerance left out, ``lowest_qpoint`` where it lies. See :func:`stability`.
 
-    :param mesh_symmetry: reduce the mesh by the crystal's point group.
+    :param mesh_symmetry: reduce the mesh by the crystal's point group, if masses allow that.
     """
     path = band_path(phonon.primitive, symprec=float(phonon.symmetry.tolerance))
     along_path = frequencies_at(phonon, path.qpoints)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        phonon.run_mesh(list(mesh), is_mesh_symmetry=mesh_symmetry)
+        phonon.run_mesh(list(mesh), is_mesh_symmetry=mesh_symmetry and masses_keep_symmetry(phonon))
         phonon.run_thermal_properties(temperatures=[temperature])
     grid: Any = phonon.mesh
     frequencies = np.sort(np.array(grid.frequencies), axis=1)
@@ -231,22 +231,27 @@ def errors_between(candidate: Phonopy, reference: Phonopy, side: Side) -> dict[s
 
 
 def same_point_group(*phonons: Phonopy) -> bool:
-    """Say whether irreducible q-points of one calculation are irreducible ones of the others.
-
-    They are not where atoms of one element differ in mass: phonopy's symmetry does not know of masses.
-    """
-    for cell in (phonon.primitive for phonon in phonons):
-        if any(np.ptp(cell.masses[cell.numbers == number]) > 1e-3 for number in set(cell.numbers.tolist())):
-            return False
+    """Say whether irreducible q-points of one calculation are irreducible ones of the others."""
+    if not all(masses_keep_symmetry(phonon) for phonon in phonons):
+        return False
     orders = {len(phonon.primitive_symmetry.pointgroup_operations) for phonon in phonons}
     return len(orders) == 1
+
+
+def masses_keep_symmetry(phonon: Phonopy) -> bool:
+    """Say whether atoms that phonopy takes for equivalent have one mass.
+
+    Its symmetry does not know of masses: where they differ, no mesh may be reduced by it.
+    """
+    masses = np.array(phonon.primitive.masses)
+    return bool(np.allclose(masses, masses[phonon.primitive_symmetry.get_map_atoms()], rtol=0.0, atol=1e-3))
 
 
 def thermal_curves(phonon: Phonopy, temperatures: Array, mesh: Sequence[int] = MESH) -> dict[str, Array]:
     """Return ``heat_capacity``, ``entropy`` (J/K/mol) and ``free_energy`` (kJ/mol) at ``temperatures`` (K)."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        phonon.run_mesh(list(mesh))
+        phonon.run_mesh(list(mesh), is_mesh_symmetry=masses_keep_symmetry(phonon))
         phonon.run_thermal_properties(temperatures=temperatures)
     result = phonon.thermal_properties
     return {name: np.array(getattr(result, name)) for name in ('heat_capacity', 'entropy', 'free_energy')}

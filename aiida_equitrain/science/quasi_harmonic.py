@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from phonopy import Phonopy, PhonopyGruneisen, PhonopyQHA
 
-from .phonon_metrics import band_path
+from .phonon_metrics import band_path, masses_keep_symmetry
 
 Array = NDArray[np.float64]
 
@@ -110,7 +110,7 @@ def mode_gruneisen(phonons: Sequence[Phonopy], centre: int, mesh: Sequence[int],
         ``<where>_gruneisen`` (Q, B); ``mesh_weights`` and ``path_distances`` (Q,).
     """
     gruneisen = PhonopyGruneisen(phonons[centre], phonons[centre + 1], phonons[centre - 1])
-    gruneisen.set_mesh(list(mesh))
+    gruneisen.set_mesh(list(mesh), is_mesh_symmetry=masses_keep_symmetry(phonons[centre]))
     grid: Any = gruneisen.get_mesh()
     qpoints, weights, frequencies, _, values = grid
     path = band_path(phonons[centre].primitive, points, float(phonons[centre].symmetry.tolerance))
@@ -150,4 +150,4 @@ def mean_gruneisen(modes: Mapping[str, Array], n_atoms: int) -> dict[str, float]
 def _run_mesh(phonon: Phonopy, mesh: Sequence[int]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        phonon.run_mesh(list(mesh))
+        phonon.run_mesh(list(mesh), is_mesh_symmetry=masses_keep_symmetry(phonon))

@@ -122,6 +122,7 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
 
     def setup(self) -> None:
         """Make the primitive cell."""
+        self.hint_symmetry()
         self.ctx.primitive = functions.primitive_cell(self.inputs.structure, self.inputs.symprec)
         self.out('primitive_structure', self.ctx.primitive)
         self.ctx.done = self.ctx.without_cache = False

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from aiida import orm
-from aiida.orm import AbstractCode, Dict, InstalledCode, StructureData
+from aiida.orm import AbstractCode, Dict, InstalledCode, List, StructureData
 from aiida_quantumespresso.data.hubbard_structure import HubbardStructureData
 
 from aiida_equitrain.science.structures import check_occupations, check_size, check_structure
-from aiida_equitrain.science.symmetry_hint import symmetry_hint as hint
+from aiida_equitrain.science.supercells import SYMPREC
+from aiida_equitrain.science.symmetry_hint import symmetry_hint
 
 #: Keys of ``SYSTEM`` that say which physics is computed.
 PHYSICS = ('nspin', 'noncolin', 'lspinorb', 'starting_magnetization', 'tot_magnetization', 'lda_plus_u', 'hubbard_u',
@@ -145,11 +146,23 @@ def symprec_problem(inputs: Mapping[str, Any], symprec: float, *ports: str) -> s
     return None
 
 
-def symmetry_hint(structure: StructureData, symprec: float, supercell_matrix: Any = None) -> str | None:
-    """Return a sentence if the space group is higher at a looser tolerance, see ``science.symmetry_hint``."""
-    if structure_problem(structure):
-        return None  # The checks say it.
-    return hint(structure.get_ase(), symprec, supercell_matrix)
+def symmetry_hints(inputs: Mapping[str, Any], supercell_matrix: List | None = None) -> list[str]:
+    """Return a sentence for each crystal of a job whose space group is higher at a looser tolerance.
+
+    :param inputs: of a WorkChain, with ``structure``, or with one in each of ``materials``.
+    :param supercell_matrix: of the phonons, where it is not among the inputs.
+    """
+    hints = []
+    for name, given in {'': inputs, **(inputs.get('materials') or {})}.items():
+        if 'structure' not in given or structure_problem(given['structure']):
+            continue  # The checks say it.
+        symprec = given.get('symprec') or (given.get('phonons') or {}).get('symprec')
+        matrix = supercell_matrix or given.get('supercell_matrix') or given.get('phonon_supercell_matrix')
+        rows = None if matrix is None else matrix.get_list()
+        hint = symmetry_hint(given['structure'].get_ase(), SYMPREC if symprec is None else symprec.value, rows)
+        if hint:
+            hints.append(f'{name}: {hint}' if name else hint)
+    return hints
 
 
 def validate_positive(value: orm.Int | orm.Float | None, _: Any = None) -> str | None:

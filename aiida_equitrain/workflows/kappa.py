@@ -176,7 +176,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             )
             for name in MATRICES
         }
-        self.hint_symmetry(self.inputs.symprec, self.ctx.matrices['phonon_supercell_matrix'])
+        self.hint_symmetry(self.ctx.matrices['phonon_supercell_matrix'])
 
     def should_run_relax(self) -> bool:
         """Return whether the structure is relaxed first."""

@@ -154,7 +154,7 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             self.ctx.supercell_matrix = functions.choose_supercell(
                 self.ctx.structure, self.inputs.settings, self.inputs.symprec
             )
-        self.hint_symmetry(self.inputs.symprec, self.ctx.supercell_matrix)
+        self.hint_symmetry(self.ctx.supercell_matrix)
 
     def run_relax(self) -> Any:
         """Relax, and relax again at each volume, in one job."""

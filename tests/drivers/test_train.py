@@ -309,14 +309,32 @@ def test_energies_that_are_not_there_are_not_trained_on(train_folder: Any, tiny_
     assert 'frames without energy' in failure['message']
 
 
-def test_labels_of_two_codes(train_folder: Any, tiny_frames: Any) -> None:
-    """What the energy shift leaves is told of where no label can be so far off."""
+@pytest.mark.parametrize('strategy', ['l2-tsp', 'scratch'])
+def test_labels_of_two_codes(train_folder: Any, tiny_frames: Any, strategy: str) -> None:
+    """What the energy shift leaves is told of where no label can be so far off, whatever training starts from."""
     frames = Frames([replace(frame, energy=frame.energy + 40.0 * (row < 2)) for row, frame in enumerate(tiny_frames)])
-    job = train_folder(frames=frames, epochs=1)
+    job = train_folder(frames=frames, epochs=1, strategy=strategy)
     assert job.run() == 0, job.stderr
     summary = job.json('summary.json')
     assert summary['energy_shift']['rmse_mev_per_atom'] == pytest.approx(5000 * (0.4 * 0.6) ** 0.5, rel=0.01)
-    assert re.match(r'after the shift of the energies per element, 24\d\d meV/atom remain', summary['warnings'][0])
+    remain = [text for text in summary['warnings'] if text.startswith('after the shift of the energies per element')]
+    assert len(remain) == 1
+    assert re.search(r'24\d\d meV/atom remain between the labels of the training frames', remain[0])
+
+
+@pytest.mark.parametrize(('labels', 'told'), [('given', True), ('foundation', False)])
+def test_replay_of_two_codes(train_folder: Any, labels: str, told: bool) -> None:
+    """Given labels that no foundation can agree with are told of, and those of the new frames are not blamed."""
+    crystals = [frame for frame in Frames.load(LABELLED_OTHERS) if frame.formula in ('ClNa', 'Na', 'Si')]
+    other = [replace(frame, energy=frame.energy + 0.5 * len(frame.numbers)) for frame in crystals]
+    job = train_folder(strategy='multihead', epochs=1, replay=Frames([*crystals, *other]), replay_labels=labels)
+    assert job.run() == 0, job.stderr
+    summary = job.json('summary.json')
+    remain = [text for text in summary['warnings'] if text.startswith('after the shift of the energies per element')]
+    assert len(remain) == told
+    if told:
+        assert summary['replay']['rmse_mev_per_atom'] == pytest.approx(250, rel=0.2)
+        assert 'meV/atom remain between the labels of the replayed frames' in remain[0]
 
 
 def test_replay_without_energies(train_folder: Any, tiny_frames: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
 from aiida_quantumespresso.data.hubbard_structure import HubbardStructureData
 from ase.build import bulk
@@ -27,7 +28,7 @@ def silicon(**changes: Any) -> Any:
     """Return silicon as a node, built atom by atom."""
     atoms = bulk('Si', a=5.47)
     node = orm.StructureData(cell=changes.get('cell', atoms.cell[:]), pbc=changes.get('pbc', True))
-    for index, position in enumerate(atoms.positions):
+    for index, position in enumerate(changes.get('positions', atoms.positions)):
         names = changes.get('names', ('Si', 'Si'))
         masses = changes.get('masses', (28.0855, 28.0855))
         weights = changes.get('weights', 1.0)
@@ -146,8 +147,42 @@ def test_hubbard(builders: Any, name: str) -> None:
     ids=['isotope', 'left-handed'],
 )
 def test_taken(builders: Any, name: str, crystal: Any) -> None:
-    """Isotopes and left-handed cells are taken by all; that they come out right stands in `test_masses.py`."""
+    """Isotopes and left-handed cells are taken by all; how they come out is in `test_masses` and `test_left_handed`."""
     assert problem(builders, name, crystal()) == ''
+
+
+@pytest.mark.parametrize('name', ['phonons', 'phonons-dft', 'qha', 'kappa', 'instability', 'label', 'born_charges',
+                                  'material'])  # fmt: skip
+def test_left_handed(builders: Any, name: str) -> None:
+    """A left-handed cell goes on as the right-handed one of the same crystal; the others hand theirs to these."""
+    left = read_structure(CASES / 'Si_lh.vasp').atoms
+    right = left.copy()
+    right.set_cell(-left.cell[:])
+    made = []
+    for atoms in (left, right):
+        process = get_manager().get_runner().instantiate_process(builders(name, orm.StructureData(ase=atoms)))
+        process.setup()
+        nodes = {**process.ctx, **process.ctx.get('structures', {})}
+        found = {key: node.get_ase() for key, node in nodes.items() if isinstance(node, orm.StructureData)}
+        made.append({key: (atoms.cell[:].tolist(), atoms.positions.tolist()) for key, atoms in found.items()})
+        assert all(np.linalg.det(atoms.cell[:]) > 0 for atoms in found.values())
+        matrix = process.ctx.get('supercell_matrix')
+        made[-1]['supercell_matrix'] = None if matrix is None else matrix.get_list()
+    assert made[0] == made[1]
+    assert len(made[0]) > 1 or name == 'material'
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_symmetry_that_is_missed(builders: Any, monkeypatch: Any, name: str) -> None:
+    """Every WorkChain reports it, once; one that another of ours has called leaves it to that one."""
+    builder = builders(name, silicon(positions=[[0, 0, 0], [1.3675, 1.3675, 1.3680]]))
+    for caller, times in ((None, 1), ('aiida.workflows:equitrain.material', 0), ('aiida.workflows:my.own', 1)):
+        parent = None if caller is None else orm.WorkChainNode(process_type=caller).store()
+        monkeypatch.setattr(builder.process_class, 'get_parent_calc', lambda _, parent=parent: parent)
+        process = get_manager().get_runner().instantiate_process(builder)
+        process.setup()
+        told = [log.message for log in orm.Log.collection.get_logs_for(process.node) if 'Fd-3m' in log.message]
+        assert len(told) == times, (caller, told)
 
 
 def test_isotopes_do_not_scatter_naturally(builders: Any) -> None:

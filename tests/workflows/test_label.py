@@ -104,6 +104,11 @@ def test_cutoffs(build):
         ({'selection': {'n_trian': 3}}, '`n_trian`.*`n_train`'),
         ({'relax': {'fmax': 3}}, '`fmax`'),
         ({'rattle': {'volume_changes': [0.0]}}, 'at least two'),
+        (
+            {'pw': {'pw': {'parameters': {'ELECTRONS': {'conv_thr': '1.d-8'}}}}},
+            r'`pw\.pw\.parameters\.ELECTRONS\.conv_thr`.*write `1.0e-08`, without quotes',
+        ),
+        ({'pw': {'meta_parameters': {'conv_thr_per_atom': '1d-12'}}}, 'write `1.0e-12`, without quotes'),
     ],
 )
 def test_unknown_override_keys_are_refused(build, overrides, sentence):

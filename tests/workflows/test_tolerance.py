@@ -13,8 +13,9 @@ from aiida.plugins import WorkflowFactory
 from aiida_phonopy.data import PreProcessData
 from ase.build import bulk
 
-from aiida_equitrain.launch.run import symmetry_hints
+from aiida_equitrain.calculations.functions.instability import gather_tree
 from aiida_equitrain.science.structure_files import read_structure
+from aiida_equitrain.workflows.checks import symmetry_hints
 
 CASES = Path(__file__).parents[1] / 'fixtures' / 'cases'
 CHEAP = {'mesh': [4, 4, 4], 'temperature_step_k': 250.0}
@@ -81,6 +82,13 @@ def test_one_tolerance(name: str, starter: Any, python_code: Any, phonopy_code: 
         assert [label for _, label in node.outputs.bands.labels][1] == 'X'
 
 
+def test_phases_have_their_own(aiida_profile: Any) -> None:
+    """The space group of the root of an instability is that of `phase_symprec_angstrom`, as those of its phases."""
+    for given, group in (({}, 'Fd-3m (227)'), ({'phase_symprec_angstrom': 1e-4}, 'Imma (74)')):
+        tree = gather_tree(orm.Dict(given), structure_root=tilted())
+        assert tree['phases']['root']['space_group'] == group
+
+
 @pytest.mark.real
 def test_left_handed(starter: Any, python_code: Any, phonopy_code: Any) -> None:
     """Phonons of a left-handed cell are those of the same crystal in a right-handed one, and it is said."""
@@ -108,7 +116,8 @@ def test_said_before_submission(starter: Any, python_code: Any, phonopy_code: An
     codes = {'python_code': python_code, 'phonopy_code': phonopy_code}
     build = WorkflowFactory('equitrain.phonons').get_builder_from_protocol
     arguments: dict[str, Any] = {'potential': starter, 'protocol': 'fast', 'supercell_matrix': SUPERCELL, **codes}
-    (hint,) = symmetry_hints(build(crystal, **arguments))
+    (hint,) = symmetry_hints(build(crystal, **arguments)._inputs(prune=True))
     assert 'P6_3mc (186)' in hint
     assert '--symprec 0.001' in hint
-    assert symmetry_hints(build(crystal, **arguments, overrides={'symprec': 1e-3})) == []
+    builder = build(crystal, **arguments, overrides={'symprec': 1e-3})
+    assert symmetry_hints(builder._inputs(prune=True)) == []

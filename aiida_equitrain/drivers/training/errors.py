@@ -170,11 +170,20 @@ def warnings(frames: Any, shift: dict[str, Any]) -> list[str]:
     missing = sum(frame.energy is None for frame in frames)
     if missing:
         found.append(f'{missing} of {len(frames)} frames have no energy: no energy is trained on')
-    residual = shift['rmse_mev_per_atom']
-    if residual is not None and residual > LARGEST_RESIDUAL:
-        found.append(
-            f'after the shift of the energies per element, {residual:.0f} meV/atom remain between the labels and the '
-            'foundation, far more than the noise of a label: look for training frames of another code, functional or '
-            'set of pseudopotentials, or set `energy_weight` to 0'
-        )
-    return found
+    return found + residual_warnings(shift['rmse_mev_per_atom'], 'training frames', 'set `energy_weight` to 0')
+
+
+def residual_warnings(residual: float | None, frames: str, otherwise: str) -> list[str]:
+    """Return a sentence if the shift of the energies leaves more than labels scatter, none otherwise.
+
+    :param residual: meV/atom; ``None`` without energies.
+    :param frames: which ones are labelled.
+    :param otherwise: what to do if the labels cannot be mended.
+    """
+    if residual is None or residual <= LARGEST_RESIDUAL:
+        return []
+    return [
+        f'after the shift of the energies per element, {residual:.0f} meV/atom remain between the labels of the '
+        f'{frames} and the foundation, far more than the noise of a label: look for {frames} of another code, '
+        f'functional or set of pseudopotentials, or {otherwise}'
+    ]

@@ -188,7 +188,7 @@ class TrainJob:
             return {}
         from ...science.frames import Frames
         from . import replay
-        from .errors import Predictions
+        from .errors import Predictions, residual_warnings
 
         values, frames = self.hyperparameters, Frames.load(REPLAY)
         replay.check(frames, self.job['elements'])
@@ -199,6 +199,8 @@ class TrainJob:
         )
         labelled, self.replay_facts = replay.label(chosen, predictions, self.job['replay_labels'] == 'given')
         self.replay_facts |= {'n_train': len(train), 'n_valid': len(valid), 'n_given': len(frames)}
+        residual, otherwise = self.replay_facts.get('rmse_mev_per_atom'), 'give `replay` as a trajectory without labels'
+        self.warnings += residual_warnings(residual, 'replayed frames', otherwise)
         return {'replay_train': labelled[: len(train)], 'replay_valid': labelled[len(train) :]}
 
     def fingerprint(self) -> str:

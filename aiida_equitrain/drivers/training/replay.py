@@ -46,7 +46,7 @@ def label(frames: Sequence[Any], predictions: Any, given: bool) -> tuple[list[An
     # MACE gives a label that is not there the weight 0.
     known = [index for index, frame in enumerate(frames) if frame.energy is not None]
     if not known:
-        return list(frames), {'labels': 'given', 'subtracted_ev_per_atom': {}}
+        return list(frames), {'labels': 'given', 'subtracted_ev_per_atom': {}, 'rmse_mev_per_atom': None}
     energies = np.array([frames[index].energy for index in known])
     shift = fit_energy_shift([frames[index].numbers for index in known], energies, predictions.energies[known])
     labelled = [
@@ -54,7 +54,8 @@ def label(frames: Sequence[Any], predictions: Any, given: bool) -> tuple[list[An
         for frame in frames
     ]
     subtracted = {chemical_symbols[n]: value for n, value in zip(shift.numbers, shift.shifts, strict=True)}
-    return labelled, {'labels': 'given', 'subtracted_ev_per_atom': subtracted}
+    rmse = 1e3 * shift.rmse_per_atom
+    return labelled, {'labels': 'given', 'subtracted_ev_per_atom': subtracted, 'rmse_mev_per_atom': rmse}
 
 
 def check(frames: Sequence[Any], elements: Sequence[str]) -> None:

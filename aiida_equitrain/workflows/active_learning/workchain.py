@@ -105,6 +105,7 @@ class ActiveLearningWorkChain(ActiveLearningBuilder, StagedWorkChain):
         self.ctx.rounds, self.ctx.reason, self.ctx.phonons, self.ctx.previous = [], None, None, None
         #: What the rounds are told from, see ``gather_rounds``.
         self.ctx.told = {}
+        self.hint_symmetry()
         pool = self.inputs.pool
         if isinstance(pool, DatasetData):
             made = functions.start_pool(pool, self.inputs.settings, self.inputs.seed)

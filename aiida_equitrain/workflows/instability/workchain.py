@@ -79,7 +79,7 @@ class InstabilityWorkChain(InstabilityBuilder, DftPhases):
             self.ctx.symprec = functions.symprec_of(self.inputs.phonopy_data)
         else:
             self.ctx.structures[ROOT_PHASE] = self.right_handed(self.inputs.structure)
-            self.hint_symmetry(self.ctx.symprec)
+            self.hint_symmetry()
 
     def should_run_level(self) -> bool:
         """Return whether phases are left to be examined."""

@@ -12,10 +12,10 @@ from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance i
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
 from aiida_equitrain.calculations.functions import label as functions
-from aiida_equitrain.calculations.functions.phonons import relax_settings, right_handed
+from aiida_equitrain.calculations.functions.phonons import relax_settings
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.data.dataset import DatasetData
-from aiida_equitrain.science.structures import is_left_handed
+from aiida_equitrain.workflows.base import StagedWorkChain
 from aiida_equitrain.workflows.dft import may_use_gamma_trick
 from aiida_equitrain.workflows.label import ports
 from aiida_equitrain.workflows.label.builder import LabelBuilder
@@ -29,7 +29,7 @@ def failure_of(job: Any) -> str:
     return f'{last.process_label}<{last.pk}>: {last.exit_message or last.process_state.value}'
 
 
-class LabelWorkChain(LabelBuilder, JobQueue):
+class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
     """Label rattled supercells of a structure, or a user's frames, with Quantum ESPRESSO."""
 
     @classmethod
@@ -82,10 +82,9 @@ class LabelWorkChain(LabelBuilder, JobQueue):
 
     def setup(self) -> None:
         """Take the inputs."""
-        self.ctx.structure = self.inputs.get('structure')
-        if self.ctx.structure is not None and is_left_handed(self.ctx.structure.cell):
-            self.report('the cell of `structure` is left-handed: its lattice vectors are reversed')
-            self.ctx.structure = right_handed(self.ctx.structure)
+        if self.should_rattle():
+            self.ctx.structure = self.right_handed(self.inputs.structure)
+            self.hint_symmetry()
         self.ctx.labelled = {}
         self.ctx.failures = {}
 

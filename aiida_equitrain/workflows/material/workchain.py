@@ -123,7 +123,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
         self.ctx.supercell_matrix = self.inputs.get('supercell_matrix') or choose_supercell(
             self.right_handed(self.inputs.structure), self.inputs.phonons.settings, self.ctx.symprec
         )
-        self.hint_symmetry(self.ctx.symprec, self.ctx.supercell_matrix)
+        self.hint_symmetry(self.ctx.supercell_matrix)
 
     def should_run_phonons_foundation(self) -> bool:
         """Return whether there are none yet."""

@@ -123,7 +123,7 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
             self.ctx.supercell_matrix = functions.choose_supercell(
                 self.ctx.structure, self.inputs.settings, self.inputs.symprec
             )
-        self.hint_symmetry(self.inputs.symprec, self.ctx.supercell_matrix)
+        self.hint_symmetry(self.ctx.supercell_matrix)
         self.out('supercell_matrix', self.ctx.supercell_matrix)
 
     def should_run_dft(self) -> bool:

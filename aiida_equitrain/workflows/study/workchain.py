@@ -101,6 +101,7 @@ class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
         """List what is made once per material."""
         self.ctx.settings = with_defaults(dict(self.inputs.settings), STUDY_SETTINGS)
         self.ctx.done, self.ctx.failures = {}, {}
+        self.hint_symmetry()
         # What is made of DFT first, as it takes longest.
         order = ('label', 'phonons_dft', 'phonons_foundation')
         self.ctx.shared = {
