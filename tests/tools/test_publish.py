@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from click.testing import CliRunner
 
 from aiida_equitrain.cli.reproduce import cmd_reproduce
 from aiida_equitrain.tools import defaults, setup
+from aiida_equitrain.tools.checks import CheckError, check_computer
 from aiida_equitrain.tools.launch import FORGETTING_LABEL, forgetting_dataset, load_potential
 from aiida_equitrain.tools.publish import recompute, scrub, write
 from aiida_equitrain.tools.publish.check import check_file, clean_copy, content_problem, import_clean
@@ -306,6 +308,24 @@ def test_nothing_becomes_a_default(aiida_profile_clean: Any, tmp_path: Path, way
     assert ours[1].checked_sha256() == ours[1].sha256
     again = setup.run_setup(setup.Options(offline=True, pw='/usr/bin/pw.x', ph='/usr/bin/ph.x'))
     assert {item.state for item in again} == {'found'}
+
+
+@pytest.mark.usefixtures('aiida_profile_clean')
+def test_computer_of_an_archive(tmp_path: Path) -> None:
+    """Nobody is told to configure a computer that came with an archive, but to make one of their own."""
+    import_archive(honest.changed(tmp_path / 'a.aiida', sql="UPDATE db_dbcomputer SET label = 'cluster'", hide=True))
+    for label in ('ours', 'b (archive)'):
+        orm.Computer(label, 'host', '', 'core.ssh', 'core.slurm', '/scratch').store()
+    archive = '` came with an archive: .*under another label with `verdi computer setup` and `verdi computer configure`'
+    ours = '` is not configured: `verdi computer configure core.ssh ours`'
+    for label, sentence in (('cluster', archive), ('b (archive)', archive), ('ours', ours)):
+        computer, item = setup.ensure_computer(label)
+        assert (computer, item.state) == (None, 'missing')
+        assert re.fullmatch(re.escape(f'`{label}') + sentence, item.text)
+        with pytest.raises(CheckError, match=re.escape(item.text)):
+            check_computer(label)
+    orm.load_computer('cluster').configure()
+    assert setup.ensure_computer('cluster')[1].state == 'found'
 
 
 def test_later_archive_changes_no_default(aiida_profile_clean: Any, tmp_path: Path) -> None:
