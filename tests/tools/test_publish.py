@@ -238,6 +238,15 @@ def test_two_users_and_their_names(aiida_profile_clean: Any, tmp_path: Path) -> 
     assert check_file(done.archive)[1] == []
 
 
+@pytest.mark.parametrize('name', ['study.aiida', 'study.README.md', 'study.report.html'])
+def test_nothing_is_overwritten(aiida_profile_clean: Any, tmp_path: Path, name: str) -> None:
+    """Neither the archive nor what lies beside it; nothing else is written then."""
+    (tmp_path / name).write_text('mine')
+    with pytest.raises(ValueError, match=f'{name}` exists already'):
+        write.publish(honest.make_study(), tmp_path / 'study.aiida')
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, 'mine')]
+
+
 @pytest.mark.parametrize('failure', [OSError(errno.ENOSPC, 'No space left on device'), KeyboardInterrupt()])
 def test_no_half_archive(aiida_profile_clean: Any, tmp_path: Path, monkeypatch: Any, failure: BaseException) -> None:
     """When the disk is full or somebody stops it, nothing is left."""
