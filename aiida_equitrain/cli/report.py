@@ -25,8 +25,9 @@ from aiida_equitrain.cli.terminal import echo
 def cmd_report(identifier: str, output: Path) -> None:
     """Write the page of results of a job: bands, learning curve, errors, cost, provenance.
 
-    PK is that of a StudyWorkChain, a MaterialWorkChain, a FinetuneWorkChain, or of one that computes instabilities,
-    thermal expansion or conductivity. A MaterialWorkChain that failed or still runs is shown as far as it got.
+    PK is that of a StudyWorkChain, a MaterialWorkChain, a FinetuneWorkChain, a CommitteeWorkChain, or of one that
+    computes instabilities, thermal expansion or conductivity. A MaterialWorkChain that failed or still runs is shown as
+    far as it got.
     """
     from aiida.common.exceptions import NotExistent
 

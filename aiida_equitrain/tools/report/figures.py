@@ -54,9 +54,9 @@ def thermal_data(outputs: Any) -> dict[str, Any] | None:
 
 def learning_data(outputs: Any, training: dict[str, Any]) -> dict[str, Any] | None:
     """Return the errors by epoch."""
-    if 'metrics' not in outputs:
+    node = outputs.metrics if 'metrics' in outputs else None
+    if not isinstance(node, ArrayData):  # of a committee there are several
         return None
-    node = outputs.metrics
     data: dict[str, Any] = {name: node.get_array(name) for name in node.get_arraynames()}
     data['best_epoch'] = training.get('best_epoch')
     return data if len(data.get('epoch', [])) > 1 else None
