@@ -55,6 +55,8 @@ def show_report(node: Any, folder: Path) -> None:
         raise click.ClickException(message) from exception
     if 'text' in data:
         echo(data['text'], lines=True)
+        for warning in data['warnings']:
+            echo(warning, fg='red')
         echo(f'page      {folder.absolute() / PAGE}')
         return
     summary = data['summary']

@@ -17,8 +17,11 @@ from aiida import orm
 from aiida.tools.archive import create_archive
 
 import aiida_equitrain
+from aiida_equitrain.common.printable import printable
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.query import study_table
+from aiida_equitrain.tools.report.collect import training_warnings
+from aiida_equitrain.tools.report.study_collect import is_study, study_warnings
 from aiida_equitrain.tools.report.study_text import describe_study
 from aiida_equitrain.tools.report.write import PAGE, write_report
 
@@ -172,6 +175,8 @@ def describe(
     if 'aggregates' in node.outputs:
         result = f'## Result\n\n```\n{describe_study(node.outputs.aggregates.get_dict())}\n```\n\n'
     if report is not None:
+        warnings = study_warnings(node) if is_study(node) else training_warnings(node)
+        result += ''.join(f'{printable(warning)}\n\n' for warning in warnings)
         result += f'Figures and all rows: `{report.name}`, SHA-256 `{sha256_of(report)}`.\n\n'
     licences = '\n'.join(_licences(manifest, scrubber)) or '- no dataset says its licence or source'
     stays = '\n'.join(f'- {what}: {", ".join(items) or "none"}' for what, items in manifest['stays'].items())
