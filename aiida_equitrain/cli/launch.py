@@ -120,8 +120,6 @@ def cmd_label(structure: str, submit: bool, **chosen: Any) -> None:
 @with_profile
 def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, **chosen: Any) -> None:
     """Fine-tune the foundation on labelled frames (PK of a DatasetData)."""
-    if report is not None and n_seeds > 1:
-        raise click.UsageError('there is no report of a committee; leave out `--report`, and ask for one of a member.')
 
     def build() -> Any:
         from aiida_equitrain.launch import nodes

@@ -80,10 +80,13 @@ def cmd_study(
         return study_builder(sources, datasets, references, reference_phases, chosen)
 
     node = go(build, submit, report)
-    if node is not None and 'aggregates' in node.outputs:
-        from aiida_equitrain.report.study_collect import describe_study
+    # With a report it was printed already.
+    if node is not None and report is None and 'aggregates' in node.outputs:
+        from aiida_equitrain.report.study_collect import describe_study, study_warnings
 
         echo(describe_study(node.outputs.aggregates.get_dict()), lines=True)
+        for warning in study_warnings(node):
+            echo(warning, fg='red')
 
 
 def study_builder(

@@ -25,8 +25,9 @@ from aiida_equitrain.cli.terminal import echo
 def cmd_report(identifier: str, output: Path) -> None:
     """Write the page of results of a job: bands, learning curve, errors, cost, provenance.
 
-    PK is that of a StudyWorkChain, a MaterialWorkChain, a FinetuneWorkChain, or of one that computes instabilities,
-    thermal expansion or conductivity. A MaterialWorkChain that failed or still runs is shown as far as it got.
+    PK is that of a StudyWorkChain, a MaterialWorkChain, a FinetuneWorkChain, a CommitteeWorkChain, or of one that
+    computes instabilities, thermal expansion or conductivity. A MaterialWorkChain that failed or still runs is shown as
+    far as it got.
     """
     from aiida.common.exceptions import NotExistent
 
@@ -54,6 +55,8 @@ def show_report(node: Any, folder: Path) -> None:
         raise click.ClickException(message) from exception
     if 'text' in data:
         echo(data['text'], lines=True)
+        for warning in data['warnings']:
+            echo(warning, fg='red')
         echo(f'page      {folder.absolute() / PAGE}')
         return
     summary = data['summary']

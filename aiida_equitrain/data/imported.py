@@ -5,7 +5,13 @@ from __future__ import annotations
 from aiida import orm
 
 
-def is_imported(node: orm.Node) -> bool:
-    """Return whether a node came with an archive: ``verdi archive import`` puts all of it into a group."""
+def is_imported(entity: orm.Node | orm.Computer) -> bool:
+    """Return whether a node, or a node of a computer, came with an archive.
+
+    ``verdi archive import`` puts all nodes into a group.
+    """
     builder = orm.QueryBuilder().append(orm.ImportGroup, tag='group')
-    return builder.append(orm.Node, with_group='group', filters={'uuid': node.uuid}).count() > 0
+    if isinstance(entity, orm.Node):
+        return builder.append(orm.Node, with_group='group', filters={'uuid': entity.uuid}).count() > 0
+    builder.append(orm.Node, with_group='group', tag='node')
+    return builder.append(orm.Computer, with_node='node', filters={'uuid': entity.uuid}).count() > 0

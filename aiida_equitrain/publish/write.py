@@ -17,9 +17,11 @@ from aiida import orm
 from aiida.tools.archive import create_archive
 
 import aiida_equitrain
+from aiida_equitrain.common.printable import printable
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.query import study_table
-from aiida_equitrain.report.study_collect import describe_study
+from aiida_equitrain.report.collect import training_warnings
+from aiida_equitrain.report.study_collect import describe_study, is_study, study_warnings
 from aiida_equitrain.report.write import PAGE, write_report
 
 from .archive import FORMAT, LONGEST_TEXT, MANIFEST, PROCESSES, describe_nodes, quiet
@@ -47,7 +49,7 @@ def publish(node: orm.ProcessNode, path: Path, tell: Callable[[dict[str, list[st
     :param path: of the archive, which ends with ``.aiida``; ``.README.md`` and ``.report.html`` are written beside it
         under its name.
     :param tell: called before anything is written there, with what the archive will say of machines and people.
-    :raises ValueError: with a sentence, if the node cannot be published, the file exists, or there is no room for it.
+    :raises ValueError: with a sentence, if the node cannot be published, a file of it exists, or there is no room.
     """
     problem = publish_problem(node, path)
     if problem:
@@ -61,9 +63,8 @@ def publish(node: orm.ProcessNode, path: Path, tell: Callable[[dict[str, list[st
                     file.replace(path.parent / file.name)
     except OSError as error:
         raise ValueError(f'`{path}` was not written: {error}') from error
-    beside = path.parent
-    report = None if done.report is None else beside / done.report.name
-    return Published(path, beside / done.readme.name, report, done.sha256, done.manifest)
+    readme, page = beside(path)
+    return Published(path, readme, done.report and page, done.sha256, done.manifest)
 
 
 def _write(node: orm.ProcessNode, path: Path, tell: Callable[[dict[str, list[str]]], None] | None) -> Published:
@@ -83,8 +84,8 @@ def _write(node: orm.ProcessNode, path: Path, tell: Callable[[dict[str, list[str
     with ZipFile(path, 'a', ZIP_DEFLATED) as archive:
         archive.writestr(MANIFEST, content)
     digest = sha256_of(path)
-    report = _write_page(node, path.with_suffix('.report.html'), scrubber)
-    readme = path.with_suffix('.README.md')
+    readme, page = beside(path)
+    report = _write_page(node, page, scrubber)
     readme.write_text(scrubber(describe(node, manifest, path.name, digest, report, scrubber)), encoding='utf-8')
     return Published(path, readme, report, digest, manifest)
 
@@ -99,7 +100,13 @@ def publish_problem(node: Any, path: Path) -> str | None:
         return f'`{path}` must end with `.aiida`'
     if not path.parent.is_dir():
         return f'there is no folder `{path.parent}`: make it first'
-    return f'`{path}` exists already' if path.exists() else None
+    there = [file for file in (path, *beside(path)) if file.exists()]
+    return f'`{there[0]}` exists already: move it, or give the archive another name' if there else None
+
+
+def beside(path: Path) -> tuple[Path, Path]:
+    """Return the README and the report of an archive."""
+    return path.with_suffix('.README.md'), path.with_suffix('.report.html')
 
 
 def make_manifest(node: orm.ProcessNode, archive: Path, scrubber: Scrubber) -> dict[str, Any]:
@@ -165,6 +172,8 @@ def describe(
     if 'aggregates' in node.outputs:
         result = f'## Result\n\n```\n{describe_study(node.outputs.aggregates.get_dict())}\n```\n\n'
     if report is not None:
+        warnings = study_warnings(node) if is_study(node) else training_warnings(node)
+        result += ''.join(f'{printable(warning)}\n\n' for warning in warnings)
         result += f'Figures and all rows: `{report.name}`, SHA-256 `{sha256_of(report)}`.\n\n'
     licences = '\n'.join(_licences(manifest, scrubber)) or '- no dataset says its licence or source'
     stays = '\n'.join(f'- {what}: {", ".join(items) or "none"}' for what, items in manifest['stays'].items())

@@ -23,7 +23,7 @@ class NoReportError(ValueError):
 
 
 #: WorkChains that a report can be made of.
-REPORTABLE = ('equitrain.material', 'equitrain.finetune')
+REPORTABLE = ('equitrain.material', 'equitrain.finetune', 'equitrain.committee')
 
 #: Quantities of the table of phonons: key of the comparison and heading.
 QUANTITIES = {
@@ -62,28 +62,29 @@ def collect(node: orm.ProcessNode) -> dict[str, Any]:
     if getattr(node, 'process_type', None) not in [f'aiida.workflows:{name}' for name in REPORTABLE]:
         kind = getattr(node, 'process_label', None) or type(node).__name__
         raise NoReportError(
-            f'PK {node.pk} is of the kind {kind}: a report is made of a MaterialWorkChain, a FinetuneWorkChain '
-            'or a StudyWorkChain (`verdi process list -a` shows them)'
+            f'PK {node.pk} is of the kind {kind}: a report is made of a MaterialWorkChain, a FinetuneWorkChain, '
+            'a CommitteeWorkChain or a StudyWorkChain (`verdi process list -a` shows them)'
         )
     inputs, outputs = _inputs(node), node.outputs
     comparison = dict(outputs.comparison) if 'comparison' in outputs else {}
-    training = dict(outputs.summary) if 'summary' in outputs else {}
+    trainings = trainings_of(outputs)
+    training = trainings.get('', {})
     summary = summarize(node, inputs, comparison, training)
     stages = stages_of(node)
     data = {
         'pk': node.pk,
         'uuid': node.uuid,
         'material': summary['material'] or 'unknown',
-        'title': 'a fine-tuned potential and its phonons' if comparison else 'fine-tuning of a potential',
+        'title': _title(comparison, trainings),
         'subtitle': f'{node.process_label} {node.pk} · {_state_sentence(node)} · {node.ctime:%Y-%m-%d %H:%M} UTC',
         'warnings': training_warnings(node),
         'notes': _notes(node, inputs, stages),
         'headline': _headline(summary),
         'errors': [*phonon_rows(comparison), *elastic_rows(outputs)],
-        'training_table': training_rows(training),
-        'validation': validation_rows(training),
+        'training_tables': {name: training_rows(each) for name, each in trainings.items()},
+        'validation': [row for name, each in trainings.items() for row in validation_rows(each, _of(name))],
         'stages': stages,
-        'facts': _facts(inputs, comparison, training),
+        'facts': [*_facts(inputs, comparison, training), *_spread(outputs)],
         'commands': commands(node),
         'summary': summary,
         'bands': bands_data(outputs),
@@ -170,13 +171,16 @@ def training_rows(training: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def validation_rows(training: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return ``title``, ``unit``, ``before``, ``after`` and ``worse`` of the errors on validation frames."""
+def validation_rows(training: Mapping[str, Any], of: str = '') -> list[dict[str, Any]]:
+    """Return ``title``, ``unit``, ``before``, ``after`` and ``worse`` of the errors on validation frames.
+
+    :param of: end of the titles.
+    """
     errors = training.get('errors') or {}
     before, after = ((errors.get(side) or {}).get(Role.VALID.value) or {} for side in ('before', 'after'))
     worse = training.get('worse_than_foundation') or {}
     return [
-        {'title': f'{WORDS[name][0]} of validation frames', 'unit': WORDS[name][1], 'before': before.get(key),
+        {'title': f'{WORDS[name][0]} of validation frames{of}', 'unit': WORDS[name][1], 'before': before.get(key),
          'after': after[key], 'worse': name in worse}
         for name, key in zip(('forces', 'energy', 'stress'), ERRORS, strict=True)
         if key in after
@@ -185,11 +189,29 @@ def validation_rows(training: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def training_warnings(node: orm.ProcessNode) -> list[str]:
     """Return what a fine-tuning, or the members of a committee, warn of, as sentences."""
-    outputs = node.outputs
-    summaries = {'': outputs.summary} if 'summary' in outputs else {}
+    trainings = trainings_of(node.outputs)
+    return [f'Warning{_of(name)}: {text}.' for name, each in trainings.items() for text in each.get('warnings', [])]
+
+
+def trainings_of(outputs: Any) -> dict[str, dict[str, Any]]:
+    """Return the summary of a fine-tuning under an empty name, or those of the members of a committee by theirs."""
+    if 'summary' in outputs:
+        return {'': dict(outputs.summary)}
     if 'summaries' in outputs:
-        summaries |= {f' ({name})': outputs.summaries[name] for name in outputs.summaries}
-    return [f'Warning{name}: {text}.' for name in summaries for text in dict(summaries[name]).get('warnings', [])]
+        names = sorted(outputs.summaries, key=lambda name: (len(name), name))
+        return {name: dict(outputs.summaries[name]) for name in names}
+    return {}
+
+
+def _of(member: str) -> str:
+    """Return the name of a member of a committee as the end of a title; nothing of a single training."""
+    return member and f' ({member})'
+
+
+def _title(comparison: Mapping[str, Any], trainings: Mapping[str, Any]) -> str:
+    if comparison:
+        return 'a fine-tuned potential and its phonons'
+    return 'fine-tuning of a potential' if len(trainings) < 2 else f'a committee of {len(trainings)} potentials'
 
 
 def commands(node: orm.ProcessNode) -> list[str]:
@@ -212,6 +234,9 @@ def _inputs(node: orm.ProcessNode) -> dict[str, Any]:
     for name in ('strategy', 'seed'):
         if name in train:
             found[name] = train[name].value
+    if 'n_seeds' in node.inputs:
+        first = node.inputs.seed.value
+        found['seed'] = f'{first} to {first + node.inputs.n_seeds.value - 1}'
     if 'hyperparameters' in train:
         found['hyperparameters'] = dict(train['hyperparameters'])
     if 'dropped' in node.outputs:
@@ -308,6 +333,21 @@ def _facts(
     return facts
 
 
+def _spread(outputs: Any) -> list[tuple[str, str]]:
+    """Return how far the members of a committee are apart on validation frames, and how wrong they are."""
+    found = dict(outputs.committee).get('valid') if 'committee' in outputs else None
+    if not found:
+        return []
+    words = {
+        'forces_spread_mev_per_angstrom': 'forces differ by {} meV/Å',
+        'energy_spread_mev_per_atom': 'energies by {} meV/atom',
+        'forces_mae_of_mean_mev_per_angstrom': 'force MAE of their mean {} meV/Å',
+        'mean_forces_mae_mev_per_angstrom': 'of a single one {} meV/Å',
+    }
+    text = ', '.join(words[key].format(number(found.get(key))) for key in words)
+    return [('members', f'{text} (validation frames)')]
+
+
 #: The comparison calls DFT by its part in it.
 NAMES = {'reference': 'dft'}
 
@@ -355,9 +395,9 @@ def thermal_data(outputs: Any) -> dict[str, Any] | None:
 
 def learning_data(outputs: Any, training: dict[str, Any]) -> dict[str, Any] | None:
     """Return the errors by epoch."""
-    if 'metrics' not in outputs:
+    node = outputs.metrics if 'metrics' in outputs else None
+    if not isinstance(node, ArrayData):  # of a committee there are several
         return None
-    node = outputs.metrics
     data: dict[str, Any] = {name: node.get_array(name) for name in node.get_arraynames()}
     data['best_epoch'] = training.get('best_epoch')
     return data if len(data.get('epoch', [])) > 1 else None

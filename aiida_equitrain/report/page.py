@@ -50,7 +50,11 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         captions=FIGURES,
         sides=sides,
         errors=[[row['quantity'], *(row.get(side) for side in sides)] for row in errors],
-        training=[{**row, 'is_worse': _is_worse(row)} for row in data.get('training_table', [])],
+        trainings={
+            name: [{**row, 'is_worse': _is_worse(row)} for row in rows]
+            for name, rows in data.get('training_tables', {}).items()
+            if rows
+        },
         stages=data.get('stages', []),
         facts=data.get('facts', []),
         commands=data['commands'],

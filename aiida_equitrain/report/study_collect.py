@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +13,9 @@ from aiida import orm
 from aiida_equitrain.common.formatting import number
 from aiida_equitrain.common.printable import NAME, printable
 from aiida_equitrain.query import study_table
+from aiida_equitrain.science.epoch_choice import WORDS
 
-from .collect import NoReportError, bands_data, learning_data
+from .collect import NoReportError, bands_data, learning_data, training_warnings, trainings_of
 from .instability import mode_pairs
 
 STUDY = 'aiida.workflows:equitrain.study'
@@ -23,6 +25,7 @@ COLUMNS = {
     'strategy': ('strategy', ''),
     'n_train': ('frames', 'training frames'),
     'seed': ('seed', ''),
+    'made_worse': ('made worse', 'what the training made worse than the foundation on validation frames, or a warning'),
     'phonon_mae_thz': ('MAE, THz', 'phonons: mean absolute error over the Brillouin zone'),
     'foundation_phonon_mae_thz': ('foundation', 'the same of the foundation, THz'),
     'symfc_phonon_mae_thz': ('symfc', 'the same of force constants fitted to the same frames without a potential, THz'),
@@ -40,6 +43,8 @@ COLUMNS = {
     'forgetting_mev_per_angstrom': ('forgetting', 'change of the force error on other crystals, meV/Å'),
     'train_core_seconds': ('training, s', 'core-seconds of the training'),
 }
+#: What the table says of a training that warns and made nothing worse.
+OTHER = 'other warning'
 
 
 def is_study(node: Any) -> bool:
@@ -58,11 +63,12 @@ def collect_study(node: orm.ProcessNode) -> dict[str, Any]:
         raise NoReportError(f'PK {node.pk} has no `table`: it is a study that has not ended')
     table = with_deviations(study_table(node))
     aggregates = node.outputs.aggregates.get_dict()
-    rows = _records(table)
+    rows = _with_warnings(_records(table))
     return {
         'pk': node.pk,
         'uuid': node.uuid,
         'subtitle': f'{node.process_label} {node.pk} · {node.uuid} · {node.ctime:%Y-%m-%d %H:%M} UTC',
+        'warnings': _warnings(rows),
         'notes': _notes(node, aggregates),
         'headline': headline(aggregates),
         'aggregates': aggregates,
@@ -96,12 +102,16 @@ def collect_material(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         'bands': _bands(outputs, shown),
         'learning': learning,
         'wells': _wells(shown),
+        'warnings': [(_name(row), text) for row in mine for text in row['warnings']],
         'provenance': [
-            (f'{row["strategy"]}, {row["n_train"]} frames, seed {row["seed"]}',
-             row['reason'] or f'process {row["process_uuid"]}, potential {row["potential_uuid"]}')
+            (_name(row), row['reason'] or f'process {row["process_uuid"]}, potential {row["potential_uuid"]}')
             for row in mine
         ],
-    }  # fmt: skip
+    }
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f'{row["strategy"]}, {row["n_train"]} frames, seed {row["seed"]}'
 
 
 def _wells(rows: list[dict[str, Any]]) -> list[Any]:
@@ -151,6 +161,39 @@ def _worst(segments: list[dict[str, Any]], strategy: str) -> tuple[float, float]
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict('records')
     return records
+
+
+def study_warnings(node: orm.ProcessNode) -> list[str]:
+    """Return in sentences in how many rows of a study a training made something worse or has another warning."""
+    return _warnings(_with_warnings(_records(study_table(node))))
+
+
+def _with_warnings(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with ``warnings``, the sentences of their trainings, and ``made_worse``, them in short."""
+    uuids = [row['process_uuid'] for row in rows if row['process_uuid']]
+    builder = orm.QueryBuilder().append(orm.ProcessNode, filters={'uuid': {'in': uuids}})
+    nodes = {node.uuid: node for node in builder.all(flat=True)} if uuids else {}
+    known = []
+    for row in rows:
+        node = nodes.get(row['process_uuid'])
+        warnings = [] if node is None else training_warnings(node)
+        training = {} if node is None else trainings_of(node.outputs).get('', {})
+        worse = ', '.join(WORDS[name][0] for name in WORDS if name in (training.get('worse_than_foundation') or {}))
+        known.append({**row, 'warnings': warnings, 'made_worse': worse or (OTHER if warnings else None)})
+    return known
+
+
+def _warnings(rows: list[dict[str, Any]]) -> list[str]:
+    counts = Counter(word for row in rows if row['made_worse'] for word in row['made_worse'].split(', '))
+    n_other = counts.pop(OTHER, 0)
+    found = []
+    if counts:
+        what = ', '.join(f'{words} in {count}' for words, count in counts.items())
+        found.append(f'trainings made errors on validation frames worse than those of the foundation: {what}')
+    if n_other:
+        found.append(f'trainings warn of something else in {n_other}')
+    where = 'The table shows which, the page of the crystal how much and what to do.'
+    return [f'Warning: {text} of {len(rows)} rows. {where}' for text in found]
 
 
 def _notes(node: Any, aggregates: dict[str, Any]) -> list[str]:

@@ -40,6 +40,7 @@ def render_study(
         script='study.js',
         title=f'A study of {len(data["materials"])} materials',
         subtitle=data['subtitle'],
+        warnings=data['warnings'],
         notes=data['notes'],
         headline=data['headline'],
         figures=page.accessible({name: figures[name] for name in FIGURES if name in figures}, FIGURES),
@@ -67,6 +68,7 @@ def _material(material: Mapping[str, Any], figures: Mapping[str, str]) -> dict[s
         'captions': captions,
         'heads': [COLUMNS[key][0] for key in OF_MATERIAL],
         'errors': [[_plain(row.get(key)) for key in OF_MATERIAL] for row in material['rows']],
+        'warnings': material['warnings'],
         'provenance': material['provenance'],
     }
 

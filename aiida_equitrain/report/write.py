@@ -69,7 +69,7 @@ def _write_property(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
 
 
 def _write_study(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
-    """Write the page of a study, its summary (the aggregates) and its figures."""
+    """Write the page of a study, its summary (the aggregates and the warnings) and its figures."""
     data: dict[str, Any] = printable_tree(collect_study(node), longest=SENTENCE)
     folder.mkdir(parents=True, exist_ok=True)
     drawable = printable_tree(data, longest=NAME)
@@ -83,7 +83,8 @@ def _write_study(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
         for number, (material, each) in enumerate(materials.items())
     }
     _write(folder / PAGE, render_study(data, drawn, inner).encode())
-    _write(folder / SUMMARY, (json.dumps(data['aggregates'], indent=2) + '\n').encode())
+    summary = {**data['aggregates'], 'warnings': data['warnings']}
+    _write(folder / SUMMARY, (json.dumps(summary, indent=2) + '\n').encode())
     return {**data, 'text': describe_study(data['aggregates'])}
 
 

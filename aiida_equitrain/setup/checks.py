@@ -119,10 +119,8 @@ def check_computer(label: str) -> str:
         computer = orm.load_computer(label)
     except NotExistent as exception:
         raise CheckError(f'there is no computer `{label}`: run `aiida-equitrain setup`') from exception
-    if not computer.is_configured:
-        raise CheckError(
-            f'the computer `{label}` is not configured: `verdi computer configure {computer.transport_type} {label}`'
-        )
+    if problem := defaults.computer_problem(computer):
+        raise CheckError(f'the computer {problem}')
     workdir = computer.get_workdir()
     code, _, stderr = _run(computer, f'mkdir -p "{workdir}" && test -w "{workdir}"')
     if code:

@@ -25,7 +25,23 @@ FOUNDATIONS = (ONLINE_FOUNDATION, STARTER)
 #: Label of the foundation that `aiida-equitrain setup --with sevennet` stores.
 SEVENNET_FOUNDATION = 'sevennet-0'
 
+#: In the labels of computers of archives that a rerun imported, or that the set-up has set aside.
+ARCHIVE = ' (archive'
+
 _REMEDY = 'run `aiida-equitrain setup` (without internet: `aiida-equitrain setup --offline`)'
+
+
+def computer_problem(computer: orm.Computer) -> str | None:
+    """Return what to do with a computer that nobody has configured here, or ``None``."""
+    label = computer.label
+    if computer.is_configured:
+        return None
+    if is_imported(computer) or ARCHIVE in label:
+        return (
+            f'`{label}` came with an archive: what it says, such as commands before each job, is of whoever made that. '
+            'Make one of your own under another label with `verdi computer setup` and `verdi computer configure`'
+        )
+    return f'`{label}` is not configured: `verdi computer configure {computer.transport_type} {label}`'
 
 
 def find_code(label: str, computer: str = COMPUTER) -> Any:

@@ -106,9 +106,8 @@ def ensure_computer(label: str) -> tuple[orm.Computer | None, Item]:
             return None, Item('computer', 'missing', text)
         computer = _create_localhost(label)
         return computer, Item('computer', 'created', f'`{label}`, jobs run in {computer.get_workdir()}{moved}')
-    if not computer.is_configured:
-        text = f'`{label}` is not configured: `verdi computer configure {computer.transport_type} {label}`'
-        return None, Item('computer', 'missing', text)
+    if problem := defaults.computer_problem(computer):
+        return None, Item('computer', 'missing', problem)
     return computer, Item('computer', 'found', f'`{label}`, jobs run in {computer.get_workdir()}')
 
 
@@ -123,7 +122,7 @@ def _set_aside(label: str) -> str:
         return ''
     if computer.is_configured or recall(f'computer {label}') == computer.uuid:
         return ''
-    computer.label = f'{label} (archive {computer.uuid[:8]})'
+    computer.label = f'{label}{defaults.ARCHIVE} {computer.uuid[:8]})'
     return f'; one that was never configured, as those of archives are, is called `{computer.label}` now'
 
 

@@ -177,11 +177,15 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
 
     def results(self) -> ExitCode | None:
         """Attach the outputs, and say what is odd about the labels, or worse than before."""
-        outputs = self.ctx.children[-1].outputs
-        for warning in outputs.summary.get('warnings', []) if 'summary' in outputs else []:
-            self.report(f'warning: {warning}')
+        self.report_warnings(self.ctx.children[-1])
         exit_code: ExitCode | None = super().results()
         return exit_code
+
+    def report_warnings(self, calculation: CalcJobNode) -> None:
+        """Say what the summary of a calculation warns of, if it has one."""
+        outputs = calculation.outputs
+        for warning in outputs.summary.get('warnings', []) if 'summary' in outputs else []:
+            self.report(f'warning: {warning}')
 
     def run_process(self) -> Any:
         """Submit the next attempt; only the first can be a job that was run elsewhere."""
@@ -208,7 +212,8 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         return 'continuing' if 'checkpoint' in self.ctx.inputs else 'starting again'
 
     def give_up(self, calculation: CalcJobNode, exit_code: ExitCode) -> ProcessHandlerReport:
-        """Stop, with the outputs that the last attempt has."""
+        """Stop, with the outputs that the last attempt has, and what its summary warns of."""
+        self.report_warnings(calculation)
         self.out_many(self.exposed_outputs(calculation, TrainCalculation))
         return ProcessHandlerReport(True, exit_code)
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from aiida import orm
-from aiida_equitrain.calculations.phonon_arrays import reversed_cell
 from ase import Atoms
 
+from aiida_equitrain.calculations.arrays import reversed_cell
 from aiida_equitrain.calculations.functions import born_charges, elastic, phonons
 from aiida_equitrain.science.elasticity import deform, deformations
 from aiida_equitrain.science.phases import same_structure, space_group, symmetric_primitive

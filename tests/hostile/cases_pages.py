@@ -110,7 +110,7 @@ def material(text: str) -> Any:
 
     training = {
         'strategy': text, 'best_epoch': text, 'epochs': 2, 'threads': text, 'device_name': text,
-        'versions': {text: text},
+        'versions': {text: text}, 'warnings': [text], 'worse_than_foundation': {text: [text]},
         'errors': {'after': {'train': {'forces_mae_mev_per_angstrom': 1.0}}},
     }  # fmt: skip
     comparison = {'reference': {'max_frequency_thz': 1.0}, 'mesh': [text], 'temperature_k': 300.0, 'candidates': {
@@ -149,8 +149,8 @@ def study(text: str) -> Any:
     from aiida import orm
 
     row = {'material': text, 'strategy': text, 'n_train': 2, 'seed': 1, 'phonon_mae_thz': 0.1,
-           'foundation_phonon_mae_thz': 0.2, 'symfc_phonon_mae_thz': 0.3, 'process_uuid': text, 'potential_uuid': text,
-           'train_core_seconds': 1.0}  # fmt: skip
+           'foundation_phonon_mae_thz': 0.2, 'symfc_phonon_mae_thz': 0.3, 'process_uuid': material(text).uuid,
+           'potential_uuid': text, 'train_core_seconds': 1.0}  # fmt: skip
     rows = [{**row, 'state': 'failed', 'reason': text}, {**row, 'seed': 2, 'state': text, 'reason': text}]
     group = {'strategy': text, 'n_train': 2, 'phonon_mae_thz': {'mean': {'value': 0.1, 'low': 0.1, 'high': 0.2}}}
     aggregates = {'strategies': [group], 'foundation': {}, 'symfc': {}, 'n_materials': 1, 'n_rows': 2, 'n_failed': 1,

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from aiida_equitrain.publish import recompute, scrub, write
 from aiida_equitrain.publish.check import check_file, clean_copy, content_problem, import_clean
 from aiida_equitrain.publish.scrub import Scrubber
 from aiida_equitrain.setup import defaults, setup
+from aiida_equitrain.setup.checks import CheckError, check_computer
 from aiida_equitrain.setup.shipped import SHIPPED_FAMILY
 from aiida_equitrain.workflows.study.rows import KEY, find_done
 
@@ -236,6 +238,15 @@ def test_two_users_and_their_names(aiida_profile_clean: Any, tmp_path: Path) -> 
     assert check_file(done.archive)[1] == []
 
 
+@pytest.mark.parametrize('name', ['study.aiida', 'study.README.md', 'study.report.html'])
+def test_nothing_is_overwritten(aiida_profile_clean: Any, tmp_path: Path, name: str) -> None:
+    """Neither the archive nor what lies beside it; nothing else is written then."""
+    (tmp_path / name).write_text('mine')
+    with pytest.raises(ValueError, match=f'{name}` exists already'):
+        write.publish(honest.make_study(), tmp_path / 'study.aiida')
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, 'mine')]
+
+
 @pytest.mark.parametrize('failure', [OSError(errno.ENOSPC, 'No space left on device'), KeyboardInterrupt()])
 def test_no_half_archive(aiida_profile_clean: Any, tmp_path: Path, monkeypatch: Any, failure: BaseException) -> None:
     """When the disk is full or somebody stops it, nothing is left."""
@@ -306,6 +317,24 @@ def test_nothing_becomes_a_default(aiida_profile_clean: Any, tmp_path: Path, way
     assert ours[1].checked_sha256() == ours[1].sha256
     again = setup.run_setup(setup.Options(offline=True, pw='/usr/bin/pw.x', ph='/usr/bin/ph.x'))
     assert {item.state for item in again} == {'found'}
+
+
+@pytest.mark.usefixtures('aiida_profile_clean')
+def test_computer_of_an_archive(tmp_path: Path) -> None:
+    """Nobody is told to configure a computer that came with an archive, but to make one of their own."""
+    import_archive(honest.changed(tmp_path / 'a.aiida', sql="UPDATE db_dbcomputer SET label = 'cluster'", hide=True))
+    for label in ('ours', 'b (archive)'):
+        orm.Computer(label, 'host', '', 'core.ssh', 'core.slurm', '/scratch').store()
+    archive = '` came with an archive: .*under another label with `verdi computer setup` and `verdi computer configure`'
+    ours = '` is not configured: `verdi computer configure core.ssh ours`'
+    for label, sentence in (('cluster', archive), ('b (archive)', archive), ('ours', ours)):
+        computer, item = setup.ensure_computer(label)
+        assert (computer, item.state) == (None, 'missing')
+        assert re.fullmatch(re.escape(f'`{label}') + sentence, item.text)
+        with pytest.raises(CheckError, match=re.escape(item.text)):
+            check_computer(label)
+    orm.load_computer('cluster').configure()
+    assert setup.ensure_computer('cluster')[1].state == 'found'
 
 
 def test_later_archive_changes_no_default(aiida_profile_clean: Any, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 
+from aiida_equitrain.cli.report import show_report
 from aiida_equitrain.common.formatting import duration, number
 from aiida_equitrain.common.progress import describe_progress
 from aiida_equitrain.report.collect import collect, elastic_rows, path_ticks, phonon_rows, training_rows
@@ -82,11 +83,13 @@ def data() -> dict[str, Any]:
         'warnings': ['the energy is <worse>'],
         'headline': [{'value': '0.1 THz', 'label': 'error'}],
         'errors': [{'quantity': 'stable', 'dft': True, 'foundation': False, 'symfc': 0.1}],
-        'training_table': [
-            {'quantity': 'forces', 'before': 2.0, 'after': None},
-            {'quantity': 'energy', 'before': 1.0, 'after': 3.0},
-            {'quantity': 'stress', 'before': 5.0, 'after': 4.0},
-        ],
+        'training_tables': {
+            '': [
+                {'quantity': 'forces', 'before': 2.0, 'after': None},
+                {'quantity': 'energy', 'before': 1.0, 'after': 3.0},
+                {'quantity': 'stress', 'before': 5.0, 'after': 4.0},
+            ]
+        },
         'stages': [{**stage, 'wall_seconds': 3.0, 'core_seconds': 4.0}],
         'facts': [('seed', '1')],
         'commands': ['verdi process status 1'],
@@ -137,6 +140,38 @@ def test_elastic_rows(aiida_profile: Any) -> None:
         elastic.base.links.add_incoming(node, LinkType.RETURN, f'phonons__{side}__elastic')
     assert elastic_rows(node.outputs) == [{'quantity': 'bulk modulus (GPa)', 'foundation': 80.0, 'finetuned': 90.0}]
     assert elastic_rows(orm.WorkChainNode().store().outputs) == []
+
+
+def test_committee(aiida_profile: Any, tiny_dataset: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each member has its table of errors before and after, its warnings, and its lines in the terminal."""
+    inputs = {'finetune__train__dataset': tiny_dataset, 'finetune__train__strategy': orm.Str('transfer'),
+              'seed': orm.Int(9), 'n_seeds': orm.Int(2)}  # fmt: skip
+    node = orm.WorkChainNode(process_type='aiida.workflows:equitrain.committee')
+    for label, data in inputs.items():
+        node.base.links.add_incoming(data.store(), LinkType.INPUT_WORK, label)
+    node.store()
+    key = 'forces_mae_mev_per_angstrom'
+    outputs: dict[str, orm.Data] = {'committee': orm.Dict({'valid': {'forces_spread_mev_per_angstrom': 7.5}})}
+    for seed, error in ((10, 52.5), (9, 31.5)):
+        summary: dict[str, Any] = {'errors': {'before': {'valid': {key: 40.0}}, 'after': {'valid': {key: error}}}}
+        if error > 40:
+            summary |= {'worse_than_foundation': {'forces': [40.0, error]}, 'warnings': ['<forces> got worse']}
+        outputs |= {f'summaries__seed_{seed}': orm.Dict(summary), f'metrics__seed_{seed}': orm.ArrayData()}
+    for label, output in outputs.items():
+        output.store().base.links.add_incoming(node, LinkType.RETURN, label)
+    show_report(node, tmp_path)
+    page, printed = (tmp_path / 'report.html').read_text(), capsys.readouterr().out
+    assert re.findall(r'<h2>Errors on energies, forces, stress(.*?)</h2>', page) == [': seed_9', ': seed_10']
+    assert re.findall(r'frames \(meV/Å\)</td><td>(.*?)</td>\n<td(.*?)>(.*?)</td>', page) == [
+        ('40.0', '', '31.5'),
+        ('40.0', ' class="bad"', '52.5'),
+    ]
+    assert '<p class="note warning">Warning (seed_10): &lt;forces&gt; got worse.</p>' in page
+    assert 'a committee of 2 potentials' in page
+    assert 'seed 9 to 10' in page
+    assert 'forces differ by 7.50 meV/Å' in page
+    assert 'Warning (seed_10): <forces> got worse.' in printed
+    assert re.search(r'forces of validation frames \(seed_9\) +31.5 meV/Å, foundation 40.0', printed)
 
 
 def test_link_in_the_folder(tmp_path: Path) -> None:

@@ -14,13 +14,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from aiida import orm
+from aiida.common.links import LinkType
 
+from aiida_equitrain.calculations.functions.study import collect_study as tabulate_study
+from aiida_equitrain.cli.report import show_report
+from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.publish.write import publish
 from aiida_equitrain.report.plots import to_svg
-from aiida_equitrain.report.study_collect import describe_study, headline
+from aiida_equitrain.report.study_collect import describe_study, headline, study_warnings
 from aiida_equitrain.report.study_page import render_study
 from aiida_equitrain.report.study_plots import draw_material, draw_study
 from aiida_equitrain.science.study_statistics import aggregate, with_deviations
 
+TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 #: Run in the page after it was loaded: sorts by the error, opens a row by a click, and says what came of it.
 CLICKS = """
 const heads = [...document.querySelectorAll("#rows th button")];
@@ -45,6 +52,7 @@ def data() -> dict[str, Any]:
     lines = [
         {
             'material': material, 'strategy': strategy, 'n_train': n_train, 'seed': 1, 'state': 'done', 'reason': None,
+            'warnings': [], 'made_worse': None,
             'phonon_mae_thz': rng.uniform(0.1, 1), 'foundation_phonon_mae_thz': 1.2, 'symfc_phonon_mae_thz': 0.3,
             'dos_error_percent': 20.0, 'max_frequency_thz': 9.0, 'foundation_max_frequency_thz': 8.0,
             'reference_max_frequency_thz': 10.0, 'dynamically_stable': material != 'NaCl',
@@ -57,19 +65,24 @@ def data() -> dict[str, Any]:
     ]  # fmt: skip
     lines[0] |= {'state': 'failed', 'reason': 'it <b>failed</b>', 'phonon_mae_thz': None}
     table = with_deviations(pd.DataFrame(lines))
+    table['warnings'] = [['Warning: <i>worse</i>.', 'Warning: odd.'], *([] for _ in range(11))]
+    table.loc[0, 'made_worse'] = 'energies, stresses'
     rows = table.astype(object).where(table.notna(), None).to_dict('records')
     line = np.linspace(0, 1, 7)
     sides = {name: np.stack([line, 2 * line], 1) for name in ('dft', 'foundation', 'l2-tsp')}
     bands = {'segments': [{'distances': line, 'sides': sides}], 'ticks': [(0.0, 'Γ'), (1.0, 'X')], 'best': 'l2-tsp',
              'worst': (0.5, 0.2)}  # fmt: skip
     learning = {'l2-tsp': {'epoch': np.arange(4), 'valid_forces_mae': 0.1 + line[:4]}}
+    sentences = {'AlN': [('l2-tsp, seed 1', 'Warning: <i>worse</i>.')]}
     materials = {
         name: {'rows': [row for row in rows if row['material'] == name], 'n_train': 4, 'seed': 1, 'bands': bands,
-               'learning': learning, 'wells': [], 'provenance': [('l2-tsp', 'process p')]}
+               'learning': learning, 'wells': [], 'warnings': sentences.get(name, []),
+               'provenance': [('l2-tsp', 'process p')]}
         for name in ('AlN', 'NaCl', 'Si')
     }  # fmt: skip
     return {
-        'subtitle': 'StudyWorkChain 1', 'notes': ['a note'], 'headline': [{'value': '1', 'label': 'study'}],
+        'subtitle': 'StudyWorkChain 1', 'warnings': ['Warning: energies in 1 of 12 rows.'],
+        'notes': ['a note'], 'headline': [{'value': '1', 'label': 'study'}],
         'aggregates': aggregate(table, n_resamples=200), 'rows': rows, 'materials': materials, 'commands': ['verdi'],
     }  # fmt: skip
 
@@ -93,6 +106,10 @@ def test_page(page: str) -> None:
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert 'it &lt;b&gt;failed' in page
+    assert '<p class="note warning">Warning: energies in 1 of 12 rows.</p>' in page[: page.index('<section')]
+    cell = '<td data-value="energies, stresses" class="bad" title="Warning: &lt;i&gt;worse&lt;/i&gt;. Warning: odd.">'
+    assert page.count(f'{cell}energies, stresses</td>') == page.count('class="bad" title=') == 1
+    assert page.count('<dd>Warning: &lt;i&gt;worse&lt;/i&gt;.</dd>') == 1
     assert '>DFT phases</button>' in page
     assert page.count('<dialog') == 3
     assert page.count('data-material=') == 12
@@ -122,6 +139,46 @@ def test_browser(page: str, browser: str, tmp_path: Path, size: str) -> None:
     assert said['named']
     assert said['closed']
     assert said['figures'] == 2
+
+
+def test_warnings_of_trainings(aiida_profile: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What trainings made worse stands in row, head, terminal, summary and README; failed rows count."""
+    worse = {'worse_than_foundation': {'energy': [1.0, 2.0], 'stress': [3.0, 4.0]}, 'warnings': ['energies got worse']}
+    summaries: list[dict[str, Any]] = [worse, {'worse_than_foundation': {}, 'warnings': ['odd labels']}, worse, {}]
+    rows = {}
+    for seed, summary in enumerate(summaries):
+        training = orm.WorkChainNode(process_type='aiida.workflows:equitrain.material').store()
+        orm.Dict(summary).store().base.links.add_incoming(training, LinkType.RETURN, 'summary')
+        state = {'state': 'failed', 'reason': 'phonons failed'} if seed == 0 else {'state': 'done', 'reason': None}
+        rows[f'row_{seed}'] = {'material': 'Si', 'strategy': 'lora', 'n_train': 2, 'seed': seed, **state,
+                               'process_uuid': training.uuid}  # fmt: skip
+    rows['row_4'] = {**rows['row_0'], 'seed': 4, 'process_uuid': None}
+    study = orm.WorkChainNode(process_type='aiida.workflows:equitrain.study')
+    study.base.links.add_incoming(PotentialData(TINY_MODEL).store(), LinkType.INPUT_WORK, 'foundation')
+    study.store()
+    for label, node in tabulate_study(orm.Dict(rows), orm.Dict({})).items():
+        node.base.links.add_incoming(study, LinkType.RETURN, label)
+    show_report(study, tmp_path)
+    page, printed = (tmp_path / 'report.html').read_text(), capsys.readouterr().out
+    cells = re.findall(r'class="bad" title="(.*?)">(.*?)</td>', page)
+    assert cells == [
+        ('Warning: energies got worse.', 'energies, stresses'), ('Warning: odd labels.', 'other warning'),
+        ('Warning: energies got worse.', 'energies, stresses'),
+    ]  # fmt: skip
+    assert '<dt>lora, 2 frames, seed 0</dt><dd>Warning: energies got worse.</dd>' in page
+    found = study_warnings(study)
+    assert [text[: text.index('. ')] for text in found] == [
+        'Warning: trainings made errors on validation frames worse than those of the foundation: energies in 2, '
+        'stresses in 2 of 5 rows',
+        'Warning: trainings warn of something else in 1 of 5 rows',
+    ]
+    assert json.loads((tmp_path / 'summary.json').read_text())['warnings'] == found
+    for text in found:
+        assert f'<p class="note warning">{text}</p>' in page
+        assert text in printed
+    study.set_process_state('finished')
+    readme = publish(study.seal(), tmp_path / 'study.aiida').readme.read_text()
+    assert '\n\n'.join(found) in readme
 
 
 def test_text(data: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from aiida.orm import Float, Int
 
 from aiida_equitrain.calculations.functions.committee import draw_subsample
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.report.write import write_report
 from aiida_equitrain.workflows.committee import CommitteeWorkChain
 
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
@@ -80,7 +81,7 @@ def test_members_of_one_batch(build: Any) -> None:
 
 
 @pytest.mark.real
-def test_real_run(build: Any) -> None:
+def test_real_run(build: Any, tmp_path: Path) -> None:
     """Members differ, the spread is that of their predictions, and the mean is no worse than they are."""
     outputs, node = run_get_node(build(n_seeds=2))
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
@@ -99,6 +100,10 @@ def test_real_run(build: Any) -> None:
     assert valid['n_frames'] == 1
     assert valid['forces_spread_mev_per_angstrom'] > 0
     assert valid['forces_mae_of_mean_mev_per_angstrom'] <= valid['mean_forces_mae_mev_per_angstrom']
+    data = write_report(node, tmp_path)
+    assert [len(rows) for rows in data['training_tables'].values()] == [6, 6]
+    assert len(data['validation']) == 6
+    assert ('strategy', 'transfer, seed 1 to 2') in data['facts']
 
 
 @pytest.mark.real

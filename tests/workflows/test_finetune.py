@@ -165,13 +165,15 @@ def test_dataset_without_energies(build: Any, tiny_frames: Any, rows: tuple[int,
     assert 'not all frames of `dataset` have a label of the energy: it is not trained on' in said
 
 
-def test_warnings_of_the_job_are_reported(failed: Any, said: list[str]) -> None:
+@pytest.mark.parametrize('end', ['results', 'inspect_process'])
+def test_warnings_of_the_job_are_reported(failed: Any, said: list[str], end: str) -> None:
+    """At the end, and where a handler gives up."""
     process, node = failed(CODES.ERROR_OUT_OF_WALLTIME)
     summary = orm.Dict({'warnings': ['the labels are odd']})
     summary.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label='summary')
     summary.store()
-    process.results()
-    assert 'warning: the labels are odd' in said
+    getattr(process, end)()
+    assert said.count('warning: the labels are odd') == 1
 
 
 @pytest.fixture
