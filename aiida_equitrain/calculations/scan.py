@@ -12,7 +12,7 @@ from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationC
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.common.settings import Setting
 
-#: Arrays of a node that holds structures of different sizes, see ``science.batch``.
+#: Arrays of a node that holds structures of different sizes, see ``science.frames.pack``.
 BATCH_ARRAYS = ('n_atoms', 'numbers', 'positions', 'cells')
 
 
