@@ -103,13 +103,19 @@ def change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         for path, text in (SMALL | texts).items():
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_text(text)
-        closure.cache_clear()
+        forget()
         return list(closure('rooms.run')), digest('rooms.run')
 
     with monkeypatch.context() as patch:
         patch.setattr(staging, 'files', lambda _: tmp_path)
         yield function
+    forget()
+
+
+def forget() -> None:
+    """Let closures be computed anew."""
     closure.cache_clear()
+    staging._imported.cache_clear()
 
 
 def test_closure(change: Any) -> None:
