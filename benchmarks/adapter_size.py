@@ -31,13 +31,13 @@ DATA = ROOT.parent / 'shared' / 'reference' / 'rattled' / 'NaCl-rd'
 #: Runs the driver, and keeps the full model that it would remove.
 KEEP_EXPORT = """
 import runpy, shutil
-import adapter_writer
-write = adapter_writer.write_adapter
+from equitrain_job.drivers import potential_loader
+write = potential_loader.write_adapter
 def keep(foundation, trained, path, job):
     shutil.copy(trained, 'exported.model')
     write(foundation, trained, path, job)
-adapter_writer.write_adapter = keep
-runpy.run_path('train.py', run_name='__main__')
+potential_loader.write_adapter = keep
+runpy.run_module('equitrain_job.drivers.training.job', run_name='__main__', alter_sys=True)
 """
 
 

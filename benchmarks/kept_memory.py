@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-DRIVERS = ROOT / 'aiida_equitrain' / 'drivers'
 STARTER = ROOT / 'aiida_equitrain' / 'resources' / 'potentials' / 'starter.model'
 TASKS = ('forces float32', 'forces float64', 'training float32')
 #: Evaluations before time is taken (TorchScript compiles in the first two), and those that are timed.
@@ -29,11 +28,10 @@ def one(task: str, keep: bool) -> dict[str, float]:
     import resource
     import time
 
-    sys.path.insert(0, str(DRIVERS))
     if keep:
-        import job_io
+        from aiida_equitrain.drivers.job_io import keep_memory
 
-        job_io.keep_memory()
+        keep_memory()
     import torch
     from mace.calculators import MACECalculator
 

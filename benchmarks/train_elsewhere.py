@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+DRIVER = 'equitrain_job.drivers.training.job'
+
 
 def read(folder: Path, name: str) -> dict[str, Any]:
     """Return what a job wrote into a file of JSON; nothing if it did not."""
@@ -30,7 +32,7 @@ def run(folder: Path) -> bool:
         with (folder / 'driver.out').open('w') as out, (folder / 'driver.err').open('w') as err:
             environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
             subprocess.run(
-                [sys.executable, 'train.py'], cwd=folder, stdout=out, stderr=err, env=environment, check=False
+                [sys.executable, '-m', DRIVER], cwd=folder, stdout=out, stderr=err, env=environment, check=False
             )
     summary, failure = read(folder, 'summary.json'), read(folder, 'failure.json')
     done = f'{summary.get("epochs")} epochs in {summary.get("seconds", 0):.0f} s on {summary.get("device_name")}'
@@ -44,7 +46,7 @@ def main() -> None:
     parser.add_argument('folder', type=Path)
     parser.add_argument('--jobs', type=int, default=1, help='jobs at once')
     args = parser.parse_args()
-    folders = sorted(path.parent for path in args.folder.glob('*/train.py'))
+    folders = sorted(path.parent for path in args.folder.glob('*/job.json'))
     with ThreadPoolExecutor(args.jobs) as pool:
         ended = list(pool.map(run, folders))
     sys.exit(0 if all(ended) else 1)

@@ -14,7 +14,7 @@ from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.calculations.script_job import Output
 from aiida_equitrain.common.settings import Setting
 
-#: Arrays of a node that holds structures of different sizes, see ``science.batch``.
+#: Arrays of a node that holds structures of different sizes, see ``science.frames.pack``.
 BATCH_ARRAYS = ('n_atoms', 'numbers', 'positions', 'cells')
 
 

@@ -7,7 +7,6 @@ The compute machine has no aiida-equitrain: the driver and its helpers, and what
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -62,17 +61,19 @@ def closure(driver: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _imported(path: str) -> Iterator[str]:
-    """Yield the paths of the modules that one imports relatively, and of the packages around it."""
+@cache
+def _imported(path: str) -> tuple[str, ...]:
+    """Return the paths of the modules that one imports relatively, and of the packages around it."""
     *package, _ = PurePosixPath(path).parts
-    yield from (_path(tuple(package[:depth])) for depth in range(len(package) + 1))
+    found = [_path(tuple(package[:depth])) for depth in range(len(package) + 1)]
     for node in ast.walk(ast.parse(_source(path))):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = (*package[: len(package) + 1 - node.level], *(node.module or '').split('.'))
             base = tuple(part for part in base if part)
             for alias in node.names:
                 inner = _path((*base, alias.name))
-                yield inner if _file(inner).is_file() else _path(base)
+                found.append(inner if _file(inner).is_file() else _path(base))
+    return tuple(found)
 
 
 def _path(parts: tuple[str, ...]) -> str:

@@ -103,7 +103,9 @@ def test_staging(inputs: dict[str, Any]) -> None:
         settings = json.loads(Path(folder.get_abs_path('job.json')).read_text())
         arrays = np.load(folder.get_abs_path('candidate_finetuned.npz'))
         assert arrays['forces'].shape[1:] == (8, 3)
-    assert {'compare.py', 'job_io.py', 'equitrain_job', 'reference.npz', 'candidate_foundation.npz'} <= files
+    names = {'reference.npz', 'candidate_finetuned.npz', 'candidate_foundation.npz'}
+    assert files == {'equitrain_job', 'job.json', *names}
+    assert info.codes_info[0].cmdline_params == ['-m', 'equitrain_job.drivers.compare']
     assert settings['candidates'] == ['finetuned', 'foundation']
     assert info.local_copy_list == inputs['dataset'].stage('frames.npz')
     read = {'comparison.json', CompareCalculation.SUMMARY, CompareCalculation.FAILURE}

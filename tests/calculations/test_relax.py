@@ -33,7 +33,7 @@ def builder_of(**inputs: Any) -> Any:
 
 
 def test_input_files(starter: Any, silicon: Any, python_code: Any) -> None:
-    """The folder holds the driver with its helpers, exact structures and all settings; the model is copied."""
+    """The folder holds the package of the driver, exact structures and all settings; the model is copied."""
     from aiida.common.folders import SandboxFolder
     from aiida.engine.utils import instantiate_process
     from aiida.manage import get_manager
@@ -47,8 +47,8 @@ def test_input_files(starter: Any, silicon: Any, python_code: Any) -> None:
             data = json.load(handle)
         with np.load(folder.get_abs_path('structures.npz'), allow_pickle=False) as file:
             positions = file['positions']
-    assert {'relax.py', 'evaluation_io.py', 'job_io.py', 'potential_loader.py', 'structures.npz'} <= names
-    assert 'equitrain_job' in names
+    assert names == {'equitrain_job', 'job.json', 'structures.npz'}
+    assert info.codes_info[0].cmdline_params == ['-m', 'equitrain_job.drivers.relax']
     assert data['settings']['max_steps'] == 3
     assert data['settings']['dtype'] == 'float64'
     assert np.array_equal(positions[0], [site.position for site in silicon.sites])

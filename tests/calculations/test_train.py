@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import runpy
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory
 
-import aiida_equitrain
-from aiida_equitrain.calculations.train import ENGINE_HELPERS, TrainCalculation
+from aiida_equitrain.calculations.train import TrainCalculation
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.drivers import job_io
+from aiida_equitrain.drivers.training import job as driver
 from aiida_equitrain.science.frames import Frames
 
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
@@ -44,15 +44,14 @@ def prepare(builder: Any) -> Any:
 
 
 def test_folder(builder: Any) -> None:
-    """The job's folder holds the driver, all that it imports, and a complete job file."""
+    """The job's folder holds the package of the driver and a complete job file."""
     builder.hyperparameters = orm.Dict({'lr': 0.003})
     builder.forgetting_dataset = builder.dataset
     builder.checkpoint = orm.SinglefileData.from_string('state', filename='checkpoint.pt').store()
     builder.metadata.options.max_wallclock_seconds = 3600
     folder, info = prepare(builder)
-    content = set(folder.get_content_list())
-    assert {'train.py', 'job.json', 'equitrain_job', *driver_helpers()} <= content
-    assert info.codes_info[0].cmdline_params == ['train.py']
+    assert set(folder.get_content_list()) == {'equitrain_job', 'job.json'}
+    assert info.codes_info[0].cmdline_params == ['-m', 'equitrain_job.drivers.training.job']
     assert {copied[2] for copied in info.local_copy_list} == {
         'foundation.model', 'frames.npz', 'forgetting.npz', 'checkpoint_in.pt'
     }  # fmt: skip
@@ -104,15 +103,8 @@ def test_job_of_such_a_node(builder: Any, tiny_dataset: Any) -> None:
     assert 'remote_folder' not in node.outputs
 
 
-def driver_helpers() -> tuple[str, ...]:
-    return (*TrainCalculation.HELPERS, *ENGINE_HELPERS)
-
-
-def test_driver_uses_the_names_of_the_calculation(builder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_driver_uses_the_names_of_the_calculation(builder: Any) -> None:
     """What the driver writes is what is retrieved, and what the parser reads."""
-    folder = Path(aiida_equitrain.__file__).parent / 'drivers'
-    monkeypatch.syspath_prepend(str(folder))
-    driver = runpy.run_path(str(folder / 'train.py'))
     for name in (
         'FOUNDATION',
         'FRAMES',
@@ -123,12 +115,13 @@ def test_driver_uses_the_names_of_the_calculation(builder: Any, monkeypatch: pyt
         'ADAPTER',
         'METRICS',
     ):
-        assert driver[name] == getattr(TrainCalculation, name)
+        assert getattr(driver, name) == getattr(TrainCalculation, name)
     _, info = prepare(builder)
     written = {
-        driver[name] for name in ('POTENTIAL', 'ADAPTER', 'METRICS', 'PREDICTIONS', 'CHECKPOINT', 'SUMMARY_FILE')
+        getattr(driver, name)
+        for name in ('POTENTIAL', 'ADAPTER', 'METRICS', 'PREDICTIONS', 'CHECKPOINT', 'SUMMARY_FILE')
     }
-    assert driver['read_job'].__globals__['JOB_FILE'] == TrainCalculation.JOB
+    assert job_io.JOB_FILE == TrainCalculation.JOB
     assert written <= set(info.retrieve_list) | set(info.retrieve_temporary_list)
 
 

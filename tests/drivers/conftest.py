@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from aiida.common.folders import Folder
 
-from aiida_equitrain.calculations.staging import stage_driver
+from aiida_equitrain.calculations.staging import module_of, stage_driver
 from aiida_equitrain.calculations.train import TrainCalculation
 from aiida_equitrain.common.hyperparameters import MAY_CHANGE_ON_RESTART, complete
 from aiida_equitrain.common.strategies import default_engine
 
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 RUN = str(Path(__file__).with_name('run_forked.py'))
+TRAINING = module_of(TrainCalculation.DRIVER)
 
 
 # Before the server imports NumPy.
@@ -35,8 +36,9 @@ class TrainFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def run(self, script: str = TrainCalculation.DRIVER) -> int:
-        process = SERVER.Process(target=runpy.run_path, args=(RUN, {'folder': str(self.path), 'script': script}))
+    def run(self, module: str = TRAINING) -> int:
+        """Return how ``python -m`` of a module in the folder ends: of the driver, or of one that a test has written."""
+        process = SERVER.Process(target=runpy.run_path, args=(RUN, {'folder': str(self.path), 'module': module}))
         process.start()
         process.join()
         return int(process.exitcode or 0)
@@ -57,12 +59,7 @@ def make_train_folder(path: Path, frames: Any, *, strategy: str = 'l2-tsp', forg
                       ) -> TrainFolder:  # fmt: skip
     """Write what the CalcJob would write; ``values`` are hyperparameters."""
     path.mkdir(parents=True)
-    stage_driver(
-        Folder(str(path)),
-        TrainCalculation.DRIVER,
-        modules=TrainCalculation.MODULES,
-        helpers=TrainCalculation.HELPERS,
-    )
+    stage_driver(Folder(str(path)), TrainCalculation.DRIVER)
     frames.save(path / 'frames.npz')
     shutil.copy(TINY_MODEL, path / 'foundation.model')
     if forgetting is not None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from aiida_equitrain.common.hyperparameters import MACE, OPTIONS, complete
-
-DRIVERS = Path(__file__).parents[2] / 'aiida_equitrain' / 'drivers'
+from aiida_equitrain.drivers.training import mace_files
 
 EQUITRAIN_LEFT = {
     'the job names its files': 'train_file valid_file test_file output_dir',
@@ -81,13 +76,8 @@ def test_equitrain() -> None:
         assert OPTIONS[name].default in (default, None), name
 
 
-def test_mace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mace() -> None:
     from mace.tools import build_default_arg_parser
-
-    monkeypatch.syspath_prepend(str(DRIVERS))
-    for name in ('mace_files', 'job_io'):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    import mace_files
 
     counts = {'train': 4, 'valid': 1, 'replay_train': 4, 'replay_valid': 1}
     values = complete({'ema': True}, 'multihead', 'mace')

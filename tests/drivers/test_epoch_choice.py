@@ -14,9 +14,9 @@ pytestmark = pytest.mark.real
 
 PREDICT = """
 import numpy as np
+from equitrain_job.drivers.potential_loader import load_calculator
+from equitrain_job.drivers.training.errors import Predictions
 from equitrain_job.science.frames import Frames
-from potential_loader import load_calculator
-from train_errors import Predictions
 np.save('energies.npy', Predictions(Frames.load('frames.npz'), load_calculator('foundation.model')).energies)
 """
 #: The energies have a weight, but too small a one to hold them; the forces of the best epoch are far from the first's.
@@ -30,7 +30,7 @@ def relabelled(train_folder: Any, tiny_frames: Any) -> Any:
     def function(share: float) -> Frames:
         job = train_folder(f'label{share}')
         (job.path / 'predict.py').write_text(PREDICT)
-        assert job.run('predict.py') == 0, job.stderr
+        assert job.run('predict') == 0, job.stderr
         frames = copy.deepcopy(tiny_frames)
         for frame, energy in zip(frames, np.load(job.path / 'energies.npy'), strict=True):
             frame.energy = float(energy + share * (frame.energy - energy))
@@ -90,8 +90,8 @@ def test_without_weight(train_folder: Any, relabelled: Any) -> None:
 HELPERS = """
 from types import SimpleNamespace
 import numpy as np, torch
-from start_model import add_to_atomic_energies, counts_by_element
-from training import Judge
+from equitrain_job.drivers.training.engine import Judge
+from equitrain_job.drivers.training.start_model import add_to_atomic_energies, counts_by_element
 
 salt, silicon = np.array([11, 17]), np.array([14, 14])
 frames = {
@@ -141,7 +141,7 @@ def test_helpers(train_folder: Any) -> None:
     """The fit of the shift, where it goes in each kind of model, and patience, with numbers done by hand."""
     job = train_folder()
     (job.path / 'helpers.py').write_text(HELPERS)
-    assert job.run('helpers.py') == 0, job.stderr
+    assert job.run('helpers') == 0, job.stderr
 
 
 OLDER = """
@@ -160,7 +160,7 @@ def test_checkpoint_of_an_earlier_version(train_folder: Any, engine: str) -> Non
     first = train_folder('first', strategy='transfer', engine=engine, max_seconds=0.1)
     assert first.run() == 1
     (first.path / 'older.py').write_text(OLDER)
-    assert first.run('older.py') == 0, first.stderr
+    assert first.run('older') == 0, first.stderr
     last = train_folder('last', strategy='transfer', engine=engine, checkpoint=first.path / 'checkpoint.pt')
     assert last.run() == 0, last.stderr
     with np.load(last.path / 'metrics.npz') as metrics:

@@ -54,9 +54,9 @@ def test_changed_file_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_every_driver_looks_first() -> None:
     """Each script that is run reads its job by the function that looks at the files."""
-    drivers = [path.read_text() for path in Path(job_io.__file__).parent.glob('*.py') if path.stem != 'job_io']
+    drivers = [path.read_text() for path in Path(job_io.__file__).parent.rglob('*.py') if path.stem != 'job_io']
     scripts = [text for text in drivers if 'run_driver(' in text]
-    assert len(scripts) >= 9
+    assert len(scripts) >= 11
     assert all('read_job()' in text or 'evaluation_io' in text for text in scripts)
     assert not any('JOB_FILE' in text or "'job.json'" in text for text in drivers)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiida.common.folders import Folder
 
-import aiida_equitrain
-
-DRIVERS = Path(aiida_equitrain.__file__).parent / 'drivers'
+from aiida_equitrain.calculations.staging import stage_driver
+from aiida_equitrain.calculations.train import TrainCalculation
 
 #: Everything in one process, for the sake of its imports; the results are judged below.
 SCRIPT = """
@@ -24,8 +24,8 @@ from ase.build import bulk
 from sevenn.calculator import SevenNetCalculator
 from equitrain.backends.torch_wrappers import SevennetWrapper
 from equitrain.finetune import TorchDeltaFineTuneWrapper
-from potential_loader import load_calculator, load_model, save_model
-from sevennet_wrapper import SevenNetWrapper, hold_fixed
+from equitrain_job.drivers.potential_loader import load_calculator, load_model, save_model
+from equitrain_job.drivers.training.sevennet_wrapper import SevenNetWrapper, hold_fixed
 
 rng, found = np.random.default_rng(1), {}
 atoms = bulk('NaCl', 'rocksalt', a=5.7, cubic=True)
@@ -121,8 +121,7 @@ print('FOUND' + json.dumps(found))
 
 @pytest.mark.real
 def test_helpers(sevennet_python: str, sevennet_0: Path, tmp_path: Path) -> None:
-    for name in ('potential_loader.py', 'sevennet_family.py', 'sevennet_wrapper.py', 'job_io.py'):
-        shutil.copy(DRIVERS / name, tmp_path)
+    stage_driver(Folder(str(tmp_path)), TrainCalculation.DRIVER)
     shutil.copy(sevennet_0, tmp_path / 'foundation.model')
     (tmp_path / 'check.py').write_text(SCRIPT)
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ''}

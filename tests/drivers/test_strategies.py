@@ -139,16 +139,17 @@ def test_nothing_replayed(train_folder: Any, salt: Frames, what: str, sentence: 
     """Replayed frames without an effect, or MACE's silent fall back to one head, end the job."""
     values = {'replay_weight': 0.0} if what == 'weight' else {}
     job = train_folder(strategy='multihead', epochs=2, replay=salt, **values)
-    script = 'train.py'
+    module = 'equitrain_job.drivers.training.job'
     if what == 'file':
-        script = 'forgetful.py'
-        (job.path / script).write_text(
-            'import runpy, mace_files\n'
+        module = 'forgetful'
+        (job.path / 'forgetful.py').write_text(
+            'import runpy\n'
+            'from equitrain_job.drivers.training import mace_files\n'
             'config = mace_files.config\n'
             'mace_files.config = lambda *args: {**config(*args), "pt_train_file": None}\n'
-            "runpy.run_path('train.py', run_name='__main__')\n"
+            "runpy.run_module('equitrain_job.drivers.training.job', run_name='__main__', alter_sys=True)\n"
         )
-    assert job.run(script) == 1
+    assert job.run(module) == 1
     failure = job.json('failure.json')
     assert (failure['reason'], sentence in failure['message']) == ('no_replay', True), failure
 

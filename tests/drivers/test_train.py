@@ -94,7 +94,7 @@ train(args)
 from safetensors.torch import load_file
 last = max(glob.glob('run/best_val_epochs@*'), key=lambda path: int(path.split('@')[1].split('_')[0]))
 state = load_file(last + '/model.safetensors')
-from potential_loader import load_calculator, load_model
+from equitrain_job.drivers.potential_loader import load_calculator, load_model
 from equitrain_job.science.adapter import read_adapter
 adapter = read_adapter(open('adapter.safetensors', 'rb').read())
 mine = dict(load_model('foundation.model', dtype=values['dtype'], adapter=adapter).named_parameters())
@@ -123,7 +123,7 @@ def test_same_weights_as_equitrain(train_folder: Any, values: dict[str, Any]) ->
     job = train_folder(**values)
     assert job.run() == 0, job.stderr
     (job.path / 'bare.py').write_text(EQUITRAIN_ITSELF)
-    assert job.run('bare.py') == 0, job.stderr
+    assert job.run('bare') == 0, job.stderr
     assert f'equal {job.json("summary.json")["best_epoch"]}' in (job.path / 'driver.out').read_text()
 
 
@@ -217,7 +217,7 @@ def test_out_of_memory(train_folder: Any, large_frames: Any, method: str, kept: 
     job = train_folder(frames=large_frames(3), batch_size=5)
     (job.path / 'limited.py').write_text(
         'import re, resource, runpy\n'
-        'from equitrain_engine import Trainer\n'
+        'from equitrain_job.drivers.training.equitrain import Trainer\n'
         f'step = Trainer.{method}\n'
         'def limited(self):\n'
         "    size = int(re.search(r'VmSize:\\s+(\\d+)', open('/proc/self/status').read()).group(1)) * 1024\n"
@@ -233,9 +233,9 @@ def test_out_of_memory(train_folder: Any, large_frames: Any, method: str, kept: 
         '    finally:\n'
         '        held.clear()\n'
         f'Trainer.{method} = limited\n'
-        "runpy.run_path('train.py', run_name='__main__')\n"
+        "runpy.run_module('equitrain_job.drivers.training.job', run_name='__main__', alter_sys=True)\n"
     )
-    assert job.run('limited.py') == 1
+    assert job.run('limited') == 1
     assert job.json('failure.json')['reason'] == 'out_of_memory', job.json('failure.json')
     # Before the first row there is nothing to keep; after it the history is kept.
     assert (job.path / 'metrics.npz').exists() == kept

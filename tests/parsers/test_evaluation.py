@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.common.folders import Folder
 from aiida.common.links import LinkType
 from aiida.plugins import CalculationFactory, ParserFactory
 from ase.build import bulk
 
 import aiida_equitrain
 from aiida_equitrain.calculations.functions.label import trajectory_of
+from aiida_equitrain.calculations.staging import module_of, stage_driver
 
 DRIVERS = Path(aiida_equitrain.__file__).parent / 'drivers'
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
@@ -46,8 +48,7 @@ def run_driver(tmp_path_factory: Any) -> Callable[..., Path]:
         if key in done:
             return done[key]
         folder: Path = tmp_path_factory.mktemp('job')
-        for name in (driver, 'evaluation_io.py', 'job_io.py', 'potential_loader.py'):
-            shutil.copy(DRIVERS / name, folder)
+        stage_driver(Folder(str(folder)), driver)
         shutil.copy(TINY_MODEL, folder / 'potential.model')
         atoms = bulk('Si', a=5.6)
         positions = np.array([atoms.positions] * 2)
@@ -55,7 +56,7 @@ def run_driver(tmp_path_factory: Any) -> Callable[..., Path]:
         if broken == 'model':
             (folder / 'potential.model').write_bytes(b'no model')
         if broken == 'module':
-            (folder / 'potential_loader.py').write_text('import a_module_that_nobody_has\n')
+            (folder / 'equitrain_job/drivers/potential_loader.py').write_text('import a_module_that_nobody_has\n')
         if broken == 'nan':
             positions[1, 0, 0] = np.nan
         np.savez(folder / 'structures.npz', numbers=atoms.numbers, positions=positions, cells=[atoms.cell[:]] * 2)
@@ -63,7 +64,12 @@ def run_driver(tmp_path_factory: Any) -> Callable[..., Path]:
         (folder / 'job.json').write_text(json.dumps({'potential': potential, 'settings': settings}))
         environment = os.environ | {'OMP_NUM_THREADS': '1'}
         result = subprocess.run(
-            [sys.executable, driver], cwd=folder, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, '-m', module_of(driver)],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         (folder / 'driver.out').write_text(result.stdout)
         (folder / '_scheduler-stderr.txt').write_text(result.stderr)
@@ -109,20 +115,20 @@ def codes_of(name: str) -> Any:
 
 
 def test_relax(run_driver: Any, parse: Any) -> None:
-    outputs, node = parse('relax', run_driver('relax.py', RELAX | {'fmax_ev_per_angstrom': 50.0}))
+    outputs, node = parse('relax', run_driver('relax', RELAX | {'fmax_ev_per_angstrom': 50.0}))
     assert node.is_finished_ok, node.exit_message
     assert outputs['trajectory'].get_array('trajectory_index').tolist() == [0, 1]
     assert outputs['summary']['n_trajectories'] == 2
 
 
 def test_relax_not_converged(run_driver: Any, parse: Any) -> None:
-    outputs, node = parse('relax', run_driver('relax.py', RELAX | {'fmax_ev_per_angstrom': 1e-9}))
+    outputs, node = parse('relax', run_driver('relax', RELAX | {'fmax_ev_per_angstrom': 1e-9}))
     assert node.exit_status == codes_of('relax').ERROR_NOT_CONVERGED.status
     assert outputs['trajectory'].numsteps == 6
 
 
 def test_forces(run_driver: Any, parse: Any) -> None:
-    outputs, node = parse('forces', run_driver('forces.py', FORCES))
+    outputs, node = parse('forces', run_driver('forces', FORCES))
     assert node.is_finished_ok, node.exit_message
     assert outputs['forces'].get_array('forces').shape == (2, 2, 3)
     assert np.isfinite(outputs['forces'].get_array('stress')).all()
@@ -138,7 +144,7 @@ def test_forces(run_driver: Any, parse: Any) -> None:
     ],
 )
 def test_known_failures(run_driver: Any, parse: Any, settings: Any, broken: str, label: str, sentence: str) -> None:
-    outputs, node = parse('forces', run_driver('forces.py', settings, broken))
+    outputs, node = parse('forces', run_driver('forces', settings, broken))
     assert node.exit_status == codes_of('forces')[label].status
     assert sentence in node.exit_message
     assert 'forces' not in outputs
@@ -146,8 +152,8 @@ def test_known_failures(run_driver: Any, parse: Any, settings: Any, broken: str,
 
 def test_not_finite(run_driver: Any, parse: Any, tmp_path: Any) -> None:
     """Forces that are not finite are attached, and have their exit code; the folder is a real one, spoilt."""
-    shutil.copytree(run_driver('forces.py', FORCES), tmp_path / 'job')
-    script = 'import sys; sys.path.insert(0, "."); import forces, job_io, numpy as np\n'
+    shutil.copytree(run_driver('forces', FORCES), tmp_path / 'job')
+    script = 'from equitrain_job.drivers import forces, job_io; import numpy as np\n'
     script += 'evaluate = forces.evaluate\n'
     script += 'forces.evaluate = lambda *a: ((e, f * np.nan, s) for e, f, s in evaluate(*a))\n'
     script += 'job_io.run_driver(forces.main)\n'
@@ -160,7 +166,7 @@ def test_not_finite(run_driver: Any, parse: Any, tmp_path: Any) -> None:
 
 def test_scheduler_and_kill(run_driver: Any, parse: Any, tmp_path: Any) -> None:
     """What the scheduler said survives, and what was computed is kept; a kill is told from a crash."""
-    shutil.copytree(run_driver('forces.py', FORCES), tmp_path / 'job')
+    shutil.copytree(run_driver('forces', FORCES), tmp_path / 'job')
     for name in ('summary.json', 'failure.json'):
         (tmp_path / 'job' / name).unlink(missing_ok=True)
     outputs, node = parse('forces', tmp_path / 'job', exit_status=120)
@@ -175,7 +181,7 @@ def test_scheduler_and_kill(run_driver: Any, parse: Any, tmp_path: Any) -> None:
 
 
 def test_unreadable_result(run_driver: Any, parse: Any, tmp_path: Any) -> None:
-    shutil.copytree(run_driver('forces.py', FORCES), tmp_path / 'job')
+    shutil.copytree(run_driver('forces', FORCES), tmp_path / 'job')
     (tmp_path / 'job' / 'forces.npz').write_bytes(b'PK nothing')
     _, node = parse('forces', tmp_path / 'job')
     assert node.exit_status == codes_of('forces').ERROR_OUTPUT_UNREADABLE.status
@@ -185,7 +191,7 @@ def test_unreadable_result(run_driver: Any, parse: Any, tmp_path: Any) -> None:
 def test_same_names(name: str) -> None:
     """The driver writes what the job retrieves and the parser reads."""
     process, parser = CalculationFactory(f'equitrain.{name}'), ParserFactory(f'equitrain.{name}')
-    source = (DRIVERS / process.DRIVER).read_text() + (DRIVERS / 'evaluation_io.py').read_text()
+    source = (DRIVERS / f'{process.DRIVER}.py').read_text() + (DRIVERS / 'evaluation_io.py').read_text()
     source += (DRIVERS / 'job_io.py').read_text()
     assert parser.PROCESS is process
     for file in (*process.RESULTS, process.SUMMARY, process.FAILURE, process.PROGRESS, process.JOB, process.STRUCTURES):
