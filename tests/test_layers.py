@@ -57,7 +57,9 @@ def violations(source: str, module: str) -> list[str]:
         elif layer in WITHOUT_AIIDA and (top == 'aiida' or top.startswith('aiida_')) and top != PACKAGE:
             found.append(f'{module}:{line} `{layer}` imports `{name}`, but works without AiiDA')
     for node in ast.walk(tree):
-        absolute = isinstance(node, ast.ImportFrom) and not node.level and str(node.module).split('.')[0] == PACKAGE
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [str(node.module)] if isinstance(node, ast.ImportFrom) and not node.level else []
+        absolute = any(name.split('.')[0] == PACKAGE for name in names)
         if layer in WITHOUT_AIIDA and absolute:
             found.append(f'{module}:{node.lineno} a job knows the package under another name: import relatively')
         name = getattr(node, 'id', getattr(node, 'attr', ''))
@@ -139,6 +141,7 @@ def test_module(path: Path) -> None:
         ('calculations.train', 'from aiida_equitrain.workflows.base import StagedWorkChain'),
         ('science.frames', 'def function():\n    from ..report import page'),
         ('drivers.forces', 'from aiida_equitrain.science.frames import Frames'),
+        ('drivers.forces', 'import aiida_equitrain.science.frames'),
         ('drivers.forces', 'from aiida import orm'),
         ('drivers.forces', 'from ..data import dataset'),
         ('drivers.training.job', 'from ...data import dataset'),
