@@ -47,6 +47,14 @@ def _waits_that_rest() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _no_waiting_for_the_disk() -> None:
+    """Let SQLite leave writing to the system: what a loss of power would cost is a test."""
+    from sqlalchemy import Engine, event
+
+    event.listen(Engine, 'connect', lambda connection, _: connection.execute('PRAGMA synchronous = OFF'))
+
+
 @pytest.fixture(autouse=True)
 def _default_dtype() -> Iterator[None]:
     """Give torch its default precision again: a calculator that a test makes changes it for all that follow."""
@@ -190,6 +198,22 @@ def sevennet_file(tmp_path: Path) -> Callable[..., Path]:
     return factory
 
 
+@pytest.fixture(scope='session')
+def stored_once(aiida_profile: Any) -> Callable[[str, Callable[[], tuple[Any, ...]]], tuple[Any, ...]]:
+    """Return a function that stores the nodes of a name once for all tests, and again if they were deleted since."""
+    uuids: dict[str, list[str]] = {}
+
+    def get(name: str, make: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+        from aiida.orm import Node, QueryBuilder, load_node
+
+        wanted = uuids.get(name, [])
+        if not wanted or QueryBuilder().append(Node, filters={'uuid': {'in': wanted}}).count() < len(wanted):
+            uuids[name] = wanted = [node.store().uuid for node in make()]
+        return tuple(load_node(uuid) for uuid in wanted)
+
+    return get
+
+
 @pytest.fixture
 def hollow_sevennet(aiida_profile: Any, sevennet_file: Callable[..., Path]) -> Any:
     """Return a stored potential of the family ``sevennet``, of Si and Cl, that nothing can be computed with."""
@@ -240,18 +264,16 @@ def silicon(aiida_profile: Any) -> Any:
 
 
 @pytest.fixture
-def starter(aiida_profile: Any) -> Any:
-    """Return the starter potential, stored."""
+def starter(stored_once: Callable[..., Any]) -> Any:
+    """Return the starter potential, stored; all tests share the node."""
     import json
 
     from aiida_equitrain.data.potential import PotentialData
     from aiida_equitrain.tools.resources import starter_files
 
     model, card = starter_files()
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        node = PotentialData(model, card=json.loads(card.read_text()), origin='shipped with aiida-equitrain')
-        return node.store()
+    facts: dict[str, Any] = {'card': json.loads(card.read_text()), 'origin': 'shipped with aiida-equitrain'}
+    return stored_once('starter', lambda: (PotentialData(model, **facts),))[0]
 
 
 @pytest.fixture
@@ -287,11 +309,12 @@ def large_frames(tiny_frames: Any) -> Callable[[int], Any]:
 
 
 @pytest.fixture
-def tiny_dataset(aiida_profile: Any, tiny_frames: Any) -> Any:
-    """Return :func:`tiny_frames` as a stored ``DatasetData``."""
+def tiny_dataset(stored_once: Callable[..., Any], tiny_frames: Any) -> Any:
+    """Return :func:`tiny_frames` as a stored ``DatasetData``; all tests share the node."""
     from aiida_equitrain.data.dataset import DatasetData
 
-    return DatasetData(tiny_frames, functional='PBE', code='Quantum ESPRESSO 6.7').store()
+    facts = {'functional': 'PBE', 'code': 'Quantum ESPRESSO 6.7'}
+    return stored_once('tiny dataset', lambda: (DatasetData(tiny_frames, **facts),))[0]
 
 
 @pytest.fixture(scope='session')

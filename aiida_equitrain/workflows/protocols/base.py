@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
+import yaml
 from aiida.engine import PortNamespace
 from aiida_quantumespresso.workflows.protocols.utils import ProtocolMixin, recursive_merge
 
@@ -35,6 +39,10 @@ class EquitrainProtocolMixin(ProtocolMixin):
         return inputs
 
     @classmethod
+    def _load_protocol_file(cls) -> dict[str, Any]:
+        return deepcopy(_read(cls.get_protocol_filepath()))
+
+    @classmethod
     def get_override_schema(cls) -> dict[str, Any]:
         """Return the keys that overrides may have: nested dictionaries, ``None`` where anything may follow."""
         return schema_of(cls)
@@ -48,6 +56,13 @@ class EquitrainProtocolMixin(ProtocolMixin):
         problem = refuse_unknown_nested(overrides, cls.get_override_schema(), f'the overrides of `{cls.__name__}`')
         if problem:
             raise ValueError(problem)
+
+
+@functools.cache
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a protocol file holds; a builder asks for each several times, and YAML is slow."""
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding='utf-8'))
+    return content
 
 
 def schema_of(workchain: Any) -> dict[str, Any]:
