@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -315,6 +316,15 @@ def tiny_dataset(stored_once: Callable[..., Any], tiny_frames: Any) -> Any:
 
     facts = {'functional': 'PBE', 'code': 'Quantum ESPRESSO 6.7'}
     return stored_once('tiny dataset', lambda: (DatasetData(tiny_frames, **facts),))[0]
+
+
+@pytest.fixture(scope='session')
+def rattled_salt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of ten rattled supercells of NaCl: ``phonopy_disp.yaml``, ``FORCE_SETS``, ``BORN``."""
+    folder = tmp_path_factory.mktemp('rattled')
+    with tarfile.open(FIXTURES / 'rattled' / 'NaCl-rd.tar.xz') as archive:
+        archive.extractall(folder, filter='data')
+    return folder / 'NaCl-rd'
 
 
 @pytest.fixture(scope='session')

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
+import runpy
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,10 @@ from aiida_equitrain.calculations.functions.label import trajectory_of
 
 DRIVERS = Path(aiida_equitrain.__file__).parent / 'drivers'
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
+#: A server with the heavy imports done, which forks for each run, as in ``tests/drivers``.
+SERVER = multiprocessing.get_context('forkserver')
+SERVER.set_forkserver_preload(['mace.calculators', 'mace.cli.run_train', 'equitrain'])
+RUN = str(Path(__file__).parents[1] / 'drivers' / 'run_forked.py')
 COMMON = {'dtype': 'float64', 'device': 'cpu', 'threads': 1}
 RELAX = COMMON | {
     'fmax_ev_per_angstrom': 1e-3,
@@ -34,6 +37,13 @@ RELAX = COMMON | {
     'optimizer': 'BFGS',
 }
 FORCES = COMMON | {'method': 'finite-differences', 'batch_size': 1}
+
+
+def run_script(folder: Path, script: str) -> None:
+    """Run a script in a folder."""
+    process = SERVER.Process(target=runpy.run_path, args=(RUN, {'folder': str(folder), 'script': script}))
+    process.start()
+    process.join()
 
 
 @pytest.fixture(scope='session')
@@ -61,12 +71,8 @@ def run_driver(tmp_path_factory: Any) -> Callable[..., Path]:
         np.savez(folder / 'structures.npz', numbers=atoms.numbers, positions=positions, cells=[atoms.cell[:]] * 2)
         potential = {'filename': 'potential.model', 'family': 'mace', 'head': None}
         (folder / 'job.json').write_text(json.dumps({'potential': potential, 'settings': settings}))
-        environment = os.environ | {'OMP_NUM_THREADS': '1'}
-        result = subprocess.run(
-            [sys.executable, driver], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        (folder / 'driver.out').write_text(result.stdout)
-        (folder / '_scheduler-stderr.txt').write_text(result.stderr)
+        run_script(folder, driver)
+        shutil.copy(folder / 'driver.err', folder / '_scheduler-stderr.txt')
         done[key] = folder
         return folder
 
@@ -151,7 +157,8 @@ def test_not_finite(run_driver: Any, parse: Any, tmp_path: Any) -> None:
     script += 'evaluate = forces.evaluate\n'
     script += 'forces.evaluate = lambda *a: ((e, f * np.nan, s) for e, f, s in evaluate(*a))\n'
     script += 'job_io.run_driver(forces.main)\n'
-    subprocess.run([sys.executable, '-c', script], cwd=tmp_path / 'job', check=False, capture_output=True)
+    (tmp_path / 'job' / 'spoilt.py').write_text(script)
+    run_script(tmp_path / 'job', 'spoilt.py')
     outputs, node = parse('forces', tmp_path / 'job')
     assert node.exit_status == codes_of('forces').ERROR_FORCES_NOT_FINITE.status
     assert 'frame(s) 0, 1' in node.exit_message

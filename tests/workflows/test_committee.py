@@ -66,6 +66,7 @@ def test_subsample(tiny_dataset: Any) -> None:
     assert draw_subsample(tiny_dataset, Float(0.01), Int(1)).counts['train'] == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_members_of_one_batch(build: Any) -> None:
     """Of frames that are one batch, where a seed changes nothing, the second member differs as it trains on a part."""
@@ -101,6 +102,7 @@ def test_real_run(build: Any) -> None:
     assert valid['forces_mae_of_mean_mev_per_angstrom'] <= valid['mean_forces_mae_mev_per_angstrom']
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_members_that_fail(build: Any) -> None:
     """A committee of nothing but failures ends with their reason."""

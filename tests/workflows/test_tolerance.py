@@ -45,7 +45,7 @@ def tilted() -> Any:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize('name', ['phonons', 'qha', 'kappa', 'instability'])
+@pytest.mark.parametrize('name', ['phonons', *(pytest.param(name, marks=pytest.mark.thorough) for name in ('qha', 'kappa', 'instability'))])
 def test_one_tolerance(name: str, starter: Any, python_code: Any, phonopy_code: Any) -> None:
     """Every stage is given the tolerance of the WorkChain, and a crystal that needs it is silicon for all of them."""
     overrides: dict[str, Any] = {'symprec': 1e-2, 'settings': CHEAP}
@@ -81,6 +81,7 @@ def test_one_tolerance(name: str, starter: Any, python_code: Any, phonopy_code: 
         assert [label for _, label in node.outputs.bands.labels][1] == 'X'
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_left_handed(starter: Any, python_code: Any, phonopy_code: Any) -> None:
     """Phonons of a left-handed cell are those of the same crystal in a right-handed one, and it is said."""
