@@ -19,10 +19,25 @@ pytest_plugins = ['aiida.tools.pytest_fixtures']
 FIXTURES = Path(__file__).parent / 'fixtures'
 
 
+#: The files that take longest, in this order.
+LONGEST = ('test_caching.py', 'test_publish.py', 'test_study.py', 'test_active_learning.py', 'test_hostile.py')
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files with real runs first: the short ones fill the cores at the end (``--no-loadscope-reorder``)."""
+    """Mark tests by what they need, and put the files with real runs first, the longest before the others.
+
+    The short ones fill the cores at the end (``--no-loadscope-reorder``).
+    """
+    for item in items:
+        fixtures = getattr(item, 'fixturenames', ())
+        if 'hostile' in item.path.parts or 'browser' in fixtures:
+            item.add_marker('real')
+        if 'sevennet_python' in fixtures:
+            item.add_marker('thorough')
     real = {item.path for item in items if item.get_closest_marker('real')}
-    items.sort(key=lambda item: ('integration' not in item.path.parts, item.path not in real))
+    order = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (order.get(item.path.name, len(order)), item.path not in real))
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -151,12 +166,12 @@ def browser() -> str:
 def sevennet_python() -> str:
     """Return a Python with sevenn and Equitrain: of ``$SEVENNET_PYTHON``, or of ``.venv-sevennet`` of this checkout.
 
-    ``scripts/test.sh`` makes the latter (``SEVENNET=no`` leaves it out); without either the test is skipped, under CI
-    it fails.
+    ``scripts/test.sh --all`` makes the latter (``SEVENNET=no`` leaves it out); without either the test is skipped, under
+    CI it fails.
     """
     beside = Path(__file__).parents[1] / '.venv-sevennet' / 'bin' / 'python'
     path = os.environ.get('SEVENNET_PYTHON') or (str(beside) if beside.exists() else '')
-    return path or _missing('no Python with sevenn: set SEVENNET_PYTHON, or make .venv-sevennet (scripts/test.sh does)')
+    return path or _missing('no Python with sevenn: set SEVENNET_PYTHON, or make .venv-sevennet (scripts/test.sh --all does)')
 
 
 @pytest.fixture(scope='session')

@@ -62,7 +62,7 @@ TOOLS = {
     'pip install "aiida-equitrain[train]"': ('scripts/_environment.sh', '$ROOT[train]'),
     "pip install 'aiida-equitrain[kappa]'": ('pyproject.toml', 'kappa = ['),
     'pre-commit install': ('.pre-commit-config.yaml', 'ruff'),
-    "pytest -m 'not real'": ('pyproject.toml', "markers = ['real:"),
+    "pytest -n 2 -m 'not real'": ('pyproject.toml', "'real: runs"),
     'pytest tests/workflows': ('scripts/test.sh', 'python -m pytest'),
     'python -m venv sevenn && sevenn/bin/pip install torch==2.13.0 sevenn==0.13.0 phonopy': (
         'aiida_equitrain/tools/sevennet.py', 'sevenn==0.13.0'),
