@@ -64,6 +64,14 @@ def _waits_that_rest() -> Iterator[None]:
 
 
 @pytest.fixture(scope='session', autouse=True)
+def _builders_without_help() -> Iterator[None]:
+    """Let a builder not describe every port in JSON: it is a tenth of its time, and no test reads it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('plumpy.ports.PortNamespace.__str__', object.__repr__)
+        yield
+
+
+@pytest.fixture(scope='session', autouse=True)
 def _no_waiting_for_the_disk() -> None:
     """Let SQLite leave writing to the system: what a loss of power would cost is a test."""
     from sqlalchemy import Engine, event
@@ -166,12 +174,14 @@ def browser() -> str:
 def sevennet_python() -> str:
     """Return a Python with sevenn and Equitrain: of ``$SEVENNET_PYTHON``, or of ``.venv-sevennet`` of this checkout.
 
-    ``scripts/test.sh --all`` makes the latter (``SEVENNET=no`` leaves it out); without either the test is skipped, under
-    CI it fails.
+    ``scripts/test.sh --all`` makes the latter (``SEVENNET=no`` leaves it out); without either the test is skipped,
+    under CI it fails.
     """
     beside = Path(__file__).parents[1] / '.venv-sevennet' / 'bin' / 'python'
     path = os.environ.get('SEVENNET_PYTHON') or (str(beside) if beside.exists() else '')
-    return path or _missing('no Python with sevenn: set SEVENNET_PYTHON, or make .venv-sevennet (scripts/test.sh --all does)')
+    return path or _missing(
+        'no Python with sevenn: set SEVENNET_PYTHON, or make .venv-sevennet (scripts/test.sh --all does)'
+    )
 
 
 @pytest.fixture(scope='session')

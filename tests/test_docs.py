@@ -70,9 +70,9 @@ def test_command(page: str, line: str, tmp_path: Path, monkeypatch: pytest.Monke
         check(words)
     except click.MissingParameter as error:
         # A sentence may name a command without its arguments; a block is copied.
-        assert error.ctx is not None
-        assert line == error.ctx.command_path
-        assert f'`{line}`' in (ROOT / page).read_text(encoding='utf-8'), error.format_message()
+        named = error.ctx is not None and line == error.ctx.command_path
+        if not named or f'`{line}`' not in (ROOT / page).read_text(encoding='utf-8'):
+            raise
     except click.exceptions.Exit:
         return
 
@@ -97,6 +97,7 @@ def test_index() -> None:
         assert name == 'index.md' or name in index, name
 
 
+@pytest.mark.real
 def test_reference_is_current(tmp_path: Path) -> None:
     """The pages of the reference are what the code says now."""
     subprocess.run([sys.executable, str(ROOT / 'scripts' / 'make_reference.py'), str(tmp_path)], check=True)

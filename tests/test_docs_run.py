@@ -1,8 +1,8 @@
 """Each command of the documentation is run here, page by page, or stands in the script or test that a table names.
 
 A job of minutes is built, and its inputs are checked as the engine does; ``scripts/make_pictures.sh`` and
-``examples/study.sh`` launch each kind. Scripts of hours only take their arguments. Blocks of Python are executed, blocks
-of YAML are inputs of the main job.
+``examples/study.sh`` launch each kind. Scripts of hours only take their arguments. Blocks of Python are executed,
+blocks of YAML are inputs of the main job.
 """
 
 from __future__ import annotations

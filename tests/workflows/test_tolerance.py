@@ -45,7 +45,9 @@ def tilted() -> Any:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize('name', ['phonons', *(pytest.param(name, marks=pytest.mark.thorough) for name in ('qha', 'kappa', 'instability'))])
+@pytest.mark.parametrize(
+    'name', ['phonons', *(pytest.param(name, marks=pytest.mark.thorough) for name in ('qha', 'kappa', 'instability'))]
+)
 def test_one_tolerance(name: str, starter: Any, python_code: Any, phonopy_code: Any) -> None:
     """Every stage is given the tolerance of the WorkChain, and a crystal that needs it is silicon for all of them."""
     overrides: dict[str, Any] = {'symprec': 1e-2, 'settings': CHEAP}
