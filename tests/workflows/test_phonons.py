@@ -405,6 +405,7 @@ def test_wrong_nac(make_builder: Any, nac: Any, sentence: str) -> None:
         run_get_node(builder)
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_polar(make_builder: Any, rattled_salt: Path) -> None:
     """NaCl with the Born charges of DFT: the optical modes split at Gamma, and a comparison without them is refused."""
