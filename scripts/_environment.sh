@@ -163,7 +163,7 @@ ensure_venv() {
     export PATH="$VENV/bin:$PATH"
 }
 
-# SevenNet cannot share an environment with MACE. Without one the tests that run it are skipped.
+# SevenNet cannot share an environment with MACE. Only `test.sh --all` needs it; without one its tests are skipped.
 ensure_sevennet() {
     local folder="$ROOT/.venv-sevennet" stamp
     stamp="$(sha256sum "$ROOT/aiida_equitrain/setup/sevennet.py" | cut -d' ' -f1)"

@@ -1,7 +1,16 @@
 #!/usr/bin/env bash
-# Set up the environment (shared with quickstart.sh) and run ruff, mypy and the tests. Arguments go to pytest.
-# SEVENNET=no leaves out SevenNet's environment (two minutes once, 1.7 GB) and the tests that need it.
+# Set up the environment (shared with quickstart.sh) and run ruff, mypy and the tests.
+#
+#   bash scripts/test.sh         all but the tests that are marked `thorough`
+#   bash scripts/test.sh --all   those too, with SevenNet's environment (two minutes once, 1.7 GB; SEVENNET=no: without)
+#
+# Other arguments go to pytest; an `-m` of yours replaces the choice of tests.
 set -euo pipefail
+selection=(-m 'not thorough')
+if [ "${1:-}" = --all ]; then
+    selection=()
+    shift
+fi
 # shellcheck source=scripts/_environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 
@@ -10,7 +19,7 @@ ensure_environment dev
 # Two minutes of downloads, while ruff and mypy run.
 {
     ensure_browser
-    [ "${SEVENNET:-yes}" = no ] || ensure_sevennet
+    [ ${#selection[@]} -gt 0 ] || [ "${SEVENNET:-yes}" = no ] || ensure_sevennet
 } >"$STATE/for-tests.log" &
 downloads=$!
 
@@ -29,4 +38,5 @@ cat "$STATE/for-tests.log"
 say 'pytest'
 # One file per core at a time: a real run is one job after the other. (nproc would count the threads of a job.)
 # A worker that crashed is the end: with another in its place, xdist waits for ever.
-python -m pytest -n "$(env -u OMP_NUM_THREADS nproc)" --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 20 "$@"
+python -m pytest -n "$(env -u OMP_NUM_THREADS nproc)" --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
+    --durations 20 "${selection[@]}" "$@"

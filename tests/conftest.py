@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,10 +19,25 @@ pytest_plugins = ['aiida.tools.pytest_fixtures']
 FIXTURES = Path(__file__).parent / 'fixtures'
 
 
+#: The files that take longest, in this order.
+LONGEST = ('test_caching.py', 'test_publish.py', 'test_study.py', 'test_active_learning.py', 'test_hostile.py')
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files with real runs first: the short ones fill the cores at the end (``--no-loadscope-reorder``)."""
+    """Mark tests by what they need, and put the files with real runs first, the longest before the others.
+
+    The short ones fill the cores at the end (``--no-loadscope-reorder``).
+    """
+    for item in items:
+        fixtures = getattr(item, 'fixturenames', ())
+        if 'hostile' in item.path.parts or 'browser' in fixtures:
+            item.add_marker('real')
+        if 'sevennet_python' in fixtures:
+            item.add_marker('thorough')
     real = {item.path for item in items if item.get_closest_marker('real')}
-    items.sort(key=lambda item: ('integration' not in item.path.parts, item.path not in real))
+    order = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (order.get(item.path.name, len(order)), item.path not in real))
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -45,6 +61,22 @@ def _waits_that_rest() -> Iterator[None]:
             lambda self, *args, **kwargs: original(self, *args, **{'poll_interval': 0.25} | kwargs),
         )
         yield
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _builders_without_help() -> Iterator[None]:
+    """Let a builder not describe every port in JSON: it is a tenth of its time, and no test reads it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('plumpy.ports.PortNamespace.__str__', object.__repr__)
+        yield
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _no_waiting_for_the_disk() -> None:
+    """Let SQLite leave writing to the system: what a loss of power would cost is a test."""
+    from sqlalchemy import Engine, event
+
+    event.listen(Engine, 'connect', lambda connection, _: connection.execute('PRAGMA synchronous = OFF'))
 
 
 @pytest.fixture(autouse=True)
@@ -142,12 +174,14 @@ def browser() -> str:
 def sevennet_python() -> str:
     """Return a Python with sevenn and Equitrain: of ``$SEVENNET_PYTHON``, or of ``.venv-sevennet`` of this checkout.
 
-    ``scripts/test.sh`` makes the latter (``SEVENNET=no`` leaves it out); without either the test is skipped, under CI
-    it fails.
+    ``scripts/test.sh --all`` makes the latter (``SEVENNET=no`` leaves it out); without either the test is skipped,
+    under CI it fails.
     """
     beside = Path(__file__).parents[1] / '.venv-sevennet' / 'bin' / 'python'
     path = os.environ.get('SEVENNET_PYTHON') or (str(beside) if beside.exists() else '')
-    return path or _missing('no Python with sevenn: set SEVENNET_PYTHON, or make .venv-sevennet (scripts/test.sh does)')
+    return path or _missing(
+        'no Python with sevenn: set SEVENNET_PYTHON, or make .venv-sevennet (scripts/test.sh --all does)'
+    )
 
 
 @pytest.fixture(scope='session')
@@ -188,6 +222,22 @@ def sevennet_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return factory
+
+
+@pytest.fixture(scope='session')
+def stored_once(aiida_profile: Any) -> Callable[[str, Callable[[], tuple[Any, ...]]], tuple[Any, ...]]:
+    """Return a function that stores the nodes of a name once for all tests, and again if they were deleted since."""
+    uuids: dict[str, list[str]] = {}
+
+    def get(name: str, make: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+        from aiida.orm import Node, QueryBuilder, load_node
+
+        wanted = uuids.get(name, [])
+        if not wanted or QueryBuilder().append(Node, filters={'uuid': {'in': wanted}}).count() < len(wanted):
+            uuids[name] = wanted = [node.store().uuid for node in make()]
+        return tuple(load_node(uuid) for uuid in wanted)
+
+    return get
 
 
 @pytest.fixture
@@ -240,18 +290,16 @@ def silicon(aiida_profile: Any) -> Any:
 
 
 @pytest.fixture
-def starter(aiida_profile: Any) -> Any:
-    """Return the starter potential, stored."""
+def starter(stored_once: Callable[..., Any]) -> Any:
+    """Return the starter potential, stored; all tests share the node."""
     import json
 
     from aiida_equitrain.data.potential import PotentialData
     from aiida_equitrain.setup.shipped import starter_files
 
     model, card = starter_files()
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        node = PotentialData(model, card=json.loads(card.read_text()), origin='shipped with aiida-equitrain')
-        return node.store()
+    facts: dict[str, Any] = {'card': json.loads(card.read_text()), 'origin': 'shipped with aiida-equitrain'}
+    return stored_once('starter', lambda: (PotentialData(model, **facts),))[0]
 
 
 @pytest.fixture
@@ -287,11 +335,21 @@ def large_frames(tiny_frames: Any) -> Callable[[int], Any]:
 
 
 @pytest.fixture
-def tiny_dataset(aiida_profile: Any, tiny_frames: Any) -> Any:
-    """Return :func:`tiny_frames` as a stored ``DatasetData``."""
+def tiny_dataset(stored_once: Callable[..., Any], tiny_frames: Any) -> Any:
+    """Return :func:`tiny_frames` as a stored ``DatasetData``; all tests share the node."""
     from aiida_equitrain.data.dataset import DatasetData
 
-    return DatasetData(tiny_frames, functional='PBE', code='Quantum ESPRESSO 6.7').store()
+    facts = {'functional': 'PBE', 'code': 'Quantum ESPRESSO 6.7'}
+    return stored_once('tiny dataset', lambda: (DatasetData(tiny_frames, **facts),))[0]
+
+
+@pytest.fixture(scope='session')
+def rattled_salt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of ten rattled supercells of NaCl: ``phonopy_disp.yaml``, ``FORCE_SETS``, ``BORN``."""
+    folder = tmp_path_factory.mktemp('rattled')
+    with tarfile.open(FIXTURES / 'rattled' / 'NaCl-rd.tar.xz') as archive:
+        archive.extractall(folder, filter='data')
+    return folder / 'NaCl-rd'
 
 
 @pytest.fixture(scope='session')

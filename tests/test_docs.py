@@ -68,9 +68,11 @@ def test_command(page: str, line: str, tmp_path: Path, monkeypatch: pytest.Monke
             (tmp_path / word).touch()
     try:
         check(words)
-    except click.MissingParameter:
-        if '`' not in line and len(words) > 2:
-            return  # A mention of a command in a sentence, without its arguments.
+    except click.MissingParameter as error:
+        # A sentence may name a command without its arguments; a block is copied.
+        named = error.ctx is not None and line == error.ctx.command_path
+        if not named or f'`{line}`' not in (ROOT / page).read_text(encoding='utf-8'):
+            raise
     except click.exceptions.Exit:
         return
 
@@ -95,6 +97,7 @@ def test_index() -> None:
         assert name == 'index.md' or name in index, name
 
 
+@pytest.mark.real
 def test_reference_is_current(tmp_path: Path) -> None:
     """The pages of the reference are what the code says now."""
     subprocess.run([sys.executable, str(ROOT / 'scripts' / 'make_reference.py'), str(tmp_path)], check=True)

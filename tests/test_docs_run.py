@@ -1,11 +1,13 @@
-"""Each command of the documentation is run here, page by page, or by the script or test that a table names.
+"""Each command of the documentation is run here, page by page, or stands in the script or test that a table names.
 
 A job of minutes is built, and its inputs are checked as the engine does; ``scripts/make_pictures.sh`` and
-``examples/study.sh`` launch each kind. Blocks of Python are executed, blocks of YAML are inputs of the main job.
+``examples/study.sh`` launch each kind. Scripts of hours only take their arguments. Blocks of Python are executed,
+blocks of YAML are inputs of the main job.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import runpy
@@ -15,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from click.testing import CliRunner
@@ -30,10 +32,10 @@ PAGES = sorted({page for pattern in FOLDERS for page in ROOT.glob(pattern) if pa
 
 PROGRAMS = r'(?:aiida-equitrain|verdi|python|bash|pip|pytest|pre-commit|source)'
 STEP = re.compile(rf'^```(\w*)\n(.*?)^```|^    ({PROGRAMS} [^\n]*)$|`({PROGRAMS} [^`]+)`', re.DOTALL | re.MULTILINE)
-#: A script of ours is what runs the command, if it knows the options that the page gives it.
+#: A script of ours, which is not run: it has to take the arguments that the page gives it.
 SCRIPT = re.compile(r'(?:bash|python) ((?:benchmarks|examples|scripts|starter)/\S+)')
 
-#: What is not run here, and the file that runs it: all words of the command stand there.
+#: What is not run here, and the file that runs it: the words of the command are looked for there.
 ELSEWHERE = {
     'aiida-equitrain setup': 'scripts/quickstart.sh',
     'aiida-equitrain setup --offline': 'tests/cli/test_setup.py',
@@ -60,7 +62,7 @@ TOOLS = {
     'pip install "aiida-equitrain[train]"': ('scripts/_environment.sh', '$ROOT[train]'),
     "pip install 'aiida-equitrain[kappa]'": ('pyproject.toml', 'kappa = ['),
     'pre-commit install': ('.pre-commit-config.yaml', 'ruff'),
-    "pytest -m 'not real'": ('pyproject.toml', "markers = ['real:"),
+    "pytest -n 2 -m 'not real'": ('pyproject.toml', "'real: runs"),
     'pytest tests/workflows': ('scripts/test.sh', 'python -m pytest'),
     'python -m venv sevenn && sevenn/bin/pip install torch==2.13.0 sevenn==0.13.0 phonopy': (
         'aiida_equitrain/setup/sevennet.py', 'sevenn==0.13.0'),
@@ -227,20 +229,51 @@ def fill(words: list[str], pks: dict[str, str]) -> list[str]:
     return [pks[next(names)] if word == 'PK' else word.replace('FILES', 'frames.xyz') for word in words]
 
 
-def run(line: str, pks: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a command, or see that a script or a test does.
+def look_up(line: str) -> None:
+    """See that the file of the tables has the words of a command, or what the table says stands there.
 
-    :raises AssertionError: if it fails, or nothing runs it.
+    :raises AssertionError: if it lacks one.
+    """
+    name, text = TOOLS[line] if line in TOOLS else (ELSEWHERE[line], None)
+    content = (ROOT / name).read_text(encoding='utf-8')
+    words = [word for word in shlex.split(line)[1:] if word != 'PK'] if text is None else [text]
+    missing = [word for word in words if word not in content]
+    assert not missing, f'`{line}`: {name} has no {missing}'
+
+
+def take_arguments(script: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a script of ours read the arguments of a command, and no more; of a shell script, look its options up.
+
+    :raises AssertionError: if it does not know one.
+    """
+    words = shlex.split(line)[2:]
+    if script.endswith('.sh'):
+        content = (ROOT / script).read_text(encoding='utf-8')
+        assert [word for word in words if word.startswith('--') and word not in content] == [], line
+        return
+
+    def parse(self: argparse.ArgumentParser, *arguments: Any) -> NoReturn:
+        original(self, *arguments)
+        raise BuiltError
+
+    original = argparse.ArgumentParser.parse_args
+    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse)
+    monkeypatch.setattr(sys, 'argv', [script, *words])
+    monkeypatch.syspath_prepend(ROOT / Path(script).parent)
+    with pytest.raises(BuiltError):
+        runpy.run_path(str(ROOT / script), run_name='__main__')
+
+
+def run(line: str, pks: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a command, or see that a script or a test has it.
+
+    :raises AssertionError: if it fails, or no script and no test has it.
     """
     words = shlex.split(line)
-    script = SCRIPT.match(line)
-    if script or line in TOOLS or line in ELSEWHERE:
-        name, text = (script.group(1), None) if script else TOOLS.get(line) or (ELSEWHERE[line], None)
-        files = [ROOT / name, *((ROOT / name).parent.glob('*.py') if script else [])]
-        content = '\n'.join(file.read_text(encoding='utf-8') for file in files)
-        wanted = [word for word in words[1:] if not script or word.startswith('--')] if text is None else [text]
-        missing = [word for word in wanted if word != 'PK' and word not in content]
-        assert not missing, f'`{line}`: {name} has no {missing}'
+    if script := SCRIPT.match(line):
+        take_arguments(script.group(1), line, monkeypatch)
+    elif line in TOOLS or line in ELSEWHERE:
+        look_up(line)
     elif line.startswith('verdi run examples/'):
         words = fill(words[1:], pks)
         monkeypatch.setattr(sys, 'argv', words[1:])
@@ -251,7 +284,7 @@ def run(line: str, pks: dict[str, str], folder: Path, monkeypatch: pytest.Monkey
     elif words[0] in ('aiida-equitrain', 'verdi'):
         run_here(shlex.join(fill(words, pks)))
     else:
-        pytest.fail(f'`{line}` is run by no test and no script')
+        pytest.fail(f'`{line}` stands in no test and no script')
 
 
 @pytest.mark.real

@@ -89,6 +89,7 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         return set(archive.namelist())
 
 
+@pytest.mark.real
 def test_wheel_holds_everything(wheel_names: set[str]) -> None:
     """Find every file of the package in the wheel: modules, model, pseudopotentials, protocols, pages."""
     expected = {
@@ -99,12 +100,14 @@ def test_wheel_holds_everything(wheel_names: set[str]) -> None:
     assert expected - wheel_names == set()
 
 
+@pytest.mark.real
 def test_wheel_holds_licences(wheel_names: set[str]) -> None:
     """Ship our licence, and that of the pseudopotentials beside them."""
     assert any(name.endswith('.dist-info/licenses/LICENSE') for name in wheel_names)
     assert 'aiida_equitrain/resources/pseudos/PseudoDojo-0.4-PBE-SR-standard/LICENSE.txt' in wheel_names
 
 
+@pytest.mark.real
 def test_wheel_holds_no_tests(wheel_names: set[str]) -> None:
     """Install nothing but the package."""
     assert all(name.startswith(('aiida_equitrain/', 'aiida_equitrain-')) for name in wheel_names)

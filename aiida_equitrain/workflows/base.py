@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, PortNamespace, ProcessBuilder, WorkChain
 from aiida.orm import List, StructureData
@@ -98,6 +101,10 @@ class EquitrainProtocolMixin(ProtocolMixin):  # type: ignore[misc]
         return inputs
 
     @classmethod
+    def _load_protocol_file(cls) -> dict[str, Any]:
+        return deepcopy(_read(cls.get_protocol_filepath()))
+
+    @classmethod
     def get_override_schema(cls) -> dict[str, Any]:
         """Return the keys that overrides may have: nested dictionaries, ``None`` where anything may follow."""
         return schema_of(cls)
@@ -113,6 +120,13 @@ class EquitrainProtocolMixin(ProtocolMixin):  # type: ignore[misc]
         problem = problem or refuse_quoted_numbers(overrides, where)
         if problem:
             raise ValueError(problem)
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a protocol file holds; a builder asks for each several times, and YAML is slow."""
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding='utf-8'))
+    return content
 
 
 def schema_of(workchain: Any) -> dict[str, Any]:

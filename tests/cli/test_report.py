@@ -34,6 +34,8 @@ def test_sentences(aiida_profile: Any) -> None:
         assert len(result.output.strip().splitlines()) == 1
 
 
+@pytest.mark.thorough
+@pytest.mark.thorough
 @pytest.mark.real
 def test_finished_job(
     starter: Any, tiny_dataset: Any, python_code: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -77,6 +77,8 @@ def test_setup_offline(pw_code: Any) -> None:
     assert 'not MACE-MP' in result.output
 
 
+@pytest.mark.thorough
+@pytest.mark.thorough
 @pytest.mark.real
 def test_two_at_once(tmp_path: Path) -> None:
     """Two set-ups of one profile at the same time make everything once; the second finds what the first has made."""

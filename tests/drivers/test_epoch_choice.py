@@ -154,6 +154,7 @@ torch.save(content, 'checkpoint.pt')
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize('engine', ['equitrain', 'mace'])
 def test_checkpoint_of_an_earlier_version(train_folder: Any, engine: str) -> None:
     """A training that began when epochs were chosen without a shift of the energies goes on."""

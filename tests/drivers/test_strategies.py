@@ -74,6 +74,7 @@ def test_transfer_is_the_same_through_both_engines(train_folder: Any) -> None:
     assert equitrain['valid_loss'][1] != pytest.approx(equitrain['valid_loss'][0], rel=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(('strategy', 'engine'), [('lora', 'equitrain'), ('multihead', 'mace')])
 def test_same_inputs_same_weights(train_folder: Any, salt: Frames, strategy: str, engine: str) -> None:
     """On a CPU the inputs decide the weights, where there is chance at the start or in the choice of frames too."""

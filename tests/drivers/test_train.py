@@ -67,6 +67,7 @@ def test_strategy(train_folder: Any, strategy: str) -> None:
     assert not (job.path / 'checkpoint.pt').exists()
 
 
+@pytest.mark.thorough
 def test_same_inputs_same_weights(train_folder: Any) -> None:
     """On a CPU the inputs decide the weights; the seed is one of them."""
     hashes = []
@@ -117,6 +118,7 @@ print('equal', int(last.split('@')[1].split('_')[0]))
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize('values', [{}, {'weighted_sampler': True, 'loss_weight_type': 'groundstate'}])
 def test_same_weights_as_equitrain(train_folder: Any, values: dict[str, Any]) -> None:
     """The loop gives the weights of ``equitrain.train``, bit for bit; the adapter predicts what its export predicts."""
@@ -211,6 +213,7 @@ def test_diverged(train_folder: Any) -> None:
     assert (job.path / 'adapter.safetensors').exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(('method', 'kept'), [('_evaluate', False), ('_train', True)])
 def test_out_of_memory(train_folder: Any, large_frames: Any, method: str, kept: bool) -> None:
     """A failed allocation, for real: from a step of the training on, the process may take no more than it has."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def fresh(node: Any) -> list[str]:
     return sorted(job.process_label for job in jobs(node) if not job.base.caching.is_created_from_cache)
 
 
-@pytest.mark.real
-def test_material_twice(
+@pytest.fixture
+def run(
     silicon: Any,
     starter: Any,
     python_code: Any,
@@ -46,14 +47,11 @@ def test_material_twice(
     phonopy_code: Any,
     pseudo_family: Any,
     tiny_dataset: Any,
-    in_new_profile: Any,
-    tmp_path: Path,
-) -> None:
-    """A second identical run makes no new job; another strategy reuses all before the training; and elsewhere."""
-    from aiida_equitrain.report.write import write_report
-    from aiida_equitrain.workflows.material.workchain import MaterialWorkChain
+) -> Callable[[str], Any]:
+    """Return a function that runs the main job with a strategy, and returns its node."""
+    from aiida_equitrain.workflows.material import MaterialWorkChain
 
-    def run(strategy: str) -> Any:
+    def function(strategy: str) -> Any:
         builder = MaterialWorkChain.get_builder_from_protocol(
             silicon,
             starter,
@@ -71,7 +69,20 @@ def test_material_twice(
         assert node.is_finished_ok, (node.exit_status, node.exit_message)
         return node
 
-    first = run('l2-tsp')
+    return function
+
+
+@pytest.fixture
+def first(run: Callable[[str], Any], stored_once: Any) -> Any:
+    """Return the first run, which the tests of this file share."""
+    return stored_once('main job', lambda: (run('l2-tsp'),))[0]
+
+
+@pytest.mark.real
+def test_material(first: Any, tmp_path: Path) -> None:
+    """All stages run, both potentials are compared with DFT, and the report tells of all of it."""
+    from aiida_equitrain.report.write import write_report
+
     outputs = first.outputs
     assert {'foundation', 'finetuned', 'dft'} == set(outputs.phonons)
     assert outputs.dataset.n_frames == 3
@@ -80,14 +91,6 @@ def test_material_twice(
     assert comparison['candidates']['foundation']['phonon_mae_thz'] > 0
     matrices = {outputs.phonons[side].supercell_matrix.uuid for side in outputs.phonons}
     assert len(matrices) == 1
-
-    second = run('l2-tsp')
-    assert fresh(second) == []
-    assert len(jobs(second)) == len(jobs(first))
-
-    third = run('transfer')
-    assert 'PwCalculation' not in fresh(third)
-    assert fresh(third).count('TrainCalculation') == 1
 
     folder = tmp_path / 'report'  # the jobs run in `tmp_path`
     data = write_report(first, folder)
@@ -103,7 +106,23 @@ def test_material_twice(
         'label', 'finetune', 'phonons_foundation', 'phonons_finetuned', 'phonons_dft', 'compare', 'all',
     ]  # fmt: skip
     assert data['stages'][-1]['jobs'] == len(jobs(first))
-    assert write_report(second, folder)['stages'][-1]['reused'] == len(jobs(second))
+
+
+@pytest.mark.thorough
+@pytest.mark.real
+def test_material_twice(first: Any, run: Callable[[str], Any], in_new_profile: Any, tmp_path: Path) -> None:
+    """A second identical run makes no new job; another strategy reuses all before the training; and elsewhere."""
+    from aiida_equitrain.report.write import write_report
+
+    second = run('l2-tsp')
+    assert fresh(second) == []
+    assert len(jobs(second)) == len(jobs(first))
+    assert write_report(second, tmp_path / 'report')['stages'][-1]['reused'] == len(jobs(second))
+
+    third = run('transfer')
+    assert 'PwCalculation' not in fresh(third)
+    assert fresh(third).count('TrainCalculation') == 1
+
     reproduce_with_dft(first, in_new_profile, tmp_path)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
+import runpy
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,10 @@ from aiida_equitrain.calculations.staging import module_of, stage_driver
 
 DRIVERS = Path(aiida_equitrain.__file__).parent / 'drivers'
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
+#: A server with the heavy imports done, which forks for each run, as in ``tests/drivers``.
+SERVER = multiprocessing.get_context('forkserver')
+SERVER.set_forkserver_preload(['mace.calculators', 'mace.cli.run_train', 'equitrain'])
+RUN = str(Path(__file__).parents[1] / 'drivers' / 'run_forked.py')
 COMMON = {'dtype': 'float64', 'device': 'cpu', 'threads': 1}
 RELAX = COMMON | {
     'fmax_ev_per_angstrom': 1e-3,
@@ -36,6 +39,13 @@ RELAX = COMMON | {
     'optimizer': 'BFGS',
 }
 FORCES = COMMON | {'method': 'finite-differences', 'batch_size': 1}
+
+
+def run_module(folder: Path, module: str) -> None:
+    """Run a module in a folder."""
+    process = SERVER.Process(target=runpy.run_path, args=(RUN, {'folder': str(folder), 'module': module}))
+    process.start()
+    process.join()
 
 
 @pytest.fixture(scope='session')
@@ -62,17 +72,8 @@ def run_driver(tmp_path_factory: Any) -> Callable[..., Path]:
         np.savez(folder / 'structures.npz', numbers=atoms.numbers, positions=positions, cells=[atoms.cell[:]] * 2)
         potential = {'filename': 'potential.model', 'family': 'mace', 'head': None}
         (folder / 'job.json').write_text(json.dumps({'potential': potential, 'settings': settings}))
-        environment = os.environ | {'OMP_NUM_THREADS': '1'}
-        result = subprocess.run(
-            [sys.executable, '-m', module_of(driver)],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        (folder / 'driver.out').write_text(result.stdout)
-        (folder / '_scheduler-stderr.txt').write_text(result.stderr)
+        run_module(folder, module_of(driver))
+        shutil.copy(folder / 'driver.err', folder / '_scheduler-stderr.txt')
         done[key] = folder
         return folder
 
@@ -101,7 +102,7 @@ def parse(aiida_profile: Any, aiida_localhost: Any) -> Callable[..., tuple[dict[
                 retrieved.base.repository.put_object_from_file(str(path), path.name)
         retrieved.base.links.add_incoming(node, LinkType.CREATE, 'retrieved')
         retrieved.store()
-        temporary = folder if leave_out != process.RESULTS[0] else DRIVERS
+        temporary = folder if leave_out not in [output.file for output in process.OUTPUTS.values()] else DRIVERS
         outputs, calcfunction = ParserFactory(f'equitrain.{name}').parse_from_node(
             node, store_provenance=False, retrieved_temporary_folder=str(temporary)
         )
@@ -157,7 +158,8 @@ def test_not_finite(run_driver: Any, parse: Any, tmp_path: Any) -> None:
     script += 'evaluate = forces.evaluate\n'
     script += 'forces.evaluate = lambda *a: ((e, f * np.nan, s) for e, f, s in evaluate(*a))\n'
     script += 'job_io.run_driver(forces.main)\n'
-    subprocess.run([sys.executable, '-c', script], cwd=tmp_path / 'job', check=False, capture_output=True)
+    (tmp_path / 'job' / 'spoilt.py').write_text(script)
+    run_module(tmp_path / 'job', 'spoilt')
     outputs, node = parse('forces', tmp_path / 'job')
     assert node.exit_status == codes_of('forces').ERROR_FORCES_NOT_FINITE.status
     assert 'frame(s) 0, 1' in node.exit_message
@@ -190,11 +192,11 @@ def test_unreadable_result(run_driver: Any, parse: Any, tmp_path: Any) -> None:
 @pytest.mark.parametrize('name', ['relax', 'forces'])
 def test_same_names(name: str) -> None:
     """The driver writes what the job retrieves and the parser reads."""
-    process, parser = CalculationFactory(f'equitrain.{name}'), ParserFactory(f'equitrain.{name}')
+    process = CalculationFactory(f'equitrain.{name}')
     source = (DRIVERS / f'{process.DRIVER}.py').read_text() + (DRIVERS / 'evaluation_io.py').read_text()
     source += (DRIVERS / 'job_io.py').read_text()
-    assert parser.PROCESS is process
-    for file in (*process.RESULTS, process.SUMMARY, process.FAILURE, process.PROGRESS, process.JOB, process.STRUCTURES):
+    written = [output.file for output in process.OUTPUTS.values()]
+    for file in (*written, process.SUMMARY, process.FAILURE, process.PROGRESS, process.JOB, process.STRUCTURES):
         assert f"'{file}'" in source
     for reason, label in process.FAILURES.items():
         assert label in process.exit_codes, reason

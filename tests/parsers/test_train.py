@@ -151,6 +151,7 @@ def test_every_reason_has_an_exit_code() -> None:
     assert set(TrainCalculation.FAILURES.values()) <= set(TrainCalculation.exit_codes)
 
 
+@pytest.mark.real
 def test_no_torch() -> None:
     """The parser runs in the daemon: it must not load torch."""
     import subprocess

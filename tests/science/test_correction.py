@@ -34,7 +34,7 @@ from aiida_equitrain.science.correction import (
 from aiida_equitrain.science.error_bars import modes_at, stability, thermal_errors
 
 ROOT = Path(__file__).parents[2]
-RATTLED = ROOT.parent / 'shared' / 'reference' / 'rattled'
+RATTLED = ROOT / 'tests' / 'fixtures' / 'rattled'
 MESH = (4, 4, 4)
 
 Array = NDArray[np.float64]
@@ -398,8 +398,8 @@ def test_too_many_force_constants(cubic: tuple[Phonopy, Phonopy, Basis], monkeyp
         make_basis(cubic[1])
 
 
+@pytest.mark.thorough
 @pytest.mark.real
-@pytest.mark.skipif(not RATTLED.is_dir(), reason='the reference data are not here')
 def test_benchmark_on_real_labels(tmp_path: Path) -> None:
     """The starter and one or two labels of SnO2."""
     command = [sys.executable, str(ROOT / 'benchmarks' / 'labels.py'), '--cache', str(tmp_path), '--json']

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
@@ -13,8 +12,6 @@ from aiida_equitrain.science import force_constants
 from aiida_equitrain.science.frames import Frame
 from aiida_equitrain.science.phonon_metrics import errors_between, evaluate_side
 from aiida_equitrain.science.phonopy_io import load_phonopy
-
-NACL = Path(__file__).parents[3] / 'shared' / 'reference' / 'rattled' / 'NaCl-rd' / 'phonopy_disp.yaml'
 
 CELL = PhonopyAtoms(
     symbols=['Na', 'Cl'],
@@ -108,10 +105,9 @@ def test_too_few_frames_say_so() -> None:
     assert 'equations for' in fit.reason
 
 
-@pytest.mark.skipif(not NACL.is_file(), reason='the reference data are not here')
-def test_real_nacl() -> None:
+def test_real_nacl(rattled_salt: Path) -> None:
     """Ten real frames give the DFT phonons; four of them nearly so."""
-    reference = load_phonopy(NACL, symprec=1e-5)
+    reference = load_phonopy(rattled_salt / 'phonopy_disp.yaml', symprec=1e-5)
     data, supercell = reference.dataset, reference.supercell
     frames = [
         Frame(np.array(supercell.numbers), supercell.positions + u, np.array(supercell.cell), 0.0, f)

@@ -19,7 +19,7 @@ from aiida_equitrain.science.displaced_frames import (
     shortest_bond,
 )
 
-RATTLED = Path(__file__).parents[3] / 'shared' / 'reference' / 'rattled'
+RATTLED = Path(__file__).parents[1] / 'fixtures' / 'rattled'
 
 
 def write_params(path: Path, forces: bool = True) -> Path:
@@ -70,7 +70,6 @@ def test_choice_of_frames(tmp_path: Path) -> None:
         choose_frames(frames, 4, seed=1)
 
 
-@pytest.mark.skipif(not RATTLED.is_dir(), reason='the reference data are not here')
 def test_real_silicon() -> None:
     """Small frames for training, the two large ones for the phonons; the pristine cells are neither."""
     data = load_labelled(RATTLED / 'Si-111-222-rd.tar.xz')

@@ -23,7 +23,6 @@ from aiida_equitrain.science.frame_files import read_labelled
 from aiida_equitrain.science.frames import Frames, to_extxyz
 from aiida_equitrain.science.phonopy_io import load_phonopy, phonon_from_arrays
 
-REFERENCE = Path(__file__).parents[3] / 'shared' / 'reference'
 CASES = Path(__file__).parents[1] / 'fixtures' / 'cases'
 
 
@@ -62,14 +61,14 @@ def test_without_energies(aiida_profile: Any, tiny_frames: Any, starter: Any, tm
     assert check_training(starter, dataset, {'energy_weight': 0.0}) is None
 
 
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason='no reference data')
-def test_phonopy(aiida_profile: Any) -> None:
+def test_phonopy(aiida_profile: Any, load_silicon_phonons: Any, tmp_path: Path) -> None:
     """A phonopy file of DFT gives frames, crystal and phonons; the stored phonons are those of the file."""
-    path = REFERENCE / 'phonons_pbe_vs_mp0b3' / 'mp-1000' / 'dft.phonopy.yaml.xz'
+    path = tmp_path / 'phonopy_params.yaml'
+    load_silicon_phonons().save(path)
     found = read_labelled(path)
     assert found.phonon is not None
     assert np.array_equal([frame.forces for frame in found.frames], found.phonon.forces)
-    structure, data = store_phonons(found.phonon, 'BaTe')
+    structure, data = store_phonons(found.phonon, 'Si')
     assert structure.is_stored
     again, direct = phonon_from_arrays(phonopy_arrays(data), acoustic_sum_rule=False), load_phonopy(path)
     qpoint = [0.5, 0.25, 0.125]
@@ -107,22 +106,15 @@ def test_command(aiida_profile: Any, tiny_frames: Any, tmp_path: Path) -> None:
     assert 'there is no file' in bad.output
 
 
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason='no reference data')
-def test_vasprun(tmp_path: Path) -> None:
+def test_vasprun(rattled_salt: Path, tmp_path: Path) -> None:
     """A vasprun.xml of somebody's calculation gives the frame that the folder of all of them gives."""
-    import tarfile
-
-    folder = REFERENCE / 'rattled' / 'NaCl-rd'
-    with tarfile.open(folder / 'force-calcs.tar.xz') as archive:
-        names = sorted(name for name in archive.getnames() if name.endswith('.xml'))
-        content = archive.extractfile(names[1])
-        assert content is not None
+    with lzma.open(Path(__file__).parents[1] / 'fixtures' / 'rattled' / 'NaCl-rd_vasprun-002.xml.xz') as content:
         (tmp_path / 'vasprun.xml').write_bytes(content.read())
     (frame,) = read_labelled(tmp_path / 'vasprun.xml').frames
     assert len(frame) == 64
     assert frame.energy < 0
     assert frame.stress is not None
-    known = read_labelled(folder).frames
+    known = read_labelled(rattled_salt).frames
     assert min(np.abs(frame.forces - item.forces).max() for item in known) < 1e-8
 
 

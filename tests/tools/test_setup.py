@@ -227,6 +227,7 @@ def test_check_finds_wrong_programs(make_code: Any, tmp_path: Path) -> None:
         checks.check_python(make_code('python-bare', str(bare)))
 
 
+@pytest.mark.real
 @pytest.mark.usefixtures('aiida_profile_clean')
 def test_profile_is_made_in_its_own_folder(tmp_path: Path) -> None:
     """Make a profile with broker and caching under ``AIIDA_PATH``, once, and leave the home folder alone."""

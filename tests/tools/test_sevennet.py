@@ -42,6 +42,7 @@ def test_no_computer() -> None:
     assert items(computer='nowhere') == {}
 
 
+@pytest.mark.real
 def test_pip_fails(computer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A sentence with pip's own reason; nothing is stored."""
     monkeypatch.setattr(sevennet, 'default_environment', lambda: tmp_path / 'venv')

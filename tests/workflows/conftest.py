@@ -52,11 +52,16 @@ def ended(aiida_profile: Any) -> Any:
 
 
 @pytest.fixture
-def silicon_phonons(aiida_profile: Any, load_silicon_phonons: Any) -> tuple[Any, Any]:
-    """Return silicon as DFT relaxed it, and its phonons, of the harmonic part of phono3py's example."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        return store_phonons(load_silicon_phonons(), 'Si')
+def silicon_phonons(stored_once: Any, load_silicon_phonons: Any) -> tuple[Any, Any]:
+    """Return silicon as DFT relaxed it, and its phonons, of phono3py's example; all tests share the nodes."""
+
+    def make() -> tuple[Any, ...]:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return store_phonons(load_silicon_phonons(), 'Si')
+
+    structure, phonons = stored_once('silicon phonons', make)
+    return structure, phonons
 
 
 @pytest.fixture

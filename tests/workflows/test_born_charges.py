@@ -86,6 +86,7 @@ def test_phonons(
     assert longitudinal - transverse > 1.0
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_not_converged(make_builder: Any) -> None:
     """Charges whose sum is too far from zero end with a code of their own, and are kept."""
@@ -105,6 +106,7 @@ def test_metal(make_builder: Any) -> None:
         run_get_node(builder)
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_scratch_that_is_gone(make_builder: Any) -> None:
     """An scf from the cache without its files is run again, once, and so the tensors are there."""

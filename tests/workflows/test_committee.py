@@ -67,6 +67,7 @@ def test_subsample(tiny_dataset: Any) -> None:
     assert draw_subsample(tiny_dataset, Float(0.01), Int(1)).counts['train'] == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_members_of_one_batch(build: Any) -> None:
     """Of frames that are one batch, where a seed changes nothing, the second member differs as it trains on a part."""
@@ -106,6 +107,7 @@ def test_real_run(build: Any, tmp_path: Path) -> None:
     assert ('strategy', 'transfer, seed 1 to 2') in data['facts']
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_members_that_fail(build: Any) -> None:
     """A committee of nothing but failures ends with their reason."""

@@ -286,7 +286,7 @@ def test_unrecoverable_stops(failed: Any, label: str) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize('strategy', ['l2-tsp', 'transfer'])
+@pytest.mark.parametrize('strategy', ['l2-tsp', pytest.param('transfer', marks=pytest.mark.thorough)])
 def test_real_run(build: Any, strategy: str) -> None:
     overrides = {'train': {'hyperparameters': {'epochs': 3}}}
     outputs, node = run_get_node(build(strategy=strategy, protocol='fast', overrides=overrides))
@@ -299,6 +299,7 @@ def test_real_run(build: Any, strategy: str) -> None:
     assert {'predictions'} <= set(outputs)
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_real_run_that_makes_something_worse(
     build: Any, tiny_frames: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -346,6 +347,7 @@ def test_real_replay(build: Any, silicon: Any) -> None:
     assert facts == {'labels': 'of the foundation', 'n_train': 2, 'n_valid': 1, 'n_given': 3}
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_real_walltime_restart(build: Any) -> None:
     """A walltime of a second ends every job after one epoch; the WorkChain goes on until all epochs are done."""
@@ -361,6 +363,7 @@ def test_real_walltime_restart(build: Any) -> None:
         np.testing.assert_array_equal(parts['metrics'].get_array(name), whole['metrics'].get_array(name))
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_real_job_from_elsewhere(build: Any) -> None:
     """A job that ran where there is no AiiDA, and out of walltime, is taken in and continued."""
@@ -378,6 +381,7 @@ def test_real_job_from_elsewhere(build: Any) -> None:
     assert outputs['metrics'].get_array('epoch').tolist() == [0, 1, 2]
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_real_divergence(build: Any) -> None:
     """A learning rate beyond reason is lowered twice, and then the WorkChain stops with a sentence."""
@@ -389,6 +393,7 @@ def test_real_divergence(build: Any) -> None:
     np.testing.assert_allclose(rates, [1e30, 2e29, 4e28])
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 @pytest.mark.parametrize('engine', ['equitrain', 'mace'])
 def test_real_divergence_after_a_good_epoch(build: Any, engine: str) -> None:
@@ -409,6 +414,7 @@ def test_real_divergence_after_a_good_epoch(build: Any, engine: str) -> None:
     assert any('continuing from the best epoch' in message for message in reports(node))
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_real_out_of_memory(starter: Any, large_frames: Any, python_code: Any, tmp_path: Path) -> None:
     """A job that may take a little more memory than it has after its imports gets through with fewer frames at once."""
@@ -430,6 +436,7 @@ def test_real_out_of_memory(starter: Any, large_frames: Any, python_code: Any, t
     assert outputs['summary']['errors']['after']['valid']['forces_mae_mev_per_angstrom'] > 0
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_progress_is_in_the_report(build: Any) -> None:
     """The monitor writes what the running job says into the reports of the job and of the WorkChain."""

@@ -125,6 +125,7 @@ def kinds_of(entries: list[dict[str, Any]], wells: list[dict[str, Any]]) -> list
     return [kinds[index] for index in range(len(entries))]
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_levels(make_builder: Any, analytic_code: Any) -> None:
     """Cubic, tetragonal, orthorhombic, rhombohedral: each child is unstable but the last, which ends it all."""
@@ -146,6 +147,7 @@ def test_levels(make_builder: Any, analytic_code: Any) -> None:
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_germanium_telluride(make_builder: Any, pw_code: Any, pseudo_family: Any) -> None:
     """The starter knows that cubic GeTe falls into the rhombohedral phase; DFT: R3m, Γ at -3.2 THz."""
@@ -190,6 +192,7 @@ def check_dft(outputs: Any, node: Any) -> None:
         assert np.ptp(told['energies_ev']) > 1e-3
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_zone_boundary(make_builder: Any, analytic_code: Any) -> None:
     """The mode of R doubles the cell; depth and minimum are those of the stiffness a - 12 k."""

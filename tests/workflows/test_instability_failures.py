@@ -84,6 +84,7 @@ def run(cscl: Any, starter: Any, phonopy_code: Any, make_code: Any, tmp_path: Pa
     return factory
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_phonons_fail(run: Any) -> None:
     # The analytic model has no Hessian.
@@ -92,6 +93,7 @@ def test_phonons_fail(run: Any) -> None:
     assert node.exit_status == 401, node.exit_message
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_modes_fail(run: Any, analytic_phonons: Any) -> None:
     _, node = run(analytic_phonons(broken=True), FERRO)
@@ -99,6 +101,7 @@ def test_modes_fail(run: Any, analytic_phonons: Any) -> None:
     assert 410 in [child.exit_status for child in node.called]
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_scan_fails(run: Any, analytic_phonons: Any) -> None:
     outputs, node = run(analytic_phonons(), FERRO | {'b': 1e400})
@@ -116,6 +119,7 @@ def test_relaxation_fails(run: Any, analytic_phonons: Any) -> None:
     assert 400 in [job.exit_status for job in node.called]
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_dft_fails(run: Any, analytic_phonons: Any, make_code: Any, pseudo_family: Any) -> None:
     """Points that fail cost the comparison, not the phases."""

@@ -100,6 +100,7 @@ def test_potential(run_conductivity: Any, silicon: Any, starter: Any, python_cod
     assert solver.phonon_forces.shape[1:] == (16, 3)
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_failures(run_conductivity: Any, tmp_path: Path) -> None:
     """An unreadable file, imaginary modes, and a reference on another mesh end with a code each."""

@@ -52,25 +52,11 @@ def plain(value):
     return getattr(value, 'value', type(value).__name__ if hasattr(value, 'uuid') else value)
 
 
-def test_builder_snapshot(build, data_regression_free):
+def test_builder_snapshot(build, data_regression):
     inputs = plain(build()._inputs(prune=True))
     inputs['pw']['pw'].pop('metadata')
-    assert inputs == data_regression_free('label_fast', inputs)
+    data_regression.check(inputs)
     assert json.dumps(inputs)
-
-
-@pytest.fixture
-def data_regression_free(request):
-    """Return a function that compares with, or on the first run writes, a JSON file beside the test."""
-
-    def load(name, inputs):
-        path = request.path.parent / 'snapshots' / f'{name}.json'
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps(inputs, indent=1, sort_keys=True) + '\n')
-        return json.loads(path.read_text())
-
-    return load
 
 
 @pytest.mark.parametrize('protocol', ['fast', 'balanced', 'stringent', 'paper'])
@@ -257,6 +243,7 @@ def frames_one_bad() -> TrajectoryData:
     return trajectory_of(images)
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_failed_frame_is_dropped_and_the_rest_is_kept(build, frames_one_bad, monkeypatch):
     """One frame makes pw.x fail for real: its second atom sits on the first, which is let through for the test."""

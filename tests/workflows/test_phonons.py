@@ -369,6 +369,7 @@ def test_stability() -> None:
     assert (verdict['dynamically_stable'], verdict['lowest_qpoint']) == (False, [0.5, 0, 0])
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_hessian(make_builder: Any) -> None:
     """The analytic Hessian goes the same way through the WorkChain, and gives silicon's phonons."""
@@ -378,9 +379,6 @@ def test_hessian(make_builder: Any) -> None:
     assert len([child for child in node.called if isinstance(child, orm.CalcJobNode)]) == 4
     assert 'relaxed_structure' not in outputs
     assert 10 < outputs['stability']['max_frequency_thz'] < 20
-
-
-BORN = Path(__file__).parents[3] / 'shared' / 'reference' / 'rattled' / 'NaCl-rd' / 'BORN'
 
 
 def nac_node(charges: Any, dielectric: Any = 2.43) -> orm.ArrayData:
@@ -407,9 +405,9 @@ def test_wrong_nac(make_builder: Any, nac: Any, sentence: str) -> None:
         run_get_node(builder)
 
 
+@pytest.mark.thorough
 @pytest.mark.real
-@pytest.mark.skipif(not BORN.is_file(), reason='needs ../shared/reference')
-def test_polar(make_builder: Any) -> None:
+def test_polar(make_builder: Any, rattled_salt: Path) -> None:
     """NaCl with the Born charges of DFT: the optical modes split at Gamma, and a comparison without them is refused."""
     from ase.build import bulk
     from phonopy.file_IO import parse_BORN
@@ -417,7 +415,7 @@ def test_polar(make_builder: Any) -> None:
 
     atoms = bulk('NaCl', 'rocksalt', a=5.69)
     cell = PhonopyAtoms(atoms.get_chemical_symbols(), cell=atoms.cell[:], scaled_positions=atoms.get_scaled_positions())
-    born = parse_BORN(cell, filename=str(BORN))
+    born = parse_BORN(cell, filename=str(rattled_salt / 'BORN'))
     nac = orm.ArrayData()
     nac.set_array('born_charges', born['born'])
     nac.set_array('dielectric', born['dielectric'])

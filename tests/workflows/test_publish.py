@@ -23,6 +23,7 @@ from aiida_equitrain.publish.scrub import Scrubber
 from aiida_equitrain.publish.write import publish
 
 ROOT = Path(__file__).parents[2]
+REPRODUCE = ['aiida-equitrain', '-p', 'second', 'reproduce']
 
 
 def test_scrubber() -> None:
@@ -131,6 +132,27 @@ def test_published_and_reproduced(
     reproduce_elsewhere(node, done.archive, in_new_profile, tmp_path)
 
 
+@pytest.mark.thorough
+@pytest.mark.real
+def test_hidden_change_does_not_come_out_again(
+    aiida_profile_clean: Any, make_study: Any, in_new_profile: Any, tmp_path: Path
+) -> None:
+    """A change that the manifest names is not imported; one that it hides is found as it does not follow."""
+    _, node = run_get_node(make_study(sizes=[2]))
+    done = publish(node, tmp_path / 'study.aiida')
+    check_changes(node, done.archive, tmp_path)
+    tampered, hidden = in_new_profile(
+        tmp_path / 'two',
+        [*REPRODUCE, str(tmp_path / 'frequency.aiida')],
+        [*REPRODUCE, str(tmp_path / 'hidden2.aiida')],
+    )
+    assert tampered.returncode == 1
+    assert node.outputs.comparisons.Si_l2_tsp_2_1.uuid in tampered.stdout
+    assert 'nothing was imported' in tampered.stderr
+    assert hidden.returncode == 1, hidden.stdout
+    assert 'candidates.finetuned.max_frequency_thz' in hidden.stdout + hidden.stderr or 'finetuned' in hidden.stdout
+
+
 def ask_as_the_tutorial(capsys: pytest.CaptureFixture[str]) -> None:
     """Execute what docs/tutorial/study.md tells to ask in Python; it prints an error for each strategy and size."""
     (block,) = re.findall(r'```python\n(.*?)```', (ROOT / 'docs/tutorial/study.md').read_text(), re.DOTALL)
@@ -186,8 +208,7 @@ def with_new_manifest(archive: Path, content: dict[str, bytes]) -> None:
 
 
 def reproduce_elsewhere(node: Any, archive: Path, in_new_profile: Any, folder: Path) -> None:
-    """On an empty profile all follows from its inputs and comes out again; a hidden change does not."""
-    reproduce = ['aiida-equitrain', '-p', 'second', 'reproduce']
+    """On an empty profile all follows from its inputs and comes out again."""
     read_only = [
         'verdi',
         'profile',
@@ -201,7 +222,7 @@ def reproduce_elsewhere(node: Any, archive: Path, in_new_profile: Any, folder: P
     ]
     results = in_new_profile(
         folder / 'one',
-        [*reproduce, str(archive), '--rerun', 'finetune,phonons', '--csv', 'lines.csv'],
+        [*REPRODUCE, str(archive), '--rerun', 'finetune,phonons', '--csv', 'lines.csv'],
         read_only,
         ['aiida-equitrain', '-p', 'file', 'list', 'studies', '--json'],
     )
@@ -212,15 +233,3 @@ def reproduce_elsewhere(node: Any, archive: Path, in_new_profile: Any, folder: P
     assert len(lines) > 15
     assert all(line.endswith(',reproduced') for line in lines[1:])
     assert json.loads(results[2].stdout)[0]['uuid'] == node.uuid
-
-    tampered, hidden = in_new_profile(
-        folder / 'two',
-        [*reproduce, str(folder / 'frequency.aiida')],
-        [*reproduce, str(folder / 'hidden2.aiida')],
-    )
-    uuid = node.outputs.comparisons.Si_l2_tsp_2_1.uuid
-    assert tampered.returncode == 1
-    assert uuid in tampered.stdout
-    assert 'nothing was imported' in tampered.stderr
-    assert hidden.returncode == 1, hidden.stdout
-    assert 'candidates.finetuned.max_frequency_thz' in hidden.stdout + hidden.stderr or 'finetuned' in hidden.stdout

@@ -128,6 +128,7 @@ def test_wrong_settings(aiida_profile: Any, settings: dict[str, Any], sentence: 
     assert sentence in validate_settings(orm.Dict(settings))
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_unstable(make_builder: Any, python_code: Any) -> None:
     """Without stable volumes there is no fit; phonons and energies are kept."""
@@ -138,6 +139,7 @@ def test_unstable(make_builder: Any, python_code: Any) -> None:
     assert len(outputs['phonopy_data']) == 5
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_volumes_too_small(make_builder: Any) -> None:
     """Volumes that end below what the temperature asks for: a code that says so, and the curves up to there."""

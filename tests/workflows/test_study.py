@@ -245,6 +245,7 @@ def test_wrong_phases(make_study: Any, silicon_phonons: Any) -> None:
         make_study(reference_phases={'Ge': {'root': other}})
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_killed_and_started_again(aiida_profile_clean: Any, make_study: Any) -> None:
     """Killed after its first row, a study goes on where it was, and ends with the table of one that was not killed."""

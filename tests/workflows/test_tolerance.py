@@ -46,7 +46,9 @@ def tilted() -> Any:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize('name', ['phonons', 'qha', 'kappa', 'instability'])
+@pytest.mark.parametrize(
+    'name', ['phonons', *(pytest.param(name, marks=pytest.mark.thorough) for name in ('qha', 'kappa', 'instability'))]
+)
 def test_one_tolerance(name: str, starter: Any, python_code: Any, phonopy_code: Any) -> None:
     """Every stage is given the tolerance of the WorkChain, and a crystal that needs it is silicon for all of them."""
     overrides: dict[str, Any] = {'symprec': 1e-2, 'settings': CHEAP}
@@ -89,6 +91,7 @@ def test_phases_have_their_own(aiida_profile: Any) -> None:
         assert tree['phases']['root']['space_group'] == group
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_left_handed(starter: Any, python_code: Any, phonopy_code: Any) -> None:
     """Phonons of a left-handed cell are those of the same crystal in a right-handed one, and it is said."""
