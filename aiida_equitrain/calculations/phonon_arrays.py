@@ -69,6 +69,7 @@ def new_phonopy_data(preprocess: PreProcessData) -> PhonopyData:
 
 #: Modules that a job needs to make phonons of these arrays.
 PHONON_MODULES = (
+    'common.printable',
     'science.force_sets',
     'science.nac',
     'science.phonopy_io',

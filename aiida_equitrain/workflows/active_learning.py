@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -33,6 +31,8 @@ class ActiveLearningWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     It ends when the phonons of the first member move by less than ``phonon_tolerance_thz`` from one round to the next,
     when ``max_train`` frames are trained on, or when the pool is empty.
     """
+
+    PROTOCOLS = 'active_learning'
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -98,11 +98,6 @@ class ActiveLearningWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             (405, 'ERROR_LABEL_FAILED', 'The labelling of chosen frames'),
         ):
             spec.exit_code(status, label, message=f'{what} failed, see {{process}}: {{message}}')
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the path of the YAML file of the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('active_learning.yaml')))
 
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:

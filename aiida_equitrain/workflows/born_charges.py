@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -28,6 +26,8 @@ TENSORS = ('effective_charges_eu', 'dielectric_constant')
 
 class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     """Make the ``nac`` input of ``equitrain.phonons``: an scf of the primitive cell, and its response at Γ by ph.x."""
+
+    PROTOCOLS = 'born_charges'
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -61,11 +61,6 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             message='Born charges and dielectric tensor are there but not converged; use a smaller '
             '`scf.kpoints_distance`: {message}',
         )
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the path of the YAML file of the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('born_charges.yaml')))
 
     @classmethod
     def get_builder_from_protocol(

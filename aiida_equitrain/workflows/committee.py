@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida.common import AttributeDict
@@ -23,6 +21,8 @@ COLLECTED = {'potential': 'potentials', 'summary': 'summaries', 'metrics': 'metr
 
 class CommitteeWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,unused-ignore]
     """Run :class:`FinetuneWorkChain` with ``n_seeds`` seeds, and store the spread of the members."""
+
+    PROTOCOLS = 'committee'
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -57,11 +57,6 @@ class CommitteeWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[mis
             message='{done} of {total} members could be trained, but a committee needs two; the last one that could '
             'not: {reason}',
         )
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the file that defines the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('committee.yaml')))
 
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:

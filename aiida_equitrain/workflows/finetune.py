@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida.common import AttributeDict
@@ -37,6 +35,8 @@ UNRECOVERABLE = [
 class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: ignore[misc,unused-ignore]
     """Run :class:`TrainCalculation` until it succeeds, mending one cause of failure at a time."""
 
+    PROTOCOLS = 'finetune'
+
     _process_class = TrainCalculation
 
     #: A diverged training starts again with its learning rate multiplied by this, so often.
@@ -61,11 +61,6 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         spec.exit_code(412, 'ERROR_NO_CHECKPOINT',
                        message='The walltime ended before a first checkpoint was written; raise '
                                '`max_wallclock_seconds` in `metadata.options`.')  # fmt: skip
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the file that defines the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('finetune.yaml')))
 
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:

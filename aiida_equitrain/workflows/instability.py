@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida.engine import ExitCode, ToContext, if_, while_
@@ -30,6 +28,8 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
     With a potential a level takes three jobs, whatever the number of phases and modes: one finds the modes, one scans,
     one relaxes. With DFT each point of a scan and each relaxation is a job. The phonons of each phase come on top.
     """
+
+    PROTOCOLS = 'instability'
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -67,11 +67,6 @@ class InstabilityWorkChain(EquitrainProtocolMixin, DftPhases):
         )
 
         instability_ports.declare_outputs(spec)
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the path of the YAML file of the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('instability.yaml')))
 
     @classmethod
     def get_builder_from_protocol(cls, *args: Any, **kwargs: Any) -> Any:

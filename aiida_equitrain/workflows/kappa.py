@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -68,6 +66,8 @@ def _isotopes_problem(structure: orm.StructureData, settings: dict[str, Any]) ->
 class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     """Relax, evaluate all supercells with displaced pairs in one job, and solve for the conductivity in another."""
 
+    PROTOCOLS = 'kappa'
+
     @classmethod
     def define(cls, spec: Any) -> None:
         """Declare ports, outline and exit codes."""
@@ -115,11 +115,6 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             (403, 'ERROR_CONDUCTIVITY_FAILED', 'The conductivity'),
         ):
             spec.exit_code(status, label, message=f'{what} failed, see {{process}}: {{message}}')
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the path of the YAML file of the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('kappa.yaml')))
 
     @classmethod
     def get_builder_from_protocol(

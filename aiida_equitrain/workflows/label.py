@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida.common import AttributeDict
@@ -32,6 +30,8 @@ def failure_of(job: Any) -> str:
 
 class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,unused-ignore]
     """Label rattled supercells of a structure, or a user's frames, with Quantum ESPRESSO."""
+
+    PROTOCOLS = 'label'
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -78,11 +78,6 @@ class LabelWorkChain(EquitrainProtocolMixin, WorkChain):  # type: ignore[misc,un
             message='DFT failed for too many frames: {remain} of {total} remain, `min_frames` is {needed}. What was '
             'labelled is in `dataset`, why the others failed in `dropped`.',
         )
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the file that defines the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('label.yaml')))
 
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:

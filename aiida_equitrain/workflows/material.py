@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -45,6 +43,8 @@ class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
     are waited for last. A part that fails ends the job with an exit code of its own once all that runs has ended, and
     with everything attached that could be computed.
     """
+
+    PROTOCOLS = 'material'
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -115,11 +115,6 @@ class MaterialWorkChain(EquitrainProtocolMixin, BornCharges):
             (407, 'ERROR_BORN_CHARGES_FAILED', 'The calculation of Born charges'),
         ):
             spec.exit_code(status, label, message=f'{what} failed, see {{process}}: {{message}}')
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the path of the YAML file of the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('material.yaml')))
 
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:

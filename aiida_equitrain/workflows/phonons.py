@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +35,8 @@ class PhononsWorkChain(EquitrainProtocolMixin, BornCharges, DftForces):
     The forces come from a potential (one job for all displacements) or from DFT (one ``PwBaseWorkChain`` for each).
     """
 
+    PROTOCOLS = 'phonons'
+
     @classmethod
     def define(cls, spec: Any) -> None:
         """Declare ports, outline and exit codes."""
@@ -64,11 +64,6 @@ class PhononsWorkChain(EquitrainProtocolMixin, BornCharges, DftForces):
         )
 
         phonon_ports.declare_outputs(spec)
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the path of the YAML file of the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('phonons.yaml')))
 
     @classmethod
     def get_builder_from_protocol(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -55,6 +53,8 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     The potential takes two jobs (relaxations, forces), the fit a third.
     """
 
+    PROTOCOLS = 'qha'
+
     @classmethod
     def define(cls, spec: Any) -> None:
         """Declare ports, outline and exit codes."""
@@ -104,11 +104,6 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             (403, 'ERROR_QHA_FAILED', 'The post-processing'),
         ):
             spec.exit_code(status, label, message=f'{what} failed, see {{process}}: {{message}}')
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the path of the YAML file of the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('qha.yaml')))
 
     @classmethod
     def get_builder_from_protocol(

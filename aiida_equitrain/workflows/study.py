@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from aiida import orm
@@ -42,6 +40,8 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
     Labels, phonons of the foundation and DFT phonons are made once per material. What an earlier study has done with
     equal inputs is taken from there. Something that fails is a row with its reason in the table.
     """
+
+    PROTOCOLS = 'study'
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -98,11 +98,6 @@ class StudyWorkChain(EquitrainProtocolMixin, StudyInputs):
             what = 'material' if name == 'datasets' else 'row'
             spec.output_namespace(name, valid_type=kind, dynamic=True, required=False, help=f'By name of the {what}.')
         spec.exit_code(401, 'ERROR_ALL_ROWS_FAILED', message='No row of the study succeeded; the first: {reason}')
-
-    @classmethod
-    def get_protocol_filepath(cls) -> Path:
-        """Return the path of the YAML file of the protocols."""
-        return Path(str(files('aiida_equitrain.workflows.protocols').joinpath('study.yaml')))
 
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:

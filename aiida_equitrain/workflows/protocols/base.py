@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from aiida.engine import PortNamespace
 from aiida_quantumespresso.workflows.protocols.utils import ProtocolMixin, recursive_merge
@@ -17,6 +18,14 @@ class EquitrainProtocolMixin(ProtocolMixin):
     The YAML file holds ``default_inputs``, ``default_protocol``, ``protocols`` and, optionally, ``meta_inputs_schema``
     (keys that are no ports and have no default; a key without a value takes anything below it).
     """
+
+    #: Name of the YAML file, which lies beside this one.
+    PROTOCOLS: ClassVar[str]
+
+    @classmethod
+    def get_protocol_filepath(cls) -> Path:
+        """Return the path of the YAML file of the protocols."""
+        return Path(__file__).with_name(f'{cls.PROTOCOLS}.yaml')
 
     @classmethod
     def get_protocol_inputs(
