@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from aiida_equitrain.cli.launch_study import pairs
+from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.places import file_to_write
 from aiida_equitrain.cli.terminal import echo
 
@@ -20,9 +22,22 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option('--rerun', default='', help='Steps to run again: `finetune,phonons`, or `all` (with DFT).')
 @click.option('--code', 'chosen', callback=pairs, multiple=True, metavar='THEIRS=YOURS', help='Labels of codes.')
 @click.option('--csv', 'table', type=click.Path(path_type=Path), callback=file_to_write, help='Write all lines there.')
+@click.option(
+    '--patience',
+    type=FiniteRange(min=0),
+    default=5,
+    show_default=True,
+    help='Seconds that computing one set of phonons again may take; what takes longer is not computed.',
+)
 @click.pass_context
 def cmd_reproduce(
-    ctx: click.Context, archive: Path, sha256: str | None, rerun: str, chosen: dict[str, str], table: Path | None
+    ctx: click.Context,
+    archive: Path,
+    sha256: str | None,
+    rerun: str,
+    chosen: dict[str, str],
+    table: Path | None,
+    patience: float,
 ) -> None:
     """Check a published archive, and run steps of it again.
 
@@ -34,7 +49,7 @@ def cmd_reproduce(
     from aiida.common.exceptions import NotExistent
 
     from aiida_equitrain.cli.profile import load_profile
-    from aiida_equitrain.publish.check import check_file, clean_copy
+    from aiida_equitrain.publish.check import check_file, clean_copy, own_copy
     from aiida_equitrain.publish.rerun import steps_problem
 
     steps = tuple(step for step in rerun.split(',') if step)
@@ -43,13 +58,14 @@ def cmd_reproduce(
             raise ValueError(problem)
         if steps:
             load_profile(ctx.find_root().params.get('profile'))
-        manifest, problems = check_file(archive, sha256)
-        echo(f'{archive.name}: {len(manifest["nodes"])} nodes, {manifest["process"].partition(":")[2]} '
-                   f'{manifest["root"]}, published {manifest["created"][:10]}')  # fmt: skip
-        _stop_at(problems, 'change(s) since it was published')
-        echo('  checksums: all nodes, files and links are those of the manifest')
-        with clean_copy(archive, manifest) as clean:
-            ok = _reproduce(clean, manifest, steps, chosen, table)
+        with own_copy(archive) as copy:
+            manifest, problems = check_file(copy, sha256)
+            echo(f'{archive.name}: {len(manifest["nodes"])} nodes, {manifest["process"].partition(":")[2]} '
+                       f'{manifest["root"]}, published {manifest["created"][:10]}')  # fmt: skip
+            _stop_at(problems, 'change(s) since it was published')
+            echo('  checksums: all nodes, files and links are those of the manifest')
+            with clean_copy(copy, manifest) as clean:
+                ok = _reproduce(clean, manifest, steps, chosen, table, patience)
     except (ValueError, NotExistent) as error:
         raise click.ClickException(str(error)) from error
     if not ok:
@@ -68,7 +84,12 @@ def _stop_at(problems: list[Any], what: str) -> None:
 
 
 def _reproduce(
-    clean: Path, manifest: dict[str, Any], steps: tuple[str, ...], chosen: dict[str, str], table: Path | None
+    clean: Path,
+    manifest: dict[str, Any],
+    steps: tuple[str, ...],
+    chosen: dict[str, str],
+    table: Path | None,
+    patience: float,
 ) -> bool:
     """Compute again, import and run again, and print what came of it."""
     from aiida_equitrain.publish import rerun
@@ -76,7 +97,7 @@ def _reproduce(
 
     with read_only(clean):
         _stop_at(content_problems(), 'node(s) whose files are not what they say')
-        published: Derived = derive(manifest)
+        published: Derived = derive(manifest, _show_progress, patience)
     checks = published.checks
     wrong = [check for check in checks if check.difference]
     for check in wrong[:10]:
@@ -99,13 +120,19 @@ def _reproduce(
     return not wrong and not any(line.verdict == 'differs' for line in lines)
 
 
+def _show_progress(done: int, total: int) -> None:
+    """Show how many results were computed again, in one line that what follows overwrites, where somebody looks."""
+    if sys.stderr.isatty():
+        click.echo(f'\r    computing result {done + 1} of {total} \r', err=True, nl=False)
+
+
 def _run_again(clean: Path, root: str, steps: tuple[str, ...], chosen: dict[str, str]) -> Any:
     """Import the archive into the loaded profile, and run the steps there."""
     from aiida.orm import load_node
 
     from aiida_equitrain.cli.launch_options import go
     from aiida_equitrain.publish import rerun
-    from aiida_equitrain.publish.check import import_clean
+    from aiida_equitrain.publish.importing import import_clean
 
     import_clean(clean)
     published: Any = load_node(root)

@@ -121,17 +121,23 @@ def load_potential(text: str | None) -> PotentialData:
     if text is None:
         node: PotentialData = defaults.default_foundation()
         return node
-    found = defaults.find_foundation(text)
-    if found is None:
-        try:
-            found = load_node(text)
-        except (NotExistent, ValueError) as exception:
-            raise NotExistent(
-                f'there is no potential `{text}`; `aiida-equitrain setup` makes one, `potential import` others'
-            ) from exception
-    if not isinstance(found, PotentialData):
-        raise NotExistent(f'`{text}` is a {type(found).__name__}, not a PotentialData')
-    return found
+    found: PotentialData | None = defaults.find_foundation(text)
+    missing = f'there is no potential `{text}`; `aiida-equitrain setup` makes one, `potential import` others'
+    return found or _load(text, PotentialData, missing)
+
+
+def _load(text: str, kind: type[orm.Node], missing: str) -> Any:
+    """Return a node of a kind by PK or UUID.
+
+    :param missing: what is said where there is none.
+    """
+    try:
+        node = load_node(text)
+    except (NotExistent, ValueError) as exception:
+        raise NotExistent(missing) from exception
+    if not isinstance(node, kind):
+        raise NotExistent(f'`{text}` is a {type(node).__name__}, not a {kind.__name__}')
+    return node
 
 
 def load_dataset(text: str) -> DatasetData:
@@ -139,13 +145,9 @@ def load_dataset(text: str) -> DatasetData:
 
     :raises NotExistent: with the remedy.
     """
-    try:
-        node = load_node(text)
-    except (NotExistent, ValueError) as exception:
-        raise NotExistent(f'there is no dataset `{text}`; `aiida-equitrain launch label` makes one') from exception
-    if not isinstance(node, DatasetData):
-        raise NotExistent(f'`{text}` is a {type(node).__name__}, not a DatasetData')
-    return node
+    missing = f'there is no dataset `{text}`; `aiida-equitrain launch label` makes one'
+    found: DatasetData = _load(text, DatasetData, missing)
+    return found
 
 
 def load_phonons(text: str) -> PhonopyData:
@@ -153,15 +155,9 @@ def load_phonons(text: str) -> PhonopyData:
 
     :raises NotExistent: with the remedy.
     """
-    try:
-        node = load_node(text)
-    except (NotExistent, ValueError) as exception:
-        raise NotExistent(
-            f'there are no phonons `{text}`; `aiida-equitrain data import` stores those of a file'
-        ) from exception
-    if not isinstance(node, PhonopyData):
-        raise NotExistent(f'`{text}` is a {type(node).__name__}, not a PhonopyData')
-    return node
+    return _load(
+        text, PhonopyData, f'there are no phonons `{text}`; `aiida-equitrain data import` stores those of a file'
+    )
 
 
 def load_replay(text: str) -> DatasetData | orm.TrajectoryData:

@@ -1,10 +1,11 @@
-"""The steps of a check: the file, the manifest, a read-only profile of it; and the import, for those who run it."""
+"""The steps of a check: the file, the manifest, a read-only profile of it."""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,17 @@ from aiida import orm
 from aiida.common.exceptions import AiidaException
 from aiida.manage import get_manager
 from aiida.storage.sqlite_zip.backend import SqliteZipBackend
-from aiida.tools.archive import import_archive
 from aiida_pseudo.data.pseudo.upf import UpfData, parse_element
 
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 
-from .archive import ArchivedNode, Problem, _files, check_archive, opened, quiet, read_manifest, read_nodes
+from .archive import Problem, check_archive, read_manifest
 from .clean import write_clean
+from .effort import PATIENCE
 from .recompute import Check, first_difference, recompute
 from .rerun import Numbers, numbers_of, versions_of
-from .scrub import WITH_TEXT, sha256_of
+from .scrub import sha256_of
 from .write import results_of
 
 #: Prefix of the attributes in which an array says its shape.
@@ -44,6 +45,26 @@ def check_file(path: Path, sha256: str | None = None) -> tuple[dict[str, Any], l
         raise ValueError(f'`{path}` has the SHA-256 {sha256_of(path)}, not {sha256}: it is not the published file')
     manifest = read_manifest(path)
     return manifest, check_archive(path, manifest)
+
+
+@contextmanager
+def own_copy(path: Path) -> Iterator[Path]:
+    """Give a copy of a file in a folder of our own: what is checked is what is read later, whoever writes to the file.
+
+    :raises ValueError: with a sentence, if it is no file or there is no room; sentences about the copy name the file.
+    """
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError(f'`{path}` is no file')
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        try:
+            shutil.copyfile(path, copy)
+        except OSError as error:
+            raise ValueError(f'`{path}` cannot be copied to be checked: {error.strerror}') from error
+        try:
+            yield copy
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(copy), str(path))) from error
 
 
 @contextmanager
@@ -128,50 +149,6 @@ def _array_problem(node: orm.ArrayData) -> str | None:
     return None
 
 
-def import_clean(path: Path) -> None:
-    """Import a clean copy into the loaded profile; what is there already has to be the same.
-
-    :raises ValueError: with a sentence, if it is not.
-    """
-    with opened(path) as (_, connection):
-        nodes = {node.uuid: node for node in read_nodes(connection)}
-    theirs = {uuid: node.digests()[:3] for uuid, node in nodes.items()}
-    ours = _digests_here(list(theirs))
-    complete = len(ours) == len(theirs)
-    if complete:
-        # Perhaps the publisher's own profile: attributes and files of jobs have names there that publishing takes out.
-        # The files of data, which are what a rerun executes, are the same.
-        kept = [uuid for uuid, node in nodes.items() if not node.node_type.startswith(WITH_TEXT)]
-        theirs, ours = ({uuid: item[uuid][1:2] for uuid in kept} for item in (theirs, ours))
-    for uuid, digests in ours.items():
-        if digests != theirs[uuid]:
-            raise ValueError(
-                f'the node {uuid} of the archive is in this profile already, and another one: run it in a profile of '
-                'its own, `verdi presto -p NAME` and `aiida-equitrain -p NAME`'
-            )
-    if complete:
-        return
-    try:
-        with quiet('aiida.export'):  # The tool for imports logs there, too.
-            import_archive(path, create_group=False, import_new_extras=False)
-    except AiidaException as error:
-        raise ValueError(f'AiiDA cannot import the archive: {error}') from error
-
-
-def _digests_here(uuids: list[str]) -> dict[str, list[str]]:
-    """Return the digests of those of these nodes that are in the loaded profile."""
-    found = {}
-    for start in range(0, len(uuids), 500):
-        builder = orm.QueryBuilder().append(orm.Node, filters={'uuid': {'in': uuids[start : start + 500]}})
-        for node in builder.all(flat=True):
-            links = [(link.node.uuid, link.link_type.value, link.link_label) for link in node.base.links.get_incoming()]
-            files = dict(_files(node.uuid, node.base.repository.metadata))
-            attributes = node.base.attributes.all
-            here = ArchivedNode(node.uuid, node.node_type, node.process_type or '', attributes, files, links)
-            found[node.uuid] = here.digests()[:3]
-    return found
-
-
 @dataclass(frozen=True)
 class Derived:
     """What follows from the inputs that are stored in an archive.
@@ -185,9 +162,13 @@ class Derived:
     versions: dict[str, str]
 
 
-def derive(manifest: dict[str, Any]) -> Derived:
+def derive(
+    manifest: dict[str, Any], progress: Callable[[int, int], None] | None = None, patience: float = PATIENCE
+) -> Derived:
     """Compute again what the archive of the loaded profile has computed, and read its results.
 
+    :param progress: see :func:`~.recompute.recompute`.
+    :param patience: seconds, see :mod:`.effort`.
     :raises ValueError: with a sentence, if the results cannot be read.
     """
     root: Any = orm.load_node(manifest['root'])
@@ -196,7 +177,7 @@ def derive(manifest: dict[str, Any]) -> Derived:
         numbers, versions = numbers_of(root), versions_of(root)
     except Exception as error:  # the results are a stranger's
         raise ValueError(f'the results of the archive cannot be read: {type(error).__name__}') from error
-    checks = recompute(list(manifest['nodes']))
+    checks = recompute(list(manifest['nodes']), progress, patience)
     stated = manifest['results']
     difference = first_difference(stated, results) if set(stated) == set(results) else 'it has other results'
     # The other way as well: here no key may be missing.

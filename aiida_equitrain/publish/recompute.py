@@ -18,14 +18,14 @@ from aiida_equitrain.query import study_table
 from aiida_equitrain.science import phonon_metrics
 from aiida_equitrain.science.phonopy_io import phonon_from_arrays
 
+from .effort import PATIENCE, check_crystal, check_points, check_size
+
 COMPARE = 'aiida.calculations:equitrain.compare'
 COLLECT = 'collect_study'
 #: Largest difference of a number that is computed again from the same input: relative, and absolute in its own unit.
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
-#: Atoms of a supercell (its symmetry takes half a minute) and of a primitive cell (as do the bands along its path).
-MOST_ATOMS, MOST_PRIMITIVE = 1200, 100
-#: Points of a mesh times bands; drawings of the bootstrap times rows of a table, and times groups of these rows.
-MOST_FREQUENCIES, MOST_DRAWINGS, MOST_STATISTICS = 2 * 10**6, 10**7, 10**5
+#: Drawings of the bootstrap times rows of a table, and times groups of these rows.
+MOST_DRAWINGS, MOST_STATISTICS = 10**7, 10**5
 
 
 @dataclass(frozen=True)
@@ -41,30 +41,39 @@ class Check:
     difference: str | None
 
 
-def recompute(nodes: list[str], progress: Callable[[int, int], None] = lambda done, total: None) -> list[Check]:
+def recompute(
+    nodes: list[str],
+    progress: Callable[[int, int], None] | None = None,
+    patience: float = PATIENCE,
+) -> list[Check]:
     """Return one check per comparison of phonons and per table, of the nodes with these UUIDs.
 
     From forces and displacements follow force constants, frequencies, and metrics; from the comparisons the table, and
     from the table its aggregates. Force constants fitted by symfc to labelled frames are not fitted again.
+
+    :param progress: called before each, with the number done and that of all.
+    :param patience: seconds, see :mod:`.effort`.
     """
     jobs = _successful(orm.CalcJobNode, {'process_type': COMPARE}, nodes)
     tables = _successful(orm.CalcFunctionNode, {'attributes.process_label': COLLECT}, nodes)
     sides: dict[Any, Any] = {}
     checks = []
     for index, node in enumerate([*jobs, *tables]):
-        progress(index, len(jobs) + len(tables))
+        if progress is not None:
+            progress(index, len(jobs) + len(tables))
         try:
-            checks.append(check_comparison(node, sides) if node in jobs else check_table(node))
+            checks.append(check_comparison(node, sides, patience) if node in jobs else check_table(node))
         except Exception as error:  # the inputs are a stranger's: whatever they lead to, nothing follows from them
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             checks.append(Check(node.uuid, str(node.process_label), 0, f'cannot be computed again: {reason}'))
     return checks
 
 
-def check_comparison(node: orm.CalcJobNode, sides: dict[Any, Any]) -> Check:
+def check_comparison(node: orm.CalcJobNode, sides: dict[Any, Any], patience: float) -> Check:
     """Compute the metrics of a comparison again.
 
     :param sides: those that are known already, by UUID and settings.
+    :param patience: seconds, see :mod:`.effort`.
     """
     given = node.inputs.settings.get_dict() if 'settings' in node.inputs else {}
     settings = with_defaults(given, CompareCalculation.SETTINGS)
@@ -72,11 +81,12 @@ def check_comparison(node: orm.CalcJobNode, sides: dict[Any, Any]) -> Check:
     if 'reference' in node.inputs:
         phonons = {'reference': node.inputs.reference, **phonons}
     stored = node.outputs.comparison.get_dict()
-    made = {name: _phonon(data, settings) for name, data in phonons.items()}
+    made = {name: _phonon(data, settings, patience) for name, data in phonons.items()}
     symmetric = phonon_metrics.same_point_group(*made.values())
     expected, found = {}, {}
     reference = None
     for name, phonon in made.items():
+        check_points(phonon, settings['mesh'], symmetric, patience)
         key = (phonons[name].uuid, symmetric, str(settings))
         if key not in sides:
             sides[key] = phonon_metrics.evaluate_side(
@@ -103,7 +113,7 @@ def check_table(node: orm.CalcFunctionNode) -> Check:
     settings = with_defaults(settings, STUDY_SETTINGS)
     groups = {(row.get('strategy'), row.get('n_train')) for row in rows.values()}
     for what, number, most in (('rows', len(rows), MOST_DRAWINGS), ('groups', len(groups), MOST_STATISTICS)):
-        _check_size(f'`n_resamples` times the {what} of the table', settings['n_resamples'] * number, most)
+        check_size(f'`n_resamples` times the {what} of the table', settings['n_resamples'] * number, most)
     table, aggregates = tabulate(rows, settings, results)
     stored = study_table(node.outputs.table)
     old, new = (_records(item) for item in (stored, table))
@@ -159,26 +169,10 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return records
 
 
-def _check_size(what: str, size: float, most: int) -> None:
-    """Refuse what a stranger could keep a machine busy with.
-
-    :raises ValueError: if there are more than ``most``.
-    """
-    if not size <= most:  # nor if it is no number
-        raise ValueError(f'{what} is {size:.3g}, more than is computed again')
-
-
-def _phonon(data: Any, settings: dict[str, Any]) -> Any:
+def _phonon(data: Any, settings: dict[str, Any], patience: float) -> Any:
     arrays = phonopy_arrays(data, settings['subtract_residual_forces'])
-    size = abs(np.linalg.det(arrays['supercell_matrix'])) * len(arrays['positions'])
-    _check_size('the number of atoms of the supercell', size, MOST_ATOMS)
-    if round(size) != arrays['forces'].shape[1]:
-        raise ValueError(f'the supercell has {size:.3g} atoms, but there are forces of {arrays["forces"].shape[1]}')
-    phonon = phonon_from_arrays(arrays, settings['acoustic_sum_rule'])
-    n_atoms, points = len(phonon.primitive), np.prod(np.maximum(settings['mesh'], 1), dtype=float)
-    _check_size('the number of atoms of the primitive cell', n_atoms, MOST_PRIMITIVE)
-    _check_size('`mesh` times the number of bands', points * 3 * n_atoms, MOST_FREQUENCIES)
-    return phonon
+    check_crystal(arrays, patience)
+    return phonon_from_arrays(arrays, settings['acoustic_sum_rule'])
 
 
 def _successful(kind: Any, filters: dict[str, Any], nodes: list[str]) -> list[Any]:

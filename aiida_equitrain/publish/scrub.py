@@ -149,13 +149,23 @@ class Scrubber:
             }
         return content
 
-    def clean_text_of_json(self, text: str) -> str:
+    def clean_attributes(self, content: Any) -> Any:
         """Return JSON without them, and without what schedulers say of people."""
-        content = parse_json(text)
         cleaned = self.clean_json(content)
-        if isinstance(cleaned, dict):
-            cleaned = {key: value for key, value in cleaned.items() if key not in JOB_INFO}
+        return {key: cleaned[key] for key in cleaned if key not in JOB_INFO} if isinstance(cleaned, dict) else cleaned
+
+    def clean_text_of_json(self, text: str) -> str:
+        """Return the text of JSON as :meth:`clean_attributes` does."""
+        content = parse_json(text)
+        cleaned = self.clean_attributes(content)
         return text if cleaned == content else json.dumps(cleaned)
+
+    def clean_file(self, content: bytes) -> bytes:
+        """Return the content of a file of a job without them, if it is text."""
+        try:
+            return self(content.decode(), free=True).encode()
+        except UnicodeDecodeError:
+            return content
 
     def is_named_in(self, content: bytes) -> bool:
         """Return whether a file that is not cleaned names them: its bytes, or those of the files packed in it."""
@@ -333,13 +343,12 @@ def _clean_objects(
     renamed = {}
     for key in _keys_of_jobs(connection):
         try:
-            text = archive.read(f'{OBJECTS}{key}').decode()
-        except (KeyError, UnicodeDecodeError):
+            content = archive.read(f'{OBJECTS}{key}')
+        except KeyError:
             continue
-        cleaned = scrubber(text, free=True)
-        if cleaned != text:
-            content = cleaned.encode()
-            renamed[key] = (hashlib.sha256(content).hexdigest(), content)
+        cleaned = scrubber.clean_file(content)
+        if cleaned != content:
+            renamed[key] = (hashlib.sha256(cleaned).hexdigest(), cleaned)
     return renamed
 
 

@@ -72,7 +72,7 @@ def _write(node: orm.ProcessNode, path: Path, tell: Callable[[dict[str, list[str
     raw = path.with_suffix('.raw')
     with quiet('aiida.export'):
         create_archive([node], raw, include_authinfos=False, include_comments=False, **TRAVERSAL)
-    scrubber = Scrubber.of_this_machine([*_user_names(), *people_in(raw)])
+    scrubber = Scrubber.of_this_machine([*user_names(), *people_in(raw)])
     n_changed = scrub(raw, path, scrubber)
     raw.unlink()
     manifest = make_manifest(node, path, scrubber) | {'files_without_names': n_changed}
@@ -229,7 +229,7 @@ def _licences(manifest: dict[str, Any], scrubber: Scrubber) -> list[str]:
     ]
 
 
-def _user_names() -> list[str]:
+def user_names() -> list[str]:
     """Return the names of this person on the computers of the profile."""
     names = (info.get_auth_params().get('username') for info in orm.AuthInfo.collection.all())
     return [str(name) for name in names if name]

@@ -79,6 +79,18 @@ def draw_all(data: Mapping[str, Any]) -> dict[str, Figure]:
         return {name: draw(data[name]) for name, draw in drawers.items() if data.get(name)}
 
 
+def frame_bands(axes: Axes, ticks: list[tuple[float, str]]) -> None:
+    """Draw what is around a band structure: points of the path with their names, zero, and the axis of frequencies."""
+    positions = [position for position, _ in ticks]
+    axes.set_xticks(positions, [label for _, label in ticks])
+    axes.tick_params(axis='x', length=0)
+    for position in positions:
+        axes.axvline(position, color=GRID, linewidth=0.7, zorder=0)
+    axes.axhline(0, color=INK, linewidth=0.5, zorder=1)
+    axes.set_xlim(min(positions), max(positions))
+    axes.set_ylabel('frequency (THz)')
+
+
 def draw_bands(bands: Mapping[str, Any]) -> Figure:
     """Draw the bands of all sides over one another.
 
@@ -95,16 +107,9 @@ def draw_bands(bands: Mapping[str, Any]) -> Figure:
             axes.plot(segment['distances'], np.asarray(segment['sides'][name]), **style)
     for name in names:
         axes.plot([], [], **style_of(name))
-    positions = [position for position, _ in bands['ticks']]
-    axes.set_xticks(positions, [label for _, label in bands['ticks']])
-    axes.tick_params(axis='x', length=0)
-    for position in positions:
-        axes.axvline(position, color=GRID, linewidth=0.7, zorder=0)
-    axes.axhline(0, color=INK, linewidth=0.5, zorder=1)
-    axes.set_xlim(min(positions), max(positions))
+    frame_bands(axes, bands['ticks'])
     lowest = min(float(np.min(segment['sides'][name])) for segment in bands['segments'] for name in names)
     axes.set_ylim(bottom=0 if lowest > -0.05 else None)
-    axes.set_ylabel('frequency (THz)')
     _legend_above(axes, len(names))
     return figure
 

@@ -125,21 +125,22 @@ def _instability(node: Any) -> dict[str, Any]:
 
 
 def _qha(node: Any) -> dict[str, Any]:
-    curves = {name: node.outputs.curves.get_array(name) for name in node.outputs.curves.get_arraynames()}
-    with matplotlib.rc_context(STYLE):
-        figure = thermal.draw_qha(curves)
     caption = ('Quasi-harmonic approximation', 'Free energy over volume; what follows at its minimum over temperature.')
     text = thermal.describe_qha(node.outputs.qha.get_dict())
-    return {'text': text, 'figures': {'qha': figure}, 'captions': {'qha': caption}}
+    return _drawn('qha', text, thermal.draw_qha, node.outputs.curves, caption)
 
 
 def _kappa(node: Any) -> dict[str, Any]:
-    modes = {name: node.outputs.modes.get_array(name) for name in node.outputs.modes.get_arraynames()}
-    with matplotlib.rc_context(STYLE):
-        figure = thermal.draw_kappa(modes)
     caption = ('Lattice thermal conductivity', 'Over temperature, and summed over modes up to a frequency.')
     text = thermal.describe_kappa(node.outputs.kappa.get_dict())
-    return {'text': text, 'figures': {'kappa': figure}, 'captions': {'kappa': caption}}
+    return _drawn('kappa', text, thermal.draw_kappa, node.outputs.modes, caption)
+
+
+def _drawn(name: str, text: str, draw: Callable[[Any], Any], arrays: Any, caption: tuple[str, str]) -> dict[str, Any]:
+    """Return a section with one figure, of the arrays of a node."""
+    with matplotlib.rc_context(STYLE):
+        figure = draw({key: arrays.get_array(key) for key in arrays.get_arraynames()})
+    return {'text': text, 'figures': {name: figure}, 'captions': {name: caption}}
 
 
 def _crystal(node: Any) -> Any:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from aiida_equitrain.common.strategies import ENGINES
 
 from .instability import draw_wells
-from .plots import GRID, INK, STYLE, style_of
+from .plots import GRID, INK, STYLE, frame_bands, style_of
 
 #: One colour and mark per strategy, those of Okabe and Ito.
 COLOURS = dict(zip(ENGINES, ('#0a85d1', '#56b4e9', '#009e73', '#cc79a7', '#b08f00', '#d55e00', '#7f8796'), strict=True))
@@ -218,14 +218,7 @@ def draw_bands(bands: Mapping[str, Any]) -> Figure:
         place, error = bands['worst']
         axes.axvline(place, color='#d1383d', linestyle=':', linewidth=1.2, zorder=6,
                      label=f'{bands["best"]} worst: {error:.2g} THz')  # fmt: skip
-    positions = [position for position, _ in bands['ticks']]
-    axes.set_xticks(positions, [label for _, label in bands['ticks']])
-    axes.tick_params(axis='x', length=0)
-    for position in positions:
-        axes.axvline(position, color=GRID, linewidth=0.7, zorder=0)
-    axes.axhline(0, color=INK, linewidth=0.5, zorder=1)
-    axes.set_xlim(min(positions), max(positions))
-    axes.set_ylabel('frequency (THz)')
+    frame_bands(axes, bands['ticks'])
     axes.legend(loc='lower left', bbox_to_anchor=(0, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.2)
     return figure
 

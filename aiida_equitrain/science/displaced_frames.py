@@ -15,23 +15,23 @@ from phonopy.physical_units import get_calculator_physical_units
 from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.dataset import get_displacements_and_forces
 
-from .archives import (
-    is_archive,
-    unpacked,
-)
-from .force_sets import check_displacements
+from .archives import is_archive, unpacked
+from .force_sets import check_displacements, unread_beside
 from .frame_checks import other_physics
 from .frames import Frame, Frames
 from .phonopy_io import (
+    BORN,
     SYMPREC,
     check_primitive,
     finish_phonopy,
     has_forces,
     make_force_constants,
     make_phonon,
+    nac_of,
     open_phonopy,
 )
 from .phonopy_yaml import (
+    PhonopyFile,
     crystal,
     file_symprec,
     has_phonon_supercell,
@@ -45,8 +45,6 @@ from .text_files import shown
 from .vasprun_folder import displacements_and_forces, read_folder, unique
 
 Array = NDArray[np.float64]
-#: Files that phonopy or phono3py would look for beside theirs.
-UNREAD = ('BORN', 'force_constants.hdf5', 'FORCES_FC2', 'FORCES_FC3')
 
 
 @dataclass
@@ -85,9 +83,6 @@ def load_labelled(path: str | Path) -> LabelledPhonons:
     found = _load(path)
     moments = found.reference.unitcell.magnetic_moments
     found.notes += other_physics(moments is not None and bool(np.any(moments)), False)
-    folder = path if path.is_dir() else path.parent
-    if not is_archive(path):
-        found.notes += [f'`{name}` beside it is not read' for name in UNREAD if (folder / name).exists()]
     return found
 
 
@@ -160,7 +155,9 @@ def _load_folder(folder: Path, name: Path | None = None) -> LabelledPhonons:
         harmonic = pairs if large else None
         told += more
     reference, n_reference = _reference(disp[0], content, unitcell, matrix, stacked, harmonic)
-    return LabelledPhonons(_name(main[0]), reference, Frames(main), n_reference, notes + told, content['nac'])
+    nac, more = _nac(content['file'], reference)
+    told += more
+    return LabelledPhonons(_name(main[0]), reference, Frames(main), n_reference, notes + told, nac)
 
 
 def _load_file(path: Path) -> LabelledPhonons:
@@ -184,7 +181,16 @@ def _load_file(path: Path) -> LabelledPhonons:
     finish_phonopy(reference, path)
     frames = _frames(main, path.name)
     moves, _ = get_displacements_and_forces(_dataset(reference))
-    return LabelledPhonons(_name(frames[0]), reference, frames, len(moves), nac=file.nac)
+    nac, notes = _nac(file, main)
+    return LabelledPhonons(_name(frames[0]), reference, frames, len(moves), notes, nac)
+
+
+def _nac(file: PhonopyFile, phonon: Phonopy) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return Born charges of a file or of ``BORN`` beside it, and sentences about the files there that are not read."""
+    notes = unread_beside(file.path)
+    if file.nac is not None and (file.path.parent / BORN).exists():
+        notes.append(f'`{BORN}` beside it is not read: the file has Born charges itself, and these are taken')
+    return nac_of(file, phonon), notes
 
 
 def _dataset(phonon: Phonopy) -> Any:
@@ -273,4 +279,4 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     matrices = {'supercell_matrix': file.supercell_matrix}
     if 'phonon_supercell_matrix' in file.content:
         matrices['phonon_supercell_matrix'] = parse_phonopy(file.content, path, 'phonon_').supercell_matrix
-    return {**file.content, **matrices, 'nac': file.nac}
+    return {**file.content, **matrices, 'file': file}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from .frames import ENERGY_KEY, Frame, is_zero
 from .text_files import shown
@@ -110,26 +111,31 @@ def unit_problem(info: Mapping[str, Any]) -> str | None:
     return None
 
 
-def heed_weights(images: Sequence[Atoms]) -> list[str]:
-    """Take away the energies and stresses whose weight in the loss is 0; return sentences about these and others."""
+def heed_weights(images: Sequence[Atoms]) -> tuple[list[Atoms], list[str]]:
+    """Return frames without energies and stresses whose weight in the loss is 0, and sentences about weights."""
+    heeded = []
     gone = {'energy': 0, 'stress': 0}
     weighted = 0
     for atoms in images:
         weights = {key: value for key, value in atoms.info.items() if WEIGHT.fullmatch(str(key))}
         for name in gone:
             if is_zero(weights.get(f'config_{name}_weight')):
-                _drop(atoms, name)
+                atoms = _without(atoms, name)
                 gone[name] += 1
+        heeded.append(atoms)
         weighted += any(value not in (0, 1) for value in weights.values())
     notes = [f'{number} without {name}: its weight is 0 there' for name, number in gone.items() if number]
-    return notes + ([f'weights of {weighted} frames not read: all frames weigh the same'] if weighted else [])
+    return heeded, notes + ([f'weights of {weighted} frames not read: all frames weigh the same'] if weighted else [])
 
 
-def _drop(atoms: Atoms, name: str) -> None:
-    results = {} if atoms.calc is None else atoms.calc.results
-    for key in (name, f'free_{name}'):
-        results.pop(key, None)
-    atoms.info.pop(f'REF_{name}', None)
+def _without(atoms: Atoms, name: str) -> Atoms:
+    """Return a copy without one label."""
+    copy: Atoms = atoms.copy()
+    copy.info.pop(f'REF_{name}', None)
+    if atoms.calc is not None:
+        kept = {key: value for key, value in atoms.calc.results.items() if key not in (name, f'free_{name}')}
+        copy.calc = SinglePointCalculator(copy, **kept)
+    return copy
 
 
 def meanings(images: Sequence[Atoms]) -> list[str]:

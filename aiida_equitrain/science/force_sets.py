@@ -7,23 +7,43 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from phonopy.file_IO import parse_FORCE_SETS_from_strings
+from phonopy.file_IO import parse_BORN_from_strings, parse_FORCE_SETS_from_strings
 from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.cells import get_reduced_bases
 from phonopy.structure.dataset import get_displacements_and_forces
 from scipy.spatial import cKDTree
 
-from .phonopy_yaml import PhonopyFile, as_dataset, as_force_constants
+from .phonopy_yaml import PhonopyFile, as_array, as_dataset, as_force_constants, nac_factor, quiet
 from .text_files import read_text, shown
 
 Array = NDArray[np.float64]
 
 #: Files that are looked for beside one of phonopy without forces, in this order.
 BESIDE = ('FORCE_CONSTANTS', 'FORCE_SETS')
+#: Files that phonopy and phono3py would read there and that we do not, and what writes all into the file itself.
+UNREAD = {
+    'force_constants.hdf5': '`phonopy-load --include-all {file}` writes it into a `phonopy.yaml`, which is read',
+    **dict.fromkeys(
+        ('FORCES_FC2', 'FORCES_FC3'),
+        '`phono3py.load("{file}", produce_fc=False).save("phono3py_params.yaml")` in Python, called in its folder, '
+        'writes it into a file that is read',
+    ),
+}
+#: Bytes of the largest `BORN`.
+SMALL = 2**20
 #: How far an atom of the file's supercell may lie from where phonopy puts it, Å.
 SAME_PLACE = 1e-2
 #: How far a displacement of `FORCE_SETS`, of eight decimals, may differ from that of the file, Å.
 SAME_DISPLACEMENT = 1e-5
+
+
+def unread_beside(path: Path) -> list[str]:
+    """Return a sentence with the remedy about each file beside one of phonopy that is not read."""
+    return [
+        f'`{name}` beside it is not read: {remedy.format(file=shown(path.name))}'
+        for name, remedy in UNREAD.items()
+        if (path.parent / name).exists()
+    ]
 
 
 def read_force_sets(path: Path, file: PhonopyFile) -> dict[str, Any]:
@@ -103,6 +123,31 @@ def read_force_constants(path: Path, file: PhonopyFile, p2s_map: Any) -> Array:
     except ValueError as error:
         raise ValueError(f'`{path}` {error}') from error
     return constants
+
+
+def read_born(path: Path, file: PhonopyFile, primitive: PhonopyAtoms, symprec: float) -> dict[str, Any]:
+    """Return the charges and the dielectric tensor of ``BORN``, as :attr:`~.phonopy_yaml.PhonopyFile.nac` has them.
+
+    :param primitive: cell whose independent atoms ``BORN`` lists.
+    :param symprec: tolerance of the symmetry, Å.
+    :raises ValueError: one sentence, if it is damaged, or not of the file's atoms and units.
+    """
+    text = read_text(path, SMALL)
+    try:
+        with quiet():
+            found = parse_BORN_from_strings(text, primitive, symprec=symprec)
+    except Exception as error:
+        raise ValueError(
+            f'`{path}` is not in the format of phonopy, or not of the independent atoms of `{file.path}`.'
+        ) from error
+    try:
+        return {
+            'born': as_array(found['born'], (len(primitive), 3, 3), 'Born charges'),
+            'dielectric': as_array(found['dielectric'], (3, 3), 'rows of a dielectric tensor'),
+            'factor': nac_factor(found.get('factor'), file.content),
+        }
+    except ValueError as error:
+        raise ValueError(f'`{path}` {error}') from error
 
 
 def atom_order(supercell: PhonopyAtoms, file: PhonopyFile) -> NDArray[np.int64] | None:

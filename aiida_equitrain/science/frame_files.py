@@ -89,22 +89,22 @@ def _reader(path: Path) -> Callable[[Path], LabelledFile]:
 def _extxyz(path: Path) -> LabelledFile:
     images = read_extxyz(read_text(path))
     reasons = [left_out(atoms) for atoms in images]
-    kept = [atoms for atoms, reason in zip(images, reasons, strict=True) if reason is None]
+    places = [index for index, reason in enumerate(reasons) if reason is None]
     counts = Counter(reason for reason in reasons if reason is not None)
-    if not kept:
+    if not places:
         raise ValueError(f'holds no frames to train on: {"; ".join(counts)}')
-    notes = [f'{number} left out: {reason}' for reason, number in counts.items()] + heed_weights(kept)
+    kept, weights = heed_weights([images[index] for index in places])
+    notes = [f'{number} left out: {reason}' for reason, number in counts.items()] + weights
     notes += other_physics(have_moments(kept), False)
     frames = []
-    for index, atoms in enumerate(images):
-        if reasons[index] is None:
-            try:
-                if problem := unit_problem(atoms.info):
-                    raise ValueError(problem)
-                frames.append(Frame.from_atoms(atoms))
-            except ValueError as error:
-                raise ValueError(f'frame {index + 1}: {error}') from error
-            frames[-1].source = frames[-1].source or f'{path.name}#{index + 1}'
+    for index, atoms in zip(places, kept, strict=True):
+        try:
+            if problem := unit_problem(atoms.info):
+                raise ValueError(problem)
+            frames.append(Frame.from_atoms(atoms))
+        except ValueError as error:
+            raise ValueError(f'frame {index + 1}: {error}') from error
+        frames[-1].source = frames[-1].source or f'{path.name}#{index + 1}'
     return LabelledFile(Frames(frames), notes=notes + meanings(kept) + unread_labels(kept, frames))
 
 

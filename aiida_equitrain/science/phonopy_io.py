@@ -13,10 +13,21 @@ from phonopy import Phonopy
 from phonopy.structure.atomic_data import get_atomic_data
 from phonopy.structure.atoms import PhonopyAtoms
 
-from .force_sets import BESIDE, atom_order, check_displacements, read_force_constants, read_force_sets, reorder
+from .force_sets import (
+    BESIDE,
+    atom_order,
+    check_displacements,
+    read_born,
+    read_force_constants,
+    read_force_sets,
+    reorder,
+    unread_beside,
+)
 from .phonopy_yaml import PhonopyFile, quiet, read_phonopy
 from .text_files import shown
 
+#: Born charges and dielectric tensor in a file of their own.
+BORN = 'BORN'
 #: Tolerance of symmetry (Å) where a file names none; that of the authors' phonons.
 SYMPREC = 1e-4
 #: How far magnetic moments may differ (Bohr magnetons) and be those of one atom of the primitive cell.
@@ -48,13 +59,15 @@ def load_phonopy(
         ``.gz``, ``.bz2`` or ``.lzma``; of phono3py as well, whose harmonic force constants are made.
     :param symprec: tolerance of the symmetry search, Å; that of the file without it, or else :data:`SYMPREC`.
     :param acoustic_sum_rule: impose the sum rule and index symmetry on force constants that phonopy's solver made.
-    :param nac: use Born charges and dielectric tensor of the file; off, as in the authors' phonons.
+    :param nac: use Born charges and dielectric tensor of the file or of ``BORN`` beside it; off, as in the authors'
+        phonons.
     :returns: the phonons, with force constants.
     :raises ValueError: one sentence, if the file is absent, cannot be read or holds no forces.
     """
-    phonon = open_phonopy(read_phonopy(path), symprec=symprec)
-    if not nac:
-        phonon.nac_params = None
+    file = read_phonopy(path)
+    phonon = open_phonopy(file, symprec=symprec)
+    charges: Any = nac_of(file, phonon) if nac else None
+    phonon.nac_params = charges
     finish_phonopy(phonon, path, acoustic_sum_rule)
     return phonon
 
@@ -71,7 +84,7 @@ def open_phonopy(file: PhonopyFile, *, symprec: float | None = None) -> Phonopy:
         # Before phonopy makes a supercell, which may take minutes.
         raise ValueError(
             f'`{file.path}` holds no forces: it needs displaced supercells and their forces, '
-            f'or {_names(BESIDE)} beside it.'
+            f'or {_names(BESIDE)} beside it{"".join(f"; {text}" for text in unread_beside(file.path))}.'
         )
     with quiet():
         try:
@@ -103,6 +116,18 @@ def open_phonopy(file: PhonopyFile, *, symprec: float | None = None) -> Phonopy:
         charges: Any = file.nac
         phonon.nac_params = charges
     return phonon
+
+
+def nac_of(file: PhonopyFile, phonon: Phonopy) -> dict[str, Any] | None:
+    """Return Born charges and dielectric tensor of a file, or else of ``BORN`` beside it, or ``None``.
+
+    :param phonon: of :func:`open_phonopy`.
+    :raises ValueError: one sentence, if ``BORN`` is damaged, or not of the file.
+    """
+    beside = file.path.parent / BORN
+    if file.nac is None and beside.exists():
+        return read_born(beside, file, phonon.primitive, float(phonon.symmetry.tolerance))
+    return file.nac
 
 
 def check_primitive(supercell: Any, primitive: Any, path: str | Path) -> None:

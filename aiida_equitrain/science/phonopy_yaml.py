@@ -135,7 +135,7 @@ def parse_phonopy(content: dict[str, Any], path: Path, prefix: str = '') -> Phon
             symprec=file_symprec(content),
             dataset=_dataset(content, prefix, n_atoms, units),
             force_constants=as_force_constants(content.get('force_constants'), n_atoms, units),
-            nac=_nac(content, units),
+            nac=_nac(content),
             supercell=_sites(content.get(f'{prefix}supercell'), n_atoms),
         )
     except ValueError as error:
@@ -194,7 +194,7 @@ def _check_factor(factor: Any, units: CalculatorPhysicalUnits, of: str) -> None:
         )
 
 
-def _array(value: Any, shape: tuple[int | None, ...], what: str, missing: bool = False) -> Array:
+def as_array(value: Any, shape: tuple[int | None, ...], what: str, missing: bool = False) -> Array:
     """Return an array of numbers.
 
     :param shape: what it has to be; ``None`` for any length.
@@ -218,7 +218,7 @@ def _supercell_matrix(value: Any) -> NDArray[np.int64]:
     if value is None:
         return np.eye(3, dtype=np.int64)
     rows = isinstance(value, list) and any(isinstance(row, list) for row in value)
-    array = _array(value, (3, 3) if rows else (3,), 'rows of a supercell matrix')
+    array = as_array(value, (3, 3) if rows else (3,), 'rows of a supercell matrix')
     array = array if rows else np.diag(array)
     matrix = np.rint(array)
     if not np.allclose(matrix, array) or np.abs(matrix).max() > MAX_ATOMS:
@@ -244,7 +244,7 @@ def primitive_matrix(content: dict[str, Any]) -> Array | str:
         if value not in _CENTRINGS:
             raise ValueError(f'has the primitive matrix `{shown(value)}`; known are {", ".join(_CENTRINGS)}.')
         return value
-    matrix = _array(value, (3, 3), 'rows of a primitive matrix')
+    matrix = as_array(value, (3, 3), 'rows of a primitive matrix')
     if abs(np.linalg.det(matrix)) < 1e-6:
         raise ValueError('has a primitive matrix without volume.')
     return matrix
@@ -273,21 +273,21 @@ def crystal(content: dict[str, Any], units: CalculatorPhysicalUnits) -> PhonopyA
         raise ValueError('is not a phonopy file, nor one of phono3py: its unit cell has no points.')
     if any(key in point for point in points for key in ('mixture', 'weight')):
         raise ValueError('mixes elements on one site, which is not supported here.')
-    lattice = _array(content.get('lattice'), (3, 3), 'rows of a lattice') * units.distance_to_A
+    lattice = as_array(content.get('lattice'), (3, 3), 'rows of a lattice') * units.distance_to_A
     symbols = [_symbol(point) for point in points]
-    positions = _array([point.get('coordinates') for point in points], (len(points), 3), 'coordinates of atoms')
+    positions = as_array([point.get('coordinates') for point in points], (len(points), 3), 'coordinates of atoms')
     volume = abs(np.linalg.det(lattice))
     if not volume > 0.1 * len(points) or volume > 1e6 * len(points):
         raise ValueError(f'has a unit cell of {volume:.3g} Å³ for {len(points)} atoms, which is no crystal.')
     masses = _of_all(points, 'mass')
     if masses is not None:
-        masses = _array(masses, (len(points),), 'masses')
+        masses = as_array(masses, (len(points),), 'masses')
         if (masses <= 0).any():
             raise ValueError('has a mass that is not above 0.')
     moments = _of_all(points, 'magnetic_moment')
     if moments is not None:
         vectors = isinstance(moments[0], list)
-        moments = _array(moments, (len(points), 3) if vectors else (len(points),), 'magnetic moments')
+        moments = as_array(moments, (len(points), 3) if vectors else (len(points),), 'magnetic moments')
     try:
         return PhonopyAtoms(
             cell=lattice, symbols=symbols, scaled_positions=positions, masses=masses, magnetic_moments=moments
@@ -325,7 +325,7 @@ def _sites(content: Any, n_atoms: int) -> tuple[list[str], Array] | None:
     points = content['points']
     if len(points) != n_atoms or not all(isinstance(point, dict) for point in points):
         raise ValueError(f'has a supercell of {len(points)} atoms, but its matrix makes one of {n_atoms}.')
-    positions = _array([point.get('coordinates') for point in points], (n_atoms, 3), 'coordinates of the supercell')
+    positions = as_array([point.get('coordinates') for point in points], (n_atoms, 3), 'coordinates of the supercell')
     return [split_symbol_and_index(_symbol(point))[0] for point in points], positions
 
 
@@ -374,12 +374,12 @@ def _single_atoms(items: list[Any], n_atoms: int, units: CalculatorPhysicalUnits
             raise ValueError(f'displaces the atom `{shown(number)}` of a supercell of {n_atoms} atoms.')
         atom: dict[str, Any] = {
             'number': number - 1,
-            'displacement': _array(item.get('displacement'), (3,), 'displacements') * units.distance_to_A,
+            'displacement': as_array(item.get('displacement'), (3,), 'displacements') * units.distance_to_A,
         }
         if with_forces[0]:
-            atom['forces'] = _array(item['forces'], (n_atoms, 3), 'forces') * units.force_to_eVperA
+            atom['forces'] = as_array(item['forces'], (n_atoms, 3), 'forces') * units.force_to_eVperA
         if item.get('supercell_energy') is not None:
-            atom['supercell_energy'] = float(_array(item['supercell_energy'], (), 'energies')) * units.energy_to_eV
+            atom['supercell_energy'] = float(as_array(item['supercell_energy'], (), 'energies')) * units.energy_to_eV
         first_atoms.append(atom)
     return {'natom': n_atoms, 'first_atoms': first_atoms}
 
@@ -393,12 +393,12 @@ def _all_atoms(given: dict[str, Any], n_atoms: int, units: CalculatorPhysicalUni
             displacements = [[atom['displacement'] for atom in cell] for cell in displacements]
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError('has displacements that are not of phonopy.') from error
-    moves = _array(displacements, (None, n_atoms, 3), 'displacements') * units.distance_to_A
+    moves = as_array(displacements, (None, n_atoms, 3), 'displacements') * units.distance_to_A
     dataset = {'displacements': moves}
     if forces is not None:
-        dataset['forces'] = _array(forces, moves.shape, 'forces') * units.force_to_eVperA
+        dataset['forces'] = as_array(forces, moves.shape, 'forces') * units.force_to_eVperA
     if given.get('supercell_energies') is not None:
-        energies = _array(given['supercell_energies'], (len(moves),), 'energies', missing=True)
+        energies = as_array(given['supercell_energies'], (len(moves),), 'energies', missing=True)
         dataset['supercell_energies'] = energies * units.energy_to_eV
     return dataset
 
@@ -412,36 +412,45 @@ def as_force_constants(content: Any, n_atoms: int, units: CalculatorPhysicalUnit
         return None
     if not isinstance(content, dict):
         raise ValueError('has force constants that are not of phonopy.')
-    rows, columns = (int(length) for length in _array(content.get('shape'), (2,), 'lengths of force constants'))
+    rows, columns = (int(length) for length in as_array(content.get('shape'), (2,), 'lengths of force constants'))
     if columns != n_atoms:
         raise ValueError(f'has force constants of {columns} atoms, but its supercell has {n_atoms}.')
-    elements = _array(content.get('elements'), (rows * columns, 3, 3), 'force constants')
+    elements = as_array(content.get('elements'), (rows * columns, 3, 3), 'force constants')
     return elements.reshape(rows, columns, 3, 3) * (units.force_to_eVperA / units.distance_to_A)
 
 
-def _nac(content: dict[str, Any], units: CalculatorPhysicalUnits) -> dict[str, Any] | None:
+def _nac(content: dict[str, Any]) -> dict[str, Any] | None:
     """Return Born charges and dielectric tensor; before phonopy 2.18 they stood on the top level."""
     given, header = content.get('nac', content), _header(content)
     if not isinstance(given, dict) or given.get('born_effective_charge') is None:
         return None
-    born = _array(given['born_effective_charge'], (None, 3, 3), 'Born charges')
+    born = as_array(given['born_effective_charge'], (None, 3, 3), 'Born charges')
     nac: dict[str, Any] = {
         'born': born,
-        'dielectric': _array(given.get('dielectric_constant'), (3, 3), 'rows of a dielectric tensor'),
+        'dielectric': as_array(given.get('dielectric_constant'), (3, 3), 'rows of a dielectric tensor'),
     }
-    factor = given.get('unit_conversion_factor', header.get('nac_unit_conversion_factor'))
-    natural = get_physical_units().Hartree * get_physical_units().Bohr
-    if factor is None:
-        nac['factor'] = natural
-    else:
-        factor = float(_array(factor, (), 'factors of Born charges'))
-        # phono3py converts everything but this factor, which is in eV Å already.
-        scales = [units.force_to_eVperA * units.distance_to_A**2, *([1.0] if 'phono3py' in content else [])]
-        close = [factor * scale for scale in scales if np.isclose(factor * scale, natural, rtol=1e-3)]
-        if not close:
-            raise ValueError(f'has the factor {factor:g} for Born charges, which is not that of its units.')
-        nac['factor'] = close[0]
+    nac['factor'] = nac_factor(given.get('unit_conversion_factor', header.get('nac_unit_conversion_factor')), content)
     method = given.get('method')
     if isinstance(method, str):
         nac['method'] = method.lower()
     return nac
+
+
+def nac_factor(factor: Any, content: dict[str, Any]) -> float:
+    """Return the factor of the non-analytical term, eV Å.
+
+    :param factor: in the units of the calculator, ``None`` for the natural one.
+    :param content: of the YAML that it belongs to.
+    :raises ValueError: the predicate of a sentence, if it is that of other units.
+    """
+    natural: float = get_physical_units().Hartree * get_physical_units().Bohr
+    if factor is None:
+        return natural
+    factor = float(as_array(factor, (), 'factors of Born charges'))
+    units = file_units(content)
+    # phono3py converts everything but this factor, which is in eV Å already.
+    scales = [units.force_to_eVperA * units.distance_to_A**2, *([1.0] if 'phono3py' in content else [])]
+    close = [factor * scale for scale in scales if np.isclose(factor * scale, natural, rtol=1e-3)]
+    if not close:
+        raise ValueError(f'has the factor {factor:g} for Born charges, which is not that of its units.')
+    return float(close[0])

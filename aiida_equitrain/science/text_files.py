@@ -13,6 +13,8 @@ from typing import IO, Any
 
 import yaml
 
+from ..common.printable import printable
+
 #: Largest text that is read, bytes once unpacked.
 LIMIT = 256 * 2**20
 #: How much more than its compressed size a file may unpack to, beyond :data:`ALWAYS` bytes; honest files stay below 30.
@@ -39,9 +41,8 @@ def base_name(path: str | Path) -> str:
 
 
 def shown(value: object, length: int = 60) -> str:
-    """Return a stranger's value as it may stand in a message: short, and without control characters."""
-    text = ''.join(letter if letter.isprintable() else '?' for letter in str(value)[: length + 1])
-    return text if len(text) <= length else f'{text[:length]}...'
+    """Return a stranger's value as it may stand in a message: short, and :func:`~.printable.printable`."""
+    return printable(value, longest=length)
 
 
 def read_text(path: str | Path, limit: int = LIMIT) -> str:

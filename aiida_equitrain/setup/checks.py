@@ -142,25 +142,22 @@ def check_pw(code: orm.InstalledCode) -> str:
 
 def check_python(code: orm.InstalledCode) -> str:
     """Import what training, evaluation and comparison need."""
-    status, stdout, stderr = _run_code(code, f"-c '{PYTHON_PROBE}'")
-    if status:
-        reason = (stderr.strip().splitlines() or ['no message'])[-1]
-        raise CheckError(
-            f'the Python of `{code.full_label}` cannot import what jobs need ({reason}): install there '
-            '`torch==2.13.0`, then `"equitrain[torch,mace]==1.0.0" mace-torch==0.3.16 phonopy symfc`'
-        )
-    return f'`{code.full_label}` has {stdout.strip().splitlines()[-1]}'
+    remedy = 'install there `torch==2.13.0`, then `"equitrain[torch,mace]==1.0.0" mace-torch==0.3.16 phonopy symfc`'
+    return _check_imports(code, PYTHON_PROBE, 'jobs need', remedy)
 
 
 def check_sevennet(code: orm.InstalledCode) -> str:
     """Import what training and evaluation of SevenNet need."""
-    status, stdout, stderr = _run_code(code, f"-c '{SEVENNET_PROBE}'")
+    remedy = f'delete the code and run `{SEVENNET.setup}`'
+    return _check_imports(code, SEVENNET_PROBE, 'jobs with SevenNet need', remedy)
+
+
+def _check_imports(code: orm.InstalledCode, probe: str, what: str, remedy: str) -> str:
+    """Run lines of Python that import something and print what it is."""
+    status, stdout, stderr = _run_code(code, f"-c '{probe}'")
     if status:
         reason = (stderr.strip().splitlines() or ['no message'])[-1]
-        raise CheckError(
-            f'the Python of `{code.full_label}` cannot import what jobs with SevenNet need ({reason}): delete the code '
-            f'and run `{SEVENNET.setup}`'
-        )
+        raise CheckError(f'the Python of `{code.full_label}` cannot import what {what} ({reason}): {remedy}')
     return f'`{code.full_label}` has {stdout.strip().splitlines()[-1]}'
 
 

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import pytest
 from aiida import orm
 from aiida.plugins import DataFactory
 from ase.spacegroup import crystal
@@ -14,11 +15,15 @@ from phonopy.phonon.band_structure import get_band_qpoints_by_seekpath
 from aiida_equitrain.calculations.functions.phonons import primitive_bands
 
 
-def test_primitive_bands(aiida_profile: Any) -> None:
-    """The cell is that of the q-points, and points that aiida-phonopy calls ``?`` have their names."""
-    atoms = crystal('Si', [(0.1, 0.0, 0.2)], spacegroup=71, cellpar=[4, 6, 9, 90, 90, 90])
+@pytest.mark.parametrize(('b', 'place', 'symprec'), [(6, (0.1, 0.0, 0.2), 1e-4), (4.001, (0.0, 0.0, 0.2), 0.05)])
+def test_primitive_bands(aiida_profile: Any, b: float, place: tuple[float, ...], symprec: float) -> None:
+    """The cell is that of the q-points, and points that aiida-phonopy calls ``?`` have their names.
+
+    phonopy's path is that of its own tolerance, whatever that of the phonons, with which the second is tetragonal.
+    """
+    atoms = crystal('Si', [place], spacegroup=71, cellpar=[4, b, 9, 90, 90, 90])
     pre = DataFactory('phonopy.preprocess')(
-        structure=orm.StructureData(ase=atoms), supercell_matrix=[1, 1, 1], primitive_matrix='auto', symprec=1e-4
+        structure=orm.StructureData(ase=atoms), supercell_matrix=[1, 1, 1], primitive_matrix='auto', symprec=symprec
     )
     pre.set_displacements(distance=0.01)
     data = DataFactory('phonopy.phonopy')(preprocess_data=pre.store()).store()
@@ -38,7 +43,7 @@ def test_primitive_bands(aiida_profile: Any) -> None:
     bands = orm.BandsData()
     bands.set_cell_from_structure(data.get_unitcell())
     bands.set_kpoints(points)
-    bands.set_bands(np.zeros((len(points), 12)), units='THz')
+    bands.set_bands(np.zeros((len(points), 3 * len(phonon.primitive))), units='THz')
     bands.labels = readable
 
     result = primitive_bands(bands.store(), data)

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from phonopy.structure.atoms import PhonopyAtoms
 
+from aiida_equitrain.science.archives import extract_files
 from aiida_equitrain.science.displaced_frames import (
     check_displacements,
     choose_frames,
-    extract_files,
     load_labelled,
     shortest_bond,
 )

@@ -166,6 +166,72 @@ def test_frequencies(tmp_path: Path, calculator: str | None, form: str, monkeypa
     assert np.linalg.norm(ours.unitcell.cell, axis=1) == pytest.approx(2.8 * 2**0.5)
 
 
+def write_born(folder: Path, first: str) -> None:
+    """Write ``BORN`` with this first line."""
+    rows = (DIELECTRIC, *BORN)
+    text = [' '.join(f'{number:g}' for number in row.ravel()) for row in rows]
+    (folder / 'BORN').write_text('\n'.join([first, *text]) + '\n')
+
+
+@pytest.mark.parametrize('form', ['FORCE_SETS-one-atom', 'FORCE_CONSTANTS'])
+@pytest.mark.parametrize('natural', [True, False])
+@pytest.mark.parametrize('calculator', UNITS)
+def test_born_beside(
+    tmp_path: Path, calculator: str | None, natural: bool, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Charges of ``BORN`` count as phonopy by hand has them, with the factor of the calculator or the file's own."""
+    path = FORMS[form](tmp_path, calculator)
+    content = yaml.safe_load(path.read_text())
+    for key in ('nac', 'born_effective_charge', 'dielectric_constant'):
+        content.pop(key, None)
+    path.write_text(yaml.safe_dump(content))
+    write_born(tmp_path, 'default value' if natural else repr(get_calculator_physical_units(calculator).nac_factor))
+    with_charges = load_phonopy(path, nac=True)
+    assert np.abs(frequencies(with_charges) - frequencies(by_hand(path, True, monkeypatch))).max() < 1e-6
+    assert np.abs(frequencies(with_charges) - frequencies(load_phonopy(path))).max() > 0.1
+    if form == 'FORCE_SETS-one-atom':
+        found = read_labelled(path)
+        assert found.nac is not None
+        assert np.abs(found.nac['born'] - BORN).max() < 1e-6
+        assert found.notes == read_labelled(path.rename(tmp_path / 'phonopy_params.yaml')).notes
+
+
+@pytest.mark.parametrize(
+    ('text', 'what'),
+    [('14.4', 'not in the format'), ('', 'not in the format'), ('{}\n{}', 'not in the format'),
+     ('default\n' + '1 0 0 0 1 0 0 0 1\n' * 4, 'independent atoms'),
+     ('default\n' + 'nan 0 0 0 1 0 0 0 1\n' * 3, 'not finite'), ('7\n' + '2 0 0 0 2 0 0 0 2\n' * 3, 'factor 7'),
+     ('\0', 'not in the format'), ('x' * 2**21, 'larger than')],
+)  # fmt: skip
+def test_broken_born(tmp_path: Path, text: str, what: str) -> None:
+    """A ``BORN`` of something else is refused in a sentence that names it."""
+    path = with_force_sets(tmp_path, None, many=False)
+    content = yaml.safe_load(path.read_text())
+    content.pop('nac')
+    path.write_text(yaml.safe_dump(content))
+    (tmp_path / 'BORN').write_text(text)
+    for read in (read_labelled, functools.partial(load_phonopy, nac=True)):
+        with pytest.raises(ValueError, match=f'BORN.*{what}'):
+            read(path)
+    load_phonopy(path)
+
+
+def test_unread_beside(tmp_path: Path) -> None:
+    """What lies beside a file and is not read is named with what to do."""
+    path = with_force_sets(tmp_path, None, many=False)
+    for name in ('force_constants.hdf5', 'FORCES_FC2', 'BORN'):
+        (tmp_path / name).write_text('')
+    notes = read_labelled(path).notes
+    assert [text for text in notes if 'phonopy-load --include-all phonopy_disp.yaml' in text]
+    assert [text for text in notes if 'phono3py.load("phonopy_disp.yaml"' in text]
+    assert [text for text in notes if '`BORN` beside it is not read: the file has Born charges' in text]
+    (tmp_path / 'FORCE_SETS').unlink()
+    with pytest.raises(
+        ValueError, match=r'holds no forces.*`force_constants\.hdf5` beside it is not read: `phonopy-load'
+    ):
+        load_phonopy(path)
+
+
 @pytest.mark.parametrize('form', [form for form in FORMS if form.endswith('atoms') or form.endswith('one-atom')])
 @pytest.mark.parametrize('calculator', UNITS)
 def test_frames(tmp_path: Path, calculator: str | None, form: str) -> None:

@@ -137,5 +137,5 @@ def test_aliases_are_counted() -> None:
 
 def test_shown() -> None:
     """Let no control character of a stranger into a message."""
-    assert shown('\x1b[31mred\n') == '?[31mred?'
-    assert shown('a' * 100) == 'a' * 60 + '...'
+    assert shown('\x1b[31mred\n') == '\\u001b[31mred '
+    assert shown('a' * 100) == 'a' * 59 + '…'

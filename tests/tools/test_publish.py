@@ -10,6 +10,7 @@ import io
 import lzma
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +26,10 @@ from click.testing import CliRunner
 
 from aiida_equitrain.cli.reproduce import cmd_reproduce
 from aiida_equitrain.launch.nodes import FORGETTING_LABEL, forgetting_dataset, load_potential
-from aiida_equitrain.publish import recompute, scrub, write
-from aiida_equitrain.publish.check import check_file, clean_copy, content_problem, import_clean
+from aiida_equitrain.publish import check, effort, recompute, scrub, write
+from aiida_equitrain.publish.archive import check_archive
+from aiida_equitrain.publish.check import check_file, clean_copy, content_problem
+from aiida_equitrain.publish.importing import import_clean
 from aiida_equitrain.publish.scrub import Scrubber
 from aiida_equitrain.setup import defaults, setup
 from aiida_equitrain.setup.checks import CheckError, check_computer
@@ -451,6 +454,36 @@ def test_forged_nodes_that_are_all_here(aiida_profile_clean: Any, tmp_path: Path
         import_clean(clean)
 
 
+@pytest.mark.parametrize('kind', ['data.core.dict.Dict.', 'process.workflow.workchain.WorkChainNode.',
+                                  'data.core.code.installed.InstalledCode.', 'data.core.array.ArrayData.'])  # fmt: skip
+def test_forged_attributes_that_are_all_here(aiida_profile_clean: Any, tmp_path: Path, kind: str) -> None:
+    """A node with other attributes under a UUID of the archive, imported before, is not run in its place."""
+    sql = f"""UPDATE db_dbnode SET attributes = json_set(attributes, '$.forged', 1) WHERE id IN
+              (SELECT id FROM db_dbnode WHERE node_type = '{kind}' LIMIT 1)"""
+    import_archive(honest.changed(tmp_path / 'a.aiida', sql=sql, hide=True))
+    with (
+        clean_copy(honest.honest(), check_file(honest.honest())[0]) as clean,
+        pytest.raises(ValueError, match='is in this profile already'),
+    ):
+        import_clean(clean)
+
+
+def test_file_that_is_changed_between(aiida_profile_clean: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """The archive that is read and imported is the one that was checked, whatever the file has become."""
+    archive = tmp_path / 'a.aiida'
+    archive.write_bytes(honest.honest().read_bytes())
+    sql = "UPDATE db_dbnode SET attributes = '{}' WHERE node_type LIKE '%Dict.'"
+    other = honest.changed(tmp_path / 'b.aiida', sql=sql)
+    with monkeypatch.context() as patch:
+        patch.setattr(check, 'check_archive', lambda *args: (check_archive(*args), other.replace(archive))[0])
+        result = CliRunner().invoke(cmd_reproduce, [str(archive)])
+    assert not other.exists()
+    assert result.exit_code == 0, result.output
+    assert '1 of 1 follow' in result.output
+    again = CliRunner().invoke(cmd_reproduce, [str(archive)])
+    assert 'nothing was imported' in again.output
+
+
 def test_publishers_own_profile(aiida_profile_clean: Any, tmp_path: Path) -> None:
     """Names that publishing took out of attributes and files of jobs make no other nodes of those that are here."""
     study = honest.make_study()
@@ -477,28 +510,69 @@ def cubic(size: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def slanted(by: int) -> dict[str, Any]:
+    """Return the arrays of one atom, whose supercell is as large as its cell and leans by ``by`` cells."""
+    return cubic(1) | {'supercell_matrix': np.array([[1, by, 0], [0, 1, by], [0, 0, 1]])}
+
+
+def as_one_cell(size: int) -> dict[str, Any]:
+    """Return :func:`cubic` with its supercell for the unit cell."""
+    grid = np.stack(np.meshgrid(*[np.arange(size)] * 3), -1).reshape(-1, 3)
+    cell = {'cell': np.eye(3) * 3 * size, 'positions': grid * 3.0, 'supercell_matrix': np.eye(3, dtype=int)}
+    return cubic(size) | cell | {'numbers': np.full(size**3, 14), 'masses': np.full(size**3, 28.0)}
+
+
+def rattled(n_atoms: int) -> dict[str, Any]:
+    """Return the arrays of atoms without symmetry, all displaced at once, which symfc would solve."""
+    positions = np.random.default_rng(0).uniform(0, 20, (n_atoms, 3))
+    arrays = cubic(2) | {'cell': np.eye(3) * 20, 'positions': positions, 'forces': np.zeros((1, n_atoms * 8, 3))}
+    del arrays['displaced_atoms']
+    return arrays | {'numbers': np.full(n_atoms, 14)}
+
+
 @pytest.mark.parametrize(
-    ('arrays', 'mesh', 'what'),
-    [(cubic(24), 4, 'atoms of the supercell is 1.38e'), (cubic(2), 100, 'times the number of bands is 3e'),
-     (cubic(2), 60, None)],
+    ('arrays', 'what'),
+    [(cubic(24), 'atoms of the supercell is 1.38e'), (cubic(10), 'force constants would take about 19 s'),
+     (slanted(1000), 'atoms of the box around the supercell is 1e'), (rattled(30), 'force constants would take about'),
+     (as_one_cell(8), 'atoms of the primitive cell is 512'),
+     (as_one_cell(4) | {'supercell_matrix': np.eye(3, dtype=int) * 2, 'forces': np.zeros((1, 512, 3))},
+      'force constants would take about'),
+     (cubic(2) | {'primitive_matrix': np.array('auto')}, 'not given as a matrix'),
+     (cubic(2) | {'cell': np.full((3, 3), np.nan)}, 'no finite numbers'), (cubic(2), None), (cubic(7), None)],
 )  # fmt: skip
-def test_phonons_that_take_long(monkeypatch: Any, arrays: dict[str, Any], mesh: int, what: str | None) -> None:
-    """Supercells and meshes that would keep a machine busy are refused; those of honest studies are not."""
+def test_crystals_that_take_long(monkeypatch: Any, arrays: dict[str, Any], what: str | None) -> None:
+    """Cells that would keep a machine busy are refused before phonopy sees them; those of honest studies are not."""
     monkeypatch.setattr(recompute, 'phonopy_arrays', lambda *_: arrays)
-    settings = {'subtract_residual_forces': False, 'acoustic_sum_rule': True, 'mesh': [mesh] * 3}
+    monkeypatch.setattr(recompute, 'phonon_from_arrays', lambda *_: 'made')
+    settings = {'subtract_residual_forces': False, 'acoustic_sum_rule': True}
     if what is None:
-        assert len(recompute._phonon(None, settings).supercell) == 8
+        assert recompute._phonon(None, settings, effort.PATIENCE) == 'made'
         return
     with pytest.raises(ValueError, match=what):
-        recompute._phonon(None, settings)
+        recompute._phonon(None, settings, effort.PATIENCE)
 
 
-def test_bands_that_take_long(monkeypatch: Any) -> None:
-    """A primitive cell of very many atoms is refused whatever its mesh."""
-    monkeypatch.setattr(recompute, 'phonopy_arrays', lambda *_: cubic(1))
-    monkeypatch.setattr(recompute, 'phonon_from_arrays', lambda *_: SimpleNamespace(primitive=range(101)))
-    with pytest.raises(ValueError, match='atoms of the primitive cell is 101'):
-        recompute._phonon(None, {'subtract_residual_forces': False, 'acoustic_sum_rule': True, 'mesh': [1, 1, 1]})
+def test_patience() -> None:
+    """Who waits longer gets what takes longer, but no more memory."""
+    with pytest.raises(ValueError, match='`--patience 20` lets it'):
+        effort.check_crystal(cubic(10))
+    effort.check_crystal(cubic(10), patience=20)
+    with pytest.raises(ValueError, match=r'atoms of the supercell is 1\.73e'):
+        effort.check_crystal(cubic(12), patience=1000)
+
+
+@pytest.mark.parametrize(
+    ('n_atoms', 'mesh', 'symmetric', 'charges', 'long'),
+    [(2, 20, True, True, False), (2, 20, False, False, False), (2, 80, False, False, True), (2, 80, True, False, False),
+     (100, 1, True, False, True), (10, 20, False, True, True), (20, 10, True, False, False)],
+)  # fmt: skip
+def test_frequencies_that_take_long(n_atoms: int, mesh: int, symmetric: bool, charges: bool, long: bool) -> None:
+    """Meshes, and primitive cells of very many atoms whatever their mesh, are refused."""
+    symmetry = SimpleNamespace(reciprocal_operations=range(48))
+    phonon: Any = SimpleNamespace(primitive=range(n_atoms), supercell=range(8 * n_atoms), primitive_symmetry=symmetry,
+                                  nac_params={'born': []} if charges else None)  # fmt: skip
+    with pytest.raises(ValueError, match='computing its frequencies would take') if long else nullcontext():
+        effort.check_points(phonon, [mesh] * 3, symmetric)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from aiida_equitrain.science.supercells import supercell_rows
 
 #: How aiida-phonopy calls a point of the path whose name it cannot read.
 UNREAD = '?'
+#: Tolerance (Å) of phonopy's own path, ``BAND = auto``: seekpath's default, as phonopy 4 hands on no other.
+PATH_SYMPREC = 1e-5
 
 
 #: Keys of the ``settings`` of ``PhononsWorkChain``.
@@ -147,7 +149,7 @@ def primitive_bands(bands: orm.BandsData, phonopy_data: PhonopyData) -> orm.Band
     atoms = primitive.get_ase()
     scaled = atoms.get_scaled_positions()
     cell = PhonopyAtoms(symbols_of(primitive), cell=atoms.cell[:], scaled_positions=scaled)
-    path = band_path(cell, points=2, symprec=phonopy_data.symprec)
+    path = band_path(cell, points=2, symprec=PATH_SYMPREC)
     ends = [name for segment in path.labels for name in segment]
     names = {qpoint_key(qpoint): name for qpoint, name in zip(path.qpoints, ends, strict=True)}
     points = bands.get_kpoints()
