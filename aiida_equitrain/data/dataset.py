@@ -13,8 +13,9 @@ from aiida.orm import SinglefileData
 from ase import Atoms
 
 from aiida_equitrain.common.names import Role
+from aiida_equitrain.science.extxyz import from_extxyz
 from aiida_equitrain.science.frame_checks import check_frames
-from aiida_equitrain.science.frames import Frames, from_extxyz, to_extxyz
+from aiida_equitrain.science.frames import Frames, to_extxyz
 from aiida_equitrain.science.text_files import read_text
 
 #: Units of everything in the file; they are part of the node so that nobody has to guess.

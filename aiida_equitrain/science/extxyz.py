@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from itertools import islice
 from typing import Any
@@ -13,19 +13,18 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from .frames import ENERGY_KEY, Frame, is_zero
+from .frames import ENERGY_KEY, Frame, Frames
+from .label_keys import is_zero
 from .text_files import shown
 
 #: Frames of a file, atoms of a frame, letters of its comment line, and columns of its table are at most so many.
 MAX_FRAMES, MAX_ATOMS, MAX_COMMENT, MAX_COLUMNS = 100_000, 100_000, 100_000, 200
-ISOLATED = 'isolated atoms are no frames to train on'
-#: Values of a key that names a unit and changes nothing.
-OUR_UNITS = ('ev', 'a', 'å', 'angstrom', 'ang', 'ev/a', 'ev/å', 'ev/ang', 'ev/angstrom', 'ev/a^3', 'ev/å^3', 'ev/å³',
-             'ev/ang^3', 'ev/angstrom^3', 'ev/a3', 'metal', 'ase')  # fmt: skip
+
+
 #: Keys of MACE for the weight of a frame, or of one of its labels, in the loss.
 WEIGHT = re.compile(r'config(_[a-z]+)?_weight')
-#: Words for truth values.
-TRUE, FALSE = ('t', 'true', 'yes', '1'), ('f', 'false', 'no', '0')
+
+
 #: Words in the keys of other programs for a label that can be missing.
 LABELS = {'energy': ('energy',), 'stress': ('stress', 'virial')}
 #: Keys of magnetic moments, as ASE and others name them.
@@ -90,27 +89,6 @@ def unread_labels(images: Sequence[Atoms], frames: Sequence[Frame]) -> list[str]
     ]
 
 
-def left_out(atoms: Atoms) -> str | None:
-    """Return why a frame is none to train on, by what its own keys say; ``None`` if they say nothing of the kind."""
-    info = {str(key).lower(): value for key, value in atoms.info.items()}
-    if str(info.get('config_type', '')).lower() == 'isolatedatom':
-        return ISOLATED
-    if any(_is_unconverged(key, value) for key, value in info.items()):
-        return 'their electrons did not converge (key `converged`)'
-    if any(is_zero(info.get(key)) for key in ('config_weight', 'config_forces_weight')):
-        return 'their weight is 0 (key `config_weight` or `config_forces_weight`)'
-    return None
-
-
-def unit_problem(info: Mapping[str, Any]) -> str | None:
-    """Return the predicate of a sentence if a key says that the numbers are of another unit than ours."""
-    for key, value in info.items():
-        words = re.split(r'[_\W]+', str(key).lower())
-        if ('unit' in words or 'units' in words) and str(value).strip().lower() not in OUR_UNITS:
-            return f'says `{shown(key, 30)}={shown(value, 30)}`: convert it to Å, eV, eV/Å and eV/Å³, and say so'
-    return None
-
-
 def heed_weights(images: Sequence[Atoms]) -> tuple[list[Atoms], list[str]]:
     """Return frames without energies and stresses whose weight in the loss is 0, and sentences about weights."""
     heeded = []
@@ -165,13 +143,6 @@ def _is_charge(key: Any) -> bool:
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float | np.ndarray) and np.asarray(value).dtype.kind == 'f' and bool(np.isnan(value).all())
-
-
-def _is_unconverged(key: str, value: Any) -> bool:
-    """Say whether a key says that electrons did not converge; ions, of a relaxation, may be on their way."""
-    if 'converged' not in key or any(word in key for word in ('relax', 'ion', 'geom', 'opt', 'force')):
-        return False
-    return str(value).strip().lower() in (TRUE if 'unconverged' in key or 'not_conv' in key else FALSE)
 
 
 def _two_kinds(images: Sequence[Atoms]) -> list[str]:
@@ -238,3 +209,13 @@ def _comment(line: str) -> dict[str, Any]:
     if 'Lattice' in info and not np.isfinite(np.asarray(info['Lattice'], dtype=float)).all():
         raise ValueError('its `Lattice` is not made of numbers')
     return dict(info)
+
+
+def from_extxyz(text: str, **meta: Any) -> Frames:
+    """Read labelled frames from extended XYZ, with ``REF_*`` keys or with ASE's own names of the labels.
+
+    :param meta: ``role``, ``trajectory``, ``source`` for all frames; what is absent is taken from the file.
+    :raises ValueError: if the text is no extended XYZ, or a frame has no forces or says that it is no label.
+    """
+
+    return Frames.from_atoms(read_extxyz(text), **meta)

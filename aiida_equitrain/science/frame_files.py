@@ -12,9 +12,10 @@ from phonopy import Phonopy
 
 from .archives import is_archive
 from .displaced_frames import load_labelled
-from .extxyz import ISOLATED, have_moments, heed_weights, left_out, meanings, read_extxyz, unit_problem, unread_labels
+from .extxyz import have_moments, heed_weights, meanings, read_extxyz, unread_labels
 from .frame_checks import check_labels, is_isolated, other_physics
 from .frames import Frame, Frames
+from .label_keys import ISOLATED, left_out, unit_problem
 from .pw_output import read_pw
 from .text_files import base_name, read_bytes, read_text
 from .vasprun import read_vasprun

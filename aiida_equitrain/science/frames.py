@@ -17,6 +17,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from .label_keys import is_zero, left_out, unit_problem
+
 Array = NDArray[np.float64]
 
 #: Keys of labels in extended XYZ, as MACE and Equitrain read them without mistaking them for a calculator's results.
@@ -214,9 +216,6 @@ class Frames(Sequence[Frame]):
 
         :raises ValueError: with the number of the frame, if it is no label or of another unit by what its keys say.
         """
-        # Imported here, as jobs make no frames of ASE atoms.
-        from .extxyz import left_out, unit_problem
-
         images = list(atoms)
         for number, item in enumerate(images, 1):
             if problem := unit_problem(item.info) or left_out(item):
@@ -248,18 +247,6 @@ def to_extxyz(frames: Iterable[Frame]) -> str:
             lines.append(f'{symbol} {_numbers(position)} {_numbers(force)}')
         blocks.append('\n'.join(lines) + '\n')
     return ''.join(blocks)
-
-
-def from_extxyz(text: str, **meta: Any) -> Frames:
-    """Read labelled frames from extended XYZ, with ``REF_*`` keys or with ASE's own names of the labels.
-
-    :param meta: ``role``, ``trajectory``, ``source`` for all frames; what is absent is taken from the file.
-    :raises ValueError: if the text is no extended XYZ, or a frame has no forces or says that it is no label.
-    """
-    # Imported here, as jobs read no extended XYZ.
-    from .extxyz import read_extxyz
-
-    return Frames.from_atoms(read_extxyz(text), **meta)
 
 
 def _read_arrays(file: str | Path | IO[bytes]) -> dict[str, NDArray[Any]]:
@@ -297,11 +284,6 @@ def _labels(atoms: Atoms) -> tuple[Any, Any, Any]:
     weights = {name: atoms.info.get(f'config_{name}_weight') for name in ('energy', 'stress')}
     without = {name for name, weight in weights.items() if is_zero(weight)}
     return None if 'energy' in without else energy, forces, None if 'stress' in without else stress
-
-
-def is_zero(value: Any) -> bool:
-    """Say whether a value of a key is the number 0."""
-    return isinstance(value, int | float | np.number) and value == 0
 
 
 def _given_labels(atoms: Atoms) -> tuple[Any, Any, Any]:

@@ -16,7 +16,8 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from ase.io.cif import CIFBlock, parse_cif
 
-from .extxyz import meanings, unit_problem
+from .extxyz import meanings
+from .label_keys import unit_problem
 from .structures import check_structure
 from .text_files import base_name, read_bytes, shown
 

@@ -11,8 +11,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from aiida_equitrain.science.extxyz import from_extxyz
 from aiida_equitrain.science.frame_checks import check_frames, check_roles
-from aiida_equitrain.science.frames import Frame, Frames, from_extxyz, to_extxyz
+from aiida_equitrain.science.frames import Frame, Frames, to_extxyz
 
 
 def frame(atoms: Atoms | None = None, seed: int = 0, **kwargs) -> Frame:

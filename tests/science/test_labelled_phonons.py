@@ -16,8 +16,8 @@ from aiida_equitrain.science.displaced_frames import (
     check_displacements,
     choose_frames,
     load_labelled,
-    shortest_bond,
 )
+from aiida_equitrain.science.force_sets import shortest_bond
 
 RATTLED = Path(__file__).parents[1] / 'fixtures' / 'rattled'
 
