@@ -9,6 +9,7 @@ import sys
 import tarfile
 import warnings
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -226,16 +227,23 @@ def sevennet_file(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope='session')
 def stored_once(aiida_profile: Any) -> Callable[[str, Callable[[], tuple[Any, ...]]], tuple[Any, ...]]:
-    """Return a function that stores the nodes of a name once for all tests, and again if they were deleted since."""
-    uuids: dict[str, list[str]] = {}
+    """Return a function that stores the nodes of a name once for all tests.
+
+    It stores them again if a test deleted them since, or changed what they say.
+    """
+    stored: dict[str, dict[str, Any]] = {}
 
     def get(name: str, make: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
-        from aiida.orm import Node, QueryBuilder, load_node
+        from aiida.orm import Node, QueryBuilder
 
-        wanted = uuids.get(name, [])
-        if not wanted or QueryBuilder().append(Node, filters={'uuid': {'in': wanted}}).count() < len(wanted):
-            uuids[name] = wanted = [node.store().uuid for node in make()]
-        return tuple(load_node(uuid) for uuid in wanted)
+        wanted = stored.get(name, {})
+        builder = QueryBuilder().append(Node, filters={'uuid': {'in': list(wanted)}}) if wanted else None
+        found = {node.uuid: node for node in builder.all(flat=True)} if builder else {}
+        told = {uuid: [found[uuid].label, found[uuid].base.attributes.all] for uuid in wanted if uuid in found}
+        if not wanted or told != wanted:
+            found = {node.uuid: node for node in (item.store() for item in make())}
+            stored[name] = {uuid: [node.label, deepcopy(node.base.attributes.all)] for uuid, node in found.items()}
+        return tuple(found[uuid] for uuid in stored[name])
 
     return get
 

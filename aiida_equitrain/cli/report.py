@@ -55,7 +55,7 @@ def show_report(node: Any, folder: Path) -> None:
         raise click.ClickException(message) from exception
     if 'text' in data:
         echo(data['text'], lines=True)
-        for warning in data['warnings']:
+        for warning in data.get('warnings', ()):
             echo(warning, fg='red')
         echo(f'page      {folder.absolute() / PAGE}')
         return

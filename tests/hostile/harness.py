@@ -31,7 +31,7 @@ ADDRESSES: dict[str, str] = {}
 OUR_COLOURS = re.compile('\x1b\\[(?:0|1|2|3[0-7])m')
 CONTROLS = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f]')
 #: What a library says on its own.
-LIBRARY = re.compile(r'^\S*:\d+: \w*Warning|Exception ignored in|^\w*Warning:', re.MULTILINE)
+LIBRARY = re.compile(r'^\S*:\d+: \w*Warning|Exception ignored in|^\w+Warning:', re.MULTILINE)
 
 
 def cases_of(*modules: str) -> list[shape.Case]:
