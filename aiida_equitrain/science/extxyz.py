@@ -217,5 +217,4 @@ def from_extxyz(text: str, **meta: Any) -> Frames:
     :param meta: ``role``, ``trajectory``, ``source`` for all frames; what is absent is taken from the file.
     :raises ValueError: if the text is no extended XYZ, or a frame has no forces or says that it is no label.
     """
-
     return Frames.from_atoms(read_extxyz(text), **meta)
