@@ -12,6 +12,7 @@ from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationC
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.calculations.script_job import Output
 from aiida_equitrain.common.settings import Setting
+from aiida_equitrain.science.structures import check_elements
 
 #: Arrays of a node that holds structures of different sizes, see ``science.batch``.
 BATCH_ARRAYS = ('n_atoms', 'numbers', 'positions', 'cells')
@@ -41,8 +42,7 @@ class BatchCalculation(EvaluationCalculation):
         if missing:
             return f'`frames` lacks the array(s) {", ".join(missing)}; take those of `ModesCalculation`.'
         symbols = {chemical_symbols[number] for number in frames.get_array('numbers')}
-        unknown = sorted(symbols - set(inputs['potential'].elements))
-        return f'the element(s) {", ".join(unknown)} of `frames` are unknown to `potential`.' if unknown else None
+        return check_elements(symbols, inputs['potential'].elements, 'frames')
 
     def get_structures(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of ``structures.npz``."""

@@ -12,6 +12,7 @@ from aiida.orm import ArrayData, BandsData
 import aiida_equitrain
 from aiida_equitrain.common.formatting import duration, formula, number
 from aiida_equitrain.common.names import Role
+from aiida_equitrain.query.failures import reason_of
 from aiida_equitrain.science.epoch_choice import WORDS
 
 from ..query.jobs import stages_of, state_of
@@ -228,7 +229,7 @@ def _notes(node: orm.ProcessNode, inputs: Mapping[str, Any], stages: list[dict[s
     """Return what must be known before the numbers are believed."""
     notes = []
     if state_of(node) == 'failed':
-        notes.append(f'This run failed: {node.exit_message or node.process_status or node.process_state}')
+        notes.append(f'This run failed: {reason_of(node)}')
     if state_of(node) == 'running':
         notes.append('This run has not ended; the page shows what there is so far.')
     foundation = inputs.get('foundation')

@@ -15,6 +15,7 @@ from aiida_quantumespresso.workflows.protocols.utils import ProtocolMixin, recur
 from aiida_equitrain.calculations.functions.phonons import right_handed
 from aiida_equitrain.calculations.script_job import SERIAL_RESOURCES
 from aiida_equitrain.common.validation import refuse_unknown_nested
+from aiida_equitrain.query.failures import describe_failure
 from aiida_equitrain.science.structures import is_left_handed
 from aiida_equitrain.workflows.checks import symmetry_hint
 
@@ -54,12 +55,6 @@ class StagedWorkChain(WorkChain):
         """Return the exit code of ``label`` with the failed process and its message."""
         code: ExitCode = self.exit_codes[label].format(**describe_failure(node), **values)
         return code
-
-
-def describe_failure(node: Any) -> dict[str, str]:
-    """Return ``process`` and ``message``, which messages of exit codes are filled in with."""
-    message = node.exit_message or node.process_status or f'it was {node.process_state.value}'
-    return {'process': f'{node.process_label}<{node.pk}>', 'message': message}
 
 
 class EquitrainProtocolMixin(ProtocolMixin):

@@ -1,4 +1,4 @@
-from aiida_equitrain.common.validation import refuse_unknown, refuse_unknown_nested, refuse_values
+from aiida_equitrain.common.validation import refuse_unknown, refuse_unknown_nested
 
 
 def test_unknown_key_names_the_nearest():
@@ -14,10 +14,3 @@ def test_unknown_key_at_depth():
     sentence = refuse_unknown_nested({'pw': {'metadata': {'option': 1}}}, schema, 'the overrides')
     assert '`pw.metadata.option`' in sentence
     assert '`options`' in sentence
-
-
-def test_types():
-    kinds = {'n': int, 'x': float, 'f': bool, 'y': (float, type(None))}
-    assert refuse_values({'n': 1, 'x': 2, 'f': True, 'y': None, 'other': 'free'}, kinds, 'here') is None
-    assert '`n`' in refuse_values({'n': True}, kinds, 'here')
-    assert '`x`' in refuse_values({'x': '1'}, kinds, 'here')

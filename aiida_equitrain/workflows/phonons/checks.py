@@ -9,12 +9,12 @@ from aiida import orm
 
 from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS, phonon_supercell_rows
 from aiida_equitrain.calculations.harmonic import mesh_problem
+from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import settings_problem, with_defaults
 from aiida_equitrain.common.strategies import check_evaluation
 from aiida_equitrain.common.validation import refuse_unknown
 from aiida_equitrain.science.phases import symmetric_primitive
 from aiida_equitrain.science.phonopy_io import check_nac
-from aiida_equitrain.science.supercells import SYMPREC
 from aiida_equitrain.workflows.born_charges import born_charges_problem
 from aiida_equitrain.workflows.checks import (
     code_problem,
@@ -35,11 +35,7 @@ def validate_settings(value: orm.Dict | None, _: Any = None) -> str | None:
         return None
     given = dict(value)
     problem = settings_problem(given, PHONON_SETTINGS)
-    if problem:
-        return problem
-    if given.get('elastic_strain', 0.005) > 0.05:
-        return f'`settings.elastic_strain` is {given["elastic_strain"]}: strains above 0.05 are not elastic.'
-    return mesh_problem(given.get('mesh', [1, 1, 1]))
+    return problem or (mesh_problem(given['mesh']) if 'mesh' in given else None)
 
 
 def validate_displacement(value: orm.Dict | None, _: Any = None) -> str | None:

@@ -14,6 +14,7 @@ from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS
 from aiida_equitrain.calculations.harmonic import HarmonicCalculation
 from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import settings_help
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.born_charges import BornChargesWorkChain
@@ -67,7 +68,7 @@ def declare_inputs(spec: Any) -> None:
     spec.input(
         'symprec',
         valid_type=orm.Float,
-        default=lambda: orm.Float(1e-4),
+        default=lambda: orm.Float(SYMPREC),
         validator=validate_positive,
         help='Tolerance of the space group, Å, of all stages.',
     )
