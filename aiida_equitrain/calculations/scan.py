@@ -12,10 +12,8 @@ from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationC
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.calculations.script_job import Output
 from aiida_equitrain.common.settings import Setting
+from aiida_equitrain.science.frames import PACKED
 from aiida_equitrain.science.structures import check_elements
-
-#: Arrays of a node that holds structures of different sizes, see ``science.batch``.
-BATCH_ARRAYS = ('n_atoms', 'numbers', 'positions', 'cells')
 
 
 class BatchCalculation(EvaluationCalculation):
@@ -38,7 +36,7 @@ class BatchCalculation(EvaluationCalculation):
     def validate_inputs(cls, inputs: dict[str, Any]) -> str | None:
         """Return a sentence if the structures are incomplete, or have elements that the potential does not know."""
         frames = inputs['frames']
-        missing = [name for name in BATCH_ARRAYS if name not in frames.get_arraynames()]
+        missing = [name for name in PACKED if name not in frames.get_arraynames()]
         if missing:
             return f'`frames` lacks the array(s) {", ".join(missing)}; take those of `ModesCalculation`.'
         symbols = {chemical_symbols[number] for number in frames.get_array('numbers')}
@@ -46,7 +44,7 @@ class BatchCalculation(EvaluationCalculation):
 
     def get_structures(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of ``structures.npz``."""
-        return {name: self.inputs.frames.get_array(name) for name in BATCH_ARRAYS}
+        return {name: self.inputs.frames.get_array(name) for name in PACKED}
 
 
 class ScanCalculation(BatchCalculation):

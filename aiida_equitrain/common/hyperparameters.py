@@ -193,6 +193,11 @@ STRATEGY_DEFAULTS: dict[str, dict[str, Any]] = {
     Strategy.SCRATCH.value: {'weight_decay': 5e-7},
 }
 
+#: What the authors published: large rattled cells, Huber loss, AdamW, rate halved on a plateau, float32. Every protocol
+#: says it, so that a stored training does not depend on the defaults of the version that made it.
+PUBLISHED = ('opt', 'lr', 'weight_decay', 'scheduler', 'loss_type', 'huber_delta', 'energy_weight', 'forces_weight',
+             'stress_weight', 'ema', 'dtype')  # fmt: skip
+
 #: Hyperparameters of which a checkpoint may be continued with other values.
 MAY_CHANGE_ON_RESTART = ('epochs', 'patience', 'patience_threshold', 'lr', 'batch_max_nodes', 'device', 'threads')
 

@@ -10,6 +10,7 @@ from aiida import orm
 from aiida.orm import ArrayData, BandsData
 
 import aiida_equitrain
+from aiida_equitrain.calculations.arrays import arrays_of
 from aiida_equitrain.common.formatting import duration, formula, number
 from aiida_equitrain.common.names import Role
 from aiida_equitrain.query.failures import reason_of
@@ -359,7 +360,7 @@ def learning_data(outputs: Any, training: dict[str, Any]) -> dict[str, Any] | No
     if 'metrics' not in outputs:
         return None
     node = outputs.metrics
-    data: dict[str, Any] = {name: node.get_array(name) for name in node.get_arraynames()}
+    data: dict[str, Any] = arrays_of(node)
     data['best_epoch'] = training.get('best_epoch')
     return data if len(data.get('epoch', [])) > 1 else None
 
@@ -369,7 +370,7 @@ def parity_data(outputs: Any) -> dict[str, Any] | None:
     if 'predictions' not in outputs:
         return None
     node = outputs.predictions
-    arrays = {name: node.get_array(name) for name in node.get_arraynames()}
+    arrays = arrays_of(node)
     chosen = ~arrays['is_train'][arrays['frame_index']]
     split = 'frames that were not trained on'
     if not chosen.any():

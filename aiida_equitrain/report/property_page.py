@@ -9,6 +9,7 @@ import matplotlib
 from aiida import orm
 from matplotlib.figure import Figure
 
+from aiida_equitrain.calculations.arrays import arrays_of
 from aiida_equitrain.common.formatting import formula, number
 from aiida_equitrain.common.names import ROOT_PHASE
 from aiida_equitrain.common.printable import NAME, SENTENCE, printable, printable_tree
@@ -125,7 +126,7 @@ def _instability(node: Any) -> dict[str, Any]:
 
 
 def _qha(node: Any) -> dict[str, Any]:
-    curves = {name: node.outputs.curves.get_array(name) for name in node.outputs.curves.get_arraynames()}
+    curves = arrays_of(node.outputs.curves)
     with matplotlib.rc_context(STYLE):
         figure = thermal.draw_qha(curves)
     caption = ('Quasi-harmonic approximation', 'Free energy over volume; what follows at its minimum over temperature.')
@@ -134,7 +135,7 @@ def _qha(node: Any) -> dict[str, Any]:
 
 
 def _kappa(node: Any) -> dict[str, Any]:
-    modes = {name: node.outputs.modes.get_array(name) for name in node.outputs.modes.get_arraynames()}
+    modes = arrays_of(node.outputs.modes)
     with matplotlib.rc_context(STYLE):
         figure = thermal.draw_kappa(modes)
     caption = ('Lattice thermal conductivity', 'Over temperature, and summed over modes up to a frequency.')

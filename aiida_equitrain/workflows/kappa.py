@@ -73,6 +73,11 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     """Relax, evaluate all supercells with displaced pairs in one job, and solve for the conductivity in another."""
 
     PROTOCOL = 'kappa'
+    TABLES = {
+        'settings': functions.KAPPA_SETTINGS,
+        'potential_relax.settings': RelaxCalculation.SETTINGS,
+        'third_order.settings': ThirdOrderCalculation.SETTINGS,
+    }
 
     @classmethod
     def define(cls, spec: Any) -> None:

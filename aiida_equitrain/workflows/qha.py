@@ -54,6 +54,11 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     """
 
     PROTOCOL = 'qha'
+    TABLES = {
+        'settings': functions.VOLUME_SETTINGS,
+        'potential_relax.settings': RelaxCalculation.SETTINGS,
+        'potential_forces.settings': ForcesCalculation.SETTINGS,
+    }
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -66,7 +71,7 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
                    help='A Python with phonopy, if `python_code` has none (that of SevenNet).')  # fmt: skip
         spec.input('supercell_matrix', valid_type=orm.List, required=False, validator=validate_supercell_matrix,
                    help='Of the phonons at all volumes, rows as in `equitrain.phonons`.')  # fmt: skip
-        spec.input('displacement', valid_type=orm.Dict, default=lambda: orm.Dict({'distance': 0.01}),
+        spec.input('displacement', valid_type=orm.Dict, default=lambda: orm.Dict(checks.DISPLACEMENT),
                    validator=checks.validate_displacement, help='As in `equitrain.phonons`.')  # fmt: skip
         spec.input('settings', valid_type=orm.Dict, default=lambda: orm.Dict({}), validator=validate_settings,
                    help=settings_help(functions.VOLUME_SETTINGS))  # fmt: skip

@@ -7,10 +7,12 @@ from typing import Any
 from aiida import orm
 from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 
+from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, serial_options
 from aiida_equitrain.workflows.checks import with_symprec
 from aiida_equitrain.workflows.dft import PW_PROTOCOL, pw_builder, relax_builder
+from aiida_equitrain.workflows.instability.checks import SETTINGS
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 
@@ -18,6 +20,11 @@ class InstabilityBuilder(EquitrainProtocolMixin):
     """How a protocol fills in the inputs of a search for phases."""
 
     PROTOCOL = 'instability'
+    TABLES = {
+        'settings': SETTINGS,
+        'scan.settings': ScanCalculation.SETTINGS,
+        'relax.settings': RelaxPhasesCalculation.SETTINGS,
+    }
 
     @classmethod
     def get_builder_from_protocol(

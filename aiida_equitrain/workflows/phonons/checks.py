@@ -25,6 +25,8 @@ from aiida_equitrain.workflows.checks import (
     symprec_problem,
 )
 
+#: What phonopy displaces an atom by, Å.
+DISPLACEMENT = {'distance': 0.01}
 #: Arguments of phonopy that make sense before forces are known.
 DISPLACEMENT_KEYS = ('distance', 'is_plusminus', 'is_diagonal', 'is_trigonal', 'number_of_snapshots', 'random_seed')
 
@@ -46,7 +48,7 @@ def validate_displacement(value: orm.Dict | None, _: Any = None) -> str | None:
     unknown = refuse_unknown(given, DISPLACEMENT_KEYS, 'the `displacement` input')
     if unknown:
         return unknown
-    distance = given.get('distance', 0.01)
+    distance = given.get('distance', DISPLACEMENT['distance'])
     if isinstance(distance, bool) or not isinstance(distance, int | float) or not 0 < distance < 1:
         return f'`distance` of `displacement` must be a length in Å between 0 and 1, not {distance!r}.'
     if given.get('number_of_snapshots') is not None and given.get('random_seed') is None:

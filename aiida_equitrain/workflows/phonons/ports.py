@@ -46,7 +46,7 @@ def declare_inputs(spec: Any) -> None:
     spec.input(
         'displacement',
         valid_type=orm.Dict,
-        default=lambda: orm.Dict({'distance': 0.01}),  # type: ignore[no-untyped-call]
+        default=lambda: orm.Dict(checks.DISPLACEMENT),  # type: ignore[no-untyped-call]
         validator=checks.validate_displacement,
         help='Arguments of phonopy: ' + ', '.join(f'`{key}`' for key in checks.DISPLACEMENT_KEYS) + '.',
     )
