@@ -123,10 +123,13 @@ def kind_indices(symbols: list[str], names: list[str]) -> NDArray[np.int64]:
     return np.array(found, dtype=np.int64)
 
 
+def arrays_of(node: orm.ArrayData) -> dict[str, NDArray[Any]]:
+    """Return all arrays of a node by their names."""
+    return {name: node.get_array(name) for name in node.get_arraynames()}
+
+
 def numbers_of(symbols: Sequence[str]) -> NDArray[np.int64]:
     """Return the atomic numbers of chemical symbols."""
-    from ase.data import atomic_numbers
-
     return np.array([atomic_numbers[symbol] for symbol in symbols], dtype=np.int64)
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
 from aiida_equitrain.common.names import Role
+from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.common.validation import refuse_unknown
 from aiida_equitrain.data.dataset import DatasetData
-from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
 
 
 def validate_candidates(value: Mapping[str, PhonopyData], _: Any) -> str | None:
@@ -61,13 +61,10 @@ class CompareCalculation(ScriptCalculation):
     NEEDS = INSTALL = 'phonopy, symfc and seekpath'
     CHECKED = ('candidates', 'reference')
     SETTINGS = {
-        'mesh': Setting([20, 20, 20], 'of q-points'),
-        'temperature_k': Setting(300.0, 'of the thermal properties', minimum=0.0),
-        'stability_tolerance_thz': Setting(STABILITY_TOLERANCE_THZ, 'how far below zero is still stable', minimum=0.0),
+        **shared('mesh', 'temperature_k', 'stability_tolerance_thz', 'band_points'),
         'acoustic_sum_rule': Setting(True, 'impose it on finite-displacement force constants'),
         'subtract_residual_forces': Setting(False, 'those of the pristine supercell, where they are known'),
         'symfc_roles': Setting([Role.TRAIN.value, Role.VALID.value], 'frames that the fit uses'),
-        'band_points': Setting(51, 'points per segment of the path', minimum=2),
         'temperatures_k': Setting([0.0, 1000.0, 20.0], 'of the curves: [lowest, highest, step]'),
     }
     FRAMES = 'frames.npz'

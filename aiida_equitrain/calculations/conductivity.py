@@ -13,8 +13,8 @@ from aiida_equitrain.calculations.arrays import isotopes_of, structure_arrays
 from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation, frames_problem
 from aiida_equitrain.calculations.harmonic import mesh_problem
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
+from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, settings_problem
-from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
 
 #: What to install for it.
 EXTRA = '`aiida-equitrain[kappa]` (phono3py)'
@@ -38,7 +38,7 @@ class ThirdOrderCalculation(EvaluationCalculation):
     SETTINGS = COMMON_SETTINGS | {
         'distance_angstrom': Setting(0.03, 'displacement', minimum=0.0, exclusive=True),
         'cutoff_pair_angstrom': Setting(0.0, 'pairs of atoms further apart are left out; 0: none are', minimum=0.0),
-        'symprec': Setting(1e-4, 'tolerance of the space group, Å', minimum=0.0, exclusive=True),
+        **shared('symprec'),
     }
 
     @classmethod
@@ -74,9 +74,7 @@ CONDUCTIVITY_SETTINGS = {
     'mesh': Setting([11, 11, 11], 'q-points of the conductivity'),
     'temperatures_k': Setting([300.0], 'temperatures'),
     'isotopes': Setting(False, 'scattering by the natural isotopes'),
-    'stability_tolerance_thz': Setting(
-        STABILITY_TOLERANCE_THZ, 'imaginary frequencies up to here are noise', minimum=0.0
-    ),
+    **shared('stability_tolerance_thz'),
 }
 
 

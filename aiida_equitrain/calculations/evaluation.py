@@ -13,6 +13,7 @@ from aiida_equitrain.calculations.arrays import structure_symbols
 from aiida_equitrain.calculations.script_job import PotentialScriptCalculation
 from aiida_equitrain.common.settings import Setting
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science.structures import check_elements
 
 #: Settings of every job that evaluates a potential.
 COMMON_SETTINGS = {
@@ -83,11 +84,4 @@ def frames_problem(inputs: Mapping[str, Any], name: str = 'frames') -> str | Non
     if not periodic:
         return f'`{name}` is not periodic in all three directions.'
     potential = inputs.get('potential')
-    if potential is not None:
-        unknown = sorted(set(symbols) - set(potential.elements))
-        if unknown:
-            return (
-                f'the element(s) {", ".join(unknown)} of `{name}` are unknown to `potential`, '
-                f'which knows {", ".join(potential.elements)}.'
-            )
-    return None
+    return None if potential is None else check_elements(symbols, potential.elements, name)

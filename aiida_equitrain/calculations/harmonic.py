@@ -12,18 +12,16 @@ from numpy.typing import NDArray
 from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.calculations.compare import validate_phonons
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
+from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, settings_problem
-from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
 
 #: Settings of phonons that the harmonic properties share with the WorkChain.
 THERMAL_SETTINGS = {
-    'mesh': Setting([20, 20, 20], 'q-points of density of states, thermal properties and lowest frequency'),
+    **shared('mesh'),
     'temperature_min_k': Setting(0.0, 'lowest temperature', minimum=0.0),
     'temperature_max_k': Setting(1000.0, 'highest temperature', minimum=0.0),
     'temperature_step_k': Setting(10.0, 'step of temperature', minimum=0.0, exclusive=True),
-    'stability_tolerance_thz': Setting(
-        STABILITY_TOLERANCE_THZ, 'imaginary frequencies up to here are noise', minimum=0.0
-    ),
+    **shared('stability_tolerance_thz'),
 }
 
 
@@ -61,9 +59,8 @@ class HarmonicCalculation(ScriptCalculation):
     }
     NEEDS = INSTALL = 'phonopy, spglib and seekpath'
     SETTINGS = THERMAL_SETTINGS | {
-        'temperature_k': Setting(300.0, 'of the single numbers', minimum=0.0),
+        **shared('temperature_k', 'band_points'),
         'projected_mesh': Setting([12, 12, 12], 'q-points where eigenvectors are needed; without symmetry'),
-        'band_points': Setting(51, 'points per segment of the path', minimum=2),
     }
     PHONONS = 'phonons.npz'
     FAILURES = ScriptCalculation.FAILURES | {'phonons_unusable': 'ERROR_PHONONS_UNUSABLE'}

@@ -13,23 +13,20 @@ from numpy.typing import NDArray
 from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.calculations.compare import validate_phonons
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
+from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, settings_problem
-from aiida_equitrain.science.phonon_metrics import STABILITY_TOLERANCE_THZ
 from aiida_equitrain.science.soft_modes import commensurate_matrix
 
 #: Amplitudes of the scan, Å.
 AMPLITUDES = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6]
 
 MODE_SETTINGS = {
-    'stability_tolerance_thz': Setting(
-        STABILITY_TOLERANCE_THZ, 'imaginary frequencies up to here are noise', minimum=0.0
-    ),
+    **shared('stability_tolerance_thz', 'symprec'),
     'amplitudes_angstrom': Setting(AMPLITUDES, 'of the scan: the longest displacement of an atom, without 0'),
     'qpoints': Setting([], 'look only at these q-points, in units of the primitive reciprocal lattice; all if empty'),
     'max_modes': Setting(4, 'instabilities of each crystal that are followed, the strongest first', minimum=1),
     'max_directions': Setting(6, 'symmetric directions of a degenerate mode, the most symmetric first', minimum=1),
     'max_atoms_scan': Setting(64, 'largest supercell of a mode that is followed', minimum=2),
-    'symprec': Setting(1e-4, 'tolerance of the space group of a parent, Å', minimum=0.0, exclusive=True),
 }
 
 

@@ -14,15 +14,15 @@ from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.calculations.compare import validate_phonons
 from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS, mesh_problem
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
+from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, settings_problem
 
 #: Volumes that the equation of state needs.
 MIN_VOLUMES = 5
 QHA_SETTINGS = THERMAL_SETTINGS | {
-    'temperature_k': Setting(300.0, 'of the single numbers', minimum=0.0),
+    **shared('temperature_k', 'band_points'),
     'eos': Setting('vinet', 'equation of state', choices=('vinet', 'birch_murnaghan', 'murnaghan')),
     'pressure_gpa': Setting(0.0, 'pressure'),
-    'band_points': Setting(51, 'points per segment of the path', minimum=2),
 }
 
 

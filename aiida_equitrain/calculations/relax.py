@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from aiida_equitrain.calculations.arrays import structure_arrays, trajectory_arrays
 from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation, frames_problem
 from aiida_equitrain.calculations.script_job import Output
+from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting
 
 
@@ -36,7 +37,7 @@ class RelaxCalculation(EvaluationCalculation):
         'relax_cell': Setting(True, 'relax the cell as well'),
         'constant_volume': Setting(False, 'relax the shape of the cell only, if the cell is relaxed'),
         'fix_symmetry': Setting(False, 'keep the space group'),
-        'symprec': Setting(1e-4, 'tolerance of the space group, Å', minimum=0.0, exclusive=True),
+        **shared('symprec'),
         'volume_factors': Setting(
             [], 'volumes, in units of the relaxed one, at which `structure` is then relaxed again, cell shape included'
         ),

@@ -13,9 +13,8 @@ from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationC
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.calculations.script_job import Output
 from aiida_equitrain.common.settings import Setting
-
-#: Arrays of a node that holds structures of different sizes, see ``science.frames.pack``.
-BATCH_ARRAYS = ('n_atoms', 'numbers', 'positions', 'cells')
+from aiida_equitrain.science.frames import PACKED
+from aiida_equitrain.science.structures import check_elements
 
 
 class BatchCalculation(EvaluationCalculation):
@@ -38,16 +37,15 @@ class BatchCalculation(EvaluationCalculation):
     def validate_inputs(cls, inputs: dict[str, Any]) -> str | None:
         """Return a sentence if the structures are incomplete, or have elements that the potential does not know."""
         frames = inputs['frames']
-        missing = [name for name in BATCH_ARRAYS if name not in frames.get_arraynames()]
+        missing = [name for name in PACKED if name not in frames.get_arraynames()]
         if missing:
             return f'`frames` lacks the array(s) {", ".join(missing)}; take those of `ModesCalculation`.'
         symbols = {chemical_symbols[number] for number in frames.get_array('numbers')}
-        unknown = sorted(symbols - set(inputs['potential'].elements))
-        return f'the element(s) {", ".join(unknown)} of `frames` are unknown to `potential`.' if unknown else None
+        return check_elements(symbols, inputs['potential'].elements, 'frames')
 
     def get_structures(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of ``structures.npz``."""
-        return {name: self.inputs.frames.get_array(name) for name in BATCH_ARRAYS}
+        return {name: self.inputs.frames.get_array(name) for name in PACKED}
 
 
 class ScanCalculation(BatchCalculation):

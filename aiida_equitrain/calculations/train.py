@@ -19,6 +19,7 @@ from aiida_equitrain.common.validation import nearest
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.frames import Frame, Frames
+from aiida_equitrain.science.structures import check_elements
 
 
 class TrainCalculation(PotentialScriptCalculation):
@@ -194,11 +195,8 @@ def check_training(
     for role in (Role.TRAIN, Role.VALID):
         if role.value not in dataset.roles:
             return f'`dataset` has no frame with the role `{role.value}`; give at least one frame that role.'
-    unknown = [symbol for symbol in dataset.elements if symbol not in foundation.elements]
-    if unknown:
-        return (
-            f'`foundation` does not know {", ".join(unknown)} of `dataset`; it knows {", ".join(foundation.elements)}.'
-        )
+    if problem := check_elements(dataset.elements, foundation.elements, 'dataset', 'foundation'):
+        return problem
     if hyperparameters.get('stress_weight', OPTIONS['stress_weight'].default) and not dataset.has_stress:
         return '`dataset` has frames without stress; set `stress_weight` to 0 in `hyperparameters`.'
     if hyperparameters.get('energy_weight', OPTIONS['energy_weight'].default) and not dataset.has_energies:
@@ -214,13 +212,11 @@ def count_frames(replay: DatasetData | TrajectoryData) -> int:
 def check_replay(foundation: PotentialData, replay: Any, size: int | None) -> str | None:
     """Return a sentence if ``replay`` cannot be replayed with ``foundation``, or ``None``."""
     if isinstance(replay, TrajectoryData):
-        if problem := frames_problem({'replay': replay, 'potential': foundation}, 'replay'):
-            return problem
-        elements = []
+        problem, elements = frames_problem({'replay': replay}, 'replay'), replay.symbols
     else:
-        elements = replay.elements
-    if unknown := [symbol for symbol in elements if symbol not in foundation.elements]:
-        return f'`foundation` does not know {", ".join(unknown)} of `replay`; leave out the frames with it.'
+        problem, elements = None, replay.elements
+    if problem := problem or check_elements(elements, foundation.elements, 'replay', 'foundation'):
+        return problem
     n_frames, needed = count_frames(replay), (size or 1) + 1
     if n_frames < needed:
         return f'`replay` has {n_frames} frames, but {needed} are needed: `replay_size`, and one for validation.'

@@ -11,6 +11,7 @@ import click
 
 from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.terminal import echo
+from aiida_equitrain.common.phonon_settings import MESH, STABILITY_TOLERANCE_THZ, SYMPREC, TEMPERATURE_K
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -50,19 +51,25 @@ COLUMNS = {
 @click.argument('candidate', type=click.Path(path_type=Path), metavar='A.yaml')
 @click.argument('reference', type=click.Path(path_type=Path), metavar='B.yaml')
 @click.option('--json', 'as_json', is_flag=True, help="Print one JSON object with the authors' names of columns.")
-@click.option('--mesh', nargs=3, type=click.IntRange(1, 200), default=(20, 20, 20), show_default=True)
+@click.option('--mesh', nargs=3, type=click.IntRange(1, 200), default=MESH, show_default=True)
 @click.option(
     '--temperature',
     type=FiniteRange(min=0),
-    default=300.0,
+    default=TEMPERATURE_K,
     show_default=True,
     help='Of the thermal properties, K.',
 )
-@click.option('--tolerance', type=FiniteRange(min=0), default=0.15, show_default=True, help='Of stability, THz.')
+@click.option(
+    '--tolerance',
+    type=FiniteRange(min=0),
+    default=STABILITY_TOLERANCE_THZ,
+    show_default=True,
+    help='Of stability, THz.',
+)
 @click.option(
     '--symprec',
     type=FiniteRange(min=0, min_open=True),
-    help='Of the symmetry search, Å.  [default: that of each file, or 0.0001]',
+    help=f'Of the symmetry search, Å.  [default: that of each file, or {SYMPREC:g}]',
 )
 @click.option('--acoustic-sum-rule', is_flag=True, help='Impose it on the force constants before anything is computed.')
 def cmd_compare(

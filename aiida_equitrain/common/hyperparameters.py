@@ -7,14 +7,14 @@ engine, is refused before submission, so that a typing error never silently trai
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .names import Engine, Strategy
+from .settings import Setting, settings_problem
 from .strategies import WITH_REPLAY, default_engine
-from .validation import enumerate_names, refuse_unknown
+from .validation import enumerate_names
 
 LOSSES = ('huber', 'mae', 'mse', 'smooth-l1')
 BOTH = (Engine.EQUITRAIN.value, Engine.MACE.value)
@@ -23,26 +23,13 @@ WEIGHTS = ('groundstate',)
 
 
 @dataclass(frozen=True)
-class Option:
-    """One hyperparameter.
+class Option(Setting):
+    """One hyperparameter: a number, unless its default or ``kind`` is something else.
 
-    :param default: value when nothing is given.
-    :param meaning: one phrase for the documentation.
-    :param kind: type of the value; ``float`` takes integers too.
-    :param low: smallest value; ``above`` excludes it.
-    :param choices: allowed values, if they are few.
-    :param optional: whether ``None`` is a value.
     :param strategies: the strategies that know it; empty for all.
     :param engines: the engines that know it.
     """
 
-    default: Any
-    meaning: str
-    kind: type = float
-    low: float = -math.inf
-    above: bool = False
-    choices: tuple[str, ...] = ()
-    optional: bool = False
     strategies: tuple[str, ...] = ()
     engines: tuple[str, ...] = BOTH
 
@@ -50,94 +37,82 @@ class Option:
         """Tell whether a training of this kind reads the option."""
         return engine in self.engines and (not self.strategies or strategy in self.strategies)
 
-    def problem(self, name: str, value: Any) -> str | None:
-        """Return a sentence that says why ``value`` cannot be used, or ``None``."""
-        if value is None and self.optional:
-            return None
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        right = is_number if self.kind is float else type(value) is self.kind
-        if not right:
-            return f'`{name}` is {value!r}, which is not of type {self.kind.__name__}.'
-        if self.choices and value not in self.choices:
-            return f'`{name}` is `{value}`; it must be one of {", ".join(self.choices)}.'
-        if is_number and not (value > self.low if self.above else value >= self.low):
-            return f'`{name}` is {value}; it must be {"greater than" if self.above else "at least"} {self.low:g}.'
-        return None
-
 
 #: Names that Equitrain's own training arguments have.
 EQUITRAIN: dict[str, Option] = {
-    'epochs': Option(200, 'largest number of epochs', int, low=1),
-    'batch_size': Option(16, 'frames per optimiser step', int, low=1),
+    'epochs': Option(200, 'largest number of epochs', minimum=1),
+    'batch_size': Option(16, 'frames per optimiser step', minimum=1),
     'batch_max_nodes': Option(
         None,
         'atoms evaluated at once: the gradients of a batch with more are summed; null for all',
         int,
-        low=1,
-        optional=True,
+        minimum=1,
         engines=ONE,
     ),
-    'opt': Option('adamw', 'optimiser', str, choices=('adamw', 'adam', 'sgd', 'momentum', 'rmsprop', 'adadelta')),
-    'lr': Option(0.01, 'learning rate', low=0.0, above=True),
-    'weight_decay': Option(0.0, 'weight decay; for l2-tsp and l2-sp the pull towards the foundation', low=0.0),
-    'momentum': Option(0.9, 'momentum of sgd and rmsprop', low=0.0, engines=ONE),
-    'alpha': Option(0.99, 'smoothing constant of rmsprop', low=0.0, engines=ONE),
+    'opt': Option('adamw', 'optimiser', choices=('adamw', 'adam', 'sgd', 'momentum', 'rmsprop', 'adadelta')),
+    'lr': Option(0.01, 'learning rate', minimum=0.0, exclusive=True),
+    'weight_decay': Option(0.0, 'weight decay; for l2-tsp and l2-sp the pull towards the foundation', minimum=0.0),
+    'momentum': Option(0.9, 'momentum of sgd and rmsprop', minimum=0.0, engines=ONE),
+    'alpha': Option(0.99, 'smoothing constant of rmsprop', minimum=0.0, engines=ONE),
     'gradient_clipping': Option(
-        10.0, 'largest gradient entry (equitrain) or norm (mace); null for none', low=0.0, above=True, optional=True
+        10.0,
+        'largest gradient entry (equitrain) or norm (mace); null for none',
+        minimum=0.0,
+        exclusive=True,
+        optional=True,
     ),
-    'ema': Option(False, 'exponential moving average of the weights', bool),
-    'ema_decay': Option(0.999, 'decay of that average', low=0.0),
-    'energy_weight': Option(10.0, 'weight of the energy per atom', low=0.0),
-    'forces_weight': Option(100.0, 'weight of the forces', low=0.0),
-    'stress_weight': Option(1000.0, 'weight of the stress; 0 for data without stress', low=0.0),
-    'loss_type': Option('huber', 'loss function', str, choices=LOSSES),
-    'loss_type_energy': Option(None, 'loss function of the energy', str, choices=LOSSES, optional=True, engines=ONE),
-    'loss_type_forces': Option(None, 'loss function of the forces', str, choices=LOSSES, optional=True, engines=ONE),
-    'loss_type_stress': Option(None, 'loss function of the stress', str, choices=LOSSES, optional=True, engines=ONE),
+    'ema': Option(False, 'exponential moving average of the weights'),
+    'ema_decay': Option(0.999, 'decay of that average', minimum=0.0),
+    'energy_weight': Option(10.0, 'weight of the energy per atom', minimum=0.0),
+    'forces_weight': Option(100.0, 'weight of the forces', minimum=0.0),
+    'stress_weight': Option(1000.0, 'weight of the stress; 0 for data without stress', minimum=0.0),
+    'loss_type': Option('huber', 'loss function', choices=LOSSES),
+    'loss_type_energy': Option(None, 'loss function of the energy', str, choices=LOSSES, engines=ONE),
+    'loss_type_forces': Option(None, 'loss function of the forces', str, choices=LOSSES, engines=ONE),
+    'loss_type_stress': Option(None, 'loss function of the stress', str, choices=LOSSES, engines=ONE),
     'loss_weight_type': Option(
-        None, 'weight of a label by its size: `groundstate` doubles it near zero', str, choices=WEIGHTS, optional=True,
-        engines=ONE,
+        None, 'weight of a label by its size: `groundstate` doubles it near zero', str, choices=WEIGHTS, engines=ONE
     ),
-    'loss_weight_type_energy': Option(
-        None, 'the same for the energy only', str, choices=WEIGHTS, optional=True, engines=ONE
+    'loss_weight_type_energy': Option(None, 'the same for the energy only', str, choices=WEIGHTS, engines=ONE),
+    'loss_weight_type_forces': Option(None, 'the same for the forces only', str, choices=WEIGHTS, engines=ONE),
+    'loss_weight_type_stress': Option(None, 'the same for the stress only', str, choices=WEIGHTS, engines=ONE),
+    'huber_delta': Option(
+        0.01, 'where the Huber loss turns linear (eV per frame, eV/Å, eV/Å³)', minimum=0.0, exclusive=True
     ),
-    'loss_weight_type_forces': Option(
-        None, 'the same for the forces only', str, choices=WEIGHTS, optional=True, engines=ONE
-    ),
-    'loss_weight_type_stress': Option(
-        None, 'the same for the stress only', str, choices=WEIGHTS, optional=True, engines=ONE
-    ),
-    'huber_delta': Option(0.01, 'where the Huber loss turns linear (eV per frame, eV/Å, eV/Å³)', low=0.0, above=True),
-    'smooth_l1_beta': Option(1.0, 'where the smooth-l1 loss turns linear', low=0.0, above=True, engines=ONE),
-    'loss_clipping': Option(None, 'largest loss of one entry', low=0.0, above=True, optional=True, engines=ONE),
-    'scheduler': Option('plateau', 'schedule of the learning rate', str, choices=('plateau', 'exponential', 'step')),
-    'scheduler_monitor': Option('train', 'loss that the plateau watches', str, choices=('train', 'val'), engines=ONE),
-    'plateau_patience': Option(2, 'epochs without improvement before the rate falls', int, low=0),
-    'plateau_factor': Option(0.5, 'factor by which the rate falls', low=0.0, above=True),
-    'plateau_threshold': Option(1e-4, 'relative improvement that counts', low=0.0, engines=ONE),
+    'smooth_l1_beta': Option(1.0, 'where the smooth-l1 loss turns linear', minimum=0.0, exclusive=True, engines=ONE),
+    'loss_clipping': Option(None, 'largest loss of one entry', float, minimum=0.0, exclusive=True, engines=ONE),
+    'scheduler': Option('plateau', 'schedule of the learning rate', choices=('plateau', 'exponential', 'step')),
+    'scheduler_monitor': Option('train', 'loss that the plateau watches', choices=('train', 'val'), engines=ONE),
+    'plateau_patience': Option(2, 'epochs without improvement before the rate falls', minimum=0),
+    'plateau_factor': Option(0.5, 'factor by which the rate falls', minimum=0.0, exclusive=True),
+    'plateau_threshold': Option(1e-4, 'relative improvement that counts', minimum=0.0, engines=ONE),
     'plateau_threshold_mode': Option(
-        'rel', 'whether that improvement is relative or absolute', str, choices=('rel', 'abs'), engines=ONE
+        'rel', 'whether that improvement is relative or absolute', choices=('rel', 'abs'), engines=ONE
     ),
-    'plateau_eps': Option(1e-12, 'smallest change of the rate', low=0.0, engines=ONE),
-    'min_lr': Option(0.0, 'lower bound of the learning rate', low=0.0, engines=ONE),
-    'gamma': Option(0.8, 'decay of the exponential and step schedules', low=0.0, above=True),
-    'step_size': Option(5, 'epochs per step of the step schedule', int, low=1, engines=ONE),
-    'shuffle': Option(True, 'new order of the frames in each epoch', bool, engines=ONE),
+    'plateau_eps': Option(1e-12, 'smallest change of the rate', minimum=0.0, engines=ONE),
+    'min_lr': Option(0.0, 'lower bound of the learning rate', minimum=0.0, engines=ONE),
+    'gamma': Option(0.8, 'decay of the exponential and step schedules', minimum=0.0, exclusive=True),
+    'step_size': Option(5, 'epochs per step of the step schedule', minimum=1, engines=ONE),
+    'shuffle': Option(True, 'new order of the frames in each epoch', engines=ONE),
     'weighted_sampler': Option(
-        False, 'draw frames with replacement, in proportion to their loss in the last epoch', bool, engines=ONE
+        False, 'draw frames with replacement, in proportion to their loss in the last epoch', engines=ONE
     ),
     'weighted_sampler_threshold': Option(
-        None, 'loss from which on a frame counts there like an average one', low=0.0, above=True, optional=True,
+        None,
+        'loss from which on a frame counts there like an average one',
+        float,
+        minimum=0.0,
+        exclusive=True,
         engines=ONE,
     ),
-    'dtype': Option('float32', 'precision of the training', str, choices=('float32', 'float64')),
-}  # fmt: skip
+    'dtype': Option('float32', 'precision of the training', choices=('float32', 'float64')),
+}
 
 #: Names that only MACE has.
 MACE: dict[str, Option] = {
-    'beta': Option(0.9, 'decay of the first moment of adam and adamw', low=0.0, engines=(Engine.MACE.value,)),
+    'beta': Option(0.9, 'decay of the first moment of adam and adamw', minimum=0.0, engines=(Engine.MACE.value,)),
     **{
-        f'{part}_lr_factor': Option(1.0, f'factor on the rate of the {part}', low=0.0, engines=(Engine.MACE.value,))
+        f'{part}_lr_factor': Option(1.0, f'factor on the rate of the {part}', minimum=0.0, engines=(Engine.MACE.value,))
         for part in ('embedding', 'interactions', 'products', 'readouts')
     },
 }
@@ -147,31 +122,55 @@ OURS: dict[str, Option] = {
     'freeze_layers': Option(
         '',
         'layers that stay as they are: numbers in forward order (`2-`, `0,3`) or names (`interactions`)',
-        str, strategies=('l2-tsp', 'freeze'),
+        strategies=('l2-tsp', 'freeze'),
     ),
-    'rank': Option(None, 'rank of the low-rank deltas; null: `rank_fraction` (equitrain) or 16 (mace)', int, low=1,
-                   optional=True, strategies=('lora',)),
-    'rank_fraction': Option(None, 'rank as a fraction of the full one, instead of `rank`; null: 0.25', low=0.0,
-                            above=True, optional=True, strategies=('lora',), engines=ONE),
-    'lora_alpha': Option(None, 'scale of the low-rank deltas, times the rank; null: the rank, a scale of 1', low=0.0,
-                         above=True, optional=True, strategies=('lora',)),
-    'replay_size': Option(None, 'frames of `replay` to train on, drawn by `seed`; null for all', int, low=1,
-                          optional=True, strategies=WITH_REPLAY),
-    'replay_weight': Option(1.0, 'factor on the errors of replayed frames', low=0.0, above=True,
-                            strategies=WITH_REPLAY),
-    'replay_ratio': Option(0.1, 'new frames per replayed one: where there are fewer, each is taken several times',
-                           low=0.0, strategies=WITH_REPLAY),
+    'rank': Option(
+        None,
+        'rank of the low-rank deltas; null: `rank_fraction` (equitrain) or 16 (mace)',
+        int,
+        minimum=1,
+        strategies=('lora',),
+    ),
+    'rank_fraction': Option(
+        None,
+        'rank as a fraction of the full one, instead of `rank`; null: 0.25',
+        float,
+        minimum=0.0,
+        exclusive=True,
+        maximum=1.0,
+        strategies=('lora',),
+        engines=ONE,
+    ),
+    'lora_alpha': Option(
+        None,
+        'scale of the low-rank deltas, times the rank; null: the rank, a scale of 1',
+        float,
+        minimum=0.0,
+        exclusive=True,
+        strategies=('lora',),
+    ),
+    'replay_size': Option(
+        None, 'frames of `replay` to train on, drawn by `seed`; null for all', int, minimum=1, strategies=WITH_REPLAY
+    ),
+    'replay_weight': Option(
+        1.0, 'factor on the errors of replayed frames', minimum=0.0, exclusive=True, strategies=WITH_REPLAY
+    ),
+    'replay_ratio': Option(
+        0.1,
+        'new frames per replayed one: where there are fewer, each is taken several times',
+        minimum=0.0,
+        strategies=WITH_REPLAY,
+    ),
     'best_by': Option(
         'total',
         'validation error that picks the epoch, of those that make nothing worse',
-        str,
         choices=('total', 'energy', 'forces', 'stress'),
     ),
-    'patience': Option(None, 'stop after so many epochs without a better one; null for never', int, 1, optional=True),
-    'patience_threshold': Option(0.0, 'relative improvement by which an epoch is better for `patience`', low=0.0),
-    'device': Option('cpu', '`cpu` or `cuda`; a missing GPU is an error', str),
-    'threads': Option(1, 'threads of the training process', int, low=1),
-}  # fmt: skip
+    'patience': Option(None, 'stop after so many epochs without a better one; null for never', int, minimum=1),
+    'patience_threshold': Option(0.0, 'relative improvement by which an epoch is better for `patience`', minimum=0.0),
+    'device': Option('cpu', '`cpu` or `cuda`; a missing GPU is an error'),
+    'threads': Option(1, 'threads of the training process', minimum=1),
+}
 
 OPTIONS: dict[str, Option] = {**EQUITRAIN, **MACE, **OURS}
 
@@ -194,6 +193,11 @@ STRATEGY_DEFAULTS: dict[str, dict[str, Any]] = {
     Strategy.SCRATCH.value: {'weight_decay': 5e-7},
 }
 
+#: What the authors published: large rattled cells, Huber loss, AdamW, rate halved on a plateau, float32. Every protocol
+#: says it, so that a stored training does not depend on the defaults of the version that made it.
+PUBLISHED = ('opt', 'lr', 'weight_decay', 'scheduler', 'loss_type', 'huber_delta', 'energy_weight', 'forces_weight',
+             'stress_weight', 'ema', 'dtype')  # fmt: skip
+
 #: Hyperparameters of which a checkpoint may be continued with other values.
 MAY_CHANGE_ON_RESTART = ('epochs', 'patience', 'patience_threshold', 'lr', 'batch_max_nodes', 'device', 'threads')
 
@@ -212,14 +216,10 @@ def check_hyperparameters(
     :param strategy: with it, names that mean nothing to it or to the engine are refused as well.
     :param engine: ``None`` for the strategy's default.
     """
-    if unknown := refuse_unknown(values, OPTIONS, 'the `hyperparameters` input'):
-        return unknown
-    if strategy is not None and (problem := _meaningless(values, strategy, engine or default_engine(strategy))):
-        return problem
-    for name, value in values.items():
-        if problem := OPTIONS[name].problem(name, value):
-            return problem
-    return _contradiction(values)
+    problem = settings_problem(values, OPTIONS, 'hyperparameters')
+    if strategy is not None and problem is None:
+        problem = _meaningless(values, strategy, engine or default_engine(strategy))
+    return problem or _contradiction(values)
 
 
 def _meaningless(values: Mapping[str, Any], strategy: str, engine: str) -> str | None:
@@ -249,8 +249,6 @@ def _contradiction(values: Mapping[str, Any]) -> str | None:
     fraction = values.get('rank_fraction')
     if fraction is not None and values.get('rank') is not None:
         return '`rank` and `rank_fraction` are both given; leave out one of them.'
-    if fraction is not None and fraction > 1:
-        return f'`rank_fraction` is {fraction}; it must be at most 1.'
     weights = [values.get(name, OPTIONS[name].default) for name in ('energy_weight', 'forces_weight', 'stress_weight')]
     if not any(weights):
         return 'all loss weights are 0: there is nothing to learn; set `forces_weight` above 0.'

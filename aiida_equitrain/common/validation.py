@@ -84,24 +84,6 @@ def _meant(text: str) -> str | None:
     return short if '.' in short else short.replace('e', '.0e')
 
 
-def refuse_values(values: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ...]], where: str) -> str | None:
-    """Return a sentence if a value has the wrong type; a ``bool`` is no number, an ``int`` is a ``float``.
-
-    :param kinds: accepted type, or types, per key; keys without an entry are not checked.
-    """
-    for key, value in values.items():
-        kind = kinds.get(key)
-        if kind is None:
-            continue
-        accepted = kind if isinstance(kind, tuple) else (kind,)
-        if float in accepted:
-            accepted = (*accepted, int)
-        if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
-            names = ' or '.join(item.__name__ for item in (kind if isinstance(kind, tuple) else (kind,)))
-            return f'`{key}` in {where} has to be of type {names}, but is {value!r}'
-    return None
-
-
 def nearest(key: str, known: Iterable[str]) -> str:
     """Return ``did you mean ...?`` with the nearest known name, or the list of all."""
     known = list(known)

@@ -48,9 +48,8 @@ def main() -> None:
     arrays: dict[str, Any] = {}
     for cell in CELLS:
         parts = [outcome[cell] for outcome in outcomes]
-        batch = pack([(item[0], part['positions'], part['cell']) for item, part in zip(structures, parts, strict=True)])
-        arrays |= {'n_atoms': batch['n_atoms'], 'numbers': batch['numbers']}
-        arrays |= {f'{cell}_positions': batch['positions'], f'{cell}_cells': batch['cells']}
+        found = [(item[0], part['positions'], part['cell']) for item, part in zip(structures, parts, strict=True)]
+        arrays |= pack(found, f'{cell}_')
         arrays[f'{cell}_energies'] = np.array([part['energy_end_ev'] for part in parts], dtype=float)
         arrays[f'{cell}_converged'] = np.array([part['converged'] for part in parts], dtype=bool)
     write_arrays(RELAXED, **arrays)

@@ -10,6 +10,7 @@ from aiida.manage import get_manager
 
 from aiida_equitrain.common.printable import printable
 from aiida_equitrain.launch.in_process import Watch, run_here
+from aiida_equitrain.query.failures import reason_of
 
 #: Bytes of the largest file of overrides.
 MAX_OVERRIDES = 2**20
@@ -52,10 +53,8 @@ def describe_end(node: orm.ProcessNode) -> str:
     if node.is_finished_ok:
         return 'is done'
     state = node.process_state.value if node.process_state else 'created'
-    reason = node.exit_message or node.process_status or (node.exception or '').strip().splitlines()[-1:]
     status = '' if node.exit_status is None else f' [{node.exit_status}]'
-    text = reason[0] if isinstance(reason, list) and reason else reason or 'no reason is known'
-    return f'ended as {state}{status}: {text}'
+    return f'ended as {state}{status}: {reason_of(node)}'
 
 
 def follow(node: orm.ProcessNode, watch: Watch) -> None:

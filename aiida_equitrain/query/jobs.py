@@ -110,7 +110,6 @@ def describe(process: orm.ProcessNode, name: str, title: str) -> dict[str, Any]:
         'title': title,
         'pk': process.pk,
         'state': state_of(process),
-        'message': process.exit_message if process.is_failed else None,
         'jobs': len(jobs),
         'kinds': dict(Counter(str(job.process_label) for job in jobs)),
         'reused': sum(is_reused(job) for job in jobs),

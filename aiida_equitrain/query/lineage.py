@@ -11,6 +11,7 @@ from aiida import orm
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 
+from .failures import reason_of
 from .tables import potentials, reduced_formula
 
 PW = 'aiida.calculations:quantumespresso.pw'
@@ -107,7 +108,7 @@ def _facts(node: orm.Node) -> dict[str, str]:
     if isinstance(node, orm.ProcessNode):
         state = node.process_state.value if node.process_state else 'unknown'
         code = '' if node.exit_status is None else f' [{node.exit_status}]'
-        message = f': {node.exit_message}' if node.exit_message else ''
+        message = f': {reason_of(node)}' if node.is_terminated and not node.is_finished_ok else ''
         return {'state': f'{state}{code}{message}', 'outputs': ' '.join(sorted(node.outputs)) or 'none'}
     return {}
 

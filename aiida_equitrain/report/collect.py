@@ -10,8 +10,10 @@ from aiida import orm
 from aiida.orm import ArrayData, BandsData
 
 import aiida_equitrain
+from aiida_equitrain.calculations.arrays import arrays_of
 from aiida_equitrain.common.formatting import duration, formula, number
 from aiida_equitrain.common.names import Role
+from aiida_equitrain.query.failures import reason_of
 from aiida_equitrain.science.epoch_choice import WORDS
 
 from ..query.jobs import stages_of, state_of
@@ -253,7 +255,7 @@ def _notes(node: orm.ProcessNode, inputs: Mapping[str, Any], stages: list[dict[s
     """Return what must be known before the numbers are believed."""
     notes = []
     if state_of(node) == 'failed':
-        notes.append(f'This run failed: {node.exit_message or node.process_status or node.process_state}')
+        notes.append(f'This run failed: {reason_of(node)}')
     if state_of(node) == 'running':
         notes.append('This run has not ended; the page shows what there is so far.')
     foundation = inputs.get('foundation')
@@ -398,7 +400,7 @@ def learning_data(outputs: Any, training: dict[str, Any]) -> dict[str, Any] | No
     node = outputs.metrics if 'metrics' in outputs else None
     if not isinstance(node, ArrayData):  # of a committee there are several
         return None
-    data: dict[str, Any] = {name: node.get_array(name) for name in node.get_arraynames()}
+    data: dict[str, Any] = arrays_of(node)
     data['best_epoch'] = training.get('best_epoch')
     return data if len(data.get('epoch', [])) > 1 else None
 
@@ -408,7 +410,7 @@ def parity_data(outputs: Any) -> dict[str, Any] | None:
     if 'predictions' not in outputs:
         return None
     node = outputs.predictions
-    arrays = {name: node.get_array(name) for name in node.get_arraynames()}
+    arrays = arrays_of(node)
     chosen = ~arrays['is_train'][arrays['frame_index']]
     split = 'frames that were not trained on'
     if not chosen.any():

@@ -9,9 +9,11 @@ import matplotlib
 from aiida import orm
 from matplotlib.figure import Figure
 
+from aiida_equitrain.calculations.arrays import arrays_of
 from aiida_equitrain.common.formatting import formula, number
 from aiida_equitrain.common.names import ROOT_PHASE
 from aiida_equitrain.common.printable import NAME, SENTENCE, printable, printable_tree
+from aiida_equitrain.query.failures import reason_of
 
 from . import page, thermal
 from .collect import NoReportError
@@ -22,7 +24,7 @@ PREFIX = 'aiida.workflows:equitrain.'
 #: Radii of atoms in pictures, as a part of the covalent ones: neighbours do not hide one another.
 RADIUS = 0.5
 #: Tolerance of symmetry in pictures, Å, and from how many atoms on a cell is not repeated.
-SYMPREC, ENOUGH_ATOMS = 1e-2, 8
+LOOSE, ENOUGH_ATOMS = 1e-2, 8
 
 
 def is_property(node: Any) -> bool:
@@ -38,9 +40,8 @@ def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
     kind = str(node.process_type).removeprefix(PREFIX)
     title, needed, collect = KINDS[kind]
     if needed not in node.outputs:
-        raise NoReportError(
-            f'PK {node.pk} has no `{needed}`: it has not ended, or failed ({node.exit_message or "no reason"})'
-        )
+        why = f'it failed: {reason_of(node)}' if node.is_terminated else 'it has not ended'
+        raise NoReportError(f'PK {node.pk} has no `{needed}`: {why}')
     data = collect(node)
     structure = _crystal(node)
     head = {
@@ -92,7 +93,7 @@ def _conventional(atoms: Any) -> Any:
     from ase import Atoms
 
     cell: Any = (atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers)
-    found: Any = spglib.standardize_cell(cell, to_primitive=False, symprec=SYMPREC)
+    found: Any = spglib.standardize_cell(cell, to_primitive=False, symprec=LOOSE)
     if found is not None:
         atoms = Atoms(cell=found[0], scaled_positions=found[1], numbers=found[2], pbc=True)
     return atoms if len(atoms) >= ENOUGH_ATOMS else atoms * (2, 2, 2)
@@ -139,7 +140,7 @@ def _kappa(node: Any) -> dict[str, Any]:
 def _drawn(name: str, text: str, draw: Callable[[Any], Any], arrays: Any, caption: tuple[str, str]) -> dict[str, Any]:
     """Return a section with one figure, of the arrays of a node."""
     with matplotlib.rc_context(STYLE):
-        figure = draw({key: arrays.get_array(key) for key in arrays.get_arraynames()})
+        figure = draw(arrays_of(arrays))
     return {'text': text, 'figures': {name: figure}, 'captions': {name: caption}}
 
 

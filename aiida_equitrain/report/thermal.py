@@ -11,6 +11,7 @@ import numpy as np
 from aiida import orm
 from matplotlib.figure import Figure
 
+from aiida_equitrain.calculations.arrays import arrays_of
 from aiida_equitrain.report.plots import STYLE, save
 
 BLUE, ORANGE = '#0a85d1', '#e69f00'
@@ -45,14 +46,14 @@ def describe_kappa(facts: Mapping[str, Any]) -> str:
 
 def save_qha(node: orm.WorkChainNode, path: str | Path) -> None:
     """Draw the curves of a ``QHAWorkChain``; the suffix of the file tells its format."""
-    curves = {name: node.outputs.curves.get_array(name) for name in node.outputs.curves.get_arraynames()}
+    curves = arrays_of(node.outputs.curves)
     with matplotlib.rc_context(STYLE):
         save(draw_qha(curves), path)
 
 
 def save_kappa(node: orm.WorkChainNode, path: str | Path) -> None:
     """Draw the conductivity of a ``KappaWorkChain``; the suffix of the file tells its format."""
-    modes = {name: node.outputs.modes.get_array(name) for name in node.outputs.modes.get_arraynames()}
+    modes = arrays_of(node.outputs.modes)
     with matplotlib.rc_context(STYLE):
         save(draw_kappa(modes), path)
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..common.phonon_settings import SYMPREC
 from .force_sets import atom_order, check_displacements
-from .phonopy_io import SYMPREC, check_primitive, nac_params
+from .phonopy_io import check_primitive, nac_params
 from .phonopy_yaml import PhonopyFile, parse_phonopy, quiet, read_content
 from .text_files import shown
 
@@ -29,8 +30,7 @@ def load_phono3py(path: str | Path, nac: Mapping[str, Array] | None = None, symp
 
     :param path: ``phono3py_params.yaml``, compressed or not, with forces.
     :param nac: ``born_charges`` (n, 3, 3) and ``dielectric`` (3, 3); those of the file are used without it.
-    :param symprec: tolerance of the symmetry search, Å; that of the file without it, or else
-        :data:`~.phonopy_io.SYMPREC`.
+    :param symprec: tolerance of the symmetry search, Å; that of the file without it, or else ``SYMPREC``.
     :raises ValueError: one sentence, if the file cannot be read or holds no forces.
     """
     from phono3py.cui.load import compute_force_constants_from_datasets

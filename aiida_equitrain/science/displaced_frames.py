@@ -15,13 +15,13 @@ from phonopy.physical_units import get_calculator_physical_units
 from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.dataset import get_displacements_and_forces
 
+from ..common.phonon_settings import SYMPREC
 from .archives import is_archive, unpacked
 from .force_sets import check_displacements, unread_beside
 from .frame_checks import other_physics
 from .frames import Frame, Frames
 from .phonopy_io import (
     BORN,
-    SYMPREC,
     check_primitive,
     finish_phonopy,
     has_forces,

@@ -15,6 +15,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ..common.phonon_settings import SYMPREC
+
 Array = NDArray[np.float64]
 
 EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766339999998
@@ -55,7 +57,7 @@ def deform(atoms: Atoms, deformation: Deformation) -> Atoms:
 
 
 def fit_elastic(
-    atoms: Atoms, applied: Sequence[Deformation], stresses: Sequence[Array], *, symprec: float = 1e-4
+    atoms: Atoms, applied: Sequence[Deformation], stresses: Sequence[Array], *, symprec: float = SYMPREC
 ) -> dict[str, Any]:
     """Return elastic tensor, moduli and what they say about heat, for JSON.
 

@@ -18,8 +18,9 @@ from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.cells import get_supercell
 from scipy.optimize import linear_sum_assignment
 
+from ..common.phonon_settings import SYMPREC
 from .frames import Frame
-from .phonopy_io import SYMPREC, make_force_constants
+from .phonopy_io import make_force_constants
 
 Array = NDArray[np.float64]
 

@@ -347,26 +347,26 @@ def _full_stress(stress: Any) -> Array:
 Structure = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
-def pack(structures: Sequence[Structure]) -> dict[str, NDArray[Any]]:
-    """Return ``n_atoms`` (F,), and, one structure after another, ``numbers``, ``positions`` and ``cells``."""
-    if not structures:
-        return {
-            'n_atoms': np.zeros(0, dtype=np.int64),
-            'numbers': np.zeros(0, dtype=np.int64),
-            'positions': np.zeros((0, 3)),
-            'cells': np.zeros((0, 3, 3)),
-        }
+#: Arrays of a bag of structures of different sizes.
+PACKED = ('n_atoms', 'numbers', 'positions', 'cells')
+
+
+def pack(structures: Sequence[Structure], prefix: str = '') -> dict[str, NDArray[Any]]:
+    """Return ``n_atoms`` (F,), and, one structure after another, ``numbers``, ``positions`` and ``cells``.
+
+    :param prefix: of the names of positions and cells, where there are several of the same atoms.
+    """
     return {
         'n_atoms': np.array([len(numbers) for numbers, _, _ in structures], dtype=np.int64),
-        'numbers': np.concatenate([np.asarray(numbers, dtype=np.int64) for numbers, _, _ in structures]),
-        'positions': np.concatenate([np.asarray(positions, dtype=float) for _, positions, _ in structures]),
-        'cells': np.array([cell for _, _, cell in structures], dtype=float),
+        'numbers': np.concatenate([np.zeros(0, dtype=np.int64), *(numbers for numbers, _, _ in structures)]),
+        f'{prefix}positions': np.concatenate([np.zeros((0, 3)), *(positions for _, positions, _ in structures)]),
+        f'{prefix}cells': np.array([cell for _, _, cell in structures], dtype=float).reshape(-1, 3, 3),
     }
 
 
-def unpack(arrays: Mapping[str, NDArray[Any]]) -> Iterator[Structure]:
+def unpack(arrays: Mapping[str, NDArray[Any]], prefix: str = '') -> Iterator[Structure]:
     """Yield the structures of :func:`pack`."""
     ends = np.cumsum(arrays['n_atoms'])
     for index, end in enumerate(ends):
         here = slice(end - arrays['n_atoms'][index], end)
-        yield arrays['numbers'][here], arrays['positions'][here], arrays['cells'][index]
+        yield arrays['numbers'][here], arrays[f'{prefix}positions'][here], arrays[f'{prefix}cells'][index]

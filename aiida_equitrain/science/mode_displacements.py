@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from phonopy import Phonopy
 from phonopy.structure.cells import get_supercell
 
+from ..common.phonon_settings import SYMPREC
 from .soft_modes import SoftMode, commensurate_matrix
 
 Array = NDArray[np.float64]
@@ -86,7 +87,7 @@ def mode_space(phonon: Phonopy, mode: SoftMode) -> ModeSpace:
     )  # fmt: skip
 
 
-def symmetric_directions(space: ModeSpace, symprec: float = 1e-4, maximum: int = 6) -> list[Direction]:
+def symmetric_directions(space: ModeSpace, symprec: float = SYMPREC, maximum: int = 6) -> list[Direction]:
     """Return one direction of high symmetry of each kind, those that keep most of the symmetry first.
 
     :param maximum: further ones are left out.
@@ -111,7 +112,7 @@ def pattern_of(space: ModeSpace, coefficients: Any) -> Array:
     return result
 
 
-def representation(space: ModeSpace, symprec: float = 1e-4) -> Array:
+def representation(space: ModeSpace, symprec: float = SYMPREC) -> Array:
     """Return how the space group of the undisplaced supercell acts on the mode's space, shape (operations, d, d).
 
     Operations that lead out of the space (to another q-point of the star) are left out, equal matrices appear once.

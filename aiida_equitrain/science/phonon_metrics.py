@@ -19,18 +19,13 @@ from numpy.typing import NDArray
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
+from ..common.phonon_settings import MESH, STABILITY_TOLERANCE_THZ, SYMPREC, TEMPERATURE_K
 from .lattice_match import match_lattices
 
 Array = NDArray[np.float64]
 
-MESH = (20, 20, 20)
-TEMPERATURE_K = 300.0
 #: Points of a segment of the path, as in the authors' evaluation.
 PATH_POINTS = 101
-#: 5 cm⁻¹: acoustic branches close to Γ are not known better from force constants of a 20 Å cell (DFT's stable SnSe of
-#: the reference set reaches -0.135 THz there); unstable crystals of that set lie below -0.5 THz.
-STABILITY_TOLERANCE_THZ = 0.15
-
 #: A q-point whose components are all this near to integers is Gamma.
 GAMMA_TOLERANCE = 1e-6
 _BOLTZMANN = 1.380649e-23
@@ -56,7 +51,7 @@ class BandPath:
     labels: list[tuple[str, str]]
 
 
-def band_path(primitive: PhonopyAtoms, points: int = PATH_POINTS, symprec: float = 1e-4) -> BandPath:
+def band_path(primitive: PhonopyAtoms, points: int = PATH_POINTS, symprec: float = SYMPREC) -> BandPath:
     """Return the path of Hinuma et al. (seekpath's ``hpkot``) in the basis of ``primitive`` as it is.
 
     Atoms of one element with different kinds (the index of a symbol) or magnetic moments count as different.

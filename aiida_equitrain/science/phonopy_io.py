@@ -13,6 +13,7 @@ from phonopy import Phonopy
 from phonopy.structure.atomic_data import get_atomic_data
 from phonopy.structure.atoms import PhonopyAtoms
 
+from ..common.phonon_settings import SYMPREC
 from .force_sets import (
     BESIDE,
     atom_order,
@@ -28,8 +29,6 @@ from .text_files import shown
 
 #: Born charges and dielectric tensor in a file of their own.
 BORN = 'BORN'
-#: Tolerance of symmetry (Å) where a file names none; that of the authors' phonons.
-SYMPREC = 1e-4
 #: How far magnetic moments may differ (Bohr magnetons) and be those of one atom of the primitive cell.
 SMALL_MOMENT = 0.1
 
@@ -57,7 +56,7 @@ def load_phonopy(
 
     :param path: ``phonopy.yaml``, ``phonopy_params.yaml`` or ``phonopy_disp.yaml``, or one of them with ``.xz``,
         ``.gz``, ``.bz2`` or ``.lzma``; of phono3py as well, whose harmonic force constants are made.
-    :param symprec: tolerance of the symmetry search, Å; that of the file without it, or else :data:`SYMPREC`.
+    :param symprec: tolerance of the symmetry search, Å; that of the file without it, or else ``SYMPREC``.
     :param acoustic_sum_rule: impose the sum rule and index symmetry on force constants that phonopy's solver made.
     :param nac: use Born charges and dielectric tensor of the file or of ``BORN`` beside it; off, as in the authors'
         phonons.

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from phonopy import Phonopy
 from phonopy.harmonic.dynmat_to_fc import get_commensurate_points
 
+from ..common.phonon_settings import SYMPREC
+
 Array = NDArray[np.float64]
 
 #: Largest denominator of a q-point that counts as commensurate.
@@ -47,7 +49,7 @@ class SoftMode:
 
 
 def find_soft_modes(
-    phonon: Phonopy, tolerance_thz: float, symprec: float = 1e-4, qpoints: Sequence[Sequence[float]] = ()
+    phonon: Phonopy, tolerance_thz: float, symprec: float = SYMPREC, qpoints: Sequence[Sequence[float]] = ()
 ) -> list[SoftMode]:
     """Return every instability, the strongest first.
 
@@ -74,7 +76,7 @@ def find_soft_modes(
     return sorted(modes, key=lambda mode: mode.frequency_thz)
 
 
-def candidate_qpoints(phonon: Phonopy, symprec: float = 1e-4) -> list[tuple[Array, str]]:
+def candidate_qpoints(phonon: Phonopy, symprec: float = SYMPREC) -> list[tuple[Array, str]]:
     """Return one q-point of each star with its name (empty without one): Γ, high-symmetry points, commensurate ones."""
     matrix = np.rint(np.linalg.inv(phonon.primitive_matrix) @ phonon.supercell_matrix).astype(int)
     points = [(np.zeros(3), 'Γ'), *high_symmetry_points(phonon, symprec)]
@@ -91,7 +93,7 @@ def candidate_qpoints(phonon: Phonopy, symprec: float = 1e-4) -> list[tuple[Arra
     return unique
 
 
-def high_symmetry_points(phonon: Phonopy, symprec: float = 1e-4) -> list[tuple[Array, str]]:
+def high_symmetry_points(phonon: Phonopy, symprec: float = SYMPREC) -> list[tuple[Array, str]]:
     """Return the points of Hinuma et al. that are commensurate with some supercell, in the basis of the primitive."""
     from .phonon_metrics import band_path
 

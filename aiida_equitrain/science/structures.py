@@ -54,20 +54,19 @@ def check_occupations(occupations: Mapping[str, float]) -> str | None:
     return None
 
 
-def check_elements(symbols: Iterable[str], known: Iterable[str], what: str = 'structure') -> str | None:
-    """Return a sentence if the potential does not know an element."""
-    unknown = unknown_elements(symbols, known)
-    if not unknown:
-        return None
+def check_elements(
+    symbols: Iterable[str], known: Iterable[str], port: str = 'structure', potential: str = 'potential'
+) -> str | None:
+    """Return a sentence if a potential does not know an element.
+
+    :param port: name of what has the elements, and ``potential`` that of the potential, for the sentence.
+    """
+    unknown, its = ', '.join(sorted(set(map(str, symbols)) - set(known))), ', '.join(known)
     return (
-        f'the potential does not know {", ".join(unknown)}, which the `{what}` contains: '
-        f'choose a potential for it (this one knows {", ".join(known)})'
+        f'`{potential}` does not know {unknown} of `{port}`: take one that does, this one knows {its}.'
+        if unknown
+        else None
     )
-
-
-def unknown_elements(symbols: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Return, sorted, the chemical symbols that are not known."""
-    return sorted(set(map(str, symbols)) - set(known))
 
 
 def check_periodicity(atoms: Atoms) -> str | None:

@@ -14,10 +14,10 @@ from ase import Atoms
 from ase.build import make_supercell as ase_make_supercell
 from numpy.typing import NDArray
 
+from ..common.phonon_settings import SYMPREC
+
 Matrix = NDArray[np.int64]
 
-#: Tolerance of the space group, Å, where none is given.
-SYMPREC = 1e-4
 #: Cosines of angles up to which a cell counts as nearly cubic (84 to 96 degrees), and as tolerable (75 to 105 degrees).
 NEARLY_CUBIC, TOLERABLE = 0.1, 0.26
 #: A supercell with the crystal's point group may be this much larger than the smallest: it needs fewer displacements.

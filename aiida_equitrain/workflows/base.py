@@ -12,12 +12,14 @@ from typing import Any, ClassVar
 import yaml
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, PortNamespace, ProcessBuilder, WorkChain
-from aiida.orm import List, StructureData
+from aiida.orm import Dict, List, StructureData
 from aiida_quantumespresso.workflows.protocols.utils import ProtocolMixin, recursive_merge
 
 from aiida_equitrain.calculations.functions.phonons import right_handed
 from aiida_equitrain.calculations.script_job import SERIAL_RESOURCES
+from aiida_equitrain.common.settings import Setting
 from aiida_equitrain.common.validation import refuse_quoted_numbers, refuse_unknown_nested
+from aiida_equitrain.query.failures import describe_failure
 from aiida_equitrain.science.structures import is_left_handed
 from aiida_equitrain.workflows.checks import symmetry_hints
 
@@ -63,10 +65,8 @@ class StagedWorkChain(WorkChain):
         return code
 
 
-def describe_failure(node: Any) -> dict[str, str]:
-    """Return ``process`` and ``message``, which messages of exit codes are filled in with."""
-    message = node.exit_message or node.process_status or f'it was {node.process_state.value}'
-    return {'process': f'{node.process_label}<{node.pk}>', 'message': message}
+#: Settings that a protocol leaves alone: the tolerance stands at the top, the machine decides the others.
+ELSEWHERE = ('symprec', 'device', 'threads')
 
 
 class EquitrainProtocolMixin(ProtocolMixin):  # type: ignore[misc]
@@ -76,8 +76,10 @@ class EquitrainProtocolMixin(ProtocolMixin):  # type: ignore[misc]
     (keys that are no ports and have no default; a key without a value takes anything below it).
     """
 
-    #: Name of the YAML file in ``workflows/protocols``.
+    #: Name of the YAML file in ``workflows/protocols``: only what differs from the defaults of ports and tables.
     PROTOCOL: ClassVar[str]
+    #: Settings by the dotted names of their ports.
+    TABLES: ClassVar[dict[str, Mapping[str, Setting]]] = {}
 
     @classmethod
     def get_protocol_filepath(cls) -> Path:
@@ -97,12 +99,27 @@ class EquitrainProtocolMixin(ProtocolMixin):  # type: ignore[misc]
         known = list(cls.get_available_protocols())
         if protocol is not None and protocol not in known and cls._check_if_alias(protocol) is None:
             raise ValueError(f'unknown protocol `{protocol}`: choose one of {", ".join(known)}')
-        inputs: dict[str, Any] = super().get_protocol_inputs(protocol, overrides)
+        inputs: dict[str, Any] = recursive_merge(cls.get_defaults(), super().get_protocol_inputs(protocol, overrides))
         return inputs
 
     @classmethod
     def _load_protocol_file(cls) -> dict[str, Any]:
         return deepcopy(_read(cls.get_protocol_filepath()))
+
+    @classmethod
+    def get_defaults(cls) -> dict[str, Any]:
+        """Return the defaults of the ports at the top and of :attr:`TABLES`, in the nesting of the ports."""
+        defaults: dict[str, Any] = {}
+        for name, port in cls.spec().inputs.items():
+            if not isinstance(port, PortNamespace) and port.has_default():
+                node = port.default() if callable(port.default) else port.default
+                defaults[name] = node.get_dict() if isinstance(node, Dict) else getattr(node, 'value', node)
+        for path, table in cls.TABLES.items():
+            values: Any = {key: item.default for key, item in table.items() if key not in ELSEWHERE}
+            for key in reversed(path.split('.')):
+                values = {key: values}
+            defaults = recursive_merge(defaults, values)
+        return defaults
 
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:

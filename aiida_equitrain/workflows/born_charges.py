@@ -15,6 +15,7 @@ from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
 from aiida_equitrain.calculations.functions import born_charges as functions
+from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.science.phonopy_io import check_nac
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain
 from aiida_equitrain.workflows.checks import (
@@ -41,7 +42,7 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         """Declare ports, outline and exit codes."""
         super().define(spec)
         spec.input('structure', valid_type=orm.StructureData, help='The crystal, an insulator.')
-        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=validate_positive)
+        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(SYMPREC), validator=validate_positive)
         spec.input('charge_tolerance', valid_type=orm.Float, default=lambda: orm.Float(0.1),
                    help='Largest sum of the Born charges over the atoms, e; more means too few k-points.')  # fmt: skip
         spec.expose_inputs(PwBaseWorkChain, namespace='scf', exclude=('pw.structure', 'pw.parent_folder', 'kpoints'))

@@ -11,8 +11,8 @@ from aiida import orm
 from aiida.orm import AbstractCode, Dict, InstalledCode, List, StructureData
 from aiida_quantumespresso.data.hubbard_structure import HubbardStructureData
 
+from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.science.structures import check_occupations, check_size, check_structure
-from aiida_equitrain.science.supercells import SYMPREC
 from aiida_equitrain.science.symmetry_hint import symmetry_hint
 
 #: Keys of ``SYSTEM`` that say which physics is computed.

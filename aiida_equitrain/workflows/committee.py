@@ -11,7 +11,9 @@ from aiida.orm import ArrayData, Dict, Float, Int, load_node
 
 from aiida_equitrain.calculations.functions.committee import compare_members, draw_subsample
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.query.failures import failure_of
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin
+from aiida_equitrain.workflows.checks import validate_positive
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.queue import JobQueue
 
@@ -38,7 +40,7 @@ class CommitteeWorkChain(EquitrainProtocolMixin, JobQueue):
         spec.input('subsample', valid_type=Float, default=lambda: Float(1.0), validator=validate_subsample,
                    help='Share of the training frames, drawn by its seed, that each member after the first trains on. '
                         'At 1 the members differ in their seeds only.')  # fmt: skip
-        spec.input('max_concurrent', valid_type=Int, default=lambda: Int(2), validator=validate_max_concurrent,
+        spec.input('max_concurrent', valid_type=Int, default=lambda: Int(2), validator=validate_positive,
                    help='Members trained at once.')  # fmt: skip
 
         step: Any = cls  # AiiDA takes steps of the base class only
@@ -129,7 +131,7 @@ class CommitteeWorkChain(EquitrainProtocolMixin, JobQueue):
                 for label, namespace in COLLECTED.items():
                     self.out(f'{namespace}.{name}', job.outputs[label])
             else:
-                self.ctx.reason = f'{job.process_label}<{job.pk}>: {job.exit_message or job.process_state.value}'
+                self.ctx.reason = failure_of(job)
                 self.report(f'WARNING: the member {name} is left out: {self.ctx.reason}')
 
     def compare(self) -> ExitCode | None:
@@ -153,8 +155,3 @@ def validate_n_seeds(value: Int, _: Any) -> str | None:
 def validate_subsample(value: Float, _: Any) -> str | None:
     """Return a sentence if nothing, or more than all, would train."""
     return None if 0 < value.value <= 1 else f'`subsample` is {value.value}; it is a share: above 0, 1 at most.'
-
-
-def validate_max_concurrent(value: Int, _: Any) -> str | None:
-    """Return a sentence if nothing could run."""
-    return None if value.value > 0 else f'`max_concurrent` must be above zero, but is {value.value}.'

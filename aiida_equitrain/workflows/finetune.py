@@ -10,7 +10,14 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import AbstractCode, CalcJobNode, Dict, Int, Str, TrajectoryData
 
 from aiida_equitrain.calculations.train import TrainCalculation, check_training, count_frames
-from aiida_equitrain.common.hyperparameters import OPTIONS, check_hyperparameters, complete, keep_meaningful
+from aiida_equitrain.common.hyperparameters import (
+    OPTIONS,
+    PUBLISHED,
+    STRATEGY_DEFAULTS,
+    check_hyperparameters,
+    complete,
+    keep_meaningful,
+)
 from aiida_equitrain.common.names import Engine, Strategy
 from aiida_equitrain.common.strategies import check_strategy, default_engine
 from aiida_equitrain.data.dataset import DatasetData
@@ -64,6 +71,13 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         spec.exit_code(412, 'ERROR_NO_CHECKPOINT',
                        message='The walltime ended before a first checkpoint was written; raise '
                                '`max_wallclock_seconds` in `metadata.options`.')  # fmt: skip
+
+    @classmethod
+    def get_defaults(cls) -> dict[str, Any]:
+        """Return the defaults of the ports, the hyperparameters that were published, and those of the strategies."""
+        hyperparameters = {name: OPTIONS[name].default for name in PUBLISHED}
+        by_strategy = {strategy.value: STRATEGY_DEFAULTS.get(strategy.value, {}) for strategy in Strategy}
+        return {**super().get_defaults(), 'train': {'hyperparameters': hyperparameters}, 'by_strategy': by_strategy}
 
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from aiida_equitrain.calculations.conductivity import (
 from aiida_equitrain.calculations.functions import kappa as functions
 from aiida_equitrain.calculations.functions.phonons import relax_settings
 from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import settings_help, settings_problem, with_defaults
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain, serial_options
@@ -73,6 +74,11 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     """Relax, evaluate all supercells with displaced pairs in one job, and solve for the conductivity in another."""
 
     PROTOCOL = 'kappa'
+    TABLES = {
+        'settings': functions.KAPPA_SETTINGS,
+        'potential_relax.settings': RelaxCalculation.SETTINGS,
+        'third_order.settings': ThirdOrderCalculation.SETTINGS,
+    }
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
@@ -91,7 +97,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
                    help='`modes` of another conductivity on the same mesh, for the errors.')  # fmt: skip
         spec.input('settings', valid_type=orm.Dict, default=lambda: orm.Dict({}), validator=validate_settings,
                    help=settings_help(functions.KAPPA_SETTINGS))  # fmt: skip
-        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=validate_positive,
+        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(SYMPREC), validator=validate_positive,
                    help='Tolerance of the space group, Å, of all stages.')  # fmt: skip
         spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=validate_positive)
         for process, namespace, hidden in (

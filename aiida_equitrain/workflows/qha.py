@@ -14,6 +14,7 @@ from aiida_equitrain.calculations.functions import phonons as phonon_functions
 from aiida_equitrain.calculations.functions import qha as functions
 from aiida_equitrain.calculations.qha import MIN_VOLUMES, QHACalculation, qha_settings_problem
 from aiida_equitrain.calculations.relax import RelaxCalculation, volumes_problem
+from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import settings_help, settings_problem
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain, serial_options
@@ -54,6 +55,11 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     """
 
     PROTOCOL = 'qha'
+    TABLES = {
+        'settings': functions.VOLUME_SETTINGS,
+        'potential_relax.settings': RelaxCalculation.SETTINGS,
+        'potential_forces.settings': ForcesCalculation.SETTINGS,
+    }
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
@@ -66,11 +72,11 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
                    help='A Python with phonopy, if `python_code` has none (that of SevenNet).')  # fmt: skip
         spec.input('supercell_matrix', valid_type=orm.List, required=False, validator=validate_supercell_matrix,
                    help='Of the phonons at all volumes, rows as in `equitrain.phonons`.')  # fmt: skip
-        spec.input('displacement', valid_type=orm.Dict, default=lambda: orm.Dict({'distance': 0.01}),
+        spec.input('displacement', valid_type=orm.Dict, default=lambda: orm.Dict(checks.DISPLACEMENT),
                    validator=checks.validate_displacement, help='As in `equitrain.phonons`.')  # fmt: skip
         spec.input('settings', valid_type=orm.Dict, default=lambda: orm.Dict({}), validator=validate_settings,
                    help=settings_help(functions.VOLUME_SETTINGS))  # fmt: skip
-        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(1e-4), validator=validate_positive,
+        spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(SYMPREC), validator=validate_positive,
                    help='Tolerance of the space group, Å, of all stages.')  # fmt: skip
         spec.input('max_atoms', valid_type=orm.Int, default=lambda: orm.Int(1000), validator=validate_positive)
         for process, namespace, hidden in (

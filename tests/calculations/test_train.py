@@ -129,8 +129,8 @@ def test_driver_uses_the_names_of_the_calculation(builder: Any) -> None:
     ('values', 'sentence'),
     [
         ({'lrr': 0.1}, 'did you mean `lr`'),
-        ({'lr': 0}, 'greater than 0'),
-        ({'epochs': 1.5}, 'not of type int'),
+        ({'lr': 0}, 'above 0'),
+        ({'epochs': 1.5}, 'must be of type `int`'),
         ({'loss_type': 'l3'}, 'one of huber'),
         ({'device': 'tpu'}, '`cpu` or `cuda`'),
         ({'energy_weight': 0, 'forces_weight': 0, 'stress_weight': 0}, 'nothing to learn'),

@@ -95,4 +95,4 @@ def test_documentation() -> None:
         assert line.endswith(f'| {stored} |')
     for name, option in OPTIONS.items():
         assert f'| `{name}` |' in text
-        assert option.meaning in text
+        assert option.help in text

@@ -5,7 +5,6 @@ from aiida_equitrain.common.validation import (
     refuse_quoted_numbers,
     refuse_unknown,
     refuse_unknown_nested,
-    refuse_values,
 )
 from aiida_equitrain.science.text_files import parse_yaml
 
@@ -45,10 +44,3 @@ def test_fortran_in_overrides(text, meant):
         assert type(read(remedy)) is type(meant)
     assert refuse_quoted_numbers({'label': {'key': text}}, 'the overrides') is None
     assert refuse_quoted_numbers({'parameters': {'SYSTEM': {'key': meant}}}, 'the overrides') is None
-
-
-def test_types():
-    kinds = {'n': int, 'x': float, 'f': bool, 'y': (float, type(None))}
-    assert refuse_values({'n': 1, 'x': 2, 'f': True, 'y': None, 'other': 'free'}, kinds, 'here') is None
-    assert '`n`' in refuse_values({'n': True}, kinds, 'here')
-    assert '`x`' in refuse_values({'x': '1'}, kinds, 'here')

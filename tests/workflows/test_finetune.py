@@ -126,7 +126,7 @@ def test_precedence(build: Any) -> None:
     [
         ({'overrides': {'train': {'hyperparameters': {'lrr': 1}}}}, 'did you mean `lr`'),
         ({'overrides': {'trian': {}}}, 'did you mean `train`'),
-        ({'overrides': {'train': {'hyperparameters': {'lr': -1.0}}}}, 'greater than 0'),
+        ({'overrides': {'train': {'hyperparameters': {'lr': -1.0}}}}, 'above 0'),
         ({'protocol': 'quick'}, 'fast, balanced, stringent, paper, guided'),
         ({'strategy': 'lorra'}, 'did you mean `lora`'),
         ({'strategy': 'l2-sp', 'engine': 'mace'}, 'only through `equitrain`'),

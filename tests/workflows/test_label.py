@@ -250,7 +250,7 @@ def test_failed_frame_is_dropped_and_the_rest_is_kept(build, frames_one_bad, mon
     positions = frames_one_bad.get_positions().copy()
     positions[1, 1] = positions[1, 0]
     bad = trajectory_of([Atoms('Si2', item, cell=frames_one_bad.get_cells()[0], pbc=True) for item in positions])
-    monkeypatch.setattr('aiida_equitrain.workflows.label.ports.check_overlap', lambda image: None)
+    monkeypatch.setattr('aiida_equitrain.workflows.label.checks.check_overlap', lambda image: None)
     results, node = run_get_node(build(structure=None, frames=bad, overrides={'min_frames': 2, 'pw': SMALL_PW}))
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
     assert list(results['dropped']['frames']) == ['frame_001']

@@ -203,6 +203,7 @@ def test_builder_of_potential(make_builder: Any) -> None:
     assert values['settings'] == {
         'relax': True,
         'min_length_angstrom': 20.0,
+        'nac_charge_tolerance': 0.1,
         'mesh': [20, 20, 20],
         'temperature_min_k': 0.0,
         'temperature_max_k': 1000.0,
@@ -217,6 +218,9 @@ def test_builder_of_potential(make_builder: Any) -> None:
         'max_steps': 500,
         'relax_cell': True,
         'fix_symmetry': True,
+        'constant_volume': False,
+        'volume_factors': [],
+        'optimizer': 'BFGS',
         'dtype': 'float64',
     }
     assert values['potential_forces.settings'] == {

@@ -11,7 +11,7 @@ from aiida.engine import calcfunction
 from aiida_phonopy.data.phonopy import PhonopyData
 from ase import Atoms
 
-from aiida_equitrain.calculations.arrays import isotopes_of
+from aiida_equitrain.calculations.arrays import arrays_of, isotopes_of
 from aiida_equitrain.calculations.modes import MODE_SETTINGS
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.science import frames as batch
@@ -42,7 +42,7 @@ def fit_wells(modes: orm.Dict, frames: orm.ArrayData, scan: orm.ArrayData, setti
     """
     degree = with_defaults(own_settings(settings), PHASE_SETTINGS)['fit_degree']
     owner, energies = frames.get_array('entry'), scan.get_array('energies')
-    structures = list(batch.unpack({name: frames.get_array(name) for name in frames.get_arraynames()}))
+    structures = list(batch.unpack(arrays_of(frames)))
     wells: list[dict[str, Any] | None] = []
     starts = []
     for index, entry in enumerate(modes['entries']):
@@ -65,12 +65,10 @@ def fit_wells(modes: orm.Dict, frames: orm.ArrayData, scan: orm.ArrayData, setti
         }
         wells.append(well)
         starts += [(index, side, _displaced(structures, here, amplitudes, side)) for side in _sides(curve, amplitudes)]
-    node = orm.ArrayData()
-    for name, array in batch.pack([structure for _, _, structure in starts]).items():
-        node.set_array(name, array)
-    node.set_array('entry', np.array([index for index, _, _ in starts], dtype=np.int64))
-    node.set_array('amplitude', np.array([side for _, side, _ in starts], dtype=float))
-    return {'wells': orm.Dict({'entries': wells}), 'starts': node}
+    arrays = batch.pack([structure for _, _, structure in starts])
+    arrays['entry'] = np.array([index for index, _, _ in starts], dtype=np.int64)
+    arrays['amplitude'] = np.array([side for _, side, _ in starts], dtype=float)
+    return {'wells': orm.Dict({'entries': wells}), 'starts': orm.ArrayData(arrays)}
 
 
 @calcfunction
@@ -227,13 +225,7 @@ def _displaced(structures: Sequence[batch.Structure], here: Any, amplitudes: Any
 
 
 def _relaxed(relaxed: orm.ArrayData, cell: str, index: int) -> tuple[Atoms, float]:
-    arrays: Mapping[str, Any] = {
-        'n_atoms': relaxed.get_array('n_atoms'),
-        'numbers': relaxed.get_array('numbers'),
-        'positions': relaxed.get_array(f'{cell}_positions'),
-        'cells': relaxed.get_array(f'{cell}_cells'),
-    }
-    numbers, positions, lattice = list(batch.unpack(arrays))[index]
+    numbers, positions, lattice = list(batch.unpack(arrays_of(relaxed), f'{cell}_'))[index]
     atoms = Atoms(numbers=numbers, positions=positions, cell=lattice, pbc=True)
     return atoms, float(relaxed.get_array(f'{cell}_energies')[index])
 

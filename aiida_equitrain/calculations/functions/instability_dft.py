@@ -9,6 +9,7 @@ from aiida import orm
 from aiida.engine import calcfunction
 from ase import Atoms
 
+from aiida_equitrain.calculations.arrays import arrays_of
 from aiida_equitrain.calculations.functions.instability import PHASE_SETTINGS, own_settings
 from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.science import frames as batch
@@ -18,7 +19,7 @@ from aiida_equitrain.science.mode_scan import curve_errors, fit_well
 @calcfunction
 def scan_structures(frames: orm.ArrayData) -> dict[str, orm.StructureData]:
     """Return the displaced supercells as structures ``point_<n>``, for DFT."""
-    structures = batch.unpack({name: frames.get_array(name) for name in frames.get_arraynames()})
+    structures = batch.unpack(arrays_of(frames))
     return {
         f'point_{index}': orm.StructureData(ase=Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True))
         for index, (numbers, positions, cell) in enumerate(structures)
@@ -67,9 +68,7 @@ def take_dft_scan(frames: orm.ArrayData, **points: orm.Dict) -> orm.ArrayData:
     energies = np.full(len(frames.get_array('n_atoms')), np.nan)
     for name, parameters in points.items():
         energies[int(name.removeprefix('point_'))] = parameters['energy']
-    node = orm.ArrayData()
-    node.set_array('energies', energies)
-    return node
+    return orm.ArrayData({'energies': energies})
 
 
 @calcfunction
@@ -79,20 +78,12 @@ def take_dft_relaxations(starts: orm.ArrayData, **relaxed: Any) -> orm.ArrayData
     :param relaxed: ``structure_point_<n>`` and ``parameters_point_<n>`` of pw.x; of a relaxation that failed the start
         is returned as not converged.
     """
-    structures = list(batch.unpack({name: starts.get_array(name) for name in starts.get_arraynames()}))
+    structures = list(batch.unpack(arrays_of(starts)))
     energies = np.full(len(structures), np.nan)
     for index in range(len(structures)):
         if f'structure_point_{index}' in relaxed:
             atoms = relaxed[f'structure_point_{index}'].get_ase()
             structures[index] = (atoms.numbers, atoms.positions, atoms.cell[:])
             energies[index] = relaxed[f'parameters_point_{index}']['energy']
-    packed = batch.pack(structures)
-    node = orm.ArrayData()
-    for name in ('n_atoms', 'numbers'):
-        node.set_array(name, packed[name])
-    for name, array in (
-        ('positions', packed['positions']), ('cells', packed['cells']), ('energies', energies),
-        ('converged', np.isfinite(energies)),
-    ):  # fmt: skip
-        node.set_array(f'free_{name}', array)
-    return node
+    outcome = {'free_energies': energies, 'free_converged': np.isfinite(energies)}
+    return orm.ArrayData(batch.pack(structures, 'free_') | outcome)

@@ -8,17 +8,15 @@ from aiida import orm
 from aiida.engine import calcfunction
 
 from aiida_equitrain.calculations.conductivity import CONDUCTIVITY_SETTINGS
+from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.science.supercells import supercell_rows
 
 #: Keys of the ``settings`` of ``KappaWorkChain``.
 KAPPA_SETTINGS = CONDUCTIVITY_SETTINGS | {
-    'relax': Setting(True, 'relax cell and positions with the potential first'),
+    **shared('relax', 'min_length_angstrom'),
     'min_length_third_angstrom': Setting(
         8.0, 'shortest edge of the supercell of third order, if none is given', minimum=0.0, exclusive=True
-    ),
-    'min_length_angstrom': Setting(
-        12.0, 'shortest edge of the supercell of second order, if none is given', minimum=0.0, exclusive=True
     ),
 }
 #: The setting of each supercell.

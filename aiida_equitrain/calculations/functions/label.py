@@ -11,13 +11,39 @@ from aiida.orm import Dict, Float, Int, List, Str, StructureData, TrajectoryData
 from ase import Atoms
 from ase.units import GPa
 
+from aiida_equitrain.common.phonon_settings import SYMPREC
+from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science import selection as choose
 from aiida_equitrain.science.frame_checks import check_labels
 from aiida_equitrain.science.frames import Frame, Frames
 from aiida_equitrain.science.rattle import rattled_structures
-from aiida_equitrain.science.supercells import SYMPREC, make_supercell, supercell_rows
+from aiida_equitrain.science.supercells import make_supercell, supercell_rows
 
+#: Keys of `rattle` of the labelling.
+RATTLE = {
+    'displacement_angstrom': Setting(0.1, 'root mean square length of the displacements', minimum=0.0, maximum=1.0),
+    'strain': Setting(0.02, 'largest relative change of lattice vectors and angles', minimum=0.0, maximum=0.2),
+    'volume_changes': Setting(
+        [-0.05, -0.025, 0.0, 0.025, 0.05],
+        'relative volume change of each supercell; the one nearest to 0 validates',
+    ),
+    'min_length_angstrom': Setting(
+        10.0, 'shortest edge of the supercell, unless `supercell_matrix` is given', minimum=0.0, exclusive=True
+    ),
+    'max_length_angstrom': Setting(15.0, 'longest edge where possible', minimum=0.0, exclusive=True),
+}
+#: Keys of `selection` of the labelling.
+SELECTION = {
+    'frames_per_trajectory': Setting(4, 'frames from each trajectory, equally spaced in energy', minimum=1),
+    'energy_fraction': Setting(
+        0.9, 'where on the way to convergence the last of them lies', minimum=0.0, exclusive=True, maximum=1.0
+    ),
+    'n_train': Setting(None, 'training frames, drawn at random; null: all but those that validate', int, minimum=1),
+    'valid_fraction': Setting(
+        0.2, "part that validates, of a user's own frames only", minimum=0.0, exclusive=True, maximum=1.0
+    ),
+}
 #: Name of the link to the structure, or to the outputs, of the frame of that row.
 FRAME_LABEL = 'frame_{:03d}'
 
@@ -41,7 +67,8 @@ def label_supercell_rows(
     structure: StructureData, rattle: Mapping[str, Any], symprec: float = SYMPREC
 ) -> list[list[int]]:
     """Return what :func:`find_supercell_matrix` stores."""
-    lengths = (rattle['min_length_angstrom'], rattle['max_length_angstrom'])
+    known = with_defaults(rattle, RATTLE)
+    lengths = known['min_length_angstrom'], known['max_length_angstrom']
     return supercell_rows(structure.get_ase(), *lengths, symprec=symprec)
 
 
@@ -57,17 +84,18 @@ def rattle_structure(
 ) -> dict[str, TrajectoryData]:
     """Return one rattled, strained, volume-scaled supercell per volume (``frames``)."""
     supercell = make_supercell(structure.get_ase(), supercell_matrix.get_list())
-    changes = rattle['volume_changes']
-    images = rattled_structures(supercell, changes, rattle['displacement_angstrom'], rattle['strain'], seed.value)
+    known = with_defaults(dict(rattle), RATTLE)
+    changes = known['volume_changes']
+    images = rattled_structures(supercell, changes, known['displacement_angstrom'], known['strain'], seed.value)
     return {'frames': trajectory_of(images, volume_change=changes)}
 
 
 @calcfunction
 def select_frames(trajectory: TrajectoryData, selection: Dict) -> dict[str, TrajectoryData | StructureData]:
     """Return the frames chosen from relaxation trajectories: together (``frames``) and one by one, to be labelled."""
-    index = trajectory.get_array('trajectory_index')
+    index, known = trajectory.get_array('trajectory_index'), with_defaults(dict(selection), SELECTION)
     rows = choose.select_frames(
-        trajectory.get_array('energies'), index, selection['frames_per_trajectory'], selection['energy_fraction']
+        trajectory.get_array('energies'), index, known['frames_per_trajectory'], known['energy_fraction']
     )
     return _frames_and_structures(trajectory, rows, trajectory_index=index[rows], trajectory_row=np.array(rows))
 
@@ -110,12 +138,12 @@ def collect_dataset(
         'dropped': Dict({'frames': dropped, 'n_dropped': len(dropped), 'n_labelled': len(items)})
     }
     if items:
-        n_train, kept = selection.get('n_train', None), [item.trajectory for item in items]
+        known, kept = with_defaults(dict(selection), SELECTION), [item.trajectory for item in items]
         if rattled is not None:
             changes = rattled.get_array('volume_change').tolist()
-            roles = choose.split_roles(kept, changes, n_train, seed.value)
+            roles = choose.split_roles(kept, changes, known['n_train'], seed.value)
         else:
-            roles = choose.split_random(len(items), selection['valid_fraction'], n_train, seed.value)
+            roles = choose.split_random(len(items), known['valid_fraction'], known['n_train'], seed.value)
         for item, role in zip(items, roles, strict=True):
             item.role = role
         code = f'Quantum ESPRESSO {parameters["creator_version"]}' if parameters is not None else ''

@@ -19,6 +19,7 @@ from aiida_equitrain.calculations.arrays import (
     structure_symbols,
 )
 from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS
+from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.science.phonon_metrics import band_path, stability
 from aiida_equitrain.science.supercells import supercell_rows
@@ -31,15 +32,14 @@ PATH_SYMPREC = 1e-5
 
 #: Keys of the ``settings`` of ``PhononsWorkChain``.
 PHONON_SETTINGS = {
-    'relax': Setting(True, 'relax cell and positions with the potential first'),
-    'min_length_angstrom': Setting(
-        12.0, 'shortest edge of the supercell, if no `supercell_matrix` is given', minimum=0.0, exclusive=True
-    ),
+    **shared('relax', 'min_length_angstrom'),
     'nac_charge_tolerance': Setting(0.1, 'largest sum of the Born charges over the atoms, e', minimum=0.0),
     **THERMAL_SETTINGS,
     'harmonic': Setting(True, 'densities of states of atoms, displacements, group velocities, sum rules'),
     'elastic': Setting(False, 'elastic tensor from stresses of the potential'),
-    'elastic_strain': Setting(0.005, 'size of the strains for it', minimum=0.0, exclusive=True),
+    'elastic_strain': Setting(
+        0.005, 'size of the strains for it; larger ones are not elastic', minimum=0.0, exclusive=True, maximum=0.05
+    ),
 }
 
 

@@ -13,14 +13,13 @@ from aiida_equitrain.calculations.arrays import new_phonopy_data, structure_symb
 from aiida_equitrain.calculations.functions.phonons import phonon_supercell_rows
 from aiida_equitrain.calculations.qha import QHA_SETTINGS
 from aiida_equitrain.calculations.relax import last_steps
+from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, with_defaults
 
 #: Keys of the ``settings`` of ``QHAWorkChain``.
 VOLUME_SETTINGS = QHA_SETTINGS | {
     'volume_factors': Setting([0.97, 0.985, 1.0, 1.015, 1.03, 1.045, 1.06], 'volumes, in units of the relaxed one'),
-    'min_length_angstrom': Setting(
-        12.0, 'shortest edge of the supercell, if no `supercell_matrix` is given', minimum=0.0, exclusive=True
-    ),
+    **shared('min_length_angstrom'),
 }
 
 

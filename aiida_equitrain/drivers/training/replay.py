@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...science.structures import check_elements
 from ..job_io import DriverFailure
 
 #: Of the frames that are left, so many per replayed frame are for validation.
@@ -66,5 +67,5 @@ def check(frames: Sequence[Any], elements: Sequence[str]) -> None:
     if len(frames) < 2:
         raise DriverFailure('bad_input', '`replay` has fewer than two frames: one is for validation')
     found = {symbol for frame in frames for symbol in frame.to_atoms(keys=True).get_chemical_symbols()}
-    if unknown := sorted(found - set(elements)):
-        raise DriverFailure('bad_input', f'the foundation does not know {", ".join(unknown)} of `replay`')
+    if problem := check_elements(found, elements, 'replay', 'foundation'):
+        raise DriverFailure('bad_input', problem)

@@ -8,6 +8,8 @@ from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import ProcessBuilder
 
+from aiida_equitrain.calculations.compare import CompareCalculation
+from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions.active_learning import ACTIVE_SETTINGS
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, fill, serial_options
@@ -21,6 +23,11 @@ class ActiveLearningBuilder(EquitrainProtocolMixin):
     """How a protocol fills in the inputs of active learning."""
 
     PROTOCOL = 'active_learning'
+    TABLES = {
+        'settings': ACTIVE_SETTINGS,
+        'compare.settings': CompareCalculation.SETTINGS,
+        'evaluate.settings': ForcesCalculation.SETTINGS,
+    }
 
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from aiida import orm
 from aiida.engine import ProcessBuilder
 from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 
+from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, serial_options
 from aiida_equitrain.workflows.checks import with_symprec
 from aiida_equitrain.workflows.dft import PW_PROTOCOL, pw_builder, relax_builder
+from aiida_equitrain.workflows.instability.checks import SETTINGS
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 
@@ -19,6 +21,11 @@ class InstabilityBuilder(EquitrainProtocolMixin):
     """How a protocol fills in the inputs of a search for phases."""
 
     PROTOCOL = 'instability'
+    TABLES = {
+        'settings': SETTINGS,
+        'scan.settings': ScanCalculation.SETTINGS,
+        'relax.settings': RelaxPhasesCalculation.SETTINGS,
+    }
 
     @classmethod
     def get_builder_from_protocol(

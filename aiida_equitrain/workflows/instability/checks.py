@@ -9,8 +9,9 @@ from aiida import orm
 
 from aiida_equitrain.calculations.functions.instability import PHASE_SETTINGS
 from aiida_equitrain.calculations.modes import MODE_SETTINGS, mode_settings_problem
+from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import settings_problem
-from aiida_equitrain.science.supercells import SYMPREC
+from aiida_equitrain.science.structures import check_elements
 from aiida_equitrain.workflows.checks import (
     code_problem,
     kinds_problem,
@@ -66,10 +67,9 @@ def _crystal_problem(inputs: Mapping[str, Any]) -> str | None:
         symbols = inputs['structure'].get_symbols_set()
     else:
         symbols = set(inputs['phonopy_data'].symbols)
-        unknown = [] if elements is None else sorted(symbols - set(elements))
         problem = _moments_problem(inputs['phonopy_data'])
-        if unknown and problem is None:
-            problem = f'the potential does not know {", ".join(unknown)} of `phonopy_data`'
+        if elements is not None:
+            problem = problem or check_elements(symbols, elements, 'phonopy_data')
     problems = [problem] + [
         pseudo_problem(symbols, base['pw'].get('pseudos'), f'{port}.pw.pseudos') for port, base in _dft(inputs).items()
     ]

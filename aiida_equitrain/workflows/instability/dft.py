@@ -10,7 +10,8 @@ from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
 from aiida_equitrain.calculations.functions import instability_dft as functions
-from aiida_equitrain.workflows.base import StagedWorkChain, describe_failure
+from aiida_equitrain.query.failures import failure_of
+from aiida_equitrain.workflows.base import StagedWorkChain
 from aiida_equitrain.workflows.queue import JobQueue
 
 
@@ -114,8 +115,7 @@ class DftPhases(StagedWorkChain, JobQueue):
             if node.is_finished_ok:
                 yield name, node
             else:
-                failure = describe_failure(node)
-                self.report(f'WARNING: {name} failed, see {failure["process"]}: {failure["message"]}')
+                self.report(f'WARNING: {name} failed, see {failure_of(node)}')
                 failed.append(node)
 
 

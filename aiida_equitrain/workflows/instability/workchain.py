@@ -13,6 +13,7 @@ from aiida_equitrain.calculations.modes import MODE_SETTINGS, ModesCalculation
 from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
 from aiida_equitrain.common.names import ROOT_PHASE
 from aiida_equitrain.common.settings import with_defaults
+from aiida_equitrain.query.failures import failure_of
 from aiida_equitrain.workflows.instability import ports
 from aiida_equitrain.workflows.instability.builder import InstabilityBuilder
 from aiida_equitrain.workflows.instability.dft import DftPhases
@@ -124,7 +125,7 @@ class InstabilityWorkChain(InstabilityBuilder, DftPhases):
             if not node.is_finished_ok:
                 if name == ROOT_PHASE:
                     return self.fail('ERROR_PHONONS_FAILED', node)
-                self.report(f'no phonons of {name}, see {node.process_label}<{node.pk}>: {node.exit_message}')
+                self.report(f'no phonons of {name}, see {failure_of(node)}')
                 continue
             followed.append(name)
             self.ctx.phonons[name] = node.outputs.phonopy_data

@@ -10,6 +10,8 @@ from aiida.orm import AbstractCode, Dict, Float, Int, List, Str, StructureData, 
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
 from aiida_equitrain.calculations.arrays import trajectory_atoms
+from aiida_equitrain.calculations.functions.label import RATTLE, SELECTION
+from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.structures import check_size
 from aiida_equitrain.science.supercells import make_supercell
@@ -23,6 +25,12 @@ class LabelBuilder(EquitrainProtocolMixin):
     """How a protocol fills in the inputs of labelling."""
 
     PROTOCOL = 'label'
+    TABLES = {
+        'rattle': RATTLE,
+        'selection': SELECTION,
+        'relax': RelaxCalculation.SETTINGS,
+        'relax_structure': RelaxCalculation.SETTINGS,
+    }
 
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:

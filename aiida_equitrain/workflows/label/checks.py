@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aiida.orm import Dict, Int, List, StructureData
+from aiida.orm import Dict, List, StructureData
 
 from aiida_equitrain.calculations.arrays import trajectory_atoms
-from aiida_equitrain.calculations.functions.label import label_supercell_rows
-from aiida_equitrain.common.validation import refuse_unknown, refuse_values
+from aiida_equitrain.calculations.functions.label import RATTLE, SELECTION, label_supercell_rows
+from aiida_equitrain.common.phonon_settings import SYMPREC
+from aiida_equitrain.common.settings import settings_problem, with_defaults
 from aiida_equitrain.science.structures import check_elements, check_overlap, check_periodicity, check_size
-from aiida_equitrain.science.supercells import SYMPREC
 from aiida_equitrain.workflows.checks import (
     code_problem,
     kinds_problem,
@@ -21,24 +21,6 @@ from aiida_equitrain.workflows.checks import (
     symprec_problem,
 )
 
-#: Keys of `rattle`, all required, with their types and meaning.
-RATTLE = {
-    'displacement_angstrom': (float, 'root mean square length of the displacements, Å'),
-    'strain': (float, 'largest relative change of lattice vectors and angles'),
-    'volume_changes': (list, 'relative volume change of each supercell; the one nearest to 0 validates'),
-    'min_length_angstrom': (float, 'shortest edge of the supercell, unless `supercell_matrix` is given'),
-    'max_length_angstrom': (float, 'longest edge where possible'),
-}
-
-
-#: Keys of `selection`.
-SELECTION = {
-    'frames_per_trajectory': (int, 'frames from each trajectory, equally spaced in energy'),
-    'energy_fraction': (float, 'where on the way to convergence the last of them lies'),
-    'n_train': ((int, type(None)), 'training frames, drawn at random; null: all but those that validate'),
-    'valid_fraction': (float, "part that validates, of a user's own frames only"),
-}
-
 
 def supercell_matrix(structure: StructureData, given: Any, rattle: Mapping[str, Any], symprec: float) -> Any:
     """Return the matrix that is given, or the nearly cubic one."""
@@ -47,53 +29,25 @@ def supercell_matrix(structure: StructureData, given: Any, rattle: Mapping[str, 
     return label_supercell_rows(structure, rattle, symprec)
 
 
-def _positive(value: Int | None, _: Any) -> str | None:
-    """Return a sentence if a number is not positive."""
-    return f'must be at least 1, but is {value.value}' if value is not None and value.value < 1 else None
-
-
-def _check_keys(value: Dict, keys: Mapping[str, tuple[Any, str]], port: str) -> str | None:
-    """Return a sentence if a key is unknown, missing or of the wrong type."""
-    given, where = dict(value), f'the `{port}` input'
-    missing = [key for key in keys if key not in given]
-    return (
-        refuse_unknown(given, keys, where)
-        or (f'{where} lacks `{missing[0]}`: {keys[missing[0]][1]}' if missing else None)
-        or refuse_values(given, {key: kind for key, (kind, _) in keys.items()}, where)
-    )
-
-
 def validate_rattle(value: Dict | None, _: Any) -> str | None:
     """Return a sentence if `rattle` is wrong."""
     if value is None:
         return None
-    problem = _check_keys(value, RATTLE, 'rattle')
+    problem = settings_problem(dict(value), RATTLE, 'rattle')
     if problem:
         return problem
-    changes = value['volume_changes']
+    given = with_defaults(dict(value), RATTLE)
+    changes = given['volume_changes']
     if len(changes) < 2 or not all(isinstance(item, (int, float)) and -0.5 < item < 1 for item in changes):
-        return '`volume_changes` of `rattle` has to list at least two relative changes: one trajectory validates'
-    for key, highest in (('displacement_angstrom', 1.0), ('strain', 0.2)):
-        if not 0 <= value[key] <= highest:
-            return f'`{key}` of `rattle` has to lie between 0 and {highest}, but is {value[key]}'
-    if not 0 < value['min_length_angstrom'] <= value['max_length_angstrom']:
-        return '`min_length_angstrom` of `rattle` has to be positive and at most `max_length_angstrom`'
+        return '`rattle.volume_changes` must list at least two relative changes: one trajectory validates.'
+    if given['min_length_angstrom'] > given['max_length_angstrom']:
+        return '`rattle.min_length_angstrom` must be at most `rattle.max_length_angstrom`.'
     return None
 
 
 def validate_selection(value: Dict | None, _: Any) -> str | None:
     """Return a sentence if `selection` is wrong."""
-    if value is None:
-        return None
-    problem = _check_keys(value, SELECTION, 'selection')
-    if problem:
-        return problem
-    if value['frames_per_trajectory'] < 1 or (value['n_train'] is not None and value['n_train'] < 1):
-        return '`frames_per_trajectory` and `n_train` of `selection` have to be at least 1'
-    for key in ('energy_fraction', 'valid_fraction'):
-        if not 0 < value[key] <= 1:
-            return f'`{key}` of `selection` has to lie between 0 and 1, but is {value[key]}'
-    return None
+    return None if value is None else settings_problem(dict(value), SELECTION, 'selection')
 
 
 def validate_inputs(inputs: Mapping[str, Any], namespace: Any) -> str | None:

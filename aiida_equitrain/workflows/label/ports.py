@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import (
     AbstractCode,
@@ -17,17 +14,13 @@ from aiida.orm import (
     TrajectoryData,
 )
 
+from aiida_equitrain.calculations.functions.label import RATTLE, SELECTION
 from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.common.phonon_settings import SYMPREC
+from aiida_equitrain.common.settings import settings_help
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.science.supercells import SYMPREC
-from aiida_equitrain.workflows.label.checks import (
-    RATTLE,
-    SELECTION,
-    _positive,
-    validate_inputs,
-    validate_rattle,
-    validate_selection,
-)
+from aiida_equitrain.workflows.checks import validate_positive
+from aiida_equitrain.workflows.label.checks import validate_inputs, validate_rattle, validate_selection
 
 
 def declare(spec: WorkChainSpec) -> None:
@@ -39,8 +32,8 @@ def declare(spec: WorkChainSpec) -> None:
     spec.input('python_code', valid_type=AbstractCode, help='A Python with MACE.')
     spec.input('functional', valid_type=Str, help='Exchange-correlation functional of the labels, such as `PBE`.')
     spec.input('supercell_matrix', valid_type=List, required=False, help='Three rows of three integers.')
-    spec.input('rattle', valid_type=Dict, required=False, validator=validate_rattle, help=_help(RATTLE))
-    spec.input('selection', valid_type=Dict, validator=validate_selection, help=_help(SELECTION))
+    spec.input('rattle', valid_type=Dict, required=False, validator=validate_rattle, help=settings_help(RATTLE))
+    spec.input('selection', valid_type=Dict, validator=validate_selection, help=settings_help(SELECTION))
     spec.input('relax', valid_type=Dict, required=False, validator=RelaxCalculation.validate_settings,
                help='`settings` of the relaxations of the rattled supercells. By default their cells are fixed: '
                'the publication does not say, and so the volumes stay.')  # fmt: skip
@@ -48,21 +41,12 @@ def declare(spec: WorkChainSpec) -> None:
                help='`settings` of a first relaxation of `structure`, which is left out without it.')  # fmt: skip
     spec.input('options', valid_type=Dict, required=False, help='`metadata.options` of the Python jobs.')
     spec.input('seed', valid_type=Int, default=lambda: Int(1), help='Of displacements and of the split.')
-    spec.input('symprec', valid_type=Float, default=lambda: Float(SYMPREC), validator=_positive_length,
+    spec.input('symprec', valid_type=Float, default=lambda: Float(SYMPREC), validator=validate_positive,
                help='Tolerance of the space group, Å: of the supercell and of `relax_structure`.')  # fmt: skip
-    spec.input('max_concurrent', valid_type=Int, default=lambda: Int(2), validator=_positive,
+    spec.input('max_concurrent', valid_type=Int, default=lambda: Int(2), validator=validate_positive,
                help='pw.x calculations at a time.')  # fmt: skip
-    spec.input('min_frames', valid_type=Int, default=lambda: Int(2), validator=_positive,
+    spec.input('min_frames', valid_type=Int, default=lambda: Int(2), validator=validate_positive,
                help='Frames that have to remain when DFT of others fails.')  # fmt: skip
-    spec.input('max_atoms', valid_type=Int, default=lambda: Int(250), validator=_positive,
+    spec.input('max_atoms', valid_type=Int, default=lambda: Int(250), validator=validate_positive,
                help='Largest supercell that is accepted.')  # fmt: skip
     spec.inputs.validator = validate_inputs
-
-
-def _help(keys: Mapping[str, tuple[Any, str]]) -> str:
-    return 'Keys: ' + '; '.join(f'`{key}`: {text}' for key, (_, text) in keys.items()) + '.'
-
-
-def _positive_length(value: Float | None, _: Any) -> str | None:
-    """Return a sentence if a length is not above zero."""
-    return f'must be above zero, but is {value.value}' if value is not None and not value.value > 0 else None

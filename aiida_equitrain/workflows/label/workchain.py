@@ -7,7 +7,7 @@ from typing import Any
 from aiida.common import AttributeDict
 from aiida.engine import ToContext, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
-from aiida.orm import CalcJobNode, Dict, List, StructureData, TrajectoryData, load_node
+from aiida.orm import Dict, List, StructureData, TrajectoryData, load_node
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
@@ -15,18 +15,12 @@ from aiida_equitrain.calculations.functions import label as functions
 from aiida_equitrain.calculations.functions.phonons import relax_settings
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.query.failures import failure_of
 from aiida_equitrain.workflows.base import StagedWorkChain
 from aiida_equitrain.workflows.dft import may_use_gamma_trick
 from aiida_equitrain.workflows.label import ports
 from aiida_equitrain.workflows.label.builder import LabelBuilder
 from aiida_equitrain.workflows.queue import JobQueue
-
-
-def failure_of(job: Any) -> str:
-    """Return why a process failed, in the words of the last calculation that it ran, if there was one."""
-    calculations: list[Any] = [node for node in job.called if isinstance(node, CalcJobNode)]
-    last = max(calculations, key=lambda node: node.pk, default=job)
-    return f'{last.process_label}<{last.pk}>: {last.exit_message or last.process_state.value}'
 
 
 class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):

@@ -7,6 +7,7 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ProcessBuilder
 
+from aiida_equitrain.calculations.compare import CompareCalculation
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, fill, serial_options
@@ -28,6 +29,9 @@ class MaterialBuilder(EquitrainProtocolMixin):
     """How a protocol fills in the inputs of the main job."""
 
     PROTOCOL = 'material'
+    TABLES = {
+        'compare.settings': CompareCalculation.SETTINGS,
+    }
 
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:

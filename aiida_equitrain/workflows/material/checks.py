@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from aiida import orm
 from ase.formula import Formula
 
 from aiida_equitrain.calculations.train import check_training
@@ -17,11 +16,6 @@ from aiida_equitrain.workflows.checks import code_problem, same_physics_problem,
 from aiida_equitrain.workflows.label import checks as label_checks
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 from aiida_equitrain.workflows.phonons import checks as phonon_checks
-
-
-def validate_max_concurrent(value: orm.Int, _: Any) -> str | None:
-    """Return a sentence if no calculation may run."""
-    return None if value.value > 0 else f'`max_concurrent` must be above zero, but is {value.value}.'
 
 
 def validate_inputs(inputs: Mapping[str, Any], _: Any = None) -> str | None:

@@ -14,12 +14,13 @@ from aiida_equitrain.calculations.compare import CompareCalculation, validate_ph
 from aiida_equitrain.calculations.functions.phonons import choose_supercell
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.base import describe_failure
+from aiida_equitrain.query.failures import describe_failure
 from aiida_equitrain.workflows.born_charges import BornCharges, BornChargesWorkChain
+from aiida_equitrain.workflows.checks import validate_positive
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 from aiida_equitrain.workflows.material.builder import MaterialBuilder
-from aiida_equitrain.workflows.material.checks import validate_inputs, validate_max_concurrent
+from aiida_equitrain.workflows.material.checks import validate_inputs
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 #: Inputs that the stages share; they are given once, at the top.
@@ -63,7 +64,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
                    help='A Python with phonopy, where `python_code` has none (that of SevenNet).')  # fmt: skip
         spec.input('nac', valid_type=orm.ArrayData, required=False,
                    help='Born charges and dielectric tensor, as in `equitrain.phonons`, for all sides.')  # fmt: skip
-        spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_max_concurrent,
+        spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_positive,
                    help='Largest number of DFT calculations at a time, labels and phonons together.')  # fmt: skip
         for process, namespace, hidden, required in (
             (LabelWorkChain, 'label', (*SHARED[:2], *SHARED[3:4], SHARED[6]), False),

@@ -11,6 +11,9 @@ from aiida_quantumespresso.common.types import ElectronicType
 from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
+from aiida_equitrain.calculations.forces import ForcesCalculation
+from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS
+from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, serial_options
 from aiida_equitrain.workflows.born_charges import fill_born_builder
@@ -21,6 +24,12 @@ class PhononsBuilder(EquitrainProtocolMixin):
     """How a protocol fills in the inputs of the phonon WorkChain."""
 
     PROTOCOL = 'phonons'
+    TABLES = {
+        'settings': PHONON_SETTINGS,
+        'potential_relax.settings': RelaxCalculation.SETTINGS,
+        'potential_elastic.settings': RelaxCalculation.SETTINGS,
+        'potential_forces.settings': ForcesCalculation.SETTINGS,
+    }
 
     @classmethod
     def get_builder_from_protocol(

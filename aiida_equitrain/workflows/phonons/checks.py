@@ -9,12 +9,12 @@ from aiida import orm
 
 from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS, phonon_supercell_rows
 from aiida_equitrain.calculations.harmonic import mesh_problem
+from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import settings_problem, with_defaults
 from aiida_equitrain.common.strategies import check_evaluation
 from aiida_equitrain.common.validation import refuse_unknown
 from aiida_equitrain.science.phases import symmetric_primitive
 from aiida_equitrain.science.phonopy_io import check_nac
-from aiida_equitrain.science.supercells import SYMPREC
 from aiida_equitrain.workflows.born_charges import born_charges_problem
 from aiida_equitrain.workflows.checks import (
     code_problem,
@@ -25,6 +25,8 @@ from aiida_equitrain.workflows.checks import (
     symprec_problem,
 )
 
+#: What phonopy displaces an atom by, Å.
+DISPLACEMENT = {'distance': 0.01}
 #: Arguments of phonopy that make sense before forces are known.
 DISPLACEMENT_KEYS = ('distance', 'is_plusminus', 'is_diagonal', 'is_trigonal', 'number_of_snapshots', 'random_seed')
 
@@ -35,11 +37,7 @@ def validate_settings(value: orm.Dict | None, _: Any = None) -> str | None:
         return None
     given = dict(value)
     problem = settings_problem(given, PHONON_SETTINGS)
-    if problem:
-        return problem
-    if given.get('elastic_strain', 0.005) > 0.05:
-        return f'`settings.elastic_strain` is {given["elastic_strain"]}: strains above 0.05 are not elastic.'
-    return mesh_problem(given.get('mesh', [1, 1, 1]))
+    return problem or (mesh_problem(given['mesh']) if 'mesh' in given else None)
 
 
 def validate_displacement(value: orm.Dict | None, _: Any = None) -> str | None:
@@ -50,7 +48,7 @@ def validate_displacement(value: orm.Dict | None, _: Any = None) -> str | None:
     unknown = refuse_unknown(given, DISPLACEMENT_KEYS, 'the `displacement` input')
     if unknown:
         return unknown
-    distance = given.get('distance', 0.01)
+    distance = given.get('distance', DISPLACEMENT['distance'])
     if isinstance(distance, bool) or not isinstance(distance, int | float) or not 0 < distance < 1:
         return f'`distance` of `displacement` must be a length in Å between 0 and 1, not {distance!r}.'
     if given.get('number_of_snapshots') is not None and given.get('random_seed') is None:

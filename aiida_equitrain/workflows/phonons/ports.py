@@ -13,6 +13,7 @@ from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS
 from aiida_equitrain.calculations.harmonic import HarmonicCalculation
 from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import settings_help
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.born_charges import BornChargesWorkChain
@@ -44,7 +45,7 @@ def declare_inputs(spec: WorkChainSpec) -> None:
     spec.input(
         'displacement',
         valid_type=orm.Dict,
-        default=lambda: orm.Dict({'distance': 0.01}),
+        default=lambda: orm.Dict(checks.DISPLACEMENT),
         validator=checks.validate_displacement,
         help='Arguments of phonopy: ' + ', '.join(f'`{key}`' for key in checks.DISPLACEMENT_KEYS) + '.',
     )
@@ -66,7 +67,7 @@ def declare_inputs(spec: WorkChainSpec) -> None:
     spec.input(
         'symprec',
         valid_type=orm.Float,
-        default=lambda: orm.Float(1e-4),
+        default=lambda: orm.Float(SYMPREC),
         validator=validate_positive,
         help='Tolerance of the space group, Å, of all stages.',
     )

@@ -8,6 +8,7 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ProcessBuilder
 
+from aiida_equitrain.calculations.functions.study import STUDY_SETTINGS
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
@@ -23,14 +24,16 @@ class StudyBuilder(EquitrainProtocolMixin):
     """How a protocol fills in the inputs of a study."""
 
     PROTOCOL = 'study'
+    TABLES = {
+        'settings': STUDY_SETTINGS,
+    }
 
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:
         """Return the keys that overrides of a study may have."""
-        settings = dict.fromkeys(('sizes', 'seeds', 'n_resamples', 'bootstrap_seed', 'reuse'))
         return {
             'max_concurrent': None,
-            'settings': settings,
+            'settings': dict.fromkeys(STUDY_SETTINGS),
             'material': MaterialWorkChain.get_override_schema(),
             'instability': InstabilityWorkChain.get_override_schema(),
         }

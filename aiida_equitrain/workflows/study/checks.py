@@ -17,7 +17,6 @@ from aiida_equitrain.workflows.material import checks as material_checks
 from aiida_equitrain.workflows.study.builder import OF_MATERIAL
 from aiida_equitrain.workflows.study.rows import size_problem
 
-validate_max_concurrent = material_checks.validate_max_concurrent
 #: Names that may stand in link labels.
 NAME = re.compile(r'[A-Za-z0-9]+(_[A-Za-z0-9]+)*')
 

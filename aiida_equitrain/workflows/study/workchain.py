@@ -14,8 +14,9 @@ from aiida_equitrain.calculations.functions.study import STUDY_SETTINGS, collect
 from aiida_equitrain.common.settings import settings_help, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.query.failures import describe_failure
 from aiida_equitrain.query.jobs import core_seconds_of
-from aiida_equitrain.workflows.base import describe_failure
+from aiida_equitrain.workflows.checks import validate_positive
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.instability.workchain import InstabilityWorkChain
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
@@ -23,7 +24,7 @@ from aiida_equitrain.workflows.material.workchain import MaterialWorkChain
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 from aiida_equitrain.workflows.queue import JobQueue
 from aiida_equitrain.workflows.study.builder import StudyBuilder
-from aiida_equitrain.workflows.study.checks import validate_inputs, validate_max_concurrent, validate_settings
+from aiida_equitrain.workflows.study.checks import validate_inputs, validate_settings
 from aiida_equitrain.workflows.study.inputs import StudyInputs
 from aiida_equitrain.workflows.study.rows import KEY, SHARED_STAGES, Row, find_done, key_of, rows_of, size_problem
 
@@ -60,7 +61,7 @@ class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
         spec.input('phonopy_code', valid_type=orm.AbstractCode, help='The `phonopy` command.')
         spec.input('postprocess_code', valid_type=orm.AbstractCode, required=False,
                    help='A Python with phonopy, where `python_code` has none (that of SevenNet).')  # fmt: skip
-        spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_max_concurrent,
+        spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_positive,
                    help='Largest number of WorkChains (a labelling, a set of phonons, a row) at a time.')  # fmt: skip
         hidden = ('train.code', 'train.foundation', 'train.dataset', 'train.strategy', 'train.engine', 'train.seed',
                   'train.hyperparameters', 'train.remote_folder')  # fmt: skip
