@@ -1,4 +1,4 @@
-"""Stored phonons: nodes that keep masses and magnetic moments, and the arrays that a job reads.
+"""Arrays that a job reads of structures, trajectories and phonons; phonons that keep masses and magnetic moments.
 
 aiida-phonopy drops the masses of kinds that are named after their element, and all magnetic moments, when it makes
 phonons of a structure or of other phonons. It keeps them once they are attributes, so they are set after it.

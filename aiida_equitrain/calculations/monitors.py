@@ -1,4 +1,4 @@
-"""What is watched while a job runs."""
+"""Monitor of running jobs: writes their progress into the reports of job and WorkChain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text of strangers, made fit to be shown."""
+"""Make labels, file names and messages printable: no control characters, no endless lines."""
 
 from __future__ import annotations
 

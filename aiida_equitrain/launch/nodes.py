@@ -1,4 +1,4 @@
-"""Find a node by what somebody typed."""
+"""Load the nodes that a command was given: by PK, UUID, label or file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Start a job the way the profile allows, and gather the inputs that ``aiida-equitrain setup`` made."""
+"""Start a job, in this process or with the daemon, and say how it ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What jobs cost, from provenance."""
+"""Jobs of a process: how many, how long they took, how many were reused, what is running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unpack tar archives of strangers: regular files only, below one folder, within bounds."""
+"""Unpack tar archives that nobody has checked: regular files only, below one folder, within bounds."""
 
 from __future__ import annotations
 

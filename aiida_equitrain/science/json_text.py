@@ -1,4 +1,4 @@
-"""Parse JSON of strangers."""
+"""Parse JSON that nobody has checked: within bounds of size and depth, with errors as sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read text and YAML of strangers: regular files only, within bounds of size, and nothing of them is run."""
+"""Read text and YAML that nobody has checked: regular files only, within bounds of size, and nothing of them is run."""
 
 from __future__ import annotations
 

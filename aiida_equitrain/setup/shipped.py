@@ -1,4 +1,4 @@
-"""Paths of the files that ship with the package."""
+"""Files that ship with the package, and the family of pseudopotentials that is made of some of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What WorkChains do that are made of stages: hand on inputs, start a stage under its name, say why it failed."""
+"""Bases of the WorkChains: stages (their inputs, start, failure), and protocols (YAML, defaults, overrides)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports and exit codes of the WorkChain of instabilities, and what can be wrong with its input."""
+"""Ports and exit codes of the WorkChain of instabilities."""
 
 from __future__ import annotations
 
