@@ -269,7 +269,7 @@ def set_in(section: str, key: str, value: Any) -> Callable[[dict[str, Any]], Non
 CONTRADICTIONS = {
     'unknown-calculator': (
         set_in('phonopy', 'calculator', 'dmol\x1b[31m'),
-        r'calculator `dmol\?\[31m`, whose units are',
+        r'calculator `dmol\\u001b\[31m`, whose units are',
     ),
     'calculator-is-a-list': (set_in('phonopy', 'calculator', ['qe']), 'whose units are unknown'),
     'length-of-another': (set_in('physical_unit', 'length', 'angstrom'), 'says `length: angstrom`.*`qe` is au'),
