@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 from aiida_equitrain.cli.launch_study import pairs
 from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.places import file_to_write
-from aiida_equitrain.cli.terminal import echo
+from aiida_equitrain.cli.terminal import echo, echo_passing
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -121,9 +120,8 @@ def _reproduce(
 
 
 def _show_progress(done: int, total: int) -> None:
-    """Show how many results were computed again, in one line that what follows overwrites, where somebody looks."""
-    if sys.stderr.isatty():
-        click.echo(f'\r    computing result {done + 1} of {total} \r', err=True, nl=False)
+    """Show how many results were computed again."""
+    echo_passing(f'    computing result {done + 1} of {total}')
 
 
 def _run_again(clean: Path, root: str, steps: tuple[str, ...], chosen: dict[str, str]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 import click
@@ -18,6 +19,12 @@ def echo(text: Any = '', *, lines: bool = False, err: bool = False, nl: bool = T
     """
     shown = printable(text, lines=lines, longest=None if lines else SENTENCE)
     click.echo(click.style(shown, **style) if style else shown, err=err, nl=nl)
+
+
+def echo_passing(text: str) -> None:
+    """Write a line that what follows overwrites, where somebody looks."""
+    if sys.stderr.isatty():
+        click.echo(f'\r{printable(text)} \r', err=True, nl=False)
 
 
 class PrintableFormatter(logging.Formatter):

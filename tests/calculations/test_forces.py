@@ -110,6 +110,7 @@ def test_methods_agree(starter: Any, python_code: Any, frames: Any, supercell: A
     assert np.allclose(single['residual_forces'], 0, atol=1e-8)
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_adapter_gives_the_forces_of_the_full_model(
     aiida_profile: Any, python_code: Any, frames: Any, tmp_path: Path

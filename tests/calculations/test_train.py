@@ -105,17 +105,10 @@ def test_job_of_such_a_node(builder: Any, tiny_dataset: Any) -> None:
 
 def test_driver_uses_the_names_of_the_calculation(builder: Any) -> None:
     """What the driver writes is what is retrieved, and what the parser reads."""
-    for name in (
-        'FOUNDATION',
-        'FRAMES',
-        'FORGETTING',
-        'CHECKPOINT_IN',
-        'CHECKPOINT',
-        'POTENTIAL',
-        'ADAPTER',
-        'METRICS',
-    ):
+    for name in ('FOUNDATION', 'FRAMES', 'FORGETTING', 'CHECKPOINT_IN', 'POTENTIAL', 'ADAPTER'):
         assert getattr(driver, name) == getattr(TrainCalculation, name)
+    for name, output in TrainCalculation.OUTPUTS.items():
+        assert getattr(driver, name.upper()) == output.file
     _, info = prepare(builder)
     written = {
         getattr(driver, name)

@@ -14,6 +14,8 @@ from aiida_equitrain.science.frames import Frames
 pytestmark = pytest.mark.real
 
 CRYSTALS = Path(__file__).parents[2] / 'aiida_equitrain' / 'resources' / 'forgetting.npz'
+#: What `mace_run_train` trains in much the same way as `multihead` and `transfer`.
+THOROUGH = (('lora', 'mace'), ('freeze', 'mace'), ('scratch', 'mace'))
 #: Trained parameters of the 1,332: layers before the first product; low-rank deltas; products and readouts.
 N_TRAINED = {
     ('l2-tsp', 'equitrain'): 568,
@@ -37,7 +39,13 @@ def columns(path: Path) -> dict[str, Any]:
         return {name: data[name] for name in data.files}
 
 
-@pytest.mark.parametrize(('strategy', 'engine'), PAIRS)
+@pytest.mark.parametrize(
+    ('strategy', 'engine'),
+    [
+        pytest.param(*pair, marks=[pytest.mark.thorough] if pair in THOROUGH else [], id='-'.join(pair))
+        for pair in PAIRS
+    ],
+)
 def test_pair(train_folder: Any, salt: Frames, strategy: str, engine: str) -> None:
     """It trains what it should; the file that it writes has the errors that it has logged."""
     replay = salt if strategy == 'multihead' else None
@@ -100,6 +108,7 @@ def test_mace_continues(train_folder: Any) -> None:
         np.testing.assert_array_equal(joined[name][:2], before[name], err_msg=name)
 
 
+@pytest.mark.thorough
 def test_rates_of_parts(train_folder: Any) -> None:
     """A part whose rate has the factor 0 stays as it is, also after a restart, while the others learn."""
     import torch
@@ -117,6 +126,7 @@ def test_rates_of_parts(train_folder: Any) -> None:
     assert changed == {'node_embedding', 'interactions', 'readouts'}
 
 
+@pytest.mark.thorough
 def test_batches_of_both_heads(train_folder: Any, salt: Frames) -> None:
     """A batch holds new and replayed frames, so that it may be larger than there are new ones."""
     job = train_folder(strategy='multihead', replay=salt, batch_size=6, epochs=1)
@@ -126,6 +136,7 @@ def test_batches_of_both_heads(train_folder: Any, salt: Frames) -> None:
     assert 'Batch size: 6' in log
 
 
+@pytest.mark.thorough
 def test_new_frames_repeated(train_folder: Any, salt: Frames) -> None:
     """With fewer new frames than `replay_ratio` asks for, each is taken several times."""
     job = train_folder(strategy='multihead', replay=salt, replay_ratio=10.0, epochs=1)
@@ -135,6 +146,7 @@ def test_new_frames_repeated(train_folder: Any, salt: Frames) -> None:
     assert "'Default' training dataset size: 25" in log
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(('what', 'sentence'), [('weight', 'is 0 after epoch 1'), ('file', 'one head only')])
 def test_nothing_replayed(train_folder: Any, salt: Frames, what: str, sentence: str) -> None:
     """Replayed frames without an effect, or MACE's silent fall back to one head, end the job."""

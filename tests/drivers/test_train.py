@@ -325,7 +325,9 @@ def test_labels_of_two_codes(train_folder: Any, tiny_frames: Any, strategy: str)
     assert re.search(r'24\d\d meV/atom remain between the labels of the training frames', remain[0])
 
 
-@pytest.mark.parametrize(('labels', 'told'), [('given', True), ('foundation', False)])
+@pytest.mark.parametrize(
+    ('labels', 'told'), [('given', True), pytest.param('foundation', False, marks=pytest.mark.thorough)]
+)
 def test_replay_of_two_codes(train_folder: Any, labels: str, told: bool) -> None:
     """Given labels that no foundation can agree with are told of, and those of the new frames are not blamed."""
     crystals = [frame for frame in Frames.load(LABELLED_OTHERS) if frame.formula in ('ClNa', 'Na', 'Si')]

@@ -139,8 +139,10 @@ FILES: dict[str, tuple[str, Callable[[Path], None], str]] = {
     'fifo-beside': ('a.yaml', _beside_fifo, 'is not a regular file'),
     'device': ('a.yaml', lambda path: path.symlink_to('/dev/zero'), 'is not a regular file|there is no file'),
     'link-to-itself': ('a.yaml', lambda path: path.symlink_to(path), 'cannot be read|there is no file'),
-    'control-characters': ('a.yaml', _replaced('version', '"calculator": "qe\\e[31m\\a"\n  version'), r'`qe\\u001b\[31m\\u0007`'),
-    'control-characters-in-a-key': ('a.yaml', _text('"\\e]0;t\\a": 1\n"\\e]0;t\\a": 2'), r'`\\u001b\]0;t\\u0007` twice'),
+    'control-characters': (
+        'a.yaml', _replaced('version', '"calculator": "qe\\e[31m\\a"\n  version'), r'`qe\\u001b\[31m\\u0007`'),
+    'control-characters-in-a-key': (
+        'a.yaml', _text('"\\e]0;t\\a": 1\n"\\e]0;t\\a": 2'), r'`\\u001b\]0;t\\u0007` twice'),
     'unknown-calculator': ('a.yaml', _replaced('version', 'calculator: dmol\n  version'), 'whose units are unknown'),
     'two-units': ('a.yaml', _text(f'{GOOD}physical_unit: {{length: au}}\n'), 'says `length: au`'),
     'huge-supercell': ('a.yaml', _replaced('- [ 1, 0, 0 ]', '- [ 4000, 0, 0 ]'), 'supercell of|small integers'),

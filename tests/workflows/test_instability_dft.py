@@ -84,6 +84,7 @@ def process_of(builder: Any) -> Any:
     return get_manager().get_runner().instantiate_process(builder)
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_real(make_builder: Any, soft_phonons: Any, tmp_path: Any) -> None:
     """DFT alone: cubic GeTe falls into a polar phase with the energy that its scan and its relaxation tell."""

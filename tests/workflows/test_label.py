@@ -264,6 +264,7 @@ def test_failed_frame_is_dropped_and_the_rest_is_kept(build, frames_one_bad, mon
     assert results['dataset'].n_frames == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_stress_and_forces_are_derivatives_of_the_energy(build):
     """Units and signs of what pw.x wrote, against finite differences of its energies."""

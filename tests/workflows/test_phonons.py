@@ -167,6 +167,7 @@ def test_dft_fails(make_dft_builder: Any) -> None:
     assert set(outputs) == {'supercell_matrix'}
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_dft_concurrency(make_dft_builder: Any, silicon: Any) -> None:
     """Never more than ``max_concurrent`` at a time; without relaxation there is no relaxed structure."""
