@@ -354,9 +354,11 @@ def tiny_dataset(stored_once: Callable[..., Any], tiny_frames: Any) -> Any:
 @pytest.fixture(scope='session')
 def rattled_salt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of ten rattled supercells of NaCl: ``phonopy_disp.yaml``, ``FORCE_SETS``, ``BORN``."""
+    from aiida_equitrain.science.archives import extract_files
+
     folder = tmp_path_factory.mktemp('rattled')
     with tarfile.open(FIXTURES / 'rattled' / 'NaCl-rd.tar.xz') as archive:
-        archive.extractall(folder, filter='data')
+        extract_files(archive, folder)
     return folder / 'NaCl-rd'
 
 
