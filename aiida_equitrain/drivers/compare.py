@@ -9,7 +9,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .job_io import SUMMARY_FILE, DriverFailure, read_job, run_driver, versions, write_json, write_progress
+from .job_io import (
+    SUMMARY_FILE,
+    DriverFailure,
+    read_arrays,
+    read_job,
+    run_driver,
+    versions,
+    write_arrays,
+    write_json,
+    write_progress,
+)
 
 COMPARISON, BANDS, THERMAL = 'comparison.json', 'bands.npz', 'thermal.npz'
 PACKAGES = ('numpy', 'phonopy', 'symfc', 'spglib', 'seekpath')
@@ -18,16 +28,13 @@ REFERENCE, SYMFC = 'reference', 'symfc'
 
 def read_sides(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the phonons of every side with force constants, the reference first."""
-    import numpy as np
-
     from ..science.phonopy_io import phonon_from_arrays
 
     names = ([REFERENCE] if settings['has_reference'] else []) + settings['candidates']
     sides = {}
     for index, name in enumerate(names):
         write_progress('force constants', index, len(names), side=name)
-        with np.load(f'{name}.npz' if name == REFERENCE else f'candidate_{name}.npz', allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+        arrays = read_arrays(f'{name}.npz' if name == REFERENCE else f'candidate_{name}.npz')
         try:
             sides[name] = phonon_from_arrays(arrays, settings['acoustic_sum_rule'])
         except (ValueError, RuntimeError) as error:
@@ -81,8 +88,8 @@ def write_curves(settings: dict[str, Any], first: Any, sides: dict[str, Any]) ->
         bands[f'frequencies_{name}'] = phonon_metrics.frequencies_at(phonon, path.qpoints @ transform.T)
         for key, values in phonon_metrics.thermal_curves(phonon, temperatures, settings['mesh']).items():
             thermal[f'{key}_{name}'] = values
-    np.savez(BANDS, **bands)
-    np.savez(THERMAL, **thermal)
+    write_arrays(BANDS, **bands)
+    write_arrays(THERMAL, **thermal)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from .job_io import (
     SUMMARY_FILE,
     DriverFailure,
+    read_arrays,
     read_job,
     run_driver,
     versions,
@@ -24,14 +25,6 @@ KAPPA, MODES = 'kappa.json', 'modes.npz'
 PACKAGES = ('numpy', 'phono3py', 'phonopy')
 
 
-def read_npz(name: str) -> dict[str, Any]:
-    """Return the arrays of a staged file."""
-    import numpy as np
-
-    with np.load(name, allow_pickle=False) as file:
-        return {key: file[key] for key in file.files}
-
-
 def main() -> None:
     """Compute the conductivity, and its errors against a reference."""
     start = time.time()
@@ -42,7 +35,7 @@ def main() -> None:
 
     write_progress('force constants', 0, 2)
     try:
-        nac = read_npz('nac.npz') if settings['has_nac'] else None
+        nac = read_arrays('nac.npz') if settings['has_nac'] else None
         solver = science.load_phono3py(settings['filename'], nac=nac, symprec=settings['symprec'])
     except ValueError as error:
         raise DriverFailure('forces_unusable', str(error)) from error
@@ -65,7 +58,7 @@ def main() -> None:
     }
     if settings['has_reference']:
         try:
-            facts['errors'] = science.conductivity_errors(modes, read_npz('reference.npz'))
+            facts['errors'] = science.conductivity_errors(modes, read_arrays('reference.npz'))
         except ValueError as error:
             write_json(KAPPA, facts)
             raise DriverFailure('different_references', str(error)) from error

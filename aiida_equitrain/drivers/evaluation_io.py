@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .job_io import SUMMARY_FILE, limit_threads, read_job, versions, write_json, write_progress
+from .job_io import SUMMARY_FILE, limit_threads, read_arrays, read_job, versions, write_json, write_progress
 
 STRUCTURES = 'structures.npz'
 #: Seconds between two saves of unfinished results.
@@ -27,7 +27,7 @@ class Evaluation:
         job = read_job()
         self.settings: dict[str, Any] = job['settings']
         limit_threads(self.settings['threads'])
-        self.structures = read_structures()
+        self.structures = read_arrays(STRUCTURES)
         self.calculator = load_potential(job['potential'], self.settings)
         self.seconds_loading = time.time() - self.start
 
@@ -60,14 +60,6 @@ class Progress:
             return
         self.written = time.time()
         write_progress(self.stage, done, self.total, seconds=round(self.written - self.start, 2))
-
-
-def read_structures() -> dict[str, Any]:
-    """Return the arrays of ``structures.npz``: ``numbers`` (N,), ``positions`` (F, N, 3), ``cells`` (F, 3, 3), ..."""
-    import numpy as np
-
-    with np.load(STRUCTURES, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
 
 
 def load_potential(potential: dict[str, Any], settings: dict[str, Any]) -> Any:

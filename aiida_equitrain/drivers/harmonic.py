@@ -11,6 +11,7 @@ from typing import Any
 from .job_io import (
     SUMMARY_FILE,
     DriverFailure,
+    read_arrays,
     read_job,
     run_driver,
     versions,
@@ -30,15 +31,13 @@ def read_phonons(name: str, acoustic_sum_rule: bool = True) -> Any:
 
     :raises DriverFailure: if no force constants follow from it.
     """
-    import numpy as np
-
     from ..science.phonopy_io import phonon_from_arrays
 
-    with np.load(name, allow_pickle=False) as file:
-        try:
-            return phonon_from_arrays({key: file[key] for key in file.files}, acoustic_sum_rule)
-        except Exception as error:
-            raise DriverFailure('phonons_unusable', f'`{name}`: {error}') from error
+    arrays = read_arrays(name)
+    try:
+        return phonon_from_arrays(arrays, acoustic_sum_rule)
+    except Exception as error:
+        raise DriverFailure('phonons_unusable', f'`{name}`: {error}') from error
 
 
 def main() -> None:

@@ -93,6 +93,14 @@ def write_progress(stage: str, done: int, total: int, **more: Any) -> None:
     write_json(PROGRESS_FILE, {'stage': stage, 'done': done, 'total': total, **more})
 
 
+def read_arrays(name: str | Path) -> dict[str, Any]:
+    """Return the arrays of a staged ``.npz`` file."""
+    import numpy as np
+
+    with np.load(name, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
 def write_arrays(name: str | Path, **arrays: Any) -> None:
     """Write an ``.npz`` file atomically."""
     import numpy as np

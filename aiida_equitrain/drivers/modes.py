@@ -12,6 +12,7 @@ from typing import Any
 from .job_io import (
     SUMMARY_FILE,
     DriverFailure,
+    read_arrays,
     read_job,
     run_driver,
     versions,
@@ -26,12 +27,9 @@ PACKAGES = ('numpy', 'phonopy', 'spglib', 'seekpath', 'ase')
 
 def read_phonon(name: str) -> Any:
     """Return the phonons of a parent, the acoustic sum rule imposed."""
-    import numpy as np
-
     from ..science.phonopy_io import phonon_from_arrays
 
-    with np.load(f'parent_{name}.npz', allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
+    arrays = read_arrays(f'parent_{name}.npz')
     try:
         return phonon_from_arrays(arrays, acoustic_sum_rule=True)
     except (ValueError, RuntimeError) as error:

@@ -13,6 +13,7 @@ from .harmonic import read_phonons
 from .job_io import (
     SUMMARY_FILE,
     DriverFailure,
+    read_arrays,
     read_job,
     run_driver,
     versions,
@@ -48,8 +49,7 @@ def main() -> None:
 
     write_progress('force constants', 0, STEPS)
     phonons = [read_phonons(f'{name}.npz') for name in settings['phonons']]
-    with np.load(STATIC, allow_pickle=False) as file:
-        energies = file['energies']
+    energies = read_arrays(STATIC)['energies']
     order = np.argsort([abs(phonon.primitive.volume) for phonon in phonons])
     phonons, energies = [phonons[index] for index in order], energies[order]
     mesh = settings['mesh']

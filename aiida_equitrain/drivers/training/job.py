@@ -136,10 +136,9 @@ class TrainJob:
             )
         else:
             from . import equitrain
-            from .equitrain import preprocess, wrap
 
-            module = wrap(model, strategy, values, seed, self.job['family'])
-            files = preprocess(self.frames, float(module.r_max))
+            module = equitrain.wrap(model, strategy, values, seed, self.job['family'])
+            files = equitrain.preprocess(self.frames, float(module.r_max))
             trainer = equitrain.Trainer(module, values, seed, files, judge, mark, self.tell, deadline)
         if Path(CHECKPOINT_IN).exists():
             trainer.load(read_checkpoint(CHECKPOINT_IN, mark, values['device']))

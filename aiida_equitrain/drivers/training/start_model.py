@@ -73,7 +73,7 @@ def refit_atomic_energies(model: Any, frames: Sequence[Any], energies: ArrayLike
     """Change the atomic energies of a model so that its energies match the labels on average, in place.
 
     Without this the weights of a random model would be spent on a constant. What remains, 0.5 eV/atom between crystals,
-    is the energy of cohesion that it knows nothing of: labels are judged by the foundation, see ``train_labels``.
+    is the energy of cohesion that it knows nothing of: labels are judged by the foundation, see ``errors.py``.
 
     :param frames: labelled frames; those without an energy say nothing.
     :param energies: what the model gives for them, eV.
