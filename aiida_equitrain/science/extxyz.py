@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from .frames import ENERGY_KEY, Frame, Frames
-from .label_keys import is_zero
+from .label_keys import is_zero, weightless
 from .text_files import shown
 
 #: Frames of a file, atoms of a frame, letters of its comment line, and columns of its table are at most so many.
@@ -95,13 +95,12 @@ def heed_weights(images: Sequence[Atoms]) -> tuple[list[Atoms], list[str]]:
     gone = {'energy': 0, 'stress': 0}
     weighted = 0
     for atoms in images:
-        weights = {key: value for key, value in atoms.info.items() if WEIGHT.fullmatch(str(key))}
-        for name in gone:
-            if is_zero(weights.get(f'config_{name}_weight')):
-                atoms = _without(atoms, name)
-                gone[name] += 1
+        weights = [value for key, value in atoms.info.items() if WEIGHT.fullmatch(str(key))]
+        weighted += any(value not in (0, 1) for value in weights)
+        for name in weightless(atoms.info):
+            atoms = _without(atoms, name)
+            gone[name] += 1
         heeded.append(atoms)
-        weighted += any(value not in (0, 1) for value in weights.values())
     notes = [f'{number} without {name}: its weight is 0 there' for name, number in gone.items() if number]
     return heeded, notes + ([f'weights of {weighted} frames not read: all frames weigh the same'] if weighted else [])
 

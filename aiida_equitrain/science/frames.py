@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from .label_keys import is_zero, left_out, unit_problem
+from .label_keys import left_out, unit_problem, weightless
 
 Array = NDArray[np.float64]
 
@@ -281,8 +281,7 @@ def _read_arrays(file: str | Path | IO[bytes]) -> dict[str, NDArray[Any]]:
 def _labels(atoms: Atoms) -> tuple[Any, Any, Any]:
     """Return energy, forces and stress, ``None`` where there are none or their weight is 0; all are of one source."""
     energy, forces, stress = _given_labels(atoms)
-    weights = {name: atoms.info.get(f'config_{name}_weight') for name in ('energy', 'stress')}
-    without = {name for name, weight in weights.items() if is_zero(weight)}
+    without = weightless(atoms.info)
     return None if 'energy' in without else energy, forces, None if 'stress' in without else stress
 
 

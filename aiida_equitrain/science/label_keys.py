@@ -12,13 +12,9 @@ from ase import Atoms
 from .text_files import shown
 
 ISOLATED = 'isolated atoms are no frames to train on'
-
-
 #: Values of a key that names a unit and changes nothing.
 OUR_UNITS = ('ev', 'a', 'å', 'angstrom', 'ang', 'ev/a', 'ev/å', 'ev/ang', 'ev/angstrom', 'ev/a^3', 'ev/å^3', 'ev/å³',
              'ev/ang^3', 'ev/angstrom^3', 'ev/a3', 'metal', 'ase')  # fmt: skip
-
-
 #: Words for truth values.
 TRUE, FALSE = ('t', 'true', 'yes', '1'), ('f', 'false', 'no', '0')
 
@@ -33,6 +29,11 @@ def left_out(atoms: Atoms) -> str | None:
     if any(is_zero(info.get(key)) for key in ('config_weight', 'config_forces_weight')):
         return 'their weight is 0 (key `config_weight` or `config_forces_weight`)'
     return None
+
+
+def weightless(info: Mapping[str, Any]) -> list[str]:
+    """Return which of ``energy`` and ``stress`` have the weight 0 in the loss: they are no labels."""
+    return [name for name in ('energy', 'stress') if is_zero(info.get(f'config_{name}_weight'))]
 
 
 def unit_problem(info: Mapping[str, Any]) -> str | None:
