@@ -60,11 +60,6 @@ class ScanCalculation(BatchCalculation):
     }
     SETTINGS = COMMON_SETTINGS
 
-    @classmethod
-    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
-        """Declare the output."""
-        super().define(spec)
-
 
 class RelaxPhasesCalculation(BatchCalculation):
     """Relax displaced structures, first with the cell fixed, then with the cell free."""
@@ -90,7 +85,7 @@ class RelaxPhasesCalculation(BatchCalculation):
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
-        """Declare the output."""
+        """Declare the exit code."""
         super().define(spec)
         spec.exit_code(
             400,

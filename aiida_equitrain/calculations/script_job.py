@@ -66,7 +66,7 @@ class ScriptCalculation(CalcJob):
     JOB, STDOUT, STDERR = 'job.json', 'driver.out', 'driver.err'
     SUMMARY, PROGRESS, FAILURE = 'summary.json', 'progress.json', 'failure.json'
     #: Outputs by name, beside the summary; their JSON is kept in ``retrieved``, other files become nodes only.
-    OUTPUTS: ClassVar[dict[str, Output]]
+    OUTPUTS: ClassVar[dict[str, Output]] = {}
     #: Further files that become nodes.
     RESULTS: ClassVar[tuple[str, ...]] = ()
     #: ``reason`` in ``failure.json`` -> label of the exit code.
@@ -97,7 +97,7 @@ class ScriptCalculation(CalcJob):
         options['output_filename'].default = cls.STDOUT
         options['parser_name'].default = getattr(cls, 'PARSER', f'equitrain.{getattr(cls, "DRIVER", "")}')
         spec.output('summary', valid_type=orm.Dict, required=False, help='Settings, timings, versions, key results.')
-        for name, output in getattr(cls, 'OUTPUTS', {}).items():
+        for name, output in cls.OUTPUTS.items():
             spec.output(name, valid_type=output.valid_type, required=False, help=output.help)
         spec.exit_code(
             310,

@@ -48,12 +48,10 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         spec.expose_inputs(PwBaseWorkChain, namespace='scf', exclude=('pw.structure', 'pw.parent_folder', 'kpoints'))
         spec.expose_inputs(PhBaseWorkChain, namespace='ph', exclude=('ph.parent_folder', 'qpoints', 'qpoints_distance'))
         spec.inputs.validator = born_charges_problem
-        again: Any = while_
-
         step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
             step.setup,
-            again(step.should_run)(step.run_scf, step.inspect_scf, step.run_ph, step.inspect_ph),
+            while_(step.should_run)(step.run_scf, step.inspect_scf, step.run_ph, step.inspect_ph),
             step.results,
         )
         spec.output('primitive_structure', valid_type=orm.StructureData, required=False, help='What `nac` is of.')

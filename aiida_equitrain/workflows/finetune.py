@@ -57,10 +57,8 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         spec.expose_inputs(TrainCalculation, namespace='train')
         spec.expose_outputs(TrainCalculation)
         spec.outputs['remote_folder'].required = False  # a job that was run elsewhere has none
-        outline: Any = while_(cls.should_run_process)  # type: ignore[arg-type,unused-ignore]
-
         step: Any = cls  # AiiDA takes steps of the base class only
-        spec.outline(step.setup, outline(step.run_process, step.inspect_process), step.results)
+        spec.outline(step.setup, while_(step.should_run_process)(step.run_process, step.inspect_process), step.results)
         spec.exit_code(303, 'ERROR_TRAINING_FAILED', message='The training cannot be mended: {message}')
         spec.exit_code(410, 'ERROR_DIVERGED',
                        message='The training diverged with every learning rate tried, the last being {lr:g}; give a '

@@ -64,22 +64,19 @@ class ActiveLearningWorkChain(ActiveLearningBuilder, StagedWorkChain):
         spec.expose_inputs(LabelWorkChain, namespace='label', exclude=hidden, namespace_options=optional)
         spec.inputs.validator = validate_inputs
 
-        when: Any = if_
-        again: Any = while_
-
         step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
             step.setup,
-            again(step.should_go_on)(
+            while_(step.should_go_on)(
                 step.run_committee,
                 step.inspect_committee,
                 step.run_phonons,
                 step.inspect_phonons,
-                when(step.should_run_compare)(step.run_compare, step.inspect_compare),
-                when(step.should_choose)(
+                if_(step.should_run_compare)(step.run_compare, step.inspect_compare),
+                if_(step.should_choose)(
                     step.run_evaluate,
                     step.choose,
-                    when(step.should_run_label)(step.run_label, step.inspect_label),
+                    if_(step.should_run_label)(step.run_label, step.inspect_label),
                 ),
             ),
             step.results,

@@ -9,13 +9,14 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
 from aiida_equitrain.calculations.functions import instability as functions
 from aiida_equitrain.calculations.functions.phonons import relax_settings
-from aiida_equitrain.calculations.modes import MODE_SETTINGS, ModesCalculation
+from aiida_equitrain.calculations.modes import ModesCalculation
 from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
 from aiida_equitrain.common.names import ROOT_PHASE
 from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.query.failures import failure_of
 from aiida_equitrain.workflows.instability import ports
 from aiida_equitrain.workflows.instability.builder import InstabilityBuilder
+from aiida_equitrain.workflows.instability.checks import SETTINGS
 from aiida_equitrain.workflows.instability.dft import DftPhases
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
@@ -260,5 +261,4 @@ class InstabilityWorkChain(InstabilityBuilder, DftPhases):
 
     def get_setting(self, key: str) -> Any:
         """Return a value of ``settings``, or its default."""
-        known = MODE_SETTINGS | functions.PHASE_SETTINGS
-        return with_defaults(dict(self.inputs.settings), known)[key]
+        return with_defaults(dict(self.inputs.settings), SETTINGS)[key]

@@ -37,16 +37,13 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
             namespace_options={'help': 'DFT of one frame. `kpoints_distance` is turned into one mesh for all frames.'},
         )
         ports.declare(spec)
-        branch: Any = if_
-        loop: Any = while_
-
         step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
             step.setup,
-            branch(step.should_relax_structure)(step.run_relax_structure, step.inspect_relax_structure),
-            branch(step.should_rattle)(step.rattle, step.run_relax, step.inspect_relax),
+            if_(step.should_relax_structure)(step.run_relax_structure, step.inspect_relax_structure),
+            if_(step.should_rattle)(step.rattle, step.run_relax, step.inspect_relax),
             step.select_frames,
-            loop(step.has_jobs)(step.run_frames, step.inspect_frames),
+            while_(step.has_jobs)(step.run_frames, step.inspect_frames),
             step.collect,
             step.results,
         )

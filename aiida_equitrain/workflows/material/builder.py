@@ -111,10 +111,10 @@ class MaterialBuilder(EquitrainProtocolMixin):
         if ph_code is not None:
             fill_born_builder(builder, inputs, pw_code, ph_code, pseudo_family, common['protocol'], options)
         else:
-            _unset(builder, 'born_charges')
+            builder.pop('born_charges', None)
         if dataset is not None:
             builder.dataset = dataset
-            _unset(builder, 'label')
+            builder.pop('label', None)
         else:
             stage = LabelWorkChain.get_builder_from_protocol(
                 structure=structure,
@@ -154,14 +154,9 @@ class MaterialBuilder(EquitrainProtocolMixin):
             )
             fill(builder, cls, 'dft_phonons', stage)
         else:
-            _unset(builder, 'dft_phonons')
+            builder.pop('dft_phonons', None)
         builder['compare'].settings = orm.Dict(inputs['compare']['settings'])
         chosen = {**inputs['compare'].get('metadata', {}).get('options', {}), **(options or {})}
         if chosen:
             builder['compare'].metadata.options = serial_options(chosen)
         return builder
-
-
-def _unset(builder: ProcessBuilder, namespace: str) -> None:
-    """Leave a namespace out."""
-    builder.pop(namespace, None)

@@ -79,21 +79,19 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             spec.expose_inputs(process, namespace=namespace, exclude=hidden, namespace_options=choices)
         spec.inputs.validator = validate_inputs
 
-        when: Any = if_
-
         step: Any = cls  # AiiDA takes steps of the base class only
         spec.outline(
             step.setup,
-            when(step.should_run_born_charges)(step.run_born_charges, step.inspect_born_charges),
-            when(step.should_run_phonons_foundation)(step.run_phonons_foundation),
-            when(step.should_run_phonons_dft)(step.run_phonons_dft),
-            when(step.should_run_label)(step.run_label, step.inspect_label),
-            when(step.should_run_phonons_dft)(step.run_phonons_dft),
-            when(step.should_run_finetune)(step.run_finetune, step.inspect_finetune),
-            when(step.should_run_phonons_finetuned)(step.run_phonons_finetuned),
+            if_(step.should_run_born_charges)(step.run_born_charges, step.inspect_born_charges),
+            if_(step.should_run_phonons_foundation)(step.run_phonons_foundation),
+            if_(step.should_run_phonons_dft)(step.run_phonons_dft),
+            if_(step.should_run_label)(step.run_label, step.inspect_label),
+            if_(step.should_run_phonons_dft)(step.run_phonons_dft),
+            if_(step.should_run_finetune)(step.run_finetune, step.inspect_finetune),
+            if_(step.should_run_phonons_finetuned)(step.run_phonons_finetuned),
             step.wait_for_phonons,
             step.inspect_phonons,
-            when(step.should_run_compare)(step.run_compare, step.inspect_compare),
+            if_(step.should_run_compare)(step.run_compare, step.inspect_compare),
             step.results,
         )
 
