@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from aiida import orm
 from aiida.common.constants import elements
-from aiida.orm import TrajectoryData
 from aiida_phonopy.data import PhonopyData, PreProcessData
 from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
@@ -157,7 +156,7 @@ def structure_arrays(structure: orm.StructureData) -> dict[str, NDArray[Any]]:
     }
 
 
-def trajectory_atoms(frames: TrajectoryData) -> list[Atoms]:
+def trajectory_atoms(frames: orm.TrajectoryData) -> list[Atoms]:
     """Return the steps of a trajectory as ASE atoms, periodic unless the node says otherwise.
 
     :raises ValueError: with a sentence, if it tells atoms of one element apart, which would be lost.

@@ -21,6 +21,11 @@ from aiida_equitrain.science.model_file import MAX_BYTES, read_model_bytes, read
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
+#: Kinds of potentials: a model file, or the changed entries of one.
+FULL, ADAPTER = 'full', 'adapter'
+#: Attributes that an adapter has from its foundation.
+INHERITED = ('family', 'architecture', 'elements', 'cutoff', 'heads', 'n_parameters')
+
 
 class PotentialData(SinglefileData):
     """A potential with its SHA-256, architecture, elements, cutoff, number type and heads.
@@ -292,12 +297,6 @@ class PotentialData(SinglefileData):
             adapter = read_adapter(self.base.repository.get_object_content(self.ADAPTER_FILENAME, mode='rb'))
         with (root or self).as_path() as path:
             return loader(path, self.family, self.head, device=device, dtype=dtype, adapter=adapter)
-
-
-#: Kinds of potentials: a model file, or the changed entries of one.
-FULL, ADAPTER = 'full', 'adapter'
-#: Attributes that an adapter has from its foundation.
-INHERITED = ('family', 'architecture', 'elements', 'cutoff', 'heads', 'n_parameters')
 
 
 def read_bytes(file: str | Path | IO[bytes] | bytes) -> bytes:

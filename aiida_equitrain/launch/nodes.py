@@ -13,7 +13,6 @@ from aiida_phonopy.data.phonopy import PhonopyData
 from aiida_equitrain.common.printable import printable
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.launch.run import MAX_OVERRIDES
 from aiida_equitrain.science.frames import Frames
 from aiida_equitrain.science.json_text import parse_json
 from aiida_equitrain.science.text_files import read_text, read_yaml
@@ -22,6 +21,10 @@ from aiida_equitrain.setup.shipped import forgetting_file
 
 #: Largest whole number that a database takes.
 LARGEST = 2**63 - 1
+#: Bytes of the largest file of overrides.
+MAX_OVERRIDES = 2**20
+#: Label of the shipped crystals on which forgetting is measured.
+FORGETTING_LABEL = 'equitrain-forgetting'
 
 
 def load_node(identifier: str) -> Any:
@@ -172,9 +175,6 @@ def load_replay(text: str) -> DatasetData | orm.TrajectoryData:
     if not isinstance(node, DatasetData | orm.TrajectoryData):
         raise NotExistent(f'`{text}` is a {type(node).__name__}, neither a DatasetData nor a TrajectoryData')
     return node
-
-
-FORGETTING_LABEL = 'equitrain-forgetting'
 
 
 def forgetting_dataset() -> DatasetData | None:

@@ -12,9 +12,6 @@ from aiida_equitrain.common.printable import printable
 from aiida_equitrain.launch.in_process import Watch, run_here
 from aiida_equitrain.query.failures import reason_of
 
-#: Bytes of the largest file of overrides.
-MAX_OVERRIDES = 2**20
-
 
 def daemon_problem() -> str | None:
     """Return a sentence if nothing can be submitted in the loaded profile, ``None`` if something can."""

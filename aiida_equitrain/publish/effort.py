@@ -35,7 +35,7 @@ def check_crystal(arrays: Mapping[str, NDArray[Any]], patience: float = PATIENCE
     The seconds were measured with phonopy 4 on one core: it goes through the atoms for every operation of the
     supercell's symmetry, and symfc solves for as many unknowns as that symmetry leaves.
 
-    :param arrays: of :func:`~aiida_equitrain.calculations.phonon_arrays.phonopy_arrays`.
+    :param arrays: of :func:`~aiida_equitrain.calculations.arrays.phonopy_arrays`.
     :param patience: seconds.
     :raises ValueError: with a sentence.
     """

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from aiida import orm
-from aiida.orm import ArrayData, BandsData
 
 import aiida_equitrain
 from aiida_equitrain.calculations.arrays import arrays_of
@@ -357,7 +356,7 @@ NAMES = {'reference': 'dft'}
 def bands_data(outputs: Any) -> dict[str, Any] | None:
     """Return the bands of all sides along one path, segment by segment, and the ticks of the path."""
     node = outputs.bands if 'bands' in outputs else None
-    if not isinstance(node, ArrayData) or isinstance(node, BandsData):
+    if not isinstance(node, orm.ArrayData) or isinstance(node, orm.BandsData):
         return None
     distances, starts = node.get_array('distances'), node.get_array('segment_starts').tolist()
     sides = _by_side(node, 'frequencies')
@@ -398,7 +397,7 @@ def thermal_data(outputs: Any) -> dict[str, Any] | None:
 def learning_data(outputs: Any, training: dict[str, Any]) -> dict[str, Any] | None:
     """Return the errors by epoch."""
     node = outputs.metrics if 'metrics' in outputs else None
-    if not isinstance(node, ArrayData):  # of a committee there are several
+    if not isinstance(node, orm.ArrayData):  # of a committee there are several
         return None
     data: dict[str, Any] = arrays_of(node)
     data['best_epoch'] = training.get('best_epoch')
@@ -421,7 +420,7 @@ def parity_data(outputs: Any) -> dict[str, Any] | None:
     return parity
 
 
-def _by_side(node: ArrayData, key: str) -> dict[str, Any]:
+def _by_side(node: orm.ArrayData, key: str) -> dict[str, Any]:
     """Return the arrays ``<key>_<side>`` by side."""
     prefix = f'{key}_'
     names = [name.removeprefix(prefix) for name in node.get_arraynames() if name.startswith(prefix)]

@@ -25,6 +25,11 @@ from aiida_equitrain.workflows.checks import symmetry_hints
 
 #: How the process types of our WorkChains begin.
 OURS = 'aiida.workflows:equitrain.'
+#: Inputs of the stages that stand at the top; a dynamic namespace would take them all the same.
+_HIDDEN = {'structure', 'foundation', 'potential', 'dataset', 'code', 'python_code', 'phonopy_code',
+           'supercell_matrix', 'max_concurrent', 'nac', 'postprocess_code'}  # fmt: skip
+#: Settings that a protocol leaves alone: the tolerance stands at the top, the machine decides the others.
+ELSEWHERE = ('symprec', 'device', 'threads')
 
 
 class StagedWorkChain(WorkChain):
@@ -63,10 +68,6 @@ class StagedWorkChain(WorkChain):
         """Return the exit code of ``label`` with the failed process and its message."""
         code: ExitCode = self.exit_codes[label].format(**describe_failure(node), **values)
         return code
-
-
-#: Settings that a protocol leaves alone: the tolerance stands at the top, the machine decides the others.
-ELSEWHERE = ('symprec', 'device', 'threads')
 
 
 class EquitrainProtocolMixin(ProtocolMixin):  # type: ignore[misc]
@@ -195,8 +196,3 @@ def _exposed(values: dict[str, Any], ports: Any) -> dict[str, Any]:
             continue
         kept[key] = _exposed(value, port) if isinstance(value, dict) and hasattr(port, 'dynamic') else value
     return kept
-
-
-#: Inputs of the stages that stand at the top; a dynamic namespace would take them all the same.
-_HIDDEN = {'structure', 'foundation', 'potential', 'dataset', 'code', 'python_code', 'phonopy_code',
-           'supercell_matrix', 'max_concurrent', 'nac', 'postprocess_code'}  # fmt: skip

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from aiida import orm
-from aiida.orm import AbstractCode, Dict, InstalledCode, List, StructureData
 from aiida_quantumespresso.data.hubbard_structure import HubbardStructureData
 
 from aiida_equitrain.common.phonon_settings import SYMPREC
@@ -21,12 +20,12 @@ PHYSICS = ('nspin', 'noncolin', 'lspinorb', 'starting_magnetization', 'tot_magne
            'dftd3_version')  # fmt: skip
 
 
-def code_problem(code: AbstractCode | None, port: str) -> str | None:
+def code_problem(code: orm.AbstractCode | None, port: str) -> str | None:
     """Return a sentence if a code on a local computer cannot be executed, ``None`` if it can or is elsewhere.
 
     :param port: name of the input that holds the code, for the sentence.
     """
-    if not isinstance(code, InstalledCode) or code.computer.transport_type != 'core.local':
+    if not isinstance(code, orm.InstalledCode) or code.computer.transport_type != 'core.local':
         return None
     path = Path(str(code.filepath_executable))
     if not path.is_absolute():
@@ -56,7 +55,7 @@ def pseudo_problem(symbols: Iterable[str], pseudos: Mapping[str, Any] | None, po
 
 
 def structure_problem(
-    structure: StructureData,
+    structure: orm.StructureData,
     elements: Iterable[str] | None = None,
     max_atoms: int | None = None,
     supercell_matrix: Any = None,
@@ -71,7 +70,7 @@ def structure_problem(
     )
 
 
-def kinds_problem(structure: StructureData, port: str = 'structure', may_have_u: bool = False) -> str | None:
+def kinds_problem(structure: orm.StructureData, port: str = 'structure', may_have_u: bool = False) -> str | None:
     """Return a sentence if a structure tells atoms of one element apart, or has a U, which would be lost.
 
     :param may_have_u: whether a U is harmless, as only a potential looks at the structure.
@@ -136,7 +135,7 @@ def symprec_problem(inputs: Mapping[str, Any], symprec: float, *ports: str) -> s
     """
     for port in ports:
         node = inputs.get(port)
-        settings = node.get('settings') if isinstance(node, Mapping) and not isinstance(node, Dict) else node
+        settings = node.get('settings') if isinstance(node, Mapping) and not isinstance(node, orm.Dict) else node
         given = dict(settings).get('symprec', symprec) if settings is not None else symprec
         if given != symprec:
             return (
@@ -146,7 +145,7 @@ def symprec_problem(inputs: Mapping[str, Any], symprec: float, *ports: str) -> s
     return None
 
 
-def symmetry_hints(inputs: Mapping[str, Any], supercell_matrix: List | None = None) -> list[str]:
+def symmetry_hints(inputs: Mapping[str, Any], supercell_matrix: orm.List | None = None) -> list[str]:
     """Return a sentence for each crystal of a job whose space group is higher at a looser tolerance.
 
     :param inputs: of a WorkChain, with ``structure``, or with one in each of ``materials``.

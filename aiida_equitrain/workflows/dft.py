@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from aiida import orm
-from aiida.orm import AbstractCode, Dict, Group, KpointsData, QueryBuilder, StructureData
 from aiida_quantumespresso.common.types import ElectronicType, RelaxType
 from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
@@ -23,8 +22,8 @@ FUNCTIONALS = ('PBEsol', 'PBE', 'LDA', 'PW', 'SCAN')
 
 
 def pw_builder(
-    code: AbstractCode,
-    sample: StructureData,
+    code: orm.AbstractCode,
+    sample: orm.StructureData,
     family_label: str,
     electronic_type: str,
     protocol: str,
@@ -58,14 +57,14 @@ def pw_builder(
 
 
 def recommended_cutoffs(
-    family_label: str, sample: StructureData, stringency: str | None, ecutwfc: float | None = None
+    family_label: str, sample: orm.StructureData, stringency: str | None, ecutwfc: float | None = None
 ) -> dict[str, float]:
     """Return ``ecutwfc`` and ``ecutrho`` (Ry) of a family; a given ``ecutwfc`` keeps the family's ratio.
 
     :param stringency: of the family's cut-offs; its default where the family has no such stringency.
     :raises ValueError: if the family is absent, lacks an element, or recommends no cut-offs.
     """
-    family: Any = QueryBuilder().append(Group, filters={'label': family_label}).first(flat=True)
+    family: Any = orm.QueryBuilder().append(orm.Group, filters={'label': family_label}).first(flat=True)
     if family is None:
         raise ValueError(
             f'no pseudopotential family `{family_label}` in this profile: install it (`aiida-pseudo install`), or run '
@@ -102,7 +101,7 @@ def functional_of(family_label: str, pw: Mapping[str, Any]) -> str:
     return found[0]
 
 
-def mpi_options(code: AbstractCode, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def mpi_options(code: orm.AbstractCode, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return ``metadata.options`` that agree with whether a code says that it runs with or without MPI.
 
     The protocols of aiida-quantumespresso ask for MPI, and a job of a code that says the contrary would except.
@@ -112,7 +111,7 @@ def mpi_options(code: AbstractCode, options: Mapping[str, Any] | None = None) ->
     return {**(options or {}), **({} if code.with_mpi is None else {'withmpi': bool(code.with_mpi)})}
 
 
-def may_use_gamma_trick(kpoints: KpointsData, parameters: Dict) -> bool:
+def may_use_gamma_trick(kpoints: orm.KpointsData, parameters: orm.Dict) -> bool:
     """Return whether real wave functions at Gamma do: a mesh of one point, and no noncollinear spins."""
     mesh, offset = kpoints.get_kpoints_mesh()
     noncollinear = parameters.get_dict().get('SYSTEM', {}).get('noncolin', False)

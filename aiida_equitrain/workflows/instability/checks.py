@@ -22,6 +22,27 @@ from aiida_equitrain.workflows.checks import (
 )
 from aiida_equitrain.workflows.phonons import checks as phonon_checks
 
+#: Keys of ``settings``.
+SETTINGS = MODE_SETTINGS | PHASE_SETTINGS
+
+
+def validate_settings(value: orm.Dict | None, _: Any = None) -> str | None:
+    """Return a sentence if a key of ``settings`` is unknown or its value is wrong."""
+    if value is None:
+        return None
+    given = dict(value)
+    problem = settings_problem(given, SETTINGS)
+    if problem:
+        return problem
+    problem = mode_settings_problem({key: item for key, item in given.items() if key in MODE_SETTINGS})
+    if problem:
+        return problem
+    lengths = len(set(given.get('amplitudes_angstrom', MODE_SETTINGS['amplitudes_angstrom'].default)))
+    degree = given.get('fit_degree', PHASE_SETTINGS['fit_degree'].default)
+    if 2 * lengths < degree - 1 or lengths < degree // 2:
+        return f'`settings.amplitudes_angstrom` has {lengths} lengths, too few for `settings.fit_degree` {degree}.'
+    return None
+
 
 def validate_inputs(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
     """Return a sentence about what only all inputs together tell."""
@@ -140,24 +161,3 @@ def _dft(inputs: Mapping[str, Any]) -> dict[str, Any]:
     relaxation = (inputs.get('pw_relax') or {}).get('base_relax')
     given = {'pw': inputs.get('pw'), 'pw_relax.base_relax': relaxation, 'phonons.pw': phonons}
     return {port: base for port, base in given.items() if base}
-
-
-SETTINGS = MODE_SETTINGS | PHASE_SETTINGS
-
-
-def validate_settings(value: orm.Dict | None, _: Any = None) -> str | None:
-    """Return a sentence if a key of ``settings`` is unknown or its value is wrong."""
-    if value is None:
-        return None
-    given = dict(value)
-    problem = settings_problem(given, SETTINGS)
-    if problem:
-        return problem
-    problem = mode_settings_problem({key: item for key, item in given.items() if key in MODE_SETTINGS})
-    if problem:
-        return problem
-    lengths = len(set(given.get('amplitudes_angstrom', MODE_SETTINGS['amplitudes_angstrom'].default)))
-    degree = given.get('fit_degree', PHASE_SETTINGS['fit_degree'].default)
-    if 2 * lengths < degree - 1 or lengths < degree // 2:
-        return f'`settings.amplitudes_angstrom` has {lengths} lengths, too few for `settings.fit_degree` {degree}.'
-    return None

@@ -40,7 +40,7 @@ class Row:
 
 
 def rows_of(materials: Mapping[str, Any], strategies: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
-    """Return all rows; what takes equally long stands together, as jobs that run side by side wait for one another."""
+    """Return all rows: all materials and seeds of a strategy and size stand together."""
     product = itertools.product(sorted(strategies), settings['sizes'], sorted(materials), settings['seeds'])
     return [Row(material, strategy, size, seed) for strategy, size, material, seed in product]
 
