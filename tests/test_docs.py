@@ -15,7 +15,11 @@ from aiida_equitrain.cli.root import cmd_root
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
-    [*ROOT.glob('docs/**/*.md'), *ROOT.glob('*.md'), *ROOT.glob('examples/*.md'), *ROOT.glob('starter/*.md')]
+    [
+        *ROOT.glob('docs/**/*.md'),
+        *ROOT.glob('*.md'),
+        *(page for folder in ('examples', 'starter', 'benchmarks') for page in ROOT.glob(f'{folder}/*.md')),
+    ]
 )
 BLOCK = re.compile(r'```(?:bash|sh)?\n(.*?)```', re.DOTALL)
 #: Stand for what a reader puts there; each is a value of the kind that the option takes.

@@ -26,7 +26,7 @@ from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.setup.setup import Options, run_setup
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ('docs/**/*.md', '*.md', 'examples/*.md', 'starter/*.md')
+FOLDERS = ('docs/**/*.md', '*.md', 'examples/*.md', 'starter/*.md', 'benchmarks/*.md')
 #: All but the reference, which is written from the code.
 PAGES = sorted({page for pattern in FOLDERS for page in ROOT.glob(pattern) if page.parent.name != 'reference'})
 
