@@ -44,6 +44,7 @@ class Family(str, Enum):
 
     MACE = 'mace'
     SEVENNET = 'sevennet'
+    NEQUIX = 'nequix'
 
 
 #: Name of the parent among the phases behind its imaginary modes.

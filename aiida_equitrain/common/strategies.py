@@ -62,6 +62,14 @@ FAMILIES: dict[str, Abilities] = {
         'python-sevennet',
         'aiida-equitrain setup --with sevennet',
     ),
+    Family.NEQUIX.value: Abilities(
+        'Nequix',
+        {},
+        (ForceMethod.FINITE_DIFFERENCES.value,),
+        True,
+        'python-nequix',
+        'aiida-equitrain setup --with nequix',
+    ),
 }
 
 
@@ -75,7 +83,7 @@ def check_family(family: str, strategy: str, engine: str | None = None) -> str |
     if strategy not in engines:
         return (
             f'`foundation` is a {name} potential, for which there is no strategy `{strategy}`, only '
-            f'{enumerate_names(engines)}; choose one of these, or a foundation of another family.'
+            f'{enumerate_names(engines) or "none"}; choose one of these, or a foundation of another family.'
         )
     if engine is not None and engine not in engines[strategy]:
         return (

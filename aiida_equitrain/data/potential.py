@@ -41,7 +41,7 @@ class PotentialData(SinglefileData):
 
     FILENAME, ADAPTER_FILENAME = 'potential.model', 'adapter.safetensors'
     #: Where the file came from and what is said about it change no result: nodes with the same file are equal.
-    _hash_ignored_attributes = ('origin', 'card', 'foundation_uuid')
+    _hash_ignored_attributes = ('origin', 'card', 'foundation_uuid', 'trained_on')
 
     def __init__(
         self,
@@ -228,6 +228,11 @@ class PotentialData(SinglefileData):
         return int(self.base.attributes.get('n_parameters'))
 
     @property
+    def trained_on(self) -> list[str]:
+        """Names of the data that it was trained on last, where the file of the full model tells them."""
+        return list(self.base.attributes.get('trained_on', None) or [])
+
+    @property
     def n_bytes(self) -> int:
         """Size of the file."""
         return int(self.base.attributes.get('n_bytes'))
@@ -258,7 +263,7 @@ class PotentialData(SinglefileData):
 
         :param device: ``cpu`` or ``cuda``.
         :param dtype: ``float64`` or ``float32``.
-        :raises ImportError: if the package of its family, MACE or SevenNet, is not installed in this Python.
+        :raises ImportError: if the package of its family (MACE, SevenNet or Nequix) is not installed in this Python.
         """
         if self.card.get('starter'):
             warnings.warn(
@@ -268,7 +273,7 @@ class PotentialData(SinglefileData):
         return calculator
 
     def write_model(self, path: str | Path) -> None:
-        """Write the full model as a file that MACE or SevenNet loads; of an adapter **this runs its foundation**.
+        """Write the full model as a file of its own family; of an adapter **this runs its foundation**.
 
         :param path: the new file.
         :raises FileExistsError: if there is such a file.

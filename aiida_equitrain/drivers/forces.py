@@ -37,9 +37,12 @@ def evaluate(calculator: Any, frames: list[Any], batch_size: int) -> Iterator[tu
 
 
 def evaluate_batch(calculator: Any, frames: list[Any]) -> tuple[Any, Any, Any]:
-    """Return what :func:`evaluate` yields for one batch, of one pass through a MACE model."""
+    """Return what :func:`evaluate` yields for one batch, of one pass through the model."""
     import numpy as np
 
+    if hasattr(calculator, 'evaluate'):  # of Nequix
+        energies, forces, stress = calculator.evaluate(frames)
+        return energies, forces.reshape(len(frames), -1, 3), stress
     out = calculator.models[0](batch_of(calculator, frames), compute_stress=True, training=False)
     n_frames, n_atoms = len(frames), len(frames[0])
     energies, forces, stress = (

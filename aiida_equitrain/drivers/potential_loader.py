@@ -1,7 +1,8 @@
 """Load a potential inside a job: as an ASE calculator, or as a bare model to train.
 
 A model file is a pickle, so loading it runs what is in it. That happens here, in the job that needs the model, and
-nowhere else. Families differ in this file; what SevenNet needs is in ``sevennet_family.py``.
+nowhere else. Families differ in this file; what SevenNet and Nequix need is in ``sevennet_family.py`` and
+``nequix_family.py``.
 
 A fine-tuned potential may come as an adapter (``science.adapter``) to its foundation: the file beside the model, with
 the same name and the suffix ``.safetensors``. It is applied here.
@@ -21,7 +22,7 @@ from .job_io import DriverFailure, is_out_of_memory
 DTYPES = ('float32', 'float64')
 #: Packages without which a model that was converted for a GPU cannot be loaded.
 ACCELERATORS = ('cuequivariance', 'cuequivariance_torch', 'cuequivariance_ops_torch', 'openequivariance')
-FAMILIES = ('mace', 'sevennet')
+FAMILIES = ('mace', 'sevennet', 'nequix')
 #: Suffix of an adapter beside the model that it belongs to.
 ADAPTER_SUFFIX = '.safetensors'
 
@@ -37,7 +38,7 @@ def load_calculator(
     """Return an ASE calculator for a model file.
 
     :param path: the model file.
-    :param family: architecture family: ``mace`` or ``sevennet``.
+    :param family: architecture family: one of :data:`FAMILIES`.
     :param head: head of a multi-head model; ``None`` for a model with one head.
     :param device: ``cpu`` or ``cuda`` (or ``cuda:1``, ...).
     :param dtype: ``float32`` or ``float64``; the model is converted.
@@ -45,8 +46,8 @@ def load_calculator(
     :raises DriverFailure: ``cuda_missing``, ``bad_potential`` or ``bad_input``.
     """
     model = load_model(path, family, head, device, dtype, adapter)
-    if family == 'sevennet':
-        return _sevennet().make_calculator(model, device, dtype)
+    if family != 'mace':
+        return _helper(family).make_calculator(model, device, dtype)
     from mace.calculators import MACECalculator
 
     return MACECalculator(models=model, device=device, default_dtype=dtype, head=_heads(model)[0])
@@ -68,7 +69,7 @@ def load_model(
         raise DriverFailure('bad_input', f'`dtype` is `{dtype}`; it must be one of {", ".join(DTYPES)}')
     check_device(device)
     adapter = find_adapter(path) if adapter is None else adapter
-    read = _sevennet().read_model if family == 'sevennet' else _read_mace
+    read = _read_mace if family == 'mace' else _helper(family).read_model
     import torch
 
     # An adapter holds numbers in the precision of its training: the foundation is brought there first, as it was then.
@@ -127,8 +128,8 @@ def save_model(model: Any, file: Any, family: str = 'mace') -> None:
 
     :param file: path, or stream of bytes.
     """
-    if family == 'sevennet':
-        _sevennet().write_checkpoint(model, file)
+    if family != 'mace':
+        _helper(family).write_checkpoint(model, file)
         return
     import torch
 
@@ -147,11 +148,15 @@ def _read_mace(path: str | Path, device: str, head: str | None) -> Any:
     return _one_head(model, head)
 
 
-def _sevennet() -> Any:
-    """Return the helper for SevenNet."""
-    from . import sevennet_family
+def _helper(family: str) -> Any:
+    """Return the helper for a family that is not MACE; it imports the package of that family."""
+    if family == 'sevennet':
+        from . import sevennet_family
 
-    return sevennet_family
+        return sevennet_family
+    from . import nequix_family
+
+    return nequix_family
 
 
 def find_adapter(path: str | Path) -> Any:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import IO, Any
-from zipfile import ZipFile
 
 from ase.data import chemical_symbols
 
-from . import sevennet_file
+from . import nequix_file, sevennet_file
 from .text_files import COMPRESSED, read_bytes
 from .torch_archive import LONGEST_CUTOFF, REMEDY, Inert, ModelFileError, Reader, Tensor, load, open_archive
 
@@ -30,13 +28,14 @@ MOST_ENTRIES = 1_000_000
 class ModelInfo:
     """What a model file says about itself.
 
-    :param family: architecture family, ``mace`` or ``sevennet``.
+    :param family: architecture family, ``mace``, ``sevennet`` or ``nequix``.
     :param architecture: name of the model's class, such as ``ScaleShiftMACE``; of SevenNet, that of its model type.
     :param elements: chemical symbols that the model knows, by atomic number.
     :param cutoff: interaction cutoff of one layer, Å.
     :param dtype: of the parameters, such as ``float32``.
     :param heads: names of the output heads; empty if the file names none.
     :param n_parameters: number of parameters.
+    :param trained_on: names of the data that it was trained on last, where the file tells them.
     """
 
     family: str
@@ -46,6 +45,7 @@ class ModelInfo:
     dtype: str
     heads: list[str]
     n_parameters: int
+    trained_on: list[str] = field(default_factory=list)
 
 
 def read_model_file(file: str | Path | IO[bytes]) -> ModelInfo:
@@ -54,7 +54,10 @@ def read_model_file(file: str | Path | IO[bytes]) -> ModelInfo:
     :param file: path, or stream of bytes that can seek.
     :raises ValueError: with a sentence, if the file is no model of a supported family.
     """
-    with _opened(file) as archive:
+    stream = _stream(file)
+    if nequix_file.is_model(_start(stream)):
+        return ModelInfo(**nequix_file.describe(stream.read(MAX_BYTES)))
+    with open_archive(stream) as archive:
         return _describe(*load(archive))
 
 
@@ -63,9 +66,12 @@ def read_tensor_shapes(file: str | Path | IO[bytes]) -> dict[str, tuple[int, ...
 
     Buffers of compiled parts, which the file holds as code, are not among them.
 
-    :raises ValueError: with a sentence, if the file is no PyTorch model.
+    :raises ValueError: with a sentence, if the file is no model.
     """
-    with _opened(file) as archive:
+    stream = _stream(file)
+    if nequix_file.is_model(_start(stream)):
+        return {name: values.shape for name, values in nequix_file.read(stream.read(MAX_BYTES))[1].items()}
+    with open_archive(stream) as archive:
         root, _ = load(archive)
     if sevennet_file.is_checkpoint(root):
         return {name: tensor.shape for name, tensor in sevennet_file.tensors(root).items()}
@@ -91,12 +97,17 @@ def read_model_bytes(path: str | Path) -> bytes:
         raise ValueError(f'the model file cannot be read: {exception}') from exception
 
 
-@contextmanager
-def _opened(file: str | Path | IO[bytes]) -> Iterator[ZipFile]:
-    """Open the archive of a model file; a path is read as a whole, as it is in the profile."""
-    stream = BytesIO(read_model_bytes(file)) if isinstance(file, str | Path) else file
-    with open_archive(stream) as archive:
-        yield archive
+def _stream(file: str | Path | IO[bytes]) -> IO[bytes]:
+    """Return a model file as a stream; a path is read as a whole, as it is in the profile."""
+    return BytesIO(read_model_bytes(file)) if isinstance(file, str | Path) else file
+
+
+def _start(stream: IO[bytes]) -> bytes:
+    """Return the first byte of a stream, which then stands at its beginning."""
+    stream.seek(0)
+    start = stream.read(1)
+    stream.seek(0)
+    return start
 
 
 def _describe(root: Any, reader: Reader) -> ModelInfo:
@@ -112,7 +123,9 @@ def _describe(root: Any, reader: Reader) -> ModelInfo:
         raise ValueError(f'the file holds only the weights of a model or a checkpoint, not the model: {REMEDY}')
     if not isinstance(root, Inert) or not root.origin[0].startswith('mace.'):
         what = _dotted(root.origin) if isinstance(root, Inert) else f'a {type(root).__name__}'
-        raise ValueError(f'the file holds {what}, which is no supported model (MACE and SevenNet are): {REMEDY}')
+        raise ValueError(
+            f'the file holds {what}, which is no supported model (MACE, SevenNet and Nequix are): {REMEDY}'
+        )
     architecture = _dotted(root.origin[1:])
     buffers = _attribute(root, '_buffers')
     numbers, cutoff = (buffers.get(name) for name in ('atomic_numbers', 'r_max'))
