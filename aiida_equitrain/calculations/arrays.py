@@ -17,6 +17,8 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 from phonopy.structure.atomic_data import get_atomic_data
+from phonopy.structure.atoms import PhonopyAtoms
+from phonopy.structure.cells import get_supercell
 
 from aiida_equitrain.science.structures import is_left_handed
 
@@ -67,6 +69,31 @@ def new_phonopy_data(preprocess: PreProcessData) -> PhonopyData:
     for name in DROPPED:
         data.base.attributes.set(name, preprocess.base.attributes.get(name))
     return data
+
+
+def with_forces(phonons: PhonopyData, forces: NDArray[Any]) -> PhonopyData:
+    """Return the same phonons, unstored, with other forces (D, N, 3) on the displaced supercells, eV/Å."""
+    data: PhonopyData = phonons.clone()
+    for name in data.get_arraynames():
+        if name.startswith('forces') or name == 'residual_forces':
+            data.delete_array(name)
+    if data.forces_index is not None:
+        data.base.attributes.delete('forces_index')
+    data.set_forces(sets_of_forces=forces)
+    return data
+
+
+def supercell_arrays(node: PhonopyData) -> dict[str, NDArray[Any]]:
+    """Return the supercell of phonons as a single frame, atoms in phonopy's order; no symmetry is searched for."""
+    cell = PhonopyAtoms(
+        cell=node.cell, positions=node.positions, numbers=[atomic_numbers[symbol] for symbol in node.symbols]
+    )
+    supercell = get_supercell(cell, np.array(node.supercell_matrix))
+    return {
+        'numbers': np.array(supercell.numbers, dtype=np.int64),
+        'positions': np.array([supercell.positions], dtype=float),
+        'cells': np.array([supercell.cell], dtype=float),
+    }
 
 
 def phonopy_arrays(node: PhonopyData, subtract_residual_forces: bool = False) -> dict[str, NDArray[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
@@ -27,7 +27,7 @@ class EvaluationCalculation(PotentialScriptCalculation):
     """Base of the jobs that run a driver with a potential on structures of the same atoms."""
 
     SETTINGS = COMMON_SETTINGS
-    CHECKED = ('potential', 'frames')
+    CHECKED: ClassVar[tuple[str, ...]] = ('potential', 'frames')
     POTENTIAL_PORT, DEVICE_PORT = 'potential', 'settings'
     STRUCTURES = 'structures.npz'
     FAILURES = PotentialScriptCalculation.FAILURES | {'forces_not_finite': 'ERROR_FORCES_NOT_FINITE'}

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,12 @@ class Basis:
         """Return the number of independent force constants."""
         return int(self.vectors.shape[1])
 
+    @cached_property
+    def map(self) -> csr_array:
+        """Return coefficients to compact force constants, shape (p * N * 9, n), sparse: a vector has one orbit."""
+        small = 1e-12 * float(np.abs(self.vectors).max())
+        return csr_array(self.expand @ csr_array(np.where(np.abs(self.vectors) > small, self.vectors, 0.0)))
+
     def force_constants(self, coefficients: Array) -> Array:
         """Return compact force constants (p, N, 3, 3) of coefficients (n,)."""
         flat = self.expand @ (self.vectors @ coefficients)
@@ -97,14 +104,56 @@ class Basis:
 
 
 @dataclass
+class Posterior:
+    """What is known of the error of force constants, in a form that a file takes.
+
+    :param map: independent force constants to compact ones, shape (p * N * 9, n), sparse.
+    :param covariance: of the independent ones, (eV/Å²)², shape (n, n).
+    """
+
+    map: csr_array
+    covariance: Array
+
+    @property
+    def n_constants(self) -> int:
+        """Return the number of independent force constants."""
+        return len(self.covariance)
+
+    @cached_property
+    def factor(self) -> Array:
+        """Return the matrix (n, r) whose product with its transpose is the covariance."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        kept = values > 1e-12 * max(float(values[-1]), 1e-300)
+        return np.array(vectors[:, kept] * np.sqrt(values[kept]))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return ``covariance``, and the map (CSR) as ``map_data``, ``map_indices``, ``map_indptr``, ``map_shape``."""
+        return {
+            'covariance': self.covariance,
+            'map_data': self.map.data,
+            'map_indices': self.map.indices,
+            'map_indptr': self.map.indptr,
+            'map_shape': np.array(self.map.shape),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Posterior:
+        """Return what :meth:`to_arrays` wrote."""
+        data, indices, indptr = (arrays[f'map_{name}'] for name in ('data', 'indices', 'indptr'))
+        shape = tuple(int(number) for number in arrays['map_shape'])
+        return cls(csr_array((data, indices, indptr), shape=shape), np.asarray(arrays['covariance'], dtype=float))
+
+
+@dataclass
 class Correction:
     """Corrected force constants and what is known of their error.
 
     :param force_constants: compact, eV/Å², shape (p, N, 3, 3).
-    :param n_equations: 3N - 3 for every frame.
+    :param n_equations: 3N - 3 for every frame, less the forces on the undisplaced supercell that symmetry allows.
     :param n_constants: independent force constants.
     :param determined: whether the frames alone determine them all.
     :param prior: shape of the prior that the labels favour, of :func:`prior_weights`.
+    :param prior_width: its width τ, eV/Å² where w is 1: at a distance of 1 Å, or as the potential's largest pair.
     :param is_anharmonic: whether the labels favour the potential's forces over its harmonic ones, -Φu, as what is
         subtracted; a potential whose anharmonicity is wrong would only add noise.
     :param is_corrected: ``False`` where marginal likelihood or leaving frames out does not favour the correction, so
@@ -125,6 +174,7 @@ class Correction:
     n_constants: int
     determined: bool
     prior: str
+    prior_width: float
     is_anharmonic: bool
     is_corrected: bool
     noise: float
@@ -135,11 +185,15 @@ class Correction:
     covariance: Array
     basis: Basis
 
+    @property
+    def posterior(self) -> Posterior:
+        """Return what error bars are computed from."""
+        return Posterior(self.basis.map, self.covariance)
+
     def draws(self, number: int, seed: int = 0) -> Array:
         """Return force constants (number, p, N, 3, 3) drawn from the posterior."""
-        values, vectors = np.linalg.eigh(self.covariance)
-        random = np.random.default_rng(seed).normal(size=(len(values), number))
-        changes = (vectors * np.sqrt(np.clip(values, 0, None))) @ random
+        factor = self.posterior.factor
+        changes = factor @ np.random.default_rng(seed).normal(size=(factor.shape[1], number))
         return self.force_constants + np.stack([self.basis.force_constants(column) for column in changes.T])
 
 
@@ -190,13 +244,15 @@ def correct_force_constants(
         raise ValueError('no atom of any frame is displaced, so the frames say nothing about force constants.')
     basis = basis or make_basis(phonon)
     before = compact_force_constants(phonon)
-    # A net force is an error of DFT that no force constants explain.
+    fields = symmetric_fields(phonon)
+    # A net force is an error of DFT that no force constants explain; nor do they the forces on the undisplaced
+    # supercell, which DFT has not relaxed: one constant of the fit for each that symmetry allows.
     targets = [
-        (values - values.mean(axis=1, keepdims=True)).reshape(len(values), -1)
+        _without_constant((values - values.mean(axis=1, keepdims=True)).reshape(len(values), -1), fields)
         for values in (difference, np.asarray(forces, dtype=float) - harmonic_forces(phonon, displacements))
     ]
-    design = basis.design(displacements)
-    n_equations = len(difference) * (3 * n_atoms - 3)
+    design = _without_constant(basis.design(displacements), fields)
+    n_equations = len(difference) * (3 * n_atoms - 3) - fields.shape[1]
     fits = []
     for name, weights in prior_weights(phonon, basis, before).items():
         whitened = _whiten(design, basis.penalty(weights))
@@ -221,6 +277,7 @@ def correct_force_constants(
         n_constants=basis.n_constants,
         determined=best.rank == basis.n_constants,
         prior=best.name,
+        prior_width=best.width,
         is_anharmonic=best.target is targets[0],
         is_corrected=is_corrected,
         noise=best.noise,
@@ -250,6 +307,30 @@ def prior_weights(phonon: Phonopy, basis: Basis, force_constants: Array) -> dict
     for weight in weights.values():
         weight[site] = 0.0
     return weights
+
+
+def symmetric_fields(phonon: Phonopy) -> Array:
+    """Return the forces on the undisplaced supercell that symmetry allows, orthonormal, shape (3N, k).
+
+    None of them is a net force. There are none where no atom is free to move, as in rock salt.
+    """
+    n_atoms, lattice = len(phonon.supercell), np.array(phonon.supercell.cell).T
+    rotations = [
+        lattice @ rotation @ np.linalg.inv(lattice) for rotation in phonon.symmetry.symmetry_operations['rotations']
+    ]
+    fields = []
+    for atom in phonon.symmetry.get_independent_atoms():
+        images = np.zeros((n_atoms, 3, 3))
+        for rotation, permutation in zip(rotations, phonon.symmetry.atomic_permutations, strict=True):
+            images[permutation[atom]] += rotation / len(rotations)
+        fields.append((images - images.mean(axis=0)).reshape(3 * n_atoms, 3))
+    left, values, _ = np.linalg.svd(np.concatenate(fields, axis=1), full_matrices=False)
+    return np.array(left[:, values > 1e-5 / n_atoms])
+
+
+def _without_constant(values: Array, fields: Array) -> Array:
+    """Return values (F, 3N, ...) of frames, less the part of their mean that lies in ``fields`` (3N, k)."""
+    return values - np.tensordot(fields @ fields.T, values.mean(axis=0), axes=1)
 
 
 def pair_distances(phonon: Phonopy) -> Array:
@@ -381,6 +462,11 @@ class _Fit:
     @property
     def noise(self) -> float:
         return float(np.sqrt(self.weights @ self.variances))
+
+    @property
+    def width(self) -> float:
+        """Return the root mean square of τ."""
+        return float(np.sqrt(self.weights @ (self.variances / self.ridges)))
 
     @property
     def shrinkages(self) -> Array:

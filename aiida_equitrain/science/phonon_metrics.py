@@ -271,19 +271,29 @@ def stability(qpoints: Array, frequencies: Array, tolerance: float) -> dict[str,
     :returns: ``lowest_frequency_thz``, ``lowest_qpoint``, ``dynamically_stable``, ``tolerance_thz``,
         ``max_frequency_thz``, and, if Gamma is among the q-points, ``acoustic_gamma_thz``.
     """
-    values = np.array(frequencies, dtype=float)
-    result: dict[str, Any] = {'tolerance_thz': float(tolerance), 'max_frequency_thz': float(values.max())}
-    gamma = np.abs(qpoints - np.round(qpoints)).max(axis=1) < GAMMA_TOLERANCE
-    for index in np.flatnonzero(gamma):
-        acoustic = np.argsort(np.abs(values[index]))[:3]
-        result['acoustic_gamma_thz'] = [float(value) for value in values[index, acoustic]]
-        noise = acoustic[np.abs(values[index, acoustic]) <= tolerance]
-        values[index, noise] = np.inf
+    values = without_translations(qpoints, frequencies, tolerance)
+    result: dict[str, Any] = {'tolerance_thz': float(tolerance), 'max_frequency_thz': float(np.max(frequencies))}
+    for index in np.flatnonzero(_is_gamma(qpoints)):
+        acoustic = np.argsort(np.abs(frequencies[index]))[:3]
+        result['acoustic_gamma_thz'] = [float(value) for value in frequencies[index, acoustic]]
     lowest = np.unravel_index(np.argmin(values), values.shape)
     result['lowest_frequency_thz'] = float(values[lowest])
     result['lowest_qpoint'] = [round(float(component), 6) for component in qpoints[lowest[0]]]
     result['dynamically_stable'] = bool(values[lowest] >= -tolerance)
     return result
+
+
+def without_translations(qpoints: Array, frequencies: Array, tolerance: float) -> Array:
+    """Return frequencies (Q, B), infinite where they are those of translations: at Gamma, within the tolerance."""
+    values = np.array(frequencies, dtype=float)
+    for index in np.flatnonzero(_is_gamma(qpoints)):
+        acoustic = np.argsort(np.abs(values[index]))[:3]
+        values[index, acoustic[np.abs(values[index, acoustic]) <= tolerance]] = np.inf
+    return values
+
+
+def _is_gamma(qpoints: Array) -> NDArray[np.bool_]:
+    return np.array(np.abs(qpoints - np.round(qpoints)).max(axis=1) < GAMMA_TOLERANCE)
 
 
 def _space_group(phonon: Phonopy) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_equitrain.science import error_bars, harmonic, phonon_metrics, quasi_harmonic
-from aiida_equitrain.science.correction import make_basis
+from aiida_equitrain.science.correction import Posterior, make_basis
 
 MESH = (4, 4, 4)
 TEMPERATURES = np.array([50.0, 100.0, 150.0, 200.0])
@@ -73,8 +72,8 @@ def test_meshes(masses: tuple[float, ...], points: int) -> None:
     quasi_harmonic.stable_volumes([phonon], MESH, 0.1)
     assert len(phonon.mesh.qpoints) == points
     basis = make_basis(phonon)
-    correction: Any = SimpleNamespace(basis=basis, covariance=np.eye(basis.n_constants))
-    error_bars.thermal_errors(phonon, correction, TEMPERATURES, MESH)
+    posterior = Posterior(basis.map, np.eye(basis.n_constants))
+    error_bars.thermal_errors(phonon, posterior, TEMPERATURES, MESH)
     assert len(phonon.mesh.qpoints) == points
     three = [copper(masses, edge) for edge in (3.58, 3.6, 3.62)]
     # Time reversal, which phonopy leaves on there, makes pairs.
