@@ -116,7 +116,7 @@ def compute_error_bars(
     write_progress('error bars', 2, STEPS)
     along, along_sigma = error_bars.frequency_errors(phonon, posterior, path.qpoints)
     at = np.append(temperatures, settings['temperature_k'])
-    mesh, mesh_sigma, thermal = error_bars.mesh_errors(phonon, posterior, qpoints, weights, at)
+    mesh, mesh_sigma, thermal = error_bars.mesh_errors(phonon, posterior, qpoints, weights, at.tolist())
     write_progress('properties', 3, STEPS)
     values = phonon_metrics.thermal_curves(phonon, at, settings['mesh'])
     arrays = {
