@@ -27,8 +27,7 @@ from aiida_equitrain.setup.setup import Options, run_setup
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ('docs/**/*.md', '*.md', 'examples/*.md', 'starter/*.md', 'benchmarks/*.md')
-#: All but the reference, which is written from the code.
-PAGES = sorted({page for pattern in FOLDERS for page in ROOT.glob(pattern) if page.parent.name != 'reference'})
+PAGES = sorted({page for pattern in FOLDERS for page in ROOT.glob(pattern)})
 
 PROGRAMS = r'(?:aiida-equitrain|verdi|python|bash|pip|pytest|pre-commit|source)'
 STEP = re.compile(rf'^```(\w*)\n(.*?)^```|^    ({PROGRAMS} [^\n]*)$|`({PROGRAMS} [^`]+)`', re.DOTALL | re.MULTILINE)
