@@ -158,7 +158,7 @@ class TrainCalculation(PotentialScriptCalculation):
         return {
             'strategy': strategy,
             'engine': engine,
-            'hyperparameters': complete(dict(self.inputs.hyperparameters), strategy, engine),
+            'hyperparameters': complete(dict(self.inputs.hyperparameters), strategy, engine, foundation.family),
             'replay_labels': 'foundation' if isinstance(self.inputs.get('replay'), TrajectoryData) else 'given',
             'seed': self.inputs.seed.value,
             'family': foundation.family,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .names import Engine, Strategy
+from .names import Engine, Family, Strategy
 from .settings import Setting, settings_problem
 from .strategies import WITH_REPLAY, default_engine
 from .validation import enumerate_names
@@ -193,6 +193,15 @@ STRATEGY_DEFAULTS: dict[str, dict[str, Any]] = {
     Strategy.SCRATCH.value: {'weight_decay': 5e-7},
 }
 
+#: Layers that stay as they are in families whose layers are not those of MACE. The first layer of Nequix has the
+#: embedding of the elements in it.
+FAMILY_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
+    Family.NEQUIX.value: {
+        Strategy.L2_TSP.value: {'freeze_layers': '1-'},
+        Strategy.FREEZE.value: {'freeze_layers': '0-2'},
+    },
+}
+
 #: What the authors published: large rattled cells, Huber loss, AdamW, rate halved on a plateau, float32. Every protocol
 #: says it, so that a stored training does not depend on the defaults of the version that made it.
 PUBLISHED = ('opt', 'lr', 'weight_decay', 'scheduler', 'loss_type', 'huber_delta', 'energy_weight', 'forces_weight',
@@ -258,14 +267,22 @@ def _contradiction(values: Mapping[str, Any]) -> str | None:
     return None
 
 
-def complete(values: Mapping[str, Any], strategy: str, engine: str | None = None) -> dict[str, Any]:
+def complete(
+    values: Mapping[str, Any], strategy: str, engine: str | None = None, family: str = Family.MACE.value
+) -> dict[str, Any]:
     """Return all hyperparameters that mean something, defaults filled in.
 
     :param strategy: the strategy, whose own defaults win over the general ones.
     :param engine: ``None`` for the strategy's default.
+    :param family: of the foundation.
     """
     defaults = {name: option.default for name, option in options_of(strategy, engine).items()}
-    return {**defaults, **STRATEGY_DEFAULTS.get(strategy, {}), **values}
+    return {**defaults, **strategy_defaults(strategy, family), **values}
+
+
+def strategy_defaults(strategy: str, family: str) -> dict[str, Any]:
+    """Return what a strategy starts from with a family of foundations where it differs from the defaults."""
+    return {**STRATEGY_DEFAULTS.get(strategy, {}), **FAMILY_DEFAULTS.get(family, {}).get(strategy, {})}
 
 
 def keep_meaningful(values: Mapping[str, Any], strategy: str, engine: str | None = None) -> dict[str, Any]:

@@ -64,7 +64,10 @@ FAMILIES: dict[str, Abilities] = {
     ),
     Family.NEQUIX.value: Abilities(
         'Nequix',
-        {},
+        {
+            strategy.value: (Engine.EQUITRAIN.value,)
+            for strategy in (Strategy.L2_TSP, Strategy.L2_SP, Strategy.LORA, Strategy.TRANSFER, Strategy.FREEZE)
+        },
         (ForceMethod.FINITE_DIFFERENCES.value,),
         True,
         'python-nequix',
@@ -83,7 +86,7 @@ def check_family(family: str, strategy: str, engine: str | None = None) -> str |
     if strategy not in engines:
         return (
             f'`foundation` is a {name} potential, for which there is no strategy `{strategy}`, only '
-            f'{enumerate_names(engines) or "none"}; choose one of these, or a foundation of another family.'
+            f'{enumerate_names(engines)}; choose one of these, or a foundation of another family.'
         )
     if engine is not None and engine not in engines[strategy]:
         return (

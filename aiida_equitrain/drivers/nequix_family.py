@@ -20,6 +20,7 @@ from matscipy.neighbours import neighbour_list
 from nequix.torch_impl.model import NequixTorch
 
 from ..science import nequix_file
+from .nequix_messages import with_matrix_products
 
 #: Settings of a file that the PyTorch model is built of, under the same names.
 ARCHITECTURE = (
@@ -51,7 +52,7 @@ def read_model(path: str | Path, device: str = 'cpu', head: str | None = None) -
         if type(module).__name__ == 'normalize2mom':
             module.x = None  # a million numbers that Nequix needs once
     model.header = header
-    return model.eval().to(device)
+    return with_matrix_products(model).eval().to(device)
 
 
 def write_checkpoint(model: Any, file: Any) -> None:

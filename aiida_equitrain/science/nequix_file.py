@@ -123,6 +123,8 @@ def read(content: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
 def write(header: Mapping[str, Any], tensors: Mapping[str, Array], file: IO[bytes]) -> None:
     """Write settings and tensors as a file that Nequix, and :func:`read`, load.
 
+    Numbers are written in single precision, whatever the model computes in: Nequix's own loader takes no other.
+
     :param tensors: by their names in the PyTorch model; others than those of :func:`layout` are left out.
     """
     energies = [round(float(value), 9) for value in tensors['atom_energies']]
@@ -134,7 +136,7 @@ def write(header: Mapping[str, Any], tensors: Mapping[str, Array], file: IO[byte
         begin = begins.get(piece.name, 0)
         begins[piece.name] = begin + prod(piece.shape)
         values = np.asarray(tensors[piece.name]).reshape(-1)[begin : begins[piece.name]]
-        np.save(file, values.reshape(piece.shape))
+        np.save(file, values.reshape(piece.shape).astype('<f4'))
 
 
 def layout(header: Mapping[str, Any]) -> Iterator[Piece]:

@@ -11,6 +11,7 @@ from aiida.orm import AbstractCode, CalcJobNode, Dict, Int, Str, TrajectoryData
 
 from aiida_equitrain.calculations.train import TrainCalculation, check_training, count_frames
 from aiida_equitrain.common.hyperparameters import (
+    FAMILY_DEFAULTS,
     OPTIONS,
     PUBLISHED,
     STRATEGY_DEFAULTS,
@@ -174,7 +175,8 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
                 f'the protocol `{protocol}` says nothing about the strategy `{strategy}`; take another one'
             )
         card = {} if protocol in AS_PUBLISHED else foundation.card.get('finetune', {}).get(strategy, {})
-        known = {**base['train']['hyperparameters'], **base['by_strategy'][strategy], **card}
+        of_strategy = {**base['by_strategy'][strategy], **FAMILY_DEFAULTS.get(foundation.family, {}).get(strategy, {})}
+        known = {**base['train']['hyperparameters'], **of_strategy, **card}
         given = {**overrides.get('by_strategy', {}).get(strategy, {}), **_given(overrides)}
         return {**keep_meaningful(known, strategy, engine), **given}
 
@@ -208,7 +210,8 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
     def hyperparameter(self, name: str) -> Any:
         """Return a hyperparameter of the present attempt, its default included."""
         inputs = self.ctx.inputs
-        return complete(dict(inputs.hyperparameters), inputs.strategy.value, self.engine)[name]
+        strategy, family = inputs.strategy.value, inputs.foundation.family
+        return complete(dict(inputs.hyperparameters), strategy, self.engine, family)[name]
 
     @property
     def engine(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...science import nequix_file
 from ...science.energy_shift import EnergyShift, composition, fit_energy_shift
 from ...science.epoch_choice import choose_epoch, rank
 from ...science.frames import Frame
@@ -169,12 +170,19 @@ def write_predictions(path: str | Path, frames: Any, before: Any, after: Any) ->
     )
 
 
-def weights_sha256(path: str | Path) -> str:
+def weights_sha256(path: str | Path, family: str = 'mace') -> str:
     """Return a hash of the weights in a model file: equal numbers, equal hash, whatever else is in the file."""
+    digest = hashlib.sha256()
+    for name, values in sorted(_weights(path, family).items()):
+        digest.update(name.encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def _weights(path: str | Path, family: str) -> dict[str, Any]:
+    """Return the tensors in a model file by name, as arrays."""
+    if family == 'nequix':
+        return nequix_file.read(Path(path).read_bytes())[1]
     content = torch.load(path, map_location='cpu', weights_only=False)
     state = content['model_state_dict'] if isinstance(content, dict) else content.state_dict()
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].detach().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return {name: item.detach().contiguous().numpy() for name, item in state.items()}

@@ -321,6 +321,11 @@ def wrap(model: Any, strategy: str, hyperparameters: dict[str, Any], seed: int, 
         from .sevennet_wrapper import SevenNetWrapper, hold_fixed
 
         return hold_fixed(_of_strategy(SevenNetWrapper(args, model), strategy, hyperparameters, seed))
+    if family == 'nequix':
+        from .nequix_wrapper import NequixMatrices, NequixWrapper
+
+        base = NequixMatrices(model) if strategy == 'lora' else NequixWrapper(model)
+        return _of_strategy(base, strategy, hyperparameters, seed)
     args.model, args.model_wrapper = model, 'mace'
     for parameter in model.parameters():
         parameter.requires_grad_(True)

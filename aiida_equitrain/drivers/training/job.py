@@ -32,7 +32,7 @@ REPLAY, RANDOM = 'replay.npz', 'random.model'
 CHECKPOINT_IN, CHECKPOINT = 'checkpoint_in.pt', 'checkpoint.pt'
 POTENTIAL, METRICS, PREDICTIONS = 'potential.model', 'metrics.npz', 'predictions.npz'
 ADAPTER, FOUNDATION_ADAPTER = 'adapter.safetensors', 'foundation.safetensors'
-PACKAGES = ('equitrain', 'mace-torch', 'sevenn', 'torch', 'e3nn', 'numpy', 'ase')
+PACKAGES = ('equitrain', 'mace-torch', 'sevenn', 'nequix', 'torch', 'e3nn', 'numpy', 'ase')
 
 START = time.time()
 
@@ -242,7 +242,7 @@ class TrainJob:
         if trainer.best.state:
             trainer.export(POTENTIAL)
             summary['energy_shift']['added_after_training_ev_per_atom'] = self.take_shift(trainer.best.shift)
-            summary['weights_sha256'] = weights_sha256(POTENTIAL)
+            summary['weights_sha256'] = weights_sha256(POTENTIAL, self.job['family'])
             summary['stored_as'] = self.store_adapter()
         elif outcome.reason == 'finished':
             raise DriverFailure('no_model', 'no epoch gave a finite validation error, so there is no model to keep')

@@ -91,11 +91,13 @@ def refit_atomic_energies(model: Any, frames: Sequence[Any], energies: ArrayLike
 
 def counts_by_element(model: Any) -> bool:
     """Tell whether a model has an energy for each element; some of SevenNet have one number for all."""
-    return hasattr(model, 'atomic_energies_fn') or model.rescale_atomic_energy.shift.shape[-1] > 1
+    if hasattr(model, 'atomic_energies_fn') or hasattr(model, 'atom_energies'):
+        return True
+    return bool(model.rescale_atomic_energy.shift.shape[-1] > 1)
 
 
 def add_to_atomic_energies(model: Any, shift: Mapping[int, float]) -> dict[str, float]:
-    """Add a shift per atom of each element to the energies of a MACE or SevenNet model, in place.
+    """Add a shift per atom of each element to the energies of a MACE, SevenNet or Nequix model, in place.
 
     :param shift: by atomic number, eV; for a model with one number for all elements under the number 0.
     :returns: the shift by symbol, ``X`` for all.
@@ -105,6 +107,9 @@ def add_to_atomic_energies(model: Any, shift: Mapping[int, float]) -> dict[str, 
     if hasattr(model, 'atomic_energies_fn'):
         table = model.atomic_energies_fn.atomic_energies
         places = {int(number): place for place, number in enumerate(model.atomic_numbers)}
+    elif hasattr(model, 'atom_energies'):
+        table = model.atom_energies
+        places = {number: place for place, number in enumerate(model.header['atomic_numbers'])}
     else:
         table = model.rescale_atomic_energy.shift
         places = dict(model.type_map) if counts_by_element(model) else {0: 0}
