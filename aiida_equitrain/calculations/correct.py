@@ -107,7 +107,7 @@ class CorrectCalculation(EvaluationCalculation):
             valid_type=PhonopyData,
             validator=lambda value, _: validate_phonons(value, None, 'phonopy_data'),
             help='Phonons of the `potential`, in the cell of the frames: a supercell that is relaxed otherwise fits '
-            'none of them (`equitrain.phonons` with `frames` sees to that).',
+            'none of them (`equitrain.phonons` with `labels` sees to that).',
         )
         spec.input(
             'dataset',

@@ -149,13 +149,24 @@ def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, 
 @cmd_launch.command('phonons')
 @click.argument('structure')
 @click.option('--dft/--potential', default=False, show_default=True, help='What the forces come from.')
+@click.option('--labels', metavar='PK', help='DatasetData: correct the phonons of the potential by these frames.')
 @options(
     'block', 'symprec', 'protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy',
-    'born_charges', 'ph',
+    'born_charges', 'ph', 'report',
 )  # fmt: skip
 @with_profile
-def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
-    """Compute phonons with a potential (`--foundation LABEL or PK`), or with DFT (`--dft`)."""
+def cmd_phonons(
+    structure: str, dft: bool, labels: str | None, report: Path | None, submit: bool, **chosen: Any
+) -> None:
+    """Compute phonons with a potential (`--foundation LABEL or PK`), or with DFT (`--dft`).
+
+    With `--labels` the potential's force constants are corrected by labelled frames of the same supercell; all results
+    are then those of the corrected phonons, with error bars. `--report` is for these.
+    """
+    if dft and labels is not None:
+        raise click.UsageError('`--labels` correct the phonons of a potential: leave out `--dft`')
+    if report is not None and labels is None:
+        raise click.UsageError('`--report` is of corrected phonons: give `--labels`')
 
     def build() -> Any:
         from aiida_equitrain.launch import nodes
@@ -168,13 +179,18 @@ def cmd_phonons(structure: str, dft: bool, submit: bool, **chosen: Any) -> None:
         else:
             potential = nodes.load_potential(chosen['foundation'])
             source = {'potential': potential, **codes(chosen, 'python', potential=potential), **postprocess(potential)}
+            source['labels'] = None if labels is None else nodes.load_dataset(labels)
         if chosen['born_charges']:
             source |= {**codes(chosen, 'ph'), **dft_inputs(chosen), 'born_pw_code': find_code(chosen['pw'])}
         return PhononsWorkChain.get_builder_from_protocol(
             crystal, **codes(chosen, 'phonopy'), **source, **common(chosen)
         )
 
-    go(build, submit)
+    node = go(build, submit, report)
+    if node is not None and report is None and 'correction' in node.outputs:
+        from aiida_equitrain.report.correction import describe_correction
+
+        echo(describe_correction(node.outputs.correction.get_dict()), lines=True)
 
 
 @cmd_launch.command('instability')

@@ -26,8 +26,8 @@ def cmd_report(identifier: str, output: Path) -> None:
     """Write the page of results of a job: bands, learning curve, errors, cost, provenance.
 
     PK is that of a StudyWorkChain, a MaterialWorkChain, a FinetuneWorkChain, a CommitteeWorkChain, or of one that
-    computes instabilities, thermal expansion or conductivity. A MaterialWorkChain that failed or still runs is shown as
-    far as it got.
+    computes instabilities, thermal expansion, conductivity or corrected phonons. A MaterialWorkChain that failed or
+    still runs is shown as far as it got.
     """
     from aiida.common.exceptions import NotExistent
 

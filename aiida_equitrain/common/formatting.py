@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -44,3 +45,11 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f'{whole // 60} min {whole % 60:02d} s'
     return f'{whole // 3600} h {whole % 3600 // 60:02d} min'
+
+
+def describe_verdict(facts: Mapping[str, Any]) -> str:
+    """Return the verdict on stability within error bars, such as ``unstable: -1.2 ± 0.1 THz``."""
+    sigma = facts['lowest_frequency_sigma_thz']
+    # Two digits of the error bar say how many the value has.
+    digits = max(0, 1 - math.floor(math.log10(sigma))) if sigma > 0 else 3
+    return f'{facts["verdict"]}: {facts["lowest_frequency_thz"]:.{digits}f} ± {sigma:.{digits}f} THz'

@@ -30,6 +30,13 @@ SIDES: dict[str, dict[str, Any]] = {
     'symfc': {'label': 'symfc fit, no potential', 'color': '#7f8796', 'linestyle': (0, (1, 1.4)), 'zorder': 2},
     'foundation': {'label': 'foundation', 'color': '#e69f00', 'linestyle': '-', 'zorder': 3},
     'dft': {'label': 'DFT', 'color': INK, 'linestyle': '-', 'zorder': 4, 'linewidth': 2.0},
+    'corrected': {'label': 'foundation, corrected', 'color': '#009e73', 'linestyle': '-', 'zorder': 5},
+    'corrected_finetuned': {
+        'label': 'fine-tuned, corrected',
+        'color': '#cc79a7',
+        'linestyle': (0, (4, 1.6)),
+        'zorder': 5,
+    },
     'finetuned': {'label': 'fine-tuned', 'color': '#0a85d1', 'linestyle': (0, (4, 1.6)), 'zorder': 5},
 }
 STYLE: dict[Any, Any] = {
@@ -62,8 +69,8 @@ def style_of(side: str) -> dict[str, Any]:
 
 
 def ordered(sides: Mapping[str, Any]) -> list[str]:
-    """Return the names of the sides in the order of the legend: DFT, foundation, fine-tuned, others, symfc."""
-    first = ['dft', 'foundation', 'finetuned']
+    """Return the names of the sides in the order of the legend: DFT, foundation, fine-tuned, corrected, others."""
+    first = ['dft', 'foundation', 'finetuned', 'corrected', 'corrected_finetuned']
     return [side for side in first if side in sides] + sorted(set(sides) - set(first))
 
 

@@ -17,6 +17,7 @@ from aiida_equitrain.query.failures import reason_of
 
 from . import page, thermal
 from .collect import NoReportError
+from .correction import describe_correction, draw_corrected
 from .instability import describe_tree, draw_wells, mode_pairs
 from .plots import STYLE
 
@@ -41,6 +42,8 @@ def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
     title, needed, collect = KINDS[kind]
     if needed not in node.outputs:
         why = f'it failed: {reason_of(node)}' if node.is_terminated else 'it has not ended'
+        if node.is_finished_ok:
+            why = 'a page is made of phonons that were corrected by `labels`'
         raise NoReportError(f'PK {node.pk} has no `{needed}`: {why}')
     data = collect(node)
     structure = _crystal(node)
@@ -137,6 +140,13 @@ def _kappa(node: Any) -> dict[str, Any]:
     return _drawn('kappa', text, thermal.draw_kappa, node.outputs.modes, caption)
 
 
+def _corrected(node: Any) -> dict[str, Any]:
+    caption = ('Corrected phonon bands', 'Shaded: one and two standard deviations. Beside them the potential alone.')
+    text = describe_correction(node.outputs.correction.get_dict())
+    shown = _drawn('bands', text, draw_corrected, node.outputs.error_bars, caption)
+    return {**shown, 'summary': node.outputs.correction.get_dict()}
+
+
 def _drawn(name: str, text: str, draw: Callable[[Any], Any], arrays: Any, caption: tuple[str, str]) -> dict[str, Any]:
     """Return a section with one figure, of the arrays of a node."""
     with matplotlib.rc_context(STYLE):
@@ -155,5 +165,6 @@ def _crystal(node: Any) -> Any:
 KINDS: dict[str, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     'instability': ('imaginary modes and the phases behind them', 'tree', _instability),
     'qha': ('thermal expansion', 'qha', _qha),
+    'phonons': ('phonons, corrected by labels', 'correction', _corrected),
     'kappa': ('lattice thermal conductivity', 'kappa', _kappa),
 }

@@ -18,9 +18,12 @@ from aiida_equitrain.calculations.arrays import (
     reversed_cell,
     structure_symbols,
 )
+from aiida_equitrain.calculations.correct import CORRECTION_SETTINGS
 from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS
 from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, with_defaults
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.science import labelled_cell as science
 from aiida_equitrain.science.phonon_metrics import band_path, stability
 from aiida_equitrain.science.supercells import supercell_rows
 
@@ -28,6 +31,8 @@ from aiida_equitrain.science.supercells import supercell_rows
 UNREAD = '?'
 #: Tolerance (Å) of phonopy's own path, ``BAND = auto``: seekpath's default, as phonopy 4 hands on no other.
 PATH_SYMPREC = 1e-5
+#: Frames that count as labels where nothing else is said.
+LABEL_ROLES = tuple(CORRECTION_SETTINGS['roles'].default)
 
 
 #: Keys of the ``settings`` of ``PhononsWorkChain``.
@@ -86,6 +91,35 @@ def harmonic_settings(settings: orm.Dict) -> orm.Dict:
 def relax_settings(settings: orm.Dict, symprec: orm.Float) -> orm.Dict:
     """Return the settings of a relaxation with the tolerance of the space group that holds for the whole."""
     return orm.Dict({**dict(settings), 'symprec': symprec.value})
+
+
+@calcfunction
+def correction_settings(correct: orm.Dict, settings: orm.Dict) -> orm.Dict:
+    """Return the settings of a correction, with those of the phonons that it shares with them."""
+    known = with_defaults(dict(settings), PHONON_SETTINGS)
+    return orm.Dict({**{key: known[key] for key in THERMAL_SETTINGS}, **dict(correct)})
+
+
+@calcfunction
+def labelled_cell(
+    structure: orm.StructureData, labels: DatasetData, symprec: orm.Float, supercell_matrix: orm.List | None = None
+) -> dict[str, orm.Data]:
+    """Return the ``structure`` in the lattice of labelled frames, and the ``supercell_matrix`` (rows) of these."""
+    matrix = None if supercell_matrix is None else supercell_matrix.get_list()
+    lattice, rows = cell_of_labels(structure, labels, symprec.value, matrix)
+    moved = structure.clone()
+    scaled = structure.get_ase().get_scaled_positions(wrap=False)
+    moved.reset_cell(lattice.tolist())
+    moved.reset_sites_positions((scaled @ lattice).tolist())
+    moved.label = structure.label
+    return {'structure': moved, 'supercell_matrix': orm.List(rows)}
+
+
+def cell_of_labels(structure: orm.StructureData, labels: DatasetData, symprec: float, matrix: Any) -> tuple[Any, Any]:
+    """Return lattice and supercell, see :func:`aiida_equitrain.science.labelled_cell.labelled_cell`."""
+    return science.labelled_cell(
+        structure.get_ase(), labels.get_frames(), roles=LABEL_ROLES, supercell_matrix=matrix, symprec=symprec
+    )
 
 
 @calcfunction
@@ -178,11 +212,17 @@ def qpoint_key(qpoint: NDArray[Any]) -> tuple[float, ...]:
 
 @calcfunction
 def judge_stability(
-    mesh: orm.BandsData, bands: orm.BandsData, phonopy_data: PhonopyData, settings: orm.Dict
+    mesh: orm.BandsData,
+    bands: orm.BandsData,
+    phonopy_data: PhonopyData,
+    settings: orm.Dict,
+    correction: orm.Dict | None = None,
 ) -> orm.Dict:
     """Return the verdict on mesh and path, see ``science.phonon_metrics.stability``, and what it was made of.
 
     ``min_frequency_thz`` is the lowest frequency along the path as it is, as everywhere.
+
+    :param correction: of corrected phonons, whose verdict is that within their error bars.
     """
     result = stability(
         np.concatenate([mesh.get_kpoints(), bands.get_kpoints()]),
@@ -194,4 +234,6 @@ def judge_stability(
     result['n_atoms_supercell'] = len(phonopy_data.get_supercell().sites)
     if phonopy_data.residual_forces is not None:
         result['residual_force_max_ev_per_angstrom'] = float(np.abs(phonopy_data.residual_forces).max())
+    if correction is not None:
+        result |= {key: correction[key] for key in ('verdict', 'lowest_frequency_sigma_thz', 'uncertainty_thz')}
     return orm.Dict(result)

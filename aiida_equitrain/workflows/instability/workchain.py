@@ -109,7 +109,7 @@ class InstabilityWorkChain(InstabilityBuilder, DftPhases):
             inputs.update({port: self.inputs[port] for port in EVALUATION if port in self.inputs})
             inputs.update(structure=self.ctx.structures[name], symprec=self.ctx.symprec)
             if name != ROOT_PHASE:
-                for port in ('supercell_matrix', 'relax'):
+                for port in ('supercell_matrix', 'relax', 'labels'):
                     inputs.pop(port, None)
                 inputs.settings = functions.without_relaxation(inputs.settings)
             futures[f'phonons_{name}'] = self.launch(PhononsWorkChain, inputs, f'phonons_{name}')

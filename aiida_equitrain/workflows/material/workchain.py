@@ -27,7 +27,7 @@ from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 SHARED = ('structure', 'foundation', 'potential', 'python_code', 'phonopy_code', 'supercell_matrix', 'max_concurrent',
           'nac', 'postprocess_code')  # fmt: skip
 #: Inputs of phonons that those of DFT do not take here.
-OF_POTENTIAL = ('potential_relax', 'potential_elastic', 'potential_forces', 'born_charges')
+OF_POTENTIAL = ('potential_relax', 'potential_elastic', 'potential_forces', 'born_charges', 'labels', 'correct')
 #: Outputs of the fine-tuning that are outputs of the whole.
 FINETUNE_OUTPUTS = ('potential', 'metrics', 'predictions', 'summary')
 #: With fewer DFT calculations at a time than this, the labels have them all and the phonons of DFT follow, beside the
@@ -70,7 +70,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             (LabelWorkChain, 'label', (*SHARED[:2], *SHARED[3:4], SHARED[6]), False),
             (FinetuneWorkChain, 'finetune', ('train.code', 'train.foundation', 'train.dataset'), True),
             (BornChargesWorkChain, 'born_charges', ('structure', 'symprec'), False),
-            (PhononsWorkChain, 'phonons', (*SHARED, 'pw', 'relax', 'born_charges'), True),
+            (PhononsWorkChain, 'phonons', (*SHARED, 'pw', 'relax', 'born_charges', 'labels'), True),
             (PhononsWorkChain, 'dft_phonons', (*SHARED, *OF_POTENTIAL), False),
             (CompareCalculation, 'compare', ('code', 'reference', 'candidates', 'dataset'), True),
         ):

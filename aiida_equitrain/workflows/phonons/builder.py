@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from aiida_quantumespresso.common.types import ElectronicType
 from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
+from aiida_equitrain.calculations.correct import CORRECTION_SETTINGS, CorrectCalculation
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS
 from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, serial_options
 from aiida_equitrain.workflows.born_charges import fill_born_builder
@@ -29,6 +32,9 @@ class PhononsBuilder(EquitrainProtocolMixin):
         'potential_relax.settings': RelaxCalculation.SETTINGS,
         'potential_elastic.settings': RelaxCalculation.SETTINGS,
         'potential_forces.settings': ForcesCalculation.SETTINGS,
+        'correct.settings': {
+            key: CorrectCalculation.SETTINGS[key] for key in ('dtype', 'batch_size', *CORRECTION_SETTINGS)
+        },
     }
 
     @classmethod
@@ -39,6 +45,7 @@ class PhononsBuilder(EquitrainProtocolMixin):
         *,
         potential: PotentialData | None = None,
         python_code: orm.AbstractCode | None = None,
+        labels: DatasetData | None = None,
         pw_code: orm.AbstractCode | None = None,
         born_pw_code: orm.AbstractCode | None = None,
         postprocess_code: orm.AbstractCode | None = None,
@@ -54,6 +61,7 @@ class PhononsBuilder(EquitrainProtocolMixin):
         """Return a builder with all inputs of a protocol.
 
         :param potential: the potential, with ``python_code``; or give ``pw_code`` with ``pseudo_family``.
+        :param labels: labelled frames, by which the phonons of the potential are corrected.
         :param postprocess_code: a Python with phonopy, where there is no potential or that of SevenNet.
         :param ph_code: ``ph.x``: Born charges are computed by it and pw.x (``born_pw_code`` or ``pw_code``).
         :param pseudo_family: label of the pseudopotential family.
@@ -84,7 +92,11 @@ class PhononsBuilder(EquitrainProtocolMixin):
             builder['harmonic'].metadata.options = serial_options(options)
         if potential is not None:
             builder.potential, builder.python_code = potential, python_code
-            fill_potential_builder(builder, inputs, options)
+            names = ['potential_relax', 'potential_elastic', 'potential_forces']
+            if labels is not None:
+                builder.labels = labels
+                names.append('correct')
+            fill_potential_builder(builder, names, inputs, options)
         if ph_code is not None:
             fill_born_builder(builder, inputs, born_pw_code or pw_code, ph_code, pseudo_family, protocol, options)
         if pw_code is not None:
@@ -92,9 +104,11 @@ class PhononsBuilder(EquitrainProtocolMixin):
         return builder
 
 
-def fill_potential_builder(builder: ProcessBuilder, inputs: dict[str, Any], options: dict[str, Any] | None) -> None:
+def fill_potential_builder(
+    builder: ProcessBuilder, names: Iterable[str], inputs: dict[str, Any], options: dict[str, Any] | None
+) -> None:
     """Set what the jobs of the potential need."""
-    for name in ('potential_relax', 'potential_elastic', 'potential_forces'):
+    for name in names:
         namespace = getattr(builder, name)
         namespace.settings = orm.Dict(inputs.get(name, {}).get('settings', {}))
         chosen = recursive_merge(inputs.get(name, {}).get('metadata', {}).get('options', {}), options or {})

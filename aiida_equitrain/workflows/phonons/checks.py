@@ -7,7 +7,7 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS, phonon_supercell_rows
+from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS, cell_of_labels, phonon_supercell_rows
 from aiida_equitrain.calculations.harmonic import mesh_problem
 from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import settings_problem, with_defaults
@@ -63,6 +63,7 @@ def validate_inputs(inputs: Mapping[str, Any], ctx: Any = None) -> str | None:
     return (
         source_problem(inputs)
         or method_problem(inputs)
+        or labels_problem(inputs)
         or spin_problem(inputs)
         or cell_problem(inputs)
         or symprec_problem(inputs, symprec_of(inputs), 'potential_relax')
@@ -108,6 +109,38 @@ def method_problem(inputs: Mapping[str, Any]) -> str | None:
     return check_evaluation(inputs['potential'].family, settings.get('method'), settings.get('batch_size'))
 
 
+def labels_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return a sentence if there is nothing that `labels` could correct, or nothing that could do it."""
+    if 'labels' not in inputs:
+        return None
+    if 'potential' not in inputs:
+        return '`labels` correct the phonons of a `potential`; those of DFT (`pw`) need none.'
+    codes = {name: inputs.get(name) for name in ('python_code', 'postprocess_code')}
+    if inputs['potential'].family != 'mace' and codes['postprocess_code'] is None:
+        return '`labels` need a `postprocess_code`, a Python with phonopy and symfc: that of the `potential` has none.'
+    computers = {code.computer.pk for code in codes.values() if code is not None}
+    if inputs['potential'].family != 'mace' and len(computers) > 1:
+        return 'with `labels`, `python_code` and `postprocess_code` must be on the same computer: one job needs both.'
+    structure = inputs['structure']
+    problem = structure_problem(structure)
+    if problem:
+        return problem
+    try:
+        labelled_supercell(inputs)
+    except ValueError as error:
+        return f'`labels`: {error}.'
+    return None
+
+
+def labelled_supercell(inputs: Mapping[str, Any]) -> Any:
+    """Return the rows of the supercell that `labels` are displacements of.
+
+    :raises ValueError: with a sentence, if they are of none.
+    """
+    matrix = inputs['supercell_matrix'].get_list() if 'supercell_matrix' in inputs else None
+    return cell_of_labels(inputs['structure'], inputs['labels'], symprec_of(inputs), matrix)[1]
+
+
 def cell_problem(inputs: Mapping[str, Any]) -> str | None:
     """Return a sentence if the structure or its supercell cannot be computed."""
     structure = inputs['structure']
@@ -115,7 +148,9 @@ def cell_problem(inputs: Mapping[str, Any]) -> str | None:
     problem = structure_problem(structure, elements)
     if problem:
         return problem
-    if 'supercell_matrix' in inputs:
+    if 'labels' in inputs:
+        matrix = labelled_supercell(inputs)
+    elif 'supercell_matrix' in inputs:
         matrix = inputs['supercell_matrix'].get_list()
     else:
         settings = dict(inputs['settings']) if 'settings' in inputs else {}

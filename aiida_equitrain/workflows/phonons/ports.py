@@ -9,12 +9,14 @@ from aiida_phonopy.data.phonopy import PhonopyData
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
+from aiida_equitrain.calculations.correct import CorrectCalculation
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS
 from aiida_equitrain.calculations.harmonic import HarmonicCalculation
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import settings_help
+from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.born_charges import BornChargesWorkChain
 from aiida_equitrain.workflows.checks import validate_positive, validate_supercell_matrix
@@ -25,6 +27,13 @@ def declare_inputs(spec: WorkChainSpec) -> None:
     """Declare what goes in, with the inputs of every job."""
     spec.input('structure', valid_type=orm.StructureData, help='The crystal, primitive or not.')
     spec.input('potential', valid_type=PotentialData, required=False, help='The potential; or give `pw`.')
+    spec.input(
+        'labels',
+        valid_type=DatasetData,
+        required=False,
+        help='Labelled frames, by which the phonons of the `potential` are corrected, see `equitrain.correct`: all '
+        'outputs are then those of the corrected phonons, in the cell of the frames, which is not relaxed.',
+    )
     spec.input('python_code', valid_type=orm.AbstractCode, required=False, help='A Python for the `potential`.')
     spec.input('phonopy_code', valid_type=orm.AbstractCode, help='The `phonopy` command.')
     spec.input(
@@ -39,8 +48,8 @@ def declare_inputs(spec: WorkChainSpec) -> None:
         valid_type=orm.List,
         required=False,
         validator=validate_supercell_matrix,
-        help='Three rows of integers: the vectors of the supercell in units of those of `structure`. Without it, '
-        'the smallest nearly cubic supercell whose edges have `settings.min_length_angstrom`.',
+        help='Three rows of integers: the vectors of the supercell in units of those of `structure`. Without it, that '
+        'of the `labels`, or the smallest nearly cubic supercell whose edges have `settings.min_length_angstrom`.',
     )
     spec.input(
         'displacement',
@@ -90,6 +99,7 @@ def declare_inputs(spec: WorkChainSpec) -> None:
         (RelaxCalculation, 'potential_relax', ('code', 'potential', 'structure', 'frames')),
         (RelaxCalculation, 'potential_elastic', ('code', 'potential', 'structure', 'frames')),
         (ForcesCalculation, 'potential_forces', ('code', 'potential', 'frames', 'supercell')),
+        (CorrectCalculation, 'correct', ('code', 'potential_code', 'potential', 'phonopy_data', 'dataset')),
         (HarmonicCalculation, 'harmonic', ('code', 'phonopy_data')),
         (PhonopyCalculation, 'phonopy', ('code', 'parameters', 'phonopy_data', 'force_constants')),
         (PwBaseWorkChain, 'pw', ('pw.structure', 'pw.parent_folder', 'kpoints')),
@@ -108,6 +118,8 @@ def declare_outputs(spec: WorkChainSpec) -> None:
         'supercells_forces', valid_type=orm.TrajectoryData, dynamic=True, required=False, help='Of DFT.'
     )
     spec.output('phonopy_data', valid_type=PhonopyData, required=False, help='Displacements and forces.')
+    spec.output('uncorrected', valid_type=PhonopyData, required=False, help='Of the potential alone, with `labels`.')
+    spec.expose_outputs(CorrectCalculation, include=('correction', 'posterior', 'error_bars'))
     spec.output('nac', valid_type=orm.ArrayData, required=False, help='Of `born_charges`.')
     spec.output('force_constants', valid_type=orm.ArrayData, required=False, help='eV/Å², compact.')
     spec.output('bands', valid_type=orm.BandsData, required=False, help='THz, along the seekpath, with labels.')
@@ -136,7 +148,8 @@ def declare_outputs(spec: WorkChainSpec) -> None:
         'stability',
         valid_type=orm.Dict,
         required=False,
-        help='`lowest_frequency_thz` on mesh and path, `lowest_qpoint`, `dynamically_stable`, `tolerance_thz`, ...',
+        help='`lowest_frequency_thz` on mesh and path, `lowest_qpoint`, `dynamically_stable`, `tolerance_thz`, ...; of '
+        'corrected phonons also `verdict` (`stable`, `unstable`, `undecided`) and `lowest_frequency_sigma_thz`.',
     )
     spec.exit_code(
         401, 'ERROR_RELAXATION_FAILED', message='The relaxation of `structure` failed, see {process}: {message}'
@@ -151,6 +164,7 @@ def declare_outputs(spec: WorkChainSpec) -> None:
     spec.exit_code(407, 'ERROR_BORN_CHARGES_FAILED', message='The Born charges failed, see {process}: {message}')
     spec.exit_code(405, 'ERROR_HARMONIC_FAILED', message='The harmonic properties failed, see {process}: {message}')
     spec.exit_code(406, 'ERROR_ELASTIC_FAILED', message='The elastic tensor failed, see {process}: {message}')
+    spec.exit_code(408, 'ERROR_CORRECTION_FAILED', message='The correction failed, see {process}: {message}')
     spec.exit_code(
         410,
         'ERROR_FORCES_NOT_FINITE',

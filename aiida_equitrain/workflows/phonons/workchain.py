@@ -15,11 +15,13 @@ from aiida_quantumespresso.utils.mapping import prepare_process_inputs
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
+from aiida_equitrain.calculations.correct import CorrectCalculation
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions import elastic
 from aiida_equitrain.calculations.functions import phonons as functions
 from aiida_equitrain.calculations.harmonic import HarmonicCalculation
 from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.common.formatting import describe_verdict
 from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.workflows.base import StagedWorkChain
 from aiida_equitrain.workflows.born_charges import BornCharges
@@ -84,6 +86,7 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
     """Relax a structure, displace its supercell, evaluate the forces, and post-process them with phonopy.
 
     The forces come from a potential (one job for all displacements) or from DFT (one ``PwBaseWorkChain`` for each).
+    With ``labels`` the force constants of the potential are corrected by them before anything is derived.
     """
 
     @classmethod
@@ -104,6 +107,7 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
             ).else_(
                 step.run_forces,
                 step.inspect_forces,
+                if_(step.should_run_correct)(step.run_correct, step.inspect_correct),
             ),
             step.run_phonopy,
             step.inspect_phonopy,
@@ -117,7 +121,9 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
     def setup(self) -> None:
         """Choose the supercell, by the structure as it was given: all sources of forces then share it."""
         self.ctx.structure, self.ctx.symprec = self.right_handed(self.inputs.structure), self.inputs.symprec
-        if 'supercell_matrix' in self.inputs:
+        if 'labels' in self.inputs:
+            self.take_cell_of_labels()
+        elif 'supercell_matrix' in self.inputs:
             self.ctx.supercell_matrix = self.inputs.supercell_matrix
         else:
             self.ctx.supercell_matrix = functions.choose_supercell(
@@ -125,6 +131,12 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
             )
         self.hint_symmetry(self.ctx.supercell_matrix)
         self.out('supercell_matrix', self.ctx.supercell_matrix)
+
+    def take_cell_of_labels(self) -> None:
+        """Take the cell and the supercell that the labels are displacements of."""
+        given = {name: self.inputs[name] for name in ('supercell_matrix',) if name in self.inputs}
+        found = functions.labelled_cell(self.ctx.structure, self.inputs.labels, self.inputs.symprec, **given)
+        self.ctx.structure, self.ctx.supercell_matrix = found['structure'], found['supercell_matrix']
 
     def should_run_dft(self) -> bool:
         """Return whether the forces come from DFT."""
@@ -134,7 +146,7 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
         """Return whether the structure is relaxed first."""
         if self.should_run_dft():
             return bool(self.inputs.get('relax'))
-        return bool(self.get_setting('relax'))
+        return 'labels' not in self.inputs and bool(self.get_setting('relax'))
 
     def run_relax(self) -> Any:
         """Relax the structure with what the forces come from."""
@@ -198,7 +210,43 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
         """Attach the displacements with their forces, and what the non-analytical term needs."""
         nac = self.ctx.get('nac', self.inputs.get('nac'))
         self.ctx.phonopy_data = phonopy_data if nac is None else functions.attach_nac(phonopy_data, nac)
+        self.out('uncorrected' if self.should_run_correct() else 'phonopy_data', self.ctx.phonopy_data)
+
+    def should_run_correct(self) -> bool:
+        """Return whether there are labels to correct by."""
+        return 'labels' in self.inputs
+
+    def run_correct(self) -> Any:
+        """Evaluate the potential on the labelled frames, and fit what it gets wrong."""
+        inputs = self.stage_inputs(CorrectCalculation, 'correct')
+        inputs.update(
+            code=self.postprocess_code(),
+            potential=self.inputs.potential,
+            phonopy_data=self.ctx.phonopy_data,
+            dataset=self.inputs.labels,
+        )
+        if inputs.code.uuid != self.inputs.python_code.uuid:
+            if self.inputs.potential.family == 'mace':
+                inputs.code = self.inputs.python_code  # it has phonopy too: one process does it
+            else:
+                inputs.potential_code = self.inputs.python_code
+        inputs.settings = functions.correction_settings(inputs.get('settings', orm.Dict({})), self.inputs.settings)
+        return ToContext(correct=self.launch(CorrectCalculation, inputs, 'correct'))
+
+    def inspect_correct(self) -> ExitCode | None:
+        """Go on with the corrected phonons."""
+        node = self.ctx.correct
+        for name in ('correction', 'posterior', 'error_bars'):
+            if name in node.outputs:
+                self.out(name, node.outputs[name])
+        if not node.is_finished_ok:
+            return self.fail('ERROR_CORRECTION_FAILED', node)
+        self.ctx.phonopy_data = node.outputs.phonopy_data
         self.out('phonopy_data', self.ctx.phonopy_data)
+        facts = node.outputs.correction
+        text = 'corrected' if facts['is_corrected'] else 'NOT corrected, as the labels do not favour it'
+        self.report(f'{text}: {facts["n_frames"]} frames, mean error bar {facts["uncertainty_thz"]:.3f} THz')
+        return None
 
     def run_phonopy(self) -> Any:
         """Post-process: phonopy does bands and density of states in one job, thermal properties in another."""
@@ -258,10 +306,14 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
     def results(self) -> None:
         """Judge the stability."""
         mesh = self.ctx.phonopy_bands.outputs.qpoints_mesh
-        verdict = functions.judge_stability(mesh, self.ctx.bands, self.ctx.phonopy_data, self.inputs.settings)
+        more = {'correction': self.ctx.correct.outputs.correction} if 'correct' in self.ctx else {}
+        verdict = functions.judge_stability(mesh, self.ctx.bands, self.ctx.phonopy_data, self.inputs.settings, **more)
         self.out('stability', verdict)
         stable = 'dynamically stable' if verdict['dynamically_stable'] else 'dynamically unstable'
-        self.report(f'{stable}: lowest frequency {verdict["lowest_frequency_thz"]:.3f} THz')
+        text = f'{stable}: lowest frequency {verdict["lowest_frequency_thz"]:.3f} THz'
+        if more:
+            text += f'; with error bars {describe_verdict(dict(verdict))}'
+        self.report(text)
 
     def should_run_elastic(self) -> bool:
         """Return whether the elastic tensor is wanted: of potentials only."""
