@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -295,6 +296,7 @@ def test_page(
     for module in ('in_process', 'run'):
         monkeypatch.setattr(f'aiida_equitrain.launch.{module}.run_here', build_only)
     name = str(page.relative_to(ROOT))
+    names: dict[str, Any] = {}
     for kind, text in steps(page):
         if kind == 'bash':
             run(text, reader, tmp_path, monkeypatch)
@@ -304,7 +306,8 @@ def test_page(
         elif name in PYTHON_ELSEWHERE:
             assert name in (ROOT / PYTHON_ELSEWHERE[name]).read_text(encoding='utf-8')
         else:
-            exec(text, {})
+            with suppress(BuiltError):
+                exec(text, names)
 
 
 def build_only(builder: Any, watch: Any = None) -> None:
