@@ -13,6 +13,15 @@ class Role(str, Enum):
     TEST = 'test'
 
 
+class Recipe(str, Enum):
+    """How frames to label are made."""
+
+    #: Rattled, strained, scaled in volume, and relaxed by the foundation (Grandel, Benner, George 2026).
+    PAPER = 'paper'
+    #: The unstrained supercell of the phonons with small displacements of all atoms.
+    HARMONIC = 'harmonic'
+
+
 class Strategy(str, Enum):
     """How the weights of the foundation are changed (Grandel, Benner, George 2026)."""
 

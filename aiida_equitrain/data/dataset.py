@@ -160,6 +160,11 @@ class DatasetData(SinglefileData):
         return list(self.base.attributes.get('trajectories'))
 
     @property
+    def recipes(self) -> list[str]:
+        """How each frame was made, see ``common.names.Recipe``; empty where it is not known."""
+        return list(self.base.attributes.get('recipes', [''] * self.n_frames))
+
+    @property
     def sources(self) -> list[str]:
         """Where the labels of each frame come from (UUID of a node, or a file)."""
         return list(self.base.attributes.get('sources'))
@@ -216,6 +221,7 @@ def _describe(frames: Frames) -> dict[str, Any]:
         'n_frames': len(frames),
         'roles': [frame.role for frame in frames],
         'trajectories': [frame.trajectory for frame in frames],
+        **({'recipes': [frame.recipe for frame in frames]} if any(frame.recipe for frame in frames) else {}),
         'elements': frames.elements,
         'formulas': sorted({frame.formula for frame in frames}),
         'max_atoms': int(np.max([len(frame) for frame in frames])),

@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ..common.names import Recipe
 from .label_keys import left_out, unit_problem, weightless
 
 Array = NDArray[np.float64]
@@ -38,6 +39,8 @@ SHAPES: dict[str, tuple[str | int, ...]] = {
     'roles': ('U', 'frames'),
     'trajectories': ('i', 'frames'),
 }
+#: Array of that file which older ones, and those of frames that do not say it, are without.
+RECIPES = 'recipes'
 
 
 @dataclass
@@ -54,6 +57,7 @@ class Frame:
     :param role: ``train``, ``valid`` or ``test``; empty while undecided.
     :param trajectory: index of the relaxation trajectory that the frame was taken from, -1 if from none.
     :param source: UUID of the node, or name of the file, that the labels come from.
+    :param recipe: how the frame was made, one of ``common.names.Recipe``; empty where that is not known.
     """
 
     numbers: NDArray[np.int64]
@@ -66,6 +70,7 @@ class Frame:
     role: str = ''
     trajectory: int = -1
     source: str = ''
+    recipe: str = ''
 
     def __len__(self) -> int:
         """Return the number of atoms."""
@@ -96,6 +101,8 @@ class Frame:
 
             atoms.calc = SinglePointCalculator(atoms, **results)
         atoms.info.update(role=self.role, trajectory=self.trajectory, source=self.source)
+        if self.recipe:
+            atoms.info['recipe'] = self.recipe
         return atoms
 
     @classmethod
@@ -105,8 +112,8 @@ class Frame:
         Of the results, the free energy comes before the energy, as the forces are its derivatives. A label that is NaN
         is none.
 
-        :param meta: ``role``, ``trajectory``, ``source``; what is absent is taken from ``atoms.info``, where entries of
-            another type than ours are left alone.
+        :param meta: ``role``, ``trajectory``, ``source``, ``recipe``; what is absent is taken from ``atoms.info``,
+            where entries of another type than ours are left alone.
         :raises ValueError: if there are no forces, or only those that constraints left, or no numbers.
         """
         energy, forces, stress = _labels(atoms)
@@ -163,6 +170,7 @@ class Frames(Sequence[Frame]):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of the file that :meth:`save` writes."""
+        recipes = [frame.recipe for frame in self.items]
         return {
             'n_atoms': np.array([len(frame) for frame in self.items], dtype=np.int64),
             'numbers': np.concatenate([frame.numbers for frame in self.items]).astype(np.int64),
@@ -174,6 +182,7 @@ class Frames(Sequence[Frame]):
             'stress': np.array([np.full((3, 3), np.nan) if f.stress is None else f.stress for f in self.items]),
             'roles': np.array([frame.role for frame in self.items], dtype='U5'),
             'trajectories': np.array([frame.trajectory for frame in self.items], dtype=np.int64),
+            **({RECIPES: np.array(recipes)} if any(recipes) else {}),
         }
 
     @classmethod
@@ -206,6 +215,7 @@ class Frames(Sequence[Frame]):
                     role=str(arrays['roles'][index]),
                     trajectory=int(arrays['trajectories'][index]),
                     source=sources[index] if sources else '',
+                    recipe=str(arrays[RECIPES][index]) if RECIPES in arrays else '',
                 )
             )
         return cls(frames)
@@ -241,6 +251,7 @@ def to_extxyz(frames: Iterable[Frame]) -> str:
             info[STRESS_KEY] = _numbers(frame.stress)
         # JSON marks strings as strings: a source such as `0012` would be read as a number otherwise
         info |= {'role': _text(frame.role), 'trajectory': str(frame.trajectory), 'source': _text(frame.source)}
+        info |= {'recipe': _text(frame.recipe)}
         lines = [str(len(frame)), ' '.join(f'{key}="{value}"' for key, value in info.items() if value)]
         symbols = Atoms(numbers=frame.numbers).symbols
         for symbol, position, force in zip(symbols, frame.positions, frame.forces, strict=True):
@@ -264,10 +275,13 @@ def _read_arrays(file: str | Path | IO[bytes]) -> dict[str, NDArray[Any]]:
             file.seek(0)
         with np.load(file, allow_pickle=False) as data:
             arrays = {name: data[name] for name in SHAPES}
+            if RECIPES in data:
+                arrays[RECIPES] = data[RECIPES]
         if arrays['n_atoms'].ndim != 1 or arrays['n_atoms'].dtype.kind != 'i' or (arrays['n_atoms'] < 0).any():
             raise ValueError('`n_atoms` does not hold the numbers of atoms')
         sizes = {'frames': len(arrays['n_atoms']), 'atoms': sum(int(size) for size in arrays['n_atoms'])}
-        for name, (kind, *shape) in SHAPES.items():
+        for name in arrays:
+            kind, *shape = SHAPES.get(name, SHAPES['roles'])
             wanted = tuple(sizes.get(str(size), size) for size in shape)
             if arrays[name].shape != wanted or arrays[name].dtype.kind not in str(kind):
                 raise ValueError(f'`{name}` has the shape {arrays[name].shape} instead of {wanted}, or no such numbers')
@@ -304,8 +318,10 @@ def _are_constrained(atoms: Atoms, forces: Array) -> bool:
 
 
 def _meta(info: dict[str, Any]) -> dict[str, Any]:
-    """Return what is ours of ``role``, ``trajectory``, ``source``: keys of that name with another meaning are not."""
+    """Return what is ours of ``role``, ``trajectory``, ...: keys of that name with another meaning are not."""
     found: dict[str, Any] = {key: info[key] for key in ('role', 'source') if isinstance(info.get(key), str)}
+    if info.get('recipe') in [item.value for item in Recipe]:
+        found['recipe'] = info['recipe']
     row = info.get('trajectory')
     if isinstance(row, int | np.integer) and not isinstance(row, bool) and abs(int(row)) < 2**31:
         found['trajectory'] = int(row)

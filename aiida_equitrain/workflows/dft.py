@@ -149,3 +149,28 @@ def relax_builder(
     builder.pop('structure', None)
     builder.pop('base_init_relax', None)
     return builder
+
+
+def unit_cell_relax_builder(
+    code: orm.AbstractCode,
+    structure: orm.StructureData,
+    family_label: str,
+    relax: Mapping[str, Any],
+    stringency: str | None,
+    electronic_type: str,
+    protocol: str | None,
+    options: dict[str, Any] | None,
+) -> Any:
+    """Return the inputs of a ``PwRelaxWorkChain`` of positions and cell with the cut-offs of a family.
+
+    :param relax: overrides of the whole, those of each calculation under ``base_relax``.
+    :param stringency: of the family's cut-offs; an ``ecutwfc`` in ``relax`` goes before.
+    """
+    rest = dict(relax)
+    base = rest.pop('base_relax', {})
+    given = base.get('pw', {}).get('parameters', {}).get('SYSTEM', {})
+    cutoffs = recommended_cutoffs(family_label, structure, stringency, given.get('ecutwfc'))
+    common = {'pseudo_family': family_label, 'pw': {'parameters': {'SYSTEM': cutoffs}}}
+    # `paper` is ours; the other names are those of aiida-quantumespresso.
+    qe_protocol = 'stringent' if protocol == 'paper' else protocol
+    return relax_builder(code, structure, qe_protocol, recursive_merge(common, base), rest, electronic_type, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def same(first: Frame, second: Frame) -> bool:
 def frames() -> Frames:
     return Frames(
         [
-            frame(source='0012', trajectory=3),
+            frame(source='0012', trajectory=3, recipe='harmonic'),
             frame(bulk('Si', cubic=True), seed=1, stress=None, role='valid', source='a "quoted" \\ name = [x]'),
             frame(Atoms('He', cell=[3, 3, 3]), seed=2, pbc=(True, False, True), role='', energy=-5.0),
             frame(seed=3, energy=1.0, role='test', source='9a1b2c3d-0000-4e4e-8f8f-123456789abc'),
@@ -68,6 +69,19 @@ def test_npz_is_exact_and_reproducible(frames):
     first.seek(0)
     back = Frames.load(first, sources=[item.source for item in frames])
     assert all(same(*pair) for pair in zip(frames, back, strict=True))
+
+
+def test_frames_that_do_not_say_their_recipe_are_stored_as_before(frames):
+    plain = Frames([replace(item, recipe='') for item in frames])
+    assert 'recipes' in frames.arrays()
+    assert 'recipes' not in plain.arrays()
+    buffer = io.BytesIO()
+    plain.save(buffer)
+    buffer.seek(0)
+    assert [item.recipe for item in Frames.load(buffer)] == [''] * 4
+    atoms = frames[0].to_atoms()
+    atoms.info['recipe'] = 'pancakes'  # of another program
+    assert Frame.from_atoms(atoms).recipe == ''
 
 
 def test_ase_is_exact(frames):

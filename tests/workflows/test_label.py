@@ -11,9 +11,14 @@ from aiida.orm import Dict, InstalledCode, Int, StructureData, TrajectoryData
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from aiida_equitrain.calculations.functions.label import trajectory_of
+from aiida_equitrain.calculations.functions.label import harmonic_supercell_rows, trajectory_of
+from aiida_equitrain.calculations.functions.phonons import phonon_supercell_rows
+from aiida_equitrain.science.extxyz import from_extxyz
 from aiida_equitrain.science.frame_files import read_labelled
+from aiida_equitrain.science.frames import to_extxyz
+from aiida_equitrain.science.harmonic_frames import phonon_supercell
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
+from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 #: Only the zone centre, and a cut-off far from convergence: what is tested is the plumbing.
 SMALL_PW = {
@@ -197,6 +202,106 @@ def check_import(node, dataset):
         assert read.forces == pytest.approx(frame.forces, abs=1e-4)
         assert read.stress == pytest.approx(frame.stress, abs=2e-5)
         assert np.array_equal(read.numbers, frame.numbers)
+
+
+@pytest.mark.parametrize('recipe', ['paper', 'harmonic', 'mixed'])
+def test_recipes(build, recipe):
+    """A recipe brings the inputs that it needs, and no others; its name may stand in the overrides."""
+    for builder in (build(recipe=recipe), build(overrides={'recipe': recipe})):
+        assert ('rattle' in builder) == ('relax' in builder) == (recipe != 'harmonic')
+        assert ('harmonic' in builder) == ('relax_dft' in builder._inputs(prune=True)) == (recipe != 'paper')
+        assert builder.min_frames.value == (1 if recipe == 'harmonic' else 8)
+
+
+def test_harmonic_recipe_is_that_of_the_phonons(build, silicon, phonopy_code, pw_code, pseudo_family):
+    """Supercell and DFT of the relaxation are those of `equitrain.phonons` of the same protocol."""
+    kinds = {'pw_code': pw_code, 'pseudo_family': pseudo_family.label}
+    for protocol in ('fast', 'balanced', 'paper'):
+        inputs = {'protocol': protocol, 'overrides': {'max_atoms': 2000}}
+        builder = build(recipe='harmonic', **inputs)
+        phonons = PhononsWorkChain.get_builder_from_protocol(silicon, phonopy_code, **kinds, **inputs)
+        length = builder.harmonic['min_length_angstrom']
+        assert length == phonons.settings['min_length_angstrom']
+        matrix = harmonic_supercell_rows(silicon, builder.harmonic.get_dict(), 1e-4)
+        assert matrix == phonon_supercell_rows(silicon, phonons.settings.get_dict(), 1e-4)
+        relax = phonons.relax._inputs(prune=True)
+        assert plain(builder.relax_dft._inputs(prune=True)) == plain(relax)
+        assert 'base_relax' in relax
+    builder = build(recipe='harmonic', overrides={'harmonic': {'min_length_angstrom': 8.0}, 'pw': SMALL_PW})
+    assert builder.harmonic['min_length_angstrom'] == 8.0
+    assert builder.relax_dft.base_relax.pw.parameters['SYSTEM']['ecutwfc'] == 12
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'sentence'),
+    [
+        ({'recipe': 'harmonics'}, 'unknown `recipe` `harmonics`.*`harmonic`'),
+        ({'harmonic': {'pairs': True, 'n_frames': 3}}, r'`harmonic\.n_frames` is 3.*must be even'),
+        ({'harmonic': {'relax': 'vasp'}}, r'`harmonic\.relax` is .vasp.; it must be one of dft, potential, none'),
+        ({'harmonic': {'displacement_angstrom': 1.0}}, 'at most 0.2'),
+        ({'harmonic': {'amplitude': 0.01}}, '`amplitude`'),
+        ({'max_atoms': 10}, '64 atoms, more than `max_atoms`'),
+    ],
+)
+def test_wrong_harmonic_recipes_are_refused(build, overrides, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        build(overrides={'recipe': 'harmonic', **overrides})
+
+
+def test_harmonic_recipe_needs_what_relaxes(build):
+    builder = build(recipe='harmonic')
+    builder.pop('relax_dft')
+    with pytest.raises(ValueError, match=r'`harmonic\.relax` is `dft`: give `relax_dft`'):
+        run_get_node(builder)
+    builder = build(recipe='harmonic', overrides={'harmonic': {'relax': 'potential'}})
+    assert 'relax_structure' in builder
+    builder.pop('relax_structure')
+    with pytest.raises(ValueError, match='give `relax_structure`'):
+        run_get_node(builder)
+    builder = build(recipe='harmonic', overrides={'min_frames': 3})
+    with pytest.raises(ValueError, match=r'`harmonic.n_frames` is 2, fewer than `min_frames` \(3\)'):
+        run_get_node(builder)
+
+
+@pytest.mark.real
+def test_mixed_silicon_is_labelled(build):
+    """Eight atoms: frames of both recipes in one dataset; the conventional cell is relaxed by DFT as two atoms."""
+    conventional = StructureData(ase=bulk('Si', a=5.40, cubic=True))
+    overrides = {
+        'rattle': {'min_length_angstrom': 5.0, 'max_length_angstrom': 10.0, 'volume_changes': [-0.02, 0.0]},
+        'selection': {'frames_per_trajectory': 1},
+        'harmonic': {'min_length_angstrom': 5.0, 'pairs': True},
+        'min_frames': 4,
+        # At the zone centre alone, gaps of eight atoms close under a strain.
+        'pw': {**SMALL_PW, 'kpoints_distance': 0.7},
+    }
+    results, node = run_get_node(build(structure=conventional, recipe='mixed', overrides=overrides))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    dataset = results['dataset']
+    assert dataset.recipes == ['paper', 'paper', 'harmonic', 'harmonic']
+    assert dataset.counts == {'train': 3, 'valid': 1, 'test': 0}
+    assert dataset.roles[2:] == ['train', 'train']
+    frames = dataset.get_frames()
+    assert [frame.recipe for frame in frames] == dataset.recipes
+    assert [frame.trajectory for frame in frames[2:]] == [-1, -1]
+
+    crystal = results['harmonic_structure']
+    (relaxation,) = (item for item in node.called if item.process_label == 'PwRelaxWorkChain')
+    assert len(relaxation.inputs.structure.sites) == 2
+    assert len(crystal.sites) == 8
+    assert crystal.get_cell_volume() == pytest.approx(4 * relaxation.outputs.output_structure.get_cell_volume())
+    assert crystal.get_cell_volume() != pytest.approx(conventional.get_cell_volume(), rel=1e-3)
+    supercell = phonon_supercell(crystal.get_ase(), results['phonon_supercell_matrix'].get_list())
+    shifts = [frame.positions - supercell.positions for frame in frames[2:]]
+    assert shifts[0] == pytest.approx(-shifts[1], abs=1e-9)
+    assert np.sqrt((shifts[0] ** 2).sum(axis=1).mean()) == pytest.approx(0.01, rel=0.5)
+    assert all(np.allclose(frame.cell, supercell.cell[:]) for frame in frames[2:])
+    # What is odd in the displacements is nearly all of the forces.
+    total, odd = (np.abs(frames[2].forces - sign * frames[3].forces).max() for sign in (1, -1))
+    assert odd < 0.2 * total
+    shown = to_extxyz(frames)
+    assert 'recipe="_JSON' in shown
+    assert [frame.recipe for frame in from_extxyz(shown)] == dataset.recipes
 
 
 @pytest.mark.real

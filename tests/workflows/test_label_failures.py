@@ -69,7 +69,7 @@ def test_labels_that_are_no_numbers_are_dropped(aiida_profile: Any, name: str) -
             output.set_array(key, value)
         labels[f'frame_{row:03d}'] = output.store()
     selection = Dict({'valid_fraction': 0.5})
-    result = collect_dataset(frames, selection, Int(1), Str('PBE'), Dict({}), **labels)
+    result = collect_dataset(selection, Int(1), Str('PBE'), Dict({}), frames=frames, **labels)
     assert result['dropped']['frames'] == {'frame_001': 'energy, forces or stress are not finite'}
     assert result['dropped']['n_labelled'] == 2
     assert result['dataset'].n_frames == 2

@@ -11,15 +11,20 @@ from aiida.orm import Dict, Float, Int, List, Str, StructureData, TrajectoryData
 from ase import Atoms
 from ase.units import GPa
 
-from aiida_equitrain.common.phonon_settings import SYMPREC
+from aiida_equitrain.calculations.functions.phonons import phonon_supercell_rows
+from aiida_equitrain.common.names import Recipe, Role
+from aiida_equitrain.common.phonon_settings import SYMPREC, shared
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.science import harmonic_frames
 from aiida_equitrain.science import selection as choose
 from aiida_equitrain.science.frame_checks import check_labels
 from aiida_equitrain.science.frames import Frame, Frames
 from aiida_equitrain.science.rattle import rattled_structures
 from aiida_equitrain.science.supercells import make_supercell, supercell_rows
 
+#: What relaxes the crystal before its supercell is displaced.
+RELAXED_BY = ('dft', 'potential', 'none')
 #: Keys of `rattle` of the labelling.
 RATTLE = {
     'displacement_angstrom': Setting(0.1, 'root mean square length of the displacements', minimum=0.0, maximum=1.0),
@@ -44,8 +49,22 @@ SELECTION = {
         0.2, "part that validates, of a user's own frames only", minimum=0.0, exclusive=True, maximum=1.0
     ),
 }
-#: Name of the link to the structure, or to the outputs, of the frame of that row.
-FRAME_LABEL = 'frame_{:03d}'
+#: Keys of `harmonic` of the labelling.
+HARMONIC = {
+    'n_frames': Setting(2, 'frames; with `pairs` an even number', minimum=1),
+    'displacement_angstrom': Setting(
+        0.01, 'root mean square length of the displacements', minimum=0.0, exclusive=True, maximum=0.2
+    ),
+    'pairs': Setting(False, 'every second frame is the opposite of the one before it'),
+    'relax': Setting(
+        'dft',
+        'what relaxes the crystal first: `dft` in its primitive cell, the `potential`, or `none`',
+        choices=RELAXED_BY,
+    ),
+    **shared('min_length_angstrom'),
+}
+#: Names of the links to the structures, or to the outputs, of the frames of that row.
+FRAME_LABEL, HARMONIC_LABEL = 'frame_{:03d}', 'harmonic_{:03d}'
 
 
 def trajectory_of(images: list[Atoms], **arrays: Any) -> TrajectoryData:
@@ -109,22 +128,73 @@ def take_frames(frames: TrajectoryData) -> dict[str, TrajectoryData | StructureD
 
 
 @calcfunction
+def find_primitive(structure: StructureData, symprec: Float) -> StructureData:
+    """Return the primitive cell of a crystal, neither turned nor moved."""
+    return StructureData(ase=harmonic_frames.primitive_cell(structure.get_ase(), symprec.value))
+
+
+@calcfunction
+def in_given_cell(structure: StructureData, relaxed: StructureData, symprec: Float) -> StructureData:
+    """Return a crystal in its cell as it was given, with lattice and positions of its relaxed primitive cell."""
+    atoms = harmonic_frames.in_given_cell(structure.get_ase(), relaxed.get_ase(), symprec.value)
+    node = structure.clone()
+    node.reset_cell(atoms.cell[:].tolist())
+    node.reset_sites_positions(atoms.positions.tolist())
+    return node  # type: ignore[no-any-return]
+
+
+def harmonic_supercell_rows(structure: StructureData, harmonic: Mapping[str, Any], symprec: float) -> list[list[int]]:
+    """Return what :func:`find_phonon_supercell` stores: what `equitrain.phonons` chooses for this shortest edge."""
+    known = with_defaults(harmonic, HARMONIC)
+    return phonon_supercell_rows(structure, {'min_length_angstrom': known['min_length_angstrom']}, symprec)
+
+
+@calcfunction
+def find_phonon_supercell(structure: StructureData, harmonic: Dict, symprec: Float) -> List:
+    """Return the matrix of the supercell that phonons have."""
+    return List(harmonic_supercell_rows(structure, harmonic.get_dict(), symprec.value))
+
+
+@calcfunction
+def displace_structure(
+    structure: StructureData, supercell_matrix: List, harmonic: Dict, seed: Int
+) -> dict[str, TrajectoryData | StructureData]:
+    """Return the supercell of the phonons with small displacements: all (``frames``) and one by one, to be labelled.
+
+    Its atoms are in phonopy's order.
+    """
+    known = with_defaults(dict(harmonic), HARMONIC)
+    supercell = harmonic_frames.phonon_supercell(structure.get_ase(), supercell_matrix.get_list())
+    displacements = harmonic_frames.random_displacements(
+        len(supercell), known['n_frames'], known['displacement_angstrom'], known['pairs'], seed.value
+    )
+    images = harmonic_frames.displaced_frames(supercell, displacements)
+    results: dict[str, Any] = {'frames': trajectory_of(images, trajectory_index=[-1] * len(images))}
+    for row, image in enumerate(images):
+        results[HARMONIC_LABEL.format(row)] = StructureData(ase=image)
+    return results
+
+
+@calcfunction
 def collect_dataset(
-    frames: TrajectoryData, selection: Dict, seed: Int, functional: Str, failures: Dict, **labels: Any
+    selection: Dict, seed: Int, functional: Str, failures: Dict, **labels: Any
 ) -> dict[str, DatasetData | Dict]:
     """Return the dataset of the frames whose DFT succeeded, with their roles, and what was dropped.
 
     :param failures: why a frame failed, by its label.
-    :param labels: ``output_trajectory`` of the frames by their labels; ``rattled`` (TrajectoryData of the rattled
-        supercells, absent for a user's frames); ``parameters`` (Dict of one calculation, for the version of the code).
+    :param labels: ``output_trajectory`` of the frames by their labels; ``frames``, and those of the recipe `harmonic`
+        (``harmonic_frames``); ``rattled`` (TrajectoryData of the rattled supercells, absent for a user's frames);
+        ``parameters`` (Dict of one calculation, for the version of the code).
     """
     rattled, parameters = labels.pop('rattled', None), labels.pop('parameters', None)
-    parents = frames.get_array('trajectory_index')
+    kinds = {'frame': labels.pop('frames', None), 'harmonic': labels.pop('harmonic_frames', None)}
     dropped = dict(failures)
     items = []
     for label, output in sorted(labels.items()):
-        row = int(label.rpartition('_')[2])
-        frame = labelled_frame(frames, row, output, int(parents[row]))
+        kind, _, number = label.rpartition('_')
+        frames, row = kinds[kind], int(number)
+        frame = labelled_frame(frames, row, output, int(frames.get_array('trajectory_index')[row]))
+        frame.recipe = Recipe.HARMONIC.value if kind == 'harmonic' else Recipe.PAPER.value if rattled else ''
         numbers: list[Any] = [frame.energy, frame.forces] + ([] if frame.stress is None else [frame.stress])
         if all(np.isfinite(number).all() for number in numbers):
             problem = check_labels(frame)
@@ -138,17 +208,24 @@ def collect_dataset(
         'dropped': Dict({'frames': dropped, 'n_dropped': len(dropped), 'n_labelled': len(items)})
     }
     if items:
-        known, kept = with_defaults(dict(selection), SELECTION), [item.trajectory for item in items]
-        if rattled is not None:
-            changes = rattled.get_array('volume_change').tolist()
-            roles = choose.split_roles(kept, changes, known['n_train'], seed.value)
-        else:
-            roles = choose.split_random(len(items), known['valid_fraction'], known['n_train'], seed.value)
-        for item, role in zip(items, roles, strict=True):
-            item.role = role
+        _give_roles(items, with_defaults(dict(selection), SELECTION), rattled, seed.value)
         code = f'Quantum ESPRESSO {parameters["creator_version"]}' if parameters is not None else ''
         results['dataset'] = DatasetData(Frames(items), functional=functional.value, code=code)
     return results
+
+
+def _give_roles(items: list[Frame], selection: Mapping[str, Any], rattled: Any, seed: int) -> None:
+    """Give each frame its role; where there are rattled ones, these validate, and all those for phonons train."""
+    split = [item for item in items if item.recipe == Recipe.PAPER.value] or items
+    if split[0].recipe == Recipe.PAPER.value:
+        parents, changes = [item.trajectory for item in split], rattled.get_array('volume_change').tolist()
+        roles = choose.split_roles(parents, changes, selection['n_train'], seed)
+    else:
+        roles = choose.split_random(len(split), selection['valid_fraction'], selection['n_train'], seed)
+    for item in items:
+        item.role = Role.TRAIN.value
+    for item, role in zip(split, roles, strict=True):
+        item.role = role
 
 
 def labelled_frame(frames: TrajectoryData, row: int, output: TrajectoryData, parent: int) -> Frame:

@@ -7,18 +7,31 @@ from typing import Any
 
 from aiida.engine import ProcessBuilder
 from aiida.orm import AbstractCode, Dict, Float, Int, List, Str, StructureData, TrajectoryData
+from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
 from aiida_equitrain.calculations.arrays import trajectory_atoms
-from aiida_equitrain.calculations.functions.label import RATTLE, SELECTION
+from aiida_equitrain.calculations.functions.label import HARMONIC, RATTLE, SELECTION
 from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.common.names import Recipe
+from aiida_equitrain.common.validation import nearest
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science.harmonic_frames import primitive_cell
 from aiida_equitrain.science.structures import check_size
 from aiida_equitrain.science.supercells import make_supercell
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, schema_of
 from aiida_equitrain.workflows.checks import kinds_problem, structure_problem
-from aiida_equitrain.workflows.dft import functional_of, pw_builder
-from aiida_equitrain.workflows.label.checks import supercell_matrix, validate_rattle
+from aiida_equitrain.workflows.dft import functional_of, pw_builder, unit_cell_relax_builder
+from aiida_equitrain.workflows.label.checks import (
+    phonon_supercell_matrix,
+    supercell_matrix,
+    validate_harmonic,
+    validate_rattle,
+)
+from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
+
+#: Recipes of frames by the name that a user gives.
+RECIPES = {**{item.value: (item,) for item in Recipe}, 'mixed': tuple(Recipe)}
 
 
 class LabelBuilder(EquitrainProtocolMixin):
@@ -27,6 +40,7 @@ class LabelBuilder(EquitrainProtocolMixin):
     PROTOCOL = 'label'
     TABLES = {
         'rattle': RATTLE,
+        'harmonic': HARMONIC,
         'selection': SELECTION,
         'relax': RelaxCalculation.SETTINGS,
         'relax_structure': RelaxCalculation.SETTINGS,
@@ -35,9 +49,26 @@ class LabelBuilder(EquitrainProtocolMixin):
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:
         """Return the keys that overrides may have, those of PwBaseWorkChain below `pw`."""
-        pw = schema_of(PwBaseWorkChain)
+        schema, pw = super().get_override_schema(), schema_of(PwBaseWorkChain)
         pw.pop('pseudo_family')
-        return {**super().get_override_schema(), 'pw': pw}
+        schema['relax_dft']['base_relax'] = {**schema['relax_dft']['base_relax'], **pw}
+        return {**schema, 'pw': pw}
+
+    @classmethod
+    def get_protocol_inputs(
+        cls, protocol: str | None = None, overrides: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return the inputs of a protocol, with the supercell and the relaxation of the phonons of that protocol."""
+        inputs = super().get_protocol_inputs(protocol, overrides)
+        phonons = PhononsWorkChain.get_protocol_inputs(protocol)
+        given = dict(overrides or {})
+        if 'min_length_angstrom' not in (given.get('harmonic') or {}):
+            inputs['harmonic']['min_length_angstrom'] = phonons['settings']['min_length_angstrom']
+        # Labels and phonons of DFT relax the same crystal, and the second finds the result of the first in the cache.
+        base = recursive_merge(phonons['pw'], given.get('pw') or {})
+        relax = recursive_merge(phonons['relax'], given.get('relax_dft') or {})
+        inputs['relax_dft'] = {**relax, 'base_relax': recursive_merge(base, relax['base_relax'])}
+        return inputs
 
     @classmethod
     def get_builder_from_protocol(
@@ -51,6 +82,7 @@ class LabelBuilder(EquitrainProtocolMixin):
         electronic_type: str = 'insulator',
         functional: str | None = None,
         frames: TrajectoryData | None = None,
+        recipe: str | None = None,
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
@@ -65,6 +97,9 @@ class LabelBuilder(EquitrainProtocolMixin):
         :param electronic_type: ``insulator`` (fixed occupations) or ``metal`` (smearing).
         :param functional: of the labels; read from the name of the family if ``None``.
         :param frames: your own frames, to be labelled as they are instead of rattled supercells.
+        :param recipe: ``paper`` (rattled, strained, relaxed by the foundation: to bend the potential), ``harmonic``
+            (the supercell of the phonons with small displacements: to pin these) or ``mixed``; that of the protocol if
+            ``None``.
         :param protocol: ``fast``, ``balanced``, ``stringent`` or ``paper``.
         :param overrides: inputs in the nesting of the ports; ``cutoff_stringency`` chooses among the family's cut-offs.
         :param options: ``metadata.options`` of the pw.x jobs, such as ``resources``.
@@ -72,7 +107,8 @@ class LabelBuilder(EquitrainProtocolMixin):
         """
         protocol = protocol or cls.get_default_protocol()
         inputs = cls.get_protocol_inputs(protocol, overrides)
-        sample = sample_structure(structure, frames, foundation, inputs)
+        made = recipes_of(recipe or inputs['recipe'])
+        sample = sample_structure(structure, frames, foundation, inputs, made)
         builder: ProcessBuilder = cls.get_builder()
         builder.pw = pw_builder(
             pw_code, sample, pseudo_family, electronic_type, protocol, inputs, overrides or {}, options
@@ -85,13 +121,45 @@ class LabelBuilder(EquitrainProtocolMixin):
         builder.functional = Str(functional or functional_of(pseudo_family, builder['pw']))
         if inputs.get('supercell_matrix') is not None:
             builder.supercell_matrix = List(inputs['supercell_matrix'])
-        for name in ('rattle', 'selection', 'relax', 'relax_structure', 'options'):
+        harmonic = Recipe.HARMONIC in made
+        names = ['selection', 'options', *(['rattle', 'relax'] if Recipe.PAPER in made else [])]
+        names += ['harmonic'] if harmonic else []
+        by = inputs['harmonic']['relax'] if harmonic else None
+        names += ['relax_structure'] if Recipe.PAPER in made or by == 'potential' else []
+        for name in names:
             if inputs.get(name) is not None:
                 builder[name] = Dict(inputs[name])
+        if structure is not None and by == 'dft':
+            builder.relax_dft = unit_cell_relax_builder(
+                pw_code,
+                StructureData(ase=primitive_cell(structure.get_ase(), inputs['symprec'])),
+                pseudo_family,
+                inputs['relax_dft'],
+                inputs.get('cutoff_stringency'),
+                electronic_type,
+                protocol,
+                options,
+            )
+        else:
+            builder.pop('relax_dft', None)
+        if harmonic and inputs.get('phonon_supercell_matrix') is not None:
+            builder.phonon_supercell_matrix = List(inputs['phonon_supercell_matrix'])
+        if made == (Recipe.HARMONIC,) and frames is None and 'min_frames' not in (overrides or {}):
+            inputs['min_frames'] = 1
         builder.symprec = Float(inputs['symprec'])
         for name in ('seed', 'max_concurrent', 'min_frames', 'max_atoms'):
             builder[name] = Int(inputs[name])
         return builder
+
+
+def recipes_of(name: str) -> tuple[Recipe, ...]:
+    """Return the recipes that a name stands for.
+
+    :raises ValueError: if it stands for none.
+    """
+    if name not in RECIPES:
+        raise ValueError(f'unknown `recipe` `{name}`: {nearest(name, RECIPES)}')
+    return RECIPES[name]
 
 
 def sample_structure(
@@ -99,21 +167,41 @@ def sample_structure(
     frames: TrajectoryData | None,
     foundation: PotentialData,
     inputs: Mapping[str, Any],
+    recipes: tuple[Recipe, ...],
 ) -> StructureData:
     """Return a structure like those that DFT will get, from which its inputs follow.
 
     :raises ValueError: if there is none, or it is wrong.
     """
-    if frames is not None:
-        return StructureData(ase=trajectory_atoms(frames)[0])
+    is_harmonic, is_rattled = Recipe.HARMONIC in recipes, Recipe.PAPER in recipes and frames is None
     if structure is None:
-        raise ValueError('give a `structure` to rattle, or `frames` to label')
+        if frames is None or is_harmonic:
+            raise ValueError('give a `structure` to rattle or to displace, or `frames` to label')
+        return StructureData(ase=trajectory_atoms(frames)[0])
     problem = structure_problem(structure, foundation.elements) or kinds_problem(structure)
-    problem = problem or validate_rattle(Dict(inputs['rattle']), None)
+    problem = problem or (validate_rattle(Dict(inputs['rattle']), None) if is_rattled else None)
+    problem = problem or (validate_harmonic(Dict(inputs['harmonic']), None) if is_harmonic else None)
     if problem:
         raise ValueError(problem)
-    matrix = supercell_matrix(structure, inputs.get('supercell_matrix'), inputs['rattle'], inputs['symprec'])
-    problem = check_size(len(structure.sites), inputs['max_atoms'], matrix)
+    images = [] if frames is None else [trajectory_atoms(frames)[0]]
+    if is_rattled:
+        matrix = supercell_matrix(structure, inputs.get('supercell_matrix'), inputs['rattle'], inputs['symprec'])
+        images.append(_supercell(structure, matrix, inputs['max_atoms']))
+    if is_harmonic:
+        matrix = phonon_supercell_matrix(
+            structure, inputs.get('phonon_supercell_matrix'), inputs['harmonic'], inputs['symprec']
+        )
+        images.append(_supercell(structure, matrix, inputs['max_atoms']))
+    # Thresholds are per atom: those of the smallest are good enough for all.
+    return StructureData(ase=min(images, key=len))
+
+
+def _supercell(structure: StructureData, matrix: Any, max_atoms: int) -> Any:
+    """Return a supercell.
+
+    :raises ValueError: if it is too large.
+    """
+    problem = check_size(len(structure.sites), max_atoms, matrix)
     if problem:
         raise ValueError(problem)
-    return StructureData(ase=make_supercell(structure.get_ase(), matrix))
+    return make_supercell(structure.get_ase(), matrix)

@@ -8,7 +8,13 @@ from typing import Any
 from aiida.orm import Dict, List, StructureData
 
 from aiida_equitrain.calculations.arrays import trajectory_atoms
-from aiida_equitrain.calculations.functions.label import RATTLE, SELECTION, label_supercell_rows
+from aiida_equitrain.calculations.functions.label import (
+    HARMONIC,
+    RATTLE,
+    SELECTION,
+    harmonic_supercell_rows,
+    label_supercell_rows,
+)
 from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import settings_problem, with_defaults
 from aiida_equitrain.science.structures import check_elements, check_overlap, check_periodicity, check_size
@@ -29,6 +35,13 @@ def supercell_matrix(structure: StructureData, given: Any, rattle: Mapping[str, 
     return label_supercell_rows(structure, rattle, symprec)
 
 
+def phonon_supercell_matrix(structure: StructureData, given: Any, harmonic: Mapping[str, Any], symprec: float) -> Any:
+    """Return the matrix that is given, or that of the phonons."""
+    if given is not None:
+        return given.get_list() if isinstance(given, List) else given
+    return harmonic_supercell_rows(structure, harmonic, symprec)
+
+
 def validate_rattle(value: Dict | None, _: Any) -> str | None:
     """Return a sentence if `rattle` is wrong."""
     if value is None:
@@ -43,6 +56,17 @@ def validate_rattle(value: Dict | None, _: Any) -> str | None:
     if given['min_length_angstrom'] > given['max_length_angstrom']:
         return '`rattle.min_length_angstrom` must be at most `rattle.max_length_angstrom`.'
     return None
+
+
+def validate_harmonic(value: Dict | None, _: Any) -> str | None:
+    """Return a sentence if `harmonic` is wrong."""
+    if value is None:
+        return None
+    problem = settings_problem(dict(value), HARMONIC, 'harmonic')
+    given = with_defaults(dict(value), HARMONIC) if problem is None else {}
+    if given.get('pairs') and given['n_frames'] % 2:
+        return f'`harmonic.n_frames` is {given["n_frames"]}, but with `harmonic.pairs` it must be even.'
+    return problem
 
 
 def validate_selection(value: Dict | None, _: Any) -> str | None:
@@ -64,29 +88,59 @@ def validate_inputs(inputs: Mapping[str, Any], namespace: Any) -> str | None:
     if 'kpoints_distance' in namespace.get('pw', {}) and 'kpoints_distance' not in pw:
         return 'give `pw.kpoints_distance`, from which the mesh of all frames is made'
     problem = _frames_problem(inputs) if frames is not None else _structure_problem(inputs)
+    problem = problem or (_harmonic_problem(inputs) if 'harmonic' in inputs else None)
     if problem:
         return problem
-    if pw:
-        problem = same_physics_problem({'pw': pw})
-        if problem:
-            return problem
+    base = (inputs.get('relax_dft') or {}).get('base_relax')
+    stages = {port: given for port, given in (('pw', pw), ('relax_dft.base_relax', base)) if given}
+    problem = same_physics_problem(stages)
+    if problem:
+        return problem
     symbols = frames.symbols if frames is not None else inputs['structure'].get_kind_names()
-    return pseudo_problem(symbols, pw.get('pw', {}).get('pseudos'), 'pw.pw.pseudos') if 'pw' in namespace else None
+    if 'pw' not in namespace:
+        return None
+    problems = (pseudo_problem(symbols, given['pw'].get('pseudos'), f'{port}.pw.pseudos')
+                for port, given in ({'pw': {'pw': {}}} | stages).items())  # fmt: skip
+    return next((problem for problem in problems if problem), None)
+
+
+def _harmonic_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with frames for phonons."""
+    if 'structure' not in inputs:
+        return 'give the `structure` whose supercell is displaced by `harmonic`'
+    problem = _crystal_problem(inputs)
+    if problem:
+        return problem
+    known = with_defaults(dict(inputs['harmonic']), HARMONIC)
+    needed = {'dft': 'relax_dft', 'potential': 'relax_structure'}.get(known['relax'])
+    if needed is not None and not inputs.get(needed):
+        return f'`harmonic.relax` is `{known["relax"]}`: give `{needed}`, or set it to `none`'
+    if 'rattle' not in inputs and 'frames' not in inputs and inputs['min_frames'].value > known['n_frames']:
+        return f'`harmonic.n_frames` is {known["n_frames"]}, fewer than `min_frames` ({inputs["min_frames"].value})'
+    if 'max_atoms' not in inputs:
+        return None
+    matrix = phonon_supercell_matrix(inputs['structure'], inputs.get('phonon_supercell_matrix'), known,
+                                     inputs['symprec'].value if 'symprec' in inputs else SYMPREC)  # fmt: skip
+    return check_size(len(inputs['structure'].sites), inputs['max_atoms'].value, matrix)
+
+
+def _crystal_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with `structure` itself."""
+    foundation = inputs.get('foundation')
+    elements = foundation.elements if foundation is not None else None
+    return structure_problem(inputs['structure'], elements) or kinds_problem(inputs['structure'])
 
 
 def _structure_problem(inputs: Mapping[str, Any]) -> str | None:
     """Return what is wrong with `structure` and its supercell."""
     structure = inputs['structure']
-    foundation = inputs.get('foundation')
-    elements = foundation.elements if foundation is not None else None
-    problem = structure_problem(structure, elements)
-    if problem:
-        return problem
-    problem = kinds_problem(structure)
+    problem = _crystal_problem(inputs)
     if problem:
         return problem
     if 'rattle' not in inputs:
-        return 'give `rattle`, which says how the supercells of `structure` are made'
+        return None if 'harmonic' in inputs else (
+            'give `rattle` or `harmonic`, which say how the supercells of `structure` are made'
+        )  # fmt: skip
     for name in ('relax', 'foundation'):
         if name not in inputs:
             return f'give `{name}`, with which the rattled supercells are relaxed' if name == 'relax' else None

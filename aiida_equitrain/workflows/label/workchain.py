@@ -1,4 +1,4 @@
-"""From a crystal to labelled frames: rattle, relax with the foundation, select, compute with DFT."""
+"""From a crystal to labelled frames: rattle, relax with the foundation, select, displace, compute with DFT."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida.orm import Dict, List, StructureData, TrajectoryData, load_node
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
+from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
 from aiida_equitrain.calculations.functions import label as functions
 from aiida_equitrain.calculations.functions.phonons import relax_settings
 from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.query.failures import failure_of
 from aiida_equitrain.workflows.base import StagedWorkChain
@@ -24,7 +26,7 @@ from aiida_equitrain.workflows.queue import JobQueue
 
 
 class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
-    """Label rattled supercells of a structure, or a user's frames, with Quantum ESPRESSO."""
+    """Label rattled and displaced supercells of a structure, or a user's frames, with Quantum ESPRESSO."""
 
     @classmethod
     def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
@@ -34,7 +36,9 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
             PwBaseWorkChain,
             namespace='pw',
             exclude=('pw.structure', 'pw.parent_folder', 'kpoints'),
-            namespace_options={'help': 'DFT of one frame. `kpoints_distance` is turned into one mesh for all frames.'},
+            namespace_options={
+                'help': 'DFT of one frame. `kpoints_distance` is turned into one mesh for all frames of a recipe.'
+            },
         )
         ports.declare(spec)
         step: Any = cls  # AiiDA takes steps of the base class only
@@ -42,6 +46,7 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
             step.setup,
             if_(step.should_relax_structure)(step.run_relax_structure, step.inspect_relax_structure),
             if_(step.should_rattle)(step.rattle, step.run_relax, step.inspect_relax),
+            if_(step.should_relax_dft)(step.run_relax_dft, step.inspect_relax_dft),
             step.select_frames,
             while_(step.has_jobs)(step.run_frames, step.inspect_frames),
             step.collect,
@@ -49,7 +54,13 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
         )
         spec.output('dataset', valid_type=DatasetData, required=False, help='The labelled frames.')
         spec.output('dropped', valid_type=Dict, help='Frames whose DFT failed, and why: keys `frames`, `n_dropped`.')
-        spec.output('frames', valid_type=TrajectoryData, help='The frames that were given to DFT.')
+        spec.output('frames', valid_type=TrajectoryData, required=False,
+                    help='The frames that were given to DFT, but those of `harmonic_frames`.')  # fmt: skip
+        spec.output('harmonic_frames', valid_type=TrajectoryData, required=False,
+                    help='The frames for phonons that were given to DFT, atoms in the order of phonopy.')  # fmt: skip
+        spec.output('harmonic_structure', valid_type=StructureData, required=False,
+                    help='The crystal, relaxed as `harmonic.relax` says, whose supercell they are.')  # fmt: skip
+        spec.output('phonon_supercell_matrix', valid_type=List, required=False, help='Of these frames.')
         spec.output('trajectory', valid_type=TrajectoryData, required=False, help='The relaxation trajectories.')
         spec.output('supercell_matrix', valid_type=List, required=False, help='Of the rattled supercells.')
         spec.output('relaxed_structure', valid_type=StructureData, required=False, help='With the foundation.')
@@ -65,6 +76,12 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
             message='The foundation could not relax the rattled supercells ({message}); see the job, change `relax`.',
         )
         spec.exit_code(
+            303,
+            'ERROR_RELAX_DFT_FAILED',
+            message='DFT could not relax the primitive cell ({message}); see the job, change `relax_dft`, or choose '
+            'another `harmonic.relax`.',
+        )
+        spec.exit_code(
             401,
             'ERROR_TOO_FEW_FRAMES',
             message='DFT failed for too many frames: {remain} of {total} remain, `min_frames` is {needed}. What was '
@@ -73,19 +90,28 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
 
     def setup(self) -> None:
         """Take the inputs."""
-        if self.should_rattle():
-            self.ctx.structure = self.right_handed(self.inputs.structure)
+        self.ctx.harmonic = (
+            with_defaults(dict(self.inputs.harmonic), functions.HARMONIC) if 'harmonic' in self.inputs else None
+        )
+        if self.should_rattle() or self.ctx.harmonic:
+            self.ctx.given = self.ctx.structure = self.ctx.crystal = self.right_handed(self.inputs.structure)
             self.hint_symmetry()
+        self.ctx.frames, self.ctx.structures, self.ctx.kpoints, self.ctx.settings = {}, {}, {}, {}
         self.ctx.labelled = {}
         self.ctx.failures = {}
 
     def should_rattle(self) -> bool:
-        """Return whether supercells have to be made: a user's own frames are taken as they are."""
-        return 'frames' not in self.inputs
+        """Return whether supercells have to be rattled: a user's own frames are taken as they are."""
+        return 'frames' not in self.inputs and 'rattle' in self.inputs
 
     def should_relax_structure(self) -> bool:
-        """Return whether the structure is relaxed first."""
-        return self.should_rattle() and 'relax_structure' in self.inputs
+        """Return whether the structure is relaxed with the foundation first."""
+        wanted = self.should_rattle() or self.is_relaxed_by('potential')
+        return wanted and 'relax_structure' in self.inputs
+
+    def is_relaxed_by(self, what: str) -> bool:
+        """Return whether that is what relaxes the crystal whose supercell is displaced."""
+        return self.ctx.harmonic is not None and self.ctx.harmonic['relax'] == what
 
     def run_relax_structure(self) -> Any:
         """Relax the input structure with the foundation."""
@@ -129,29 +155,73 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
         self.out('trajectory', self.ctx.trajectory)
         return None
 
+    def should_relax_dft(self) -> bool:
+        """Return whether DFT relaxes the crystal whose supercell is displaced."""
+        return self.is_relaxed_by('dft')
+
+    def run_relax_dft(self) -> Any:
+        """Relax the primitive cell with DFT: larger cells say nothing more."""
+        crystal = self.ctx.crystal
+        primitive = functions.find_primitive(crystal, self.inputs.symprec)
+        self.ctx.is_primitive = len(primitive.sites) == len(crystal.sites)
+        inputs = AttributeDict(self.exposed_inputs(PwRelaxWorkChain, 'relax_dft'))
+        inputs.structure = crystal if self.ctx.is_primitive else primitive
+        inputs.metadata.call_link_label = 'relax_dft'
+        return ToContext(relax_dft=self.submit(PwRelaxWorkChain, **inputs))
+
+    def inspect_relax_dft(self) -> Any:
+        """Take the relaxed crystal, in its cell as it was given."""
+        work = self.ctx.relax_dft
+        if not work.is_finished_ok:
+            return self.exit_codes.ERROR_RELAX_DFT_FAILED.format(message=failure_of(work))
+        relaxed = work.outputs.output_structure
+        self.ctx.crystal = (
+            relaxed
+            if self.ctx.is_primitive
+            else functions.in_given_cell(self.ctx.crystal, relaxed, self.inputs.symprec)
+        )
+        return None
+
     def select_frames(self) -> None:
-        """Choose the frames, and the one mesh of k-points for all of them."""
+        """Choose the frames of every recipe, and the one mesh of k-points for all frames of it."""
         if self.should_rattle():
-            chosen = functions.select_frames(self.ctx.trajectory, self.inputs.selection)
-        else:
-            chosen = functions.take_frames(self.inputs.frames)
-        self.ctx.frames = chosen.pop('frames')
-        self.out('frames', self.ctx.frames)
-        self.ctx.structures = chosen
-        self.line_up(sorted(chosen))
-        first = chosen[self.ctx.queue[0]]
-        parity = self.inputs.pw.get('kpoints_force_parity')
+            self.take_frames('frames', functions.select_frames(self.ctx.trajectory, self.inputs.selection))
+        elif 'frames' in self.inputs:
+            self.take_frames('frames', functions.take_frames(self.inputs.frames))
+        if self.ctx.harmonic is not None:
+            crystal = self.ctx.structure if self.is_relaxed_by('potential') else self.ctx.crystal
+            matrix = self.inputs.get('phonon_supercell_matrix')
+            if matrix is None:
+                # Of the structure as it was given, as phonons do.
+                matrix = functions.find_phonon_supercell(self.ctx.given, self.inputs.harmonic, self.inputs.symprec)
+            self.out('phonon_supercell_matrix', matrix)
+            self.out('harmonic_structure', crystal)
+            displaced = functions.displace_structure(crystal, matrix, self.inputs.harmonic, self.inputs.seed)
+            self.take_frames('harmonic_frames', displaced)
+        self.line_up(sorted(self.ctx.structures))
+
+    def take_frames(self, port: str, chosen: dict[str, Any]) -> None:
+        """Take the frames of a recipe.
+
+        :param chosen: all of them together (``frames``), and one by one.
+        """
+        self.ctx.frames[port] = chosen.pop('frames')
+        self.out(port, self.ctx.frames[port])
+        self.ctx.structures.update(chosen)
+        first = chosen[min(chosen)]
         # the same mesh for all, or else energies of different frames would not compare
-        self.ctx.kpoints = create_kpoints_from_distance(
+        kpoints = create_kpoints_from_distance(
             structure=first,
             distance=self.inputs.pw.kpoints_distance,
-            force_parity=parity,
+            force_parity=self.inputs.pw.get('kpoints_force_parity'),
             metadata={'call_link_label': 'create_kpoints_from_distance'},
         )
         settings = dict(self.inputs.pw.pw.settings) if 'settings' in self.inputs.pw.pw else {}
-        if may_use_gamma_trick(self.ctx.kpoints, self.inputs.pw.pw.parameters):
+        if may_use_gamma_trick(kpoints, self.inputs.pw.pw.parameters):
             settings.setdefault('GAMMA_ONLY', True)
-        self.ctx.settings = Dict(settings).store() if settings else None
+        known = Dict(settings).store() if settings else None
+        for name in chosen:
+            self.ctx.kpoints[name], self.ctx.settings[name] = kpoints, known
 
     def run_frames(self) -> None:
         """Label as many frames as may be at a time."""
@@ -160,9 +230,9 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
             inputs = AttributeDict(self.exposed_inputs(PwBaseWorkChain, 'pw'))
             inputs.pw.structure = self.ctx.structures[name]
             inputs.pop('kpoints_distance', None)
-            inputs.kpoints = self.ctx.kpoints
-            if self.ctx.settings is not None:
-                inputs.pw.settings = self.ctx.settings
+            inputs.kpoints = self.ctx.kpoints[name]
+            if self.ctx.settings[name] is not None:
+                inputs.pw.settings = self.ctx.settings[name]
             inputs.metadata.call_link_label = name
             return self.submit(PwBaseWorkChain, **inputs)
 
@@ -187,11 +257,11 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
         if self.should_rattle():
             labels['rattled'] = self.ctx.rattled
         collected = functions.collect_dataset(
-            self.ctx.frames,
             self.inputs.selection,
             self.inputs.seed,
             self.inputs.functional,
             Dict(self.ctx.failures),
+            **self.ctx.frames,
             **labels,
         )
         for name, node in collected.items():

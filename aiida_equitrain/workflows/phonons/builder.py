@@ -20,7 +20,7 @@ from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, serial_options
 from aiida_equitrain.workflows.born_charges import fill_born_builder
-from aiida_equitrain.workflows.dft import mpi_options, recommended_cutoffs, relax_builder
+from aiida_equitrain.workflows.dft import mpi_options, recommended_cutoffs, unit_cell_relax_builder
 
 
 class PhononsBuilder(EquitrainProtocolMixin):
@@ -147,5 +147,8 @@ def fill_dft_builder(
     builder.pw = base
     if not builder['settings'].get_dict()['relax']:
         return
-    unit_cell = recursive_merge(supercells, relax.pop('base_relax', {}))
-    builder.relax = relax_builder(pw_code, structure, qe_protocol, unit_cell, relax, electronic_type, options)
+    unit_cell = {**relax, 'base_relax': recursive_merge(pw, relax.get('base_relax', {}))}
+    stringency = inputs.get('cutoff_stringency')
+    builder.relax = unit_cell_relax_builder(
+        pw_code, structure, pseudo_family, unit_cell, stringency, electronic_type, protocol, options
+    )
