@@ -163,17 +163,19 @@ ensure_venv() {
     export PATH="$VENV/bin:$PATH"
 }
 
-# SevenNet cannot share an environment with MACE. Only `test.sh --all` needs it; without one its tests are skipped.
-ensure_sevennet() {
-    local folder="$ROOT/.venv-sevennet" stamp
-    stamp="$(sha256sum "$ROOT/aiida_equitrain/setup/sevennet.py" | cut -d' ' -f1)"
-    [ "$(cat "$STATE/stamp-sevennet" 2>/dev/null)" = "$stamp" ] && [ -x "$folder/bin/python" ] && return
-    say '  SevenNet in .venv-sevennet (two minutes, 1.7 GB) ...'
-    if python -m aiida_equitrain.setup.sevennet "$folder" >>"$LOG" 2>&1; then
-        say '  SevenNet: done'
-        printf '%s\n' "$stamp" >"$STATE/stamp-sevennet"
+# ensure_family sevennet|nequix: they cannot share an environment with MACE. Only `test.sh --all` needs them; without one
+# its tests are skipped.
+ensure_family() {
+    local name="$1" folder="$ROOT/.venv-$1" stamp
+    stamp="$(cat "$ROOT/aiida_equitrain/setup/environment.py" "$ROOT/aiida_equitrain/setup/$name.py" | sha256sum |
+        cut -d' ' -f1)"
+    [ "$(cat "$STATE/stamp-$name" 2>/dev/null)" = "$stamp" ] && [ -x "$folder/bin/python" ] && return
+    say "  $name in .venv-$name (two minutes, 2 GB) ..."
+    if python -m aiida_equitrain.setup.extras "$name" "$folder" >>"$LOG" 2>&1; then
+        say "  $name: done"
+        printf '%s\n' "$stamp" >"$STATE/stamp-$name"
     else
-        say "  SevenNet: FAILED, so that tests with it cannot run: $(tail -n 1 "$LOG")"
+        say "  $name: FAILED, so that tests with it cannot run: $(tail -n 1 "$LOG")"
         rm -rf "$folder"
     fi
 }

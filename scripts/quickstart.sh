@@ -3,6 +3,7 @@
 #
 #   bash scripts/quickstart.sh            offline parts (starter potential, shipped pseudopotentials)
 #   bash scripts/quickstart.sh --online   PseudoDojo's whole table and MACE-MP-0b3 are downloaded, where possible
+#   bash scripts/quickstart.sh --with nequix   online, and Nequix with it: the best foundation from the first minute
 #   bash scripts/quickstart.sh --setup    only the set-up
 #
 # A second run uses what is there. Deleting the checkout leaves nothing behind but packages of Debian.
@@ -12,16 +13,26 @@ source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 
 offline=--offline
 launch=true
-for argument in "$@"; do
-    case "$argument" in
+extras=()
+while [ $# -gt 0 ]; do
+    case "$1" in
         --online) offline='' ;;
+        --with)
+            case "${2:-}" in
+                nequix | sevennet) extras+=(--with "$2") ;;
+                *) fail "--with takes nequix or sevennet, not \"${2:-}\"" ;;
+            esac
+            offline=''
+            shift
+            ;;
         --setup) launch=false ;;
         -h | --help)
-            sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+            sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
             exit 0
             ;;
-        *) fail "unknown option $argument: see bash scripts/quickstart.sh --help" ;;
+        *) fail "unknown option $1: see bash scripts/quickstart.sh --help" ;;
     esac
+    shift
 done
 
 # The daemon that this script started is stopped at the end; after Ctrl-C it goes on with the job.
@@ -50,7 +61,7 @@ say 'aiida-equitrain: set-up'
 ensure_environment train
 step 'AiiDA profile equitrain' python -m aiida_equitrain.setup.profile equitrain
 # shellcheck disable=SC2086
-aiida-equitrain -p equitrain setup $offline | tee -a "$LOG" | sed 's/^/  /'
+aiida-equitrain -p equitrain setup $offline "${extras[@]}" | tee -a "$LOG" | sed 's/^/  /'
 
 $launch || exit 0
 

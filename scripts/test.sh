@@ -2,7 +2,8 @@
 # Set up the environment (shared with quickstart.sh) and run ruff, mypy and the tests.
 #
 #   bash scripts/test.sh         all but the tests that are marked `thorough`
-#   bash scripts/test.sh --all   those too, with SevenNet's environment (two minutes once, 1.7 GB; SEVENNET=no: without)
+#   bash scripts/test.sh --all   those too, with the environments of SevenNet and Nequix (two minutes and 2 GB each,
+#                                once; SEVENNET=no, NEQUIX=no: without)
 #
 # Other arguments go to pytest; an `-m` of yours replaces the choice of tests.
 set -euo pipefail
@@ -16,10 +17,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 
 say 'aiida-equitrain: set-up'
 ensure_environment dev
-# Two minutes of downloads, while ruff and mypy run.
+# Minutes of downloads, while ruff and mypy run.
 {
     ensure_browser
-    [ ${#selection[@]} -gt 0 ] || [ "${SEVENNET:-yes}" = no ] || ensure_sevennet
+    [ ${#selection[@]} -gt 0 ] || [ "${SEVENNET:-yes}" = no ] || ensure_family sevennet
+    [ ${#selection[@]} -gt 0 ] || [ "${NEQUIX:-yes}" = no ] || ensure_family nequix
 } >"$STATE/for-tests.log" &
 downloads=$!
 

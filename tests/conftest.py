@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, 'fixturenames', ())
         if 'hostile' in item.path.parts or 'browser' in fixtures:
             item.add_marker('real')
-        if 'sevennet_python' in fixtures:
+        if {'sevennet_python', 'nequix_python'} & set(fixtures):
             item.add_marker('thorough')
     real = {item.path for item in items if item.get_closest_marker('real')}
     order = {name: index for index, name in enumerate(LONGEST)}
@@ -171,27 +171,56 @@ def browser() -> str:
     return found or _missing('no chromium on the PATH (Debian: apt-get install chromium)')
 
 
+def _python_of(family: str) -> str:
+    """Return a Python for a family: of ``$SEVENNET_PYTHON`` or ``$NEQUIX_PYTHON``, or ``.venv-*`` of this checkout.
+
+    ``scripts/test.sh --all`` makes the latter (``SEVENNET=no``, ``NEQUIX=no`` leave it out); without either the test is
+    skipped, under CI it fails.
+    """
+    name = f'{family.upper()}_PYTHON'
+    beside = Path(__file__).parents[1] / f'.venv-{family}' / 'bin' / 'python'
+    path = os.environ.get(name) or (str(beside) if beside.exists() else '')
+    return path or _missing(f'no Python for {family}: set {name}, or make .venv-{family} (scripts/test.sh --all does)')
+
+
 @pytest.fixture(scope='session')
 def sevennet_python() -> str:
-    """Return a Python with sevenn and Equitrain: of ``$SEVENNET_PYTHON``, or of ``.venv-sevennet`` of this checkout.
+    """Return a Python with sevenn and Equitrain."""
+    return _python_of('sevennet')
 
-    ``scripts/test.sh --all`` makes the latter (``SEVENNET=no`` leaves it out); without either the test is skipped,
-    under CI it fails.
-    """
-    beside = Path(__file__).parents[1] / '.venv-sevennet' / 'bin' / 'python'
-    path = os.environ.get('SEVENNET_PYTHON') or (str(beside) if beside.exists() else '')
-    return path or _missing(
-        'no Python with sevenn: set SEVENNET_PYTHON, or make .venv-sevennet (scripts/test.sh --all does)'
-    )
+
+@pytest.fixture(scope='session')
+def nequix_python() -> str:
+    """Return a Python with nequix and Equitrain."""
+    return _python_of('nequix')
+
+
+@pytest.fixture(scope='session')
+def nequix_weights() -> Path:
+    """Return a folder with published files of Nequix, which are not ours to ship: without them a test is skipped."""
+    folder = Path(os.environ.get('NEQUIX_WEIGHTS') or Path(__file__).parents[2] / 'shared/reference/foundations')
+    if not list(folder.glob('*.nqx')):
+        pytest.skip(f'no files `*.nqx` in `{folder}`: set NEQUIX_WEIGHTS to a folder that has them')
+    return folder
 
 
 @pytest.fixture(scope='session')
 def sevennet_0(sevennet_python: str) -> Path:
     """Return the checkpoint of SevenNet-0 in the wheel of sevenn."""
-    from aiida_equitrain.setup.sevennet import CHECKPOINT
+    return _checkpoint('sevennet-0', sevennet_python)
 
-    prefix = Path(sevennet_python).absolute().parents[1]
-    return next(prefix.glob(f'lib/python3.*/site-packages/sevenn/{CHECKPOINT}'))
+
+@pytest.fixture(scope='session')
+def sevennet_l3i5(sevennet_python: str) -> Path:
+    """Return the checkpoint of SevenNet-l3i5 in the wheel of sevenn."""
+    return _checkpoint('sevennet-l3i5', sevennet_python)
+
+
+def _checkpoint(name: str, python: str) -> Path:
+    from aiida_equitrain.setup.sevennet import CHECKPOINTS
+
+    prefix = Path(python).absolute().parents[1]
+    return next(prefix.glob(f'lib/python3.*/site-packages/sevenn/{CHECKPOINTS[name][0]}'))
 
 
 @pytest.fixture
@@ -254,6 +283,62 @@ def hollow_sevennet(aiida_profile: Any, sevennet_file: Callable[..., Path]) -> A
     from aiida_equitrain.data.potential import PotentialData
 
     return PotentialData(sevennet_file()).store()
+
+
+#: A Nequix of four channels for silicon and chlorine, with the settings that Nequix wants.
+NEQUIX_SETTINGS: dict[str, Any] = {
+    'cutoff': 5.0, 'atomic_numbers': [11, 14, 17], 'atom_energies': {'11': -0.2, '14': -0.8, '17': -0.3},
+    'hidden_irreps': '4x0e + 2x1o + 2x2e', 'lmax': 2, 'n_layers': 2, 'radial_basis_size': 4, 'radial_mlp_size': 8,
+    'radial_mlp_layers': 1, 'radial_polynomial_p': 6.0, 'mlp_init_scale': 4.0, 'index_weights': False,
+    'layer_norm': True, 'shift': -3.5, 'scale': 0.8, 'avg_n_neighbors': 30.0, 'train_path': '/home/me/data/salt/train',
+}  # fmt: skip
+
+
+@pytest.fixture
+def nequix_file(tmp_path: Path) -> Callable[..., Path]:
+    """Return a factory of files of Nequix, with random weights; arguments change the settings."""
+
+    def factory(**changes: Any) -> Path:
+        import numpy as np
+
+        from aiida_equitrain.science import nequix_file
+
+        settings, generator = {**NEQUIX_SETTINGS, **changes}, np.random.default_rng(3)
+        tensors: dict[str, Any] = {}
+        for piece in nequix_file.layout(settings):
+            values = generator.normal(size=piece.shape).astype('f4')
+            before = tensors.get(piece.name)
+            flat = values if piece.whole else values.ravel()
+            tensors[piece.name] = flat if before is None else np.concatenate([before, flat])
+        tensors['atom_energies'] = np.array(list(settings['atom_energies'].values()), dtype='f4')
+        path = tmp_path / 'tiny.nqx'
+        with path.open('wb') as file:
+            nequix_file.write(settings, tensors, file)
+        return path
+
+    return factory
+
+
+@pytest.fixture
+def tiny_nequix(aiida_profile: Any, nequix_file: Callable[..., Path]) -> Any:
+    """Return a stored potential of the family ``nequix`` for Na, Si and Cl, with random weights."""
+    from aiida_equitrain.data.potential import PotentialData
+
+    return PotentialData(nequix_file()).store()
+
+
+@pytest.fixture
+def nequix_code(make_code: Callable[..., Any], nequix_python: str) -> Any:
+    """Return the Python that has Nequix."""
+    return make_code('python-nequix', nequix_python)
+
+
+@pytest.fixture
+def nequix_potential(aiida_profile: Any, nequix_weights: Path) -> Any:
+    """Return nequix-oam-1-pft, stored."""
+    from aiida_equitrain.data.potential import PotentialData
+
+    return PotentialData(nequix_weights / 'nequix-oam-1-pft.nqx', card={'name': 'nequix-oam-1-pft'}).store()
 
 
 @pytest.fixture

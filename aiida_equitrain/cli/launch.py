@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.launch_active import cmd_active_learning
-from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, follow_to_the_end, go, options, postprocess
+from aiida_equitrain.cli.launch_options import (
+    codes,
+    common,
+    dft_inputs,
+    follow_to_the_end,
+    foundation_of,
+    go,
+    options,
+    postprocess,
+)
 from aiida_equitrain.cli.launch_study import cmd_study
 from aiida_equitrain.cli.launch_thermal import cmd_kappa, cmd_qha
 from aiida_equitrain.cli.places import file_to_write
@@ -58,7 +67,7 @@ def cmd_material(
         crystal = nodes.load_structure(structure, chosen['block'])
         given = None if reference is None else nodes.load_phonons(reference)
         needs_dft = (dft and given is None) or dataset is None or chosen['born_charges']
-        foundation = nodes.load_potential(chosen['foundation'])
+        foundation = foundation_of(chosen)
         return MaterialWorkChain.get_builder_from_protocol(
             crystal,
             foundation,
@@ -92,7 +101,7 @@ def cmd_label(structure: str, submit: bool, **chosen: Any) -> None:
         from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 
         crystal, inputs = nodes.load_structure(structure, chosen['block']), common(chosen)
-        foundation = nodes.load_potential(chosen['foundation'])
+        foundation = foundation_of(chosen)
         inputs['overrides'] = {'seed': chosen['seed'], **(inputs['overrides'] or {})}
         return LabelWorkChain.get_builder_from_protocol(
             structure=crystal,
@@ -126,7 +135,7 @@ def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, 
         from aiida_equitrain.workflows.committee import CommitteeWorkChain
         from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 
-        foundation = nodes.load_potential(chosen['foundation'])
+        foundation = foundation_of(chosen)
         inputs = {
             'foundation': foundation,
             'dataset': nodes.load_dataset(dataset),
@@ -177,7 +186,7 @@ def cmd_phonons(
         if dft:
             source = {**codes(chosen, 'pw'), **dft_inputs(chosen), **postprocess()}
         else:
-            potential = nodes.load_potential(chosen['foundation'])
+            potential = foundation_of(chosen)
             source = {'potential': potential, **codes(chosen, 'python', potential=potential), **postprocess(potential)}
             source['labels'] = None if labels is None else nodes.load_dataset(labels)
         if chosen['born_charges']:
@@ -221,7 +230,7 @@ def cmd_instability(
         from aiida_equitrain.workflows.instability.workchain import InstabilityWorkChain
 
         inputs, (crystal, phonons) = common(chosen), nodes.load_crystal(structure, chosen['block'])
-        potential = None if dft_phases else nodes.load_potential(chosen['foundation'])
+        potential = None if dft_phases else foundation_of(chosen)
         if depth is not None:
             overrides = inputs['overrides'] or {}
             inputs['overrides'] = {**overrides, 'settings': {**overrides.get('settings', {}), 'max_depth': depth}}

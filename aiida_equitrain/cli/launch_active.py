@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, go, options
+from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, foundation_of, go, options
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 
@@ -47,7 +47,7 @@ def cmd_active_learning(
         from aiida_equitrain.workflows.active_learning.workchain import ActiveLearningWorkChain
 
         crystal = nodes.load_structure(structure, chosen['block'])
-        foundation, frames = nodes.load_potential(chosen['foundation']), nodes.load_replay(pool)
+        foundation, frames = foundation_of(chosen), nodes.load_replay(pool)
         needs_dft = not isinstance(frames, DatasetData)
         return ActiveLearningWorkChain.get_builder_from_protocol(
             crystal,

@@ -49,7 +49,9 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         '--report', type=FOLDER, callback=folder_to_write, help='Write the report there at the end.'
     ),
     'submit': click.option('--submit', is_flag=True, help='Hand it to the daemon and return at once.'),
-    'foundation': click.option('--foundation', metavar='LABEL', help='Potential.  [default: that of the set-up]'),
+    'foundation': click.option(
+        '--foundation', metavar='LABEL_OR_FILE', help='Potential: label, PK, model file.  [default: the best here]'
+    ),
     'family': click.option('--family', metavar='LABEL', help='Pseudopotentials.  [default: those of the set-up]'),
     'python': click.option('--python', metavar='LABEL', help='Code: Python.  [default: the one for the foundation]'),
     'pw': click.option('--pw', default='pw', show_default=True, help='Code: pw.x.'),
@@ -68,6 +70,19 @@ def options(*names: str) -> Callable[[Any], Any]:
         return function
 
     return decorate
+
+
+def foundation_of(chosen: dict[str, Any]) -> Any:
+    """Return the potential of the options, and tell which it is.
+
+    :raises ValueError: with a sentence, if it cannot be used; ``NotExistent`` if there is none.
+    """
+    from aiida_equitrain.launch.foundation import take_foundation
+
+    node, lines = take_foundation(chosen)
+    for line in lines:
+        echo(line)
+    return node
 
 
 def codes(chosen: dict[str, Any], *names: str, potential: Any = None) -> dict[str, Any]:

@@ -8,7 +8,16 @@ from typing import Any
 
 import click
 
-from aiida_equitrain.cli.launch_options import STRATEGIES, codes, common, dft_inputs, go, options, postprocess
+from aiida_equitrain.cli.launch_options import (
+    STRATEGIES,
+    codes,
+    common,
+    dft_inputs,
+    foundation_of,
+    go,
+    options,
+    postprocess,
+)
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 
@@ -101,7 +110,7 @@ def study_builder(
     from aiida_equitrain.launch.study_sources import gather
     from aiida_equitrain.workflows.study.workchain import StudyWorkChain
 
-    found, foundation = gather(sources), nodes.load_potential(chosen['foundation'])
+    found, foundation = gather(sources), foundation_of(chosen)
     found.datasets |= {name: nodes.load_dataset(pk) for name, pk in datasets.items()}
     found.references |= {name: nodes.load_phonons(pk) for name, pk in references.items()}
     found.reference_phases |= {name: nodes.load_phases(pk) for name, pk in reference_phases.items()}

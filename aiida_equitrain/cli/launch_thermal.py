@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aiida_equitrain.cli.launch_options import codes, common, go, options, postprocess
+from aiida_equitrain.cli.launch_options import codes, common, foundation_of, go, options, postprocess
 from aiida_equitrain.cli.places import file_to_write
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
@@ -56,7 +56,7 @@ def _builder(name: str, structure: str, chosen: dict[str, Any]) -> Any:
     from aiida_equitrain.launch import nodes
 
     crystal = nodes.load_structure(structure, chosen['block'])
-    potential = nodes.load_potential(chosen['foundation'])
+    potential = foundation_of(chosen)
     process: Any = WorkflowFactory(name)
     return process.get_builder_from_protocol(
         crystal,

@@ -21,8 +21,12 @@ COLOURS = {'found': 'blue', 'created': 'green', 'note': 'yellow', 'missing': 're
 @click.option('--pw', metavar='PATH', help='pw.x of Quantum ESPRESSO.  [default: from the PATH]')
 @click.option('--ph', metavar='PATH', help='ph.x, for Born charges.  [default: beside pw.x]')
 @click.option('--phonopy', metavar='PATH', help='phonopy.  [default: beside the Python, or from the PATH]')
-@click.option('--with', 'extras', multiple=True, type=click.Choice(['sevennet']), help='Set up SevenNet as well.')
+@click.option('--with', 'extras', multiple=True, type=click.Choice(['nequix', 'sevennet']), help='Set that up as well.')
 @click.option('--sevennet-python', metavar='PATH', help='Python with sevenn.  [default: an environment made for it]')
+@click.option('--nequix-python', metavar='PATH', help='Python with nequix.  [default: an environment made for it]')
+@click.option(
+    '--gpu/--no-gpu', default=None, help='CUDA packages for `--with`.  [default: where nvidia-smi finds a GPU]'
+)
 @with_profile
 def cmd_setup(
     check: bool,
@@ -34,26 +38,29 @@ def cmd_setup(
     phonopy: str | None,
     extras: tuple[str, ...],
     sevennet_python: str | None,
+    nequix_python: str | None,
+    gpu: bool | None,
 ) -> None:
     """Create what the profile lacks for the main job, and try it.
 
     What exists is never changed. Online, PseudoDojo's PBE table and MACE-MP-0b3 are downloaded and their checksums are
     held; without internet, or with --offline, the files of the package are used.
 
-    SevenNet cannot share an environment with MACE: `--with sevennet` makes one for it beside this one (some minutes and
-    1.7 GB), the code `python-sevennet`, and the foundation `sevennet-0`.
+    Nequix and SevenNet cannot share an environment with MACE: `--with nequix` makes one beside this one (some minutes
+    and 2 GB, with CUDA more), the code `python-nequix` and the foundation `nequix-oam-1-pft`, the default from then on;
+    `--with sevennet` one more, the code `python-sevennet`, and the foundations `sevennet-0` and `sevennet-l3i5`.
     """
-    complete, sevennet = True, 'sevennet' in extras or sevennet_python is not None
+    complete, pythons = True, {'sevennet': sevennet_python, 'nequix': nequix_python}
+    wanted = [name for name, path in pythons.items() if name in extras or path is not None]
     if not check:
+        from aiida_equitrain.setup.extras import EXTRAS
         from aiida_equitrain.setup.lock import one_at_a_time
         from aiida_equitrain.setup.setup import Options, run_setup
 
-        options = Options(offline=offline, computer=computer, python=python, pw=pw, ph=ph, phonopy=phonopy)
+        options = Options(offline=offline, computer=computer, python=python, pw=pw, ph=ph, phonopy=phonopy, gpu=gpu)
         items = run_setup(options, progress=download_display())
-        if sevennet:
-            from aiida_equitrain.setup import sevennet as extra
-
-            items = chain(items, extra.run_setup(options, sevennet_python))
+        for name in wanted:
+            items = chain(items, EXTRAS[name].run_setup(options, pythons[name], download_display()))
         with one_at_a_time(lambda: echo('Another set-up of this profile is at work; waiting for it.')):
             for item in items:
                 complete &= item.state != 'missing'
@@ -61,7 +68,7 @@ def cmd_setup(
                 echo(f'  {item.name}: {item.text}')
     from aiida_equitrain.setup.checks import run_checks
 
-    for result in run_checks(computer, sevennet):
+    for result in run_checks(computer, wanted):
         complete &= result.passed
         echo('      ok' if result.passed else '  FAILED', nl=False, fg='green' if result.passed else 'red',
              bold=not result.passed)  # fmt: skip

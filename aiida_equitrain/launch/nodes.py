@@ -10,6 +10,7 @@ from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida_phonopy.data.phonopy import PhonopyData
 
+from aiida_equitrain.common.foundations import FOUNDATIONS
 from aiida_equitrain.common.printable import printable
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
@@ -125,7 +126,11 @@ def load_potential(text: str | None) -> PotentialData:
         node: PotentialData = defaults.default_foundation()
         return node
     found: PotentialData | None = defaults.find_foundation(text)
-    missing = f'there is no potential `{text}`; `aiida-equitrain setup` makes one, `potential import` others'
+    known = FOUNDATIONS.get(text)
+    remedy = (
+        '`aiida-equitrain setup` makes one, `potential import` others' if known is None else f'`{known.get}` gets it'
+    )
+    missing = f'there is no potential `{text}`; {remedy}'
     return found or _load(text, PotentialData, missing)
 
 

@@ -10,6 +10,8 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
+from ..common.foundations import remedy_for
+
 #: Distances between lattice planes, Å, between which a cell is that of a crystal: others would fill the memory.
 SMALLEST_SPACING, LARGEST_EDGE = 0.5, 1000.0
 #: Two atoms overlap when they are nearer than this fraction of the sum of their covalent radii.
@@ -61,11 +63,10 @@ def check_elements(
 
     :param port: name of what has the elements, and ``potential`` that of the potential, for the sentence.
     """
-    unknown, its = ', '.join(sorted(set(map(str, symbols)) - set(known))), ', '.join(known)
+    symbols = {str(symbol) for symbol in symbols}
+    unknown, its = ', '.join(sorted(symbols - set(known))), ', '.join(known)
     return (
-        f'`{potential}` does not know {unknown} of `{port}`: take one that does, this one knows {its}.'
-        if unknown
-        else None
+        f'`{potential}` does not know {unknown} of `{port}`: it knows {its}. {remedy_for(symbols)}' if unknown else None
     )
 
 

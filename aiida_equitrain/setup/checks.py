@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 
-from aiida_equitrain.common.names import Family
-from aiida_equitrain.common.strategies import FAMILIES
+from aiida_equitrain.common.foundations import FOUNDATIONS
 from aiida_equitrain.setup import defaults
-
-SEVENNET = FAMILIES[Family.SEVENNET.value]
-SEVENNET_CODE = SEVENNET.python
+from aiida_equitrain.setup.environment import Recipe
+from aiida_equitrain.setup.extras import EXTRAS
 
 #: What the Python of the code must be able to import. MACE comes first: equitrain and e3nn want it so.
 PYTHON_PROBE = """
 import importlib.metadata as m
 import mace.calculators, equitrain, phonopy, symfc, ase
 print(" ".join(p + "=" + m.version(p) for p in ("mace-torch", "equitrain", "torch", "phonopy", "symfc", "ase")))
-"""
-
-
-#: The same of the Python for SevenNet.
-SEVENNET_PROBE = """
-import importlib.metadata as m
-import sevenn.calculator, equitrain, phonopy, symfc, ase
-print(" ".join(p + "=" + m.version(p) for p in ("sevenn", "equitrain", "torch", "phonopy", "symfc", "ase")))
 """
 
 
@@ -50,10 +41,10 @@ class CheckError(RuntimeError):
     """A check failed; the message is a sentence with the remedy."""
 
 
-def run_checks(computer: str = defaults.COMPUTER, sevennet: bool = False) -> Iterator[Check]:
+def run_checks(computer: str = defaults.COMPUTER, extras: Collection[str] = ()) -> Iterator[Check]:
     """Yield the checks of the loaded profile one by one, as they are done.
 
-    :param sevennet: check SevenNet too; without it, that is done where there is a code for it.
+    :param extras: names of ``setup.extras`` to check in any case; the others are where there is a code for them.
     """
     checks: dict[str, Callable[[], str]] = {
         'profile': check_profile,
@@ -64,9 +55,11 @@ def run_checks(computer: str = defaults.COMPUTER, sevennet: bool = False) -> Ite
         'pseudopotentials': lambda: check_family(defaults.default_family()),
         'foundation': lambda: check_foundation(defaults.default_foundation()),
     }
-    if sevennet or _has_code(SEVENNET_CODE, computer):
-        checks[SEVENNET_CODE] = lambda: check_sevennet(defaults.find_code(SEVENNET_CODE, computer))
-        checks[defaults.SEVENNET_FOUNDATION] = lambda: check_foundation(_sevennet_0())
+    for name, extra in EXTRAS.items():
+        label = extra.recipe.able.python
+        if name in extras or defaults.has_code(label, computer):
+            checks[label] = partial(_check_extra, extra.recipe, computer)
+            checks[extra.foundation] = partial(_check_known, extra.foundation)
     for name, function in checks.items():
         try:
             yield Check(name, True, function())
@@ -83,19 +76,15 @@ def _not_tried(exception: Exception) -> str:
     return f'this could not be tried ({reason}): `verdi status` and `verdi computer test` say more'
 
 
-def _has_code(label: str, computer: str) -> bool:
-    try:
-        defaults.find_code(label, computer)
-    except NotExistent:
-        return False
-    return True
+def _check_extra(recipe: Recipe, computer: str) -> str:
+    return check_extra(recipe, defaults.find_code(recipe.able.python, computer))
 
 
-def _sevennet_0() -> Any:
-    node = defaults.made_foundation(defaults.SEVENNET_FOUNDATION)
+def _check_known(name: str) -> str:
+    node = defaults.stored_foundation(name)
     if node is None:
-        raise CheckError(f'there is no potential `{defaults.SEVENNET_FOUNDATION}`: run `{SEVENNET.setup}`')
-    return node
+        raise CheckError(f'there is no potential `{name}`: run `{FOUNDATIONS[name].get}`')
+    return check_foundation(node)
 
 
 def check_profile() -> str:
@@ -146,10 +135,10 @@ def check_python(code: orm.InstalledCode) -> str:
     return _check_imports(code, PYTHON_PROBE, 'jobs need', remedy)
 
 
-def check_sevennet(code: orm.InstalledCode) -> str:
-    """Import what training and evaluation of SevenNet need."""
-    remedy = f'delete the code and run `{SEVENNET.setup}`'
-    return _check_imports(code, SEVENNET_PROBE, 'jobs with SevenNet need', remedy)
+def check_extra(recipe: Recipe, code: orm.InstalledCode) -> str:
+    """Import what training and evaluation of a family need in its own Python."""
+    remedy = f'delete the code and run `{recipe.able.setup}`'
+    return _check_imports(code, recipe.probe, f'jobs with {recipe.able.name} need', remedy)
 
 
 def _check_imports(code: orm.InstalledCode, probe: str, what: str, remedy: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 
+from aiida_equitrain.common.foundations import FOUNDATIONS as KNOWN
+from aiida_equitrain.common.names import Family
 from aiida_equitrain.common.strategies import FAMILIES as POTENTIAL_FAMILIES
 from aiida_equitrain.data.imported import is_imported
 from aiida_equitrain.setup.record import recall_node
@@ -19,11 +22,8 @@ PYTHON_CODE, PW_CODE, PH_CODE, PHONOPY_CODE = 'python', 'pw', 'ph', 'phonopy'
 #: Families by preference: the whole table of PseudoDojo, then the files that ship with the package.
 ONLINE_FAMILY = 'PseudoDojo/0.4/PBE/SR/standard/upf'
 FAMILIES = (ONLINE_FAMILY, SHIPPED_FAMILY)
-#: Labels of foundation potentials by preference.
+#: Labels of the foundation potentials that the set-up stores in any case, by preference: online, offline.
 ONLINE_FOUNDATION, STARTER = 'mace-mp-0b3', 'starter'
-FOUNDATIONS = (ONLINE_FOUNDATION, STARTER)
-#: Label of the foundation that `aiida-equitrain setup --with sevennet` stores.
-SEVENNET_FOUNDATION = 'sevennet-0'
 
 #: In the labels of computers of archives that a rerun imported, or that the set-up has set aside.
 ARCHIVE = ' (archive'
@@ -113,13 +113,39 @@ def find_foundation(label: str) -> Any | None:
     return found[0] if found else None
 
 
-def default_foundation() -> Any:
-    """Return the foundation potential that the set-up made: MACE-MP-0b3 where it is, else the starter.
+def stored_foundation(name: str) -> Any | None:
+    """Return a foundation that we know, made by the set-up or imported: the published file under its label."""
+    made, digest = made_foundation(name), KNOWN[name].sha256
+    return made or next((node for node in labelled_potentials(name) if node.checked_sha256() == digest), None)
 
+
+def has_code(label: str, computer: str = COMPUTER) -> bool:
+    """Tell whether there is a code, see :func:`find_code`."""
+    try:
+        find_code(label, computer)
+    except NotExistent:
+        return False
+    return True
+
+
+def default_foundation(family: str | None = None, strategies: Collection[str] = (), engine: str | None = None) -> Any:
+    """Return the best foundation potential that is stored and that the environments at hand can run, else the starter.
+
+    The best is the one whose phonons have the smallest error before any label, among those whose licence allows all.
+
+    :param family: the only one that may be taken.
+    :param strategies: that it has to have beside the default one, with the ``engine``.
     :raises NotExistent: if there is none, with the remedy.
     """
-    for label in FOUNDATIONS:
-        node = made_foundation(label)
-        if node is not None:
+    for name, known in KNOWN.items():
+        if not known.may_be_default(strategies, engine) or family not in (None, known.family):
+            continue
+        node = stored_foundation(name)
+        # Without MACE nothing runs; the jobs say so.
+        if node is not None and (
+            known.family == Family.MACE.value or has_code(POTENTIAL_FAMILIES[known.family].python)
+        ):
             return node
+    if (node := made_foundation(STARTER)) is not None:
+        return node
     raise NotExistent(f'there is no foundation potential of the set-up: {_REMEDY}')

@@ -1,4 +1,7 @@
-"""Store foundation potentials: a model file, or a name that MACE has for one, which is resolved here and in no job."""
+"""Store foundation potentials: a model file, or a name of one that is known, which is resolved here and in no job.
+
+Known are those of :mod:`aiida_equitrain.common.foundations`, whose SHA-256 are pinned, and those that MACE names.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiida import orm
 
+from aiida_equitrain.common.foundations import FOUNDATIONS, Foundation, known_by_sha256
 from aiida_equitrain.common.hyperparameters import check_hyperparameters
 from aiida_equitrain.common.printable import printable
 from aiida_equitrain.common.strategies import ENGINES, check_strategy
@@ -28,8 +32,8 @@ if TYPE_CHECKING:
 #: MACE-MP-0b3 as mace-torch 0.3.16 names it (`medium-0b3`). The publisher gives no SHA-256 beside the release; this one
 #: stands, the same, in several independent public records of that file.
 MACE_MP_0B3 = 'medium-0b3'
-MACE_MP_0B3_URL = 'https://github.com/ACEsuit/mace-mp/releases/download/mace_mp_0b3/mace-mp-0b3-medium.model'
-MACE_MP_0B3_SHA256 = '2f2be696351ac9e94fbe01cdfb6f017679acdbd2db7645209ef55fec9826b012'
+MACE_MP_0B3_URL = FOUNDATIONS[defaults.ONLINE_FOUNDATION].url
+MACE_MP_0B3_SHA256 = FOUNDATIONS[defaults.ONLINE_FOUNDATION].sha256
 MACE_MP_0B3_CARD = {
     'name': 'MACE-MP-0b3',
     'description': 'Foundation potential for 89 elements, trained on the Materials Project (PBE+U).',
@@ -53,8 +57,9 @@ def import_potential(
 ) -> tuple[PotentialData, bool]:
     """Return a potential, and whether it is new: the same one under the same label is not stored twice.
 
-    :param source: a model file, or a name such as ``medium-mpa-0`` that MACE has for a model, which is downloaded.
-    :param label: by default the name, or that of the file without its suffix.
+    :param source: a model file; or the name of a foundation that we know, such as ``nequix-oam-1-pft``, or that MACE
+        has, such as ``medium-mpa-0``, which is downloaded.
+    :param label: by default the name: of a file that we know its foundation's, of others theirs without the suffix.
     :param head: of a model with several.
     :param functional: of the data that it was trained on.
     :param card: see the documentation; ``functional`` goes before what it says.
@@ -73,10 +78,17 @@ def import_potential(
             raise DownloadError(f'`{source}` has the SHA-256 {found}, not {sha256}. It was not used.')
         # A name of a file may be no text at all.
         stem, name = printable(path.stem), printable(path.name)
-        label = label or stem
+        known_name, known_card = stem, dict[str, Any](name=stem)
+        if (match := known_by_sha256(found)) is not None:
+            known_name, known_card = match[0], match[1].card
+        label = label or known_name
         there = _of_label(label, head, sha256=found)
-        return there or store_potential(content, {'name': stem, **said}, name, label, head), there is None
+        return there or store_potential(content, {**known_card, **said}, name, label, head), there is None
     sha256 = None if sha256 is None else sha256.lower()
+    if source == defaults.ONLINE_FOUNDATION:
+        source = MACE_MP_0B3
+    if (known_foundation := FOUNDATIONS.get(source)) is not None:
+        return _import_known(source, known_foundation, label, said, sha256, progress)
     url = mace_address(source)
     known: dict[str, Any] = {'name': source}
     if source == MACE_MP_0B3:
@@ -85,6 +97,27 @@ def import_potential(
     if there := _of_label(label, head, origin=url):
         return there, False
     return download_potential(source, url, {**known, **said}, label, head, sha256=sha256, progress=progress), True
+
+
+def _import_known(
+    name: str, known: Foundation, label: str, said: dict[str, Any], sha256: str | None, progress: Progress | None
+) -> tuple[PotentialData, bool]:
+    """Return a foundation that we know, and whether it is new."""
+    if not known.url:
+        raise ValueError(f'`{name}` comes with its package: `{known.get}` stores it')
+    if sha256 not in (None, known.sha256):
+        raise DownloadError(
+            f'`{name}` was published with the SHA-256 {known.sha256}, not {sha256}. It was not fetched.'
+        )
+    if there := _of_label(label or name, None, sha256=known.sha256):
+        return there, False
+    try:
+        return download_known(name, label=label or name, said=said, progress=progress), True
+    except DownloadError as exception:
+        raise DownloadError(
+            f'{exception}. Where there is internet, fetch that file, and store it here with '
+            f'`aiida-equitrain potential import FILE`'
+        ) from exception
 
 
 def _of_label(label: str, head: str | None, **attributes: str) -> PotentialData | None:
@@ -142,6 +175,19 @@ def mace_address(name: str) -> str:
             f'there is neither a file `{name}` nor a model that MACE calls so: {nearest(name, mace_mp_urls)}'
         )
     return str(mace_mp_urls[name])
+
+
+def download_known(
+    name: str, *, label: str = '', said: dict[str, Any] | None = None, progress: Progress | None = None
+) -> PotentialData:
+    """Store a foundation that we know, from its publisher.
+
+    :param said: of its card, before what we know.
+    :raises DownloadError: if it cannot be had, or is not what it should be.
+    """
+    known = FOUNDATIONS[name]
+    card = {**known.card, **(said or {})}
+    return download_potential(name, known.url, card, label or name, sha256=known.sha256, progress=progress)
 
 
 def download_potential(

@@ -72,6 +72,7 @@ class Options:
     :param ph: path of ``ph.x``; by default beside ``pw.x``.
     :param phonopy: path of ``phonopy``; by default beside that Python, else from the PATH.
     :param family_url: base address of PseudoDojo's archives, for a mirror.
+    :param gpu: whether environments get the packages for CUDA; by default where there is a GPU.
     """
 
     offline: bool = False
@@ -83,6 +84,7 @@ class Options:
     foundation_url: str = MACE_MP_0B3_URL
     foundation_sha256: str | None = MACE_MP_0B3_SHA256
     family_url: str | None = None
+    gpu: bool | None = None
 
 
 def run_setup(options: Options, progress: Callable[[int, int], None] | None = None) -> Iterator[Item]:
@@ -265,7 +267,7 @@ def _install_pseudo_dojo(options: Options) -> Any:
 def ensure_foundation(options: Options, progress: Callable[[int, int], None] | None = None) -> Iterator[Item]:
     """Store MACE-MP-0b3; offline, or when that fails, the starter potential of the package."""
     name = 'foundation'
-    node = defaults.made_foundation(defaults.ONLINE_FOUNDATION) or adopt_foundation(
+    node = defaults.stored_foundation(defaults.ONLINE_FOUNDATION) or adopt_foundation(
         defaults.ONLINE_FOUNDATION, options.foundation_sha256, MACE_MP_0B3_CARD
     )
     if node is not None:

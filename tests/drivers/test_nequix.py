@@ -1,0 +1,148 @@
+"""Nequix's helper of the drivers, in the Python that has Nequix, against the publisher's own calculator."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiida.common.folders import Folder
+
+from aiida_equitrain.calculations.forces import ForcesCalculation
+from aiida_equitrain.calculations.staging import stage_driver
+
+#: Everything in one process, for the sake of its imports; the results are judged below.
+SCRIPT = """
+import io, json, shutil, sys, warnings
+warnings.simplefilter('ignore')
+from pathlib import Path
+import numpy as np, torch
+from ase.build import bulk
+from nequix.calculator import NequixCalculator
+from equitrain_job.drivers.forces import evaluate_batch
+from equitrain_job.drivers.potential_loader import load_calculator, load_model, save_model
+
+rng, found = np.random.default_rng(1), {}
+atoms = bulk('NaCl', 'rocksalt', a=5.7, cubic=True)
+atoms.set_cell(atoms.cell @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True)
+atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
+
+def values(calculator):
+    atoms.calc = calculator
+    return atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress(voigt=False)
+
+def largest(one, other):
+    return [float(np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).max()) for a, b in zip(one, other)]
+
+def theirs(path, backend):
+    # Their loader leaves a converted file beside the one that it reads.
+    Path('theirs').mkdir(exist_ok=True)
+    copy = Path('theirs', Path(path).name)
+    shutil.copy(path, copy)
+    torch.set_default_dtype(torch.float32)
+    result = values(NequixCalculator(model_path=str(copy), backend=backend, use_kernel=False))
+    shutil.rmtree('theirs')
+    return result
+
+for name in sys.argv[1:]:
+    of = found[name] = {}
+    published = theirs(name, 'torch')
+    of['jax'] = largest(theirs(name, 'jax'), published)
+    of['single'] = largest(values(load_calculator(name, 'nequix', dtype='float32')), published)
+    double = load_calculator(name, 'nequix', dtype='float64')
+    of['double'] = largest(values(double), published)
+    forces, sides = atoms.get_forces(), []
+    for step in (1e-4, -1e-4):
+        moved = atoms.copy()
+        moved.calc = double
+        moved.positions[0, 0] += step
+        sides.append(moved.get_potential_energy())
+    of['derivative'] = abs(float(forces[0, 0] + (sides[0] - sides[1]) / 2e-4))
+    sides = []
+    for strain in (1e-5, -1e-5):
+        moved = atoms.copy()
+        moved.calc = double
+        moved.set_cell(atoms.cell @ (np.eye(3) + strain * np.eye(3)[:, [0]] * np.eye(3)[[1]] / 2
+                                     + strain * np.eye(3)[:, [1]] * np.eye(3)[[0]] / 2), scale_atoms=True)
+        sides.append(moved.get_potential_energy())
+    stress = (sides[0] - sides[1]) / 2e-5 / atoms.get_volume()
+    of['stress'] = abs(float(atoms.get_stress(voigt=False)[0, 1] - stress))
+    other = atoms.copy()
+    other.positions += rng.normal(0, 0.05, other.positions.shape)
+    together = evaluate_batch(double, [atoms, other])
+    of['batch'] = []
+    for index, frame in enumerate((atoms, other)):
+        double.calculate(frame)
+        alone = double.results['energy'], double.results['forces']
+        of['batch'] += largest(alone, [together[0][index], together[1][index]])
+
+    # What is written, for their loader and for ours; a model in double precision keeps its digits.
+    model = load_model(name, 'nequix', dtype='float32')
+    save_model(model, 'written.nqx', 'nequix')
+    of['written'] = largest(theirs('written.nqx', 'jax'), theirs(name, 'jax'))
+    model = load_model(name, 'nequix', dtype='float64')
+    with torch.no_grad():
+        for item in model.parameters():
+            item.mul_(1 + 1e-10)
+    buffer = io.BytesIO()
+    save_model(model, buffer, 'nequix')
+    Path('double.nqx').write_bytes(buffer.getvalue())
+    again = load_model('double.nqx', 'nequix', dtype='float64')
+    of['digits'] = all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
+    gold = bulk('Au')
+    try:
+        double.calculate(gold)
+        of['unknown'] = ''
+    except ValueError as error:
+        of['unknown'] = str(error)
+print('FOUND' + json.dumps(found))
+"""
+
+
+def run(folder: Path, python: str, *files: Path) -> dict[str, Any]:
+    """Return what the script finds with copies of files in a folder as a job has it."""
+    stage_driver(Folder(str(folder)), ForcesCalculation.DRIVER)
+    for file in files:
+        if file.parent != folder:
+            shutil.copy(file, folder)
+    (folder / 'check.py').write_text(SCRIPT)
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ''}
+    command = [python, 'check.py', *(file.name for file in files)]
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert not list(folder.glob('*.pt'))
+    line = next(line for line in result.stdout.splitlines() if line.startswith('FOUND'))
+    content: dict[str, Any] = json.loads(line.removeprefix('FOUND'))
+    return content
+
+
+def judge(found: dict[str, Any]) -> None:
+    assert max(found['single']) < 1e-4
+    assert found['single'][1] < 1e-5
+    assert found['double'][1] < 1e-5
+    assert found['jax'][1] < 1e-5
+    assert found['derivative'] < 1e-6
+    assert found['stress'] < 1e-7
+    assert max(found['batch']) < 1e-8
+    assert max(found['written'][1:]) < 1e-6
+    assert found['digits'] is True
+
+
+@pytest.mark.real
+def test_random_weights(nequix_python: str, nequix_file: Callable[..., Path], tmp_path: Path) -> None:
+    """Whoever has the environment can see that our reading and Nequix's are one."""
+    name = nequix_file().name
+    found = run(tmp_path, nequix_python, tmp_path / name)[name]
+    judge(found)
+    assert '79' in found['unknown']
+
+
+@pytest.mark.real
+def test_published_weights(nequix_python: str, nequix_weights: Path, tmp_path: Path) -> None:
+    name = 'nequix-oam-1-pft.nqx'
+    judge(run(tmp_path, nequix_python, nequix_weights / name)[name])
