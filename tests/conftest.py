@@ -448,6 +448,16 @@ def rattled_salt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='session')
+def salt(rattled_salt: Path) -> Any:
+    """Return the ten rattled frames of NaCl, and the phonons that all of them give."""
+    from aiida_equitrain.science.displaced_frames import load_labelled
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return load_labelled(rattled_salt)
+
+
+@pytest.fixture(scope='session')
 def load_silicon_phonons() -> Any:
     """Return a function that reads silicon with the DFT forces of the harmonic part of phono3py's example."""
 

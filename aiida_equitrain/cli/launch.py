@@ -9,6 +9,7 @@ import click
 
 from aiida_equitrain.cli.launch_active import cmd_active_learning
 from aiida_equitrain.cli.launch_options import (
+    NO_STRATEGY,
     codes,
     common,
     dft_inputs,
@@ -42,8 +43,8 @@ def cmd_launch() -> None:
 @click.option('--dataset', metavar='PK', help='Labelled frames that exist already; nothing is labelled then.')
 @click.option('--reference', metavar='PK', help='DFT phonons that exist already (PhonopyData); none are computed then.')
 @options(
-    'block', 'symprec', 'training_protocol', 'strategy', 'engine', 'replay', 'metal', 'seed', 'overrides', 'report',
-    'submit', 'foundation', 'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph',
+    'block', 'symprec', 'training_protocol', 'strategy_or_none', 'engine', 'replay', 'metal', 'seed', 'overrides',
+    'report', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph',
 )  # fmt: skip
 @with_profile
 def cmd_material(
@@ -55,7 +56,7 @@ def cmd_material(
     submit: bool,
     **chosen: Any,
 ) -> None:
-    """Label, fine-tune, and compare the phonons: the main job.
+    """Label, fine-tune, correct the phonons by the labels, and compare: the main job.
 
     STRUCTURE is a file (CIF, POSCAR, ...) or the PK of a StructureData.
     """
@@ -74,7 +75,7 @@ def cmd_material(
             dft=dft,
             dataset=None if dataset is None else nodes.load_dataset(dataset),
             reference=given,
-            strategy=chosen['strategy'],
+            strategy=None if chosen['strategy'] == NO_STRATEGY else chosen['strategy'],
             engine=chosen['engine'],
             replay=None if chosen['replay'] is None else nodes.load_replay(chosen['replay']),
             seed=chosen['seed'],

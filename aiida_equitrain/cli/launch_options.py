@@ -18,6 +18,8 @@ STRATEGIES = list(ENGINES)
 PROTOCOLS = ['fast', 'balanced', 'stringent', 'paper']
 #: Protocols where there is fine-tuning.
 TRAINING_PROTOCOLS = [*PROTOCOLS, 'guided']
+#: No fine-tuning at all.
+NO_STRATEGY = 'none'
 #: What every generator of random numbers takes.
 SEED = click.IntRange(0, 2**32 - 1)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -42,6 +44,13 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     ),
     'replay': click.option('--replay', metavar='PK', help='For multihead: DatasetData, or TrajectoryData to label.'),
     'strategy': click.option('--strategy', type=click.Choice(STRATEGIES), default='l2-tsp', show_default=True),
+    'strategy_or_none': click.option(
+        '--strategy',
+        type=click.Choice([*STRATEGIES, NO_STRATEGY]),
+        default='l2-tsp',
+        show_default=True,
+        help='Of the fine-tuning; `none`: train nothing, correct the phonons by the labels.',
+    ),
     'metal': click.option('--metal/--insulator', default=False, show_default=True, help='Occupations of DFT.'),
     'seed': click.option('--seed', type=SEED, default=1, show_default=True, help='Of rattling and training.'),
     'overrides': click.option('--overrides', type=FILE, help='YAML file of inputs in the nesting of the ports.'),

@@ -62,7 +62,20 @@ def show_report(node: Any, folder: Path) -> None:
     summary = data['summary']
     rows = [
         ('phonons, foundation', number(summary['foundation_mae_thz']), 'THz', 'foundation_mae_thz'),
+        ('phonons, corrected by labels', number(summary['corrected_mae_thz']), 'THz', 'corrected_mae_thz'),
+        (
+            '  error bar, from the labels alone',
+            number(summary['corrected_uncertainty_thz']),
+            'THz',
+            'corrected_uncertainty_thz',
+        ),
         ('phonons, fine-tuned', number(summary['finetuned_mae_thz']), 'THz', 'finetuned_mae_thz'),
+        (
+            'phonons, fine-tuned and corrected',
+            number(summary['corrected_finetuned_mae_thz']),
+            'THz',
+            'corrected_finetuned_mae_thz',
+        ),
         ('phonons, symfc fit without a potential', number(summary['symfc_mae_thz']), 'THz', 'symfc_mae_thz'),
         (
             'forgetting (forces of other crystals)',

@@ -86,6 +86,8 @@ STAGES = {
     'finetune': 'fine-tune',
     'phonons_foundation': 'phonons, foundation',
     'phonons_finetuned': 'phonons, fine-tuned',
+    'phonons_corrected': 'phonons, corrected',
+    'phonons_corrected_finetuned': 'phonons, fine-tuned and corrected',
     'phonons_dft': 'phonons, DFT',
     'compare': 'compare',
 }

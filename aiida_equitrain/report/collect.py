@@ -17,6 +17,7 @@ from aiida_equitrain.science.epoch_choice import WORDS
 
 from ..query.jobs import stages_of, state_of
 from .flow import flow_data
+from .plots import path_ticks
 
 
 class NoReportError(ValueError):
@@ -35,6 +36,8 @@ QUANTITIES = {
     'mean_frequency_thz': 'mean frequency (THz)',
     'lowest_frequency_thz': 'lowest frequency (THz)',
     'dynamically_stable': 'dynamically stable',
+    'uncertainty_thz': 'error bar of the frequencies, mean (THz)',
+    'verdict': 'stable within error bars',
     'heat_capacity_j_per_k_mol': 'heat capacity (J/K/mol)',
     'entropy_j_per_k_mol': 'entropy (J/K/mol)',
     'free_energy_kj_per_mol': 'free energy (kJ/mol)',
@@ -81,7 +84,7 @@ def collect(node: orm.ProcessNode) -> dict[str, Any]:
         'warnings': training_warnings(node),
         'notes': _notes(node, inputs, stages),
         'headline': _headline(summary),
-        'errors': [*phonon_rows(comparison), *elastic_rows(outputs)],
+        'errors': [*phonon_rows(with_error_bars(comparison, outputs)), *elastic_rows(outputs)],
         'training_tables': {name: training_rows(each) for name, each in trainings.items()},
         'validation': [row for name, each in trainings.items() for row in validation_rows(each, _of(name))],
         'stages': stages,
@@ -89,6 +92,7 @@ def collect(node: orm.ProcessNode) -> dict[str, Any]:
         'commands': commands(node),
         'summary': summary,
         'bands': bands_data(outputs),
+        'error_bars': error_bars_data(outputs),
         'thermal': thermal_data(outputs),
         'learning': learning_data(outputs, training),
         'parity': parity_data(outputs),
@@ -103,6 +107,7 @@ def summarize(
     """Return the content of ``summary.json``: what is not known is ``None``."""
     candidates = comparison.get('candidates') or {}
     dataset = inputs.get('dataset')
+    correction = corrections_of(node.outputs).get('corrected', {})
     forgetting = training.get('forgetting') or {}
     structure = inputs.get('structure')
     formulas = dataset.formulas if dataset is not None else []
@@ -110,11 +115,15 @@ def summarize(
         'material': formula(structure.get_formula()) if structure is not None else ' '.join(formulas),
         'foundation_mae_thz': (candidates.get('foundation') or {}).get('phonon_mae_thz'),
         'finetuned_mae_thz': (candidates.get('finetuned') or {}).get('phonon_mae_thz'),
+        'corrected_mae_thz': (candidates.get('corrected') or {}).get('phonon_mae_thz'),
+        'corrected_uncertainty_thz': correction.get('uncertainty_thz'),
+        'corrected_finetuned_mae_thz': (candidates.get('corrected_finetuned') or {}).get('phonon_mae_thz'),
+        'n_frames_corrected': correction.get('n_frames'),
         'symfc_mae_thz': (comparison.get('symfc') or {}).get('phonon_mae_thz'),
         'forgetting_mev_per_angstrom': forgetting.get('change_mev_per_angstrom'),
         'n_frames': dataset.n_frames if dataset is not None else None,
         'n_atoms': dataset.max_atoms if dataset is not None else None,
-        'strategy': training.get('strategy') or inputs.get('strategy'),
+        'strategy': training.get('strategy') or inputs.get('strategy') or 'none',
         'seconds': round((node.mtime - node.ctime).total_seconds(), 1),
         'core_seconds': round(stages_of(node)[-1]['core_seconds'], 1),
         'pk': node.pk,
@@ -122,6 +131,37 @@ def summarize(
         'exit_status': node.exit_status,
         'version': aiida_equitrain.__version__,
     }
+
+
+def corrections_of(outputs: Any) -> dict[str, dict[str, Any]]:
+    """Return what is known of each correction, by the side whose phonons it gave."""
+    phonons = outputs.phonons if 'phonons' in outputs else {}
+    return {side: dict(phonons[side]['correction']) for side in phonons if 'correction' in phonons[side]}
+
+
+def with_error_bars(comparison: Mapping[str, Any], outputs: Any) -> dict[str, Any]:
+    """Return a comparison whose corrected sides have mean error bar and verdict."""
+    candidates = {
+        side: {**values, **{key: correction.get(key) for key in ('uncertainty_thz', 'verdict')}}
+        for side, correction in corrections_of(outputs).items()
+        if (values := (comparison.get('candidates') or {}).get(side)) is not None
+    }
+    return {**comparison, **({'candidates': {**comparison['candidates'], **candidates}} if candidates else {})}
+
+
+def error_bars_data(outputs: Any) -> dict[str, Any] | None:
+    """Return bands with error bars of the corrected phonons of the foundation."""
+    phonons = outputs.phonons if 'phonons' in outputs else {}
+    side = next((side for side in ('corrected', 'corrected_finetuned') if side in phonons), None)
+    if side is None or 'error_bars' not in phonons[side]:
+        return None
+    return error_bars_of(phonons[side]['error_bars'])
+
+
+def error_bars_of(node: orm.ArrayData) -> dict[str, Any]:
+    """Return the arrays of error bars, names of points as a list."""
+    arrays: dict[str, Any] = arrays_of(node)
+    return {**arrays, 'path_labels': arrays['path_labels'].tolist()}
 
 
 def phonon_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -211,7 +251,7 @@ def _of(member: str) -> str:
 
 def _title(comparison: Mapping[str, Any], trainings: Mapping[str, Any]) -> str:
     if comparison:
-        return 'a fine-tuned potential and its phonons'
+        return 'a fine-tuned potential and its phonons' if trainings else 'phonons, corrected by labels'
     return 'fine-tuning of a potential' if len(trainings) < 2 else f'a committee of {len(trainings)} potentials'
 
 
@@ -226,7 +266,8 @@ def commands(node: orm.ProcessNode) -> list[str]:
 
 def _inputs(node: orm.ProcessNode) -> dict[str, Any]:
     """Return structure, foundation, dataset, strategy and seed, wherever the process takes them."""
-    train = node.inputs.finetune.train if 'finetune' in node.inputs else node.inputs.train
+    stage = node.inputs.finetune if 'finetune' in node.inputs else node.inputs
+    train: Any = stage['train'] if 'train' in stage else {}  # noqa: SIM401
     places = {'structure': node.inputs, 'foundation': node.inputs if 'foundation' in node.inputs else train}
     found = {name: place[name] for name, place in places.items() if name in place}
     for place in (node.outputs, node.inputs, train):
@@ -276,10 +317,18 @@ def _headline(summary: Mapping[str, Any]) -> list[dict[str, str]]:
     sign = '+' if forgetting is not None and forgetting > 0 else ''
     items = [
         (
+            summary['corrected_mae_thz'],
+            ' THz',
+            f'phonon error of the foundation, corrected by {summary["n_frames_corrected"]} labels (MAE over the '
+            'Brillouin zone)',
+        ),
+        (summary['corrected_uncertainty_thz'], ' THz', 'its own error bar, from the labels alone'),
+        (
             summary['finetuned_mae_thz'],
             ' THz',
             'phonon error of the fine-tuned potential (MAE over the Brillouin zone)',
         ),
+        (summary['corrected_finetuned_mae_thz'], ' THz', 'of the fine-tuned potential, corrected by the labels'),
         (summary['foundation_mae_thz'], ' THz', 'of the foundation as it comes'),
         (summary['symfc_mae_thz'], ' THz', 'of a fit to the same frames without a potential (symfc)'),
         (forgetting, ' meV/Å', 'forgetting: change of the force error on other crystals'),
@@ -315,7 +364,8 @@ def _facts(
         facts.append(
             ('frames', f'{dataset.n_frames} ({roles}), {dataset.functional}, {dataset.code} (PK {dataset.pk})')
         )
-    facts.append(('strategy', f'{inputs.get("strategy")}, seed {inputs.get("seed")}'))
+    if 'strategy' in inputs:
+        facts.append(('strategy', f'{inputs["strategy"]}, seed {inputs.get("seed")}'))
     if training:
         facts.append(
             (
@@ -366,19 +416,6 @@ def bands_data(outputs: Any) -> dict[str, Any] | None:
         for a, b in zip(starts, ends, strict=True)
     ]
     return {'segments': segments, 'ticks': path_ticks(distances, starts, node.get_array('labels').tolist())}
-
-
-def path_ticks(distances: Any, starts: list[int], labels: list[list[str]]) -> list[tuple[float, str]]:
-    """Return positions and labels of the ends of segments; where the path jumps, both names stand there."""
-    ticks: list[tuple[float, str]] = []
-    for index, (start, (first, last)) in enumerate(zip(starts, labels, strict=True)):
-        end = starts[index + 1] - 1 if index + 1 < len(starts) else len(distances) - 1
-        if ticks and ticks[-1][1] != first:
-            ticks[-1] = (ticks[-1][0], f'{ticks[-1][1]}|{first}')
-        elif not ticks:
-            ticks.append((float(distances[start]), first))
-        ticks.append((float(distances[end]), last))
-    return ticks
 
 
 def thermal_data(outputs: Any) -> dict[str, Any] | None:

@@ -1,20 +1,12 @@
-"""Corrected phonons as a few lines of text, and their bands with error bars."""
+"""Corrected phonons as a few lines of text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-
 from aiida_equitrain.common.formatting import describe_verdict, number
 
-from .collect import path_ticks
-from .plots import frame_bands, style_of
-
-#: Colour of corrected phonons and of their error bars.
-CORRECTED = style_of('corrected')['color']
 #: What the shapes of the prior are called for people.
 PRIORS = {
     'distance': 'falling off with the square of the distance',
@@ -53,28 +45,3 @@ def describe_correction(facts: Mapping[str, Any]) -> str:
     if not facts['is_corrected']:
         lines.append('The labels do not favour a correction: these are the phonons of the potential.')
     return '\n'.join(lines)
-
-
-def draw_corrected(bars: Mapping[str, Any]) -> Figure:
-    """Draw corrected bands with one and two standard deviations as shades, over those of the potential alone."""
-    figure = Figure(figsize=(5.6, 3.8), layout='constrained')
-    axes = figure.subplots()
-    distances, starts = bars['path_distances'], [int(start) for start in bars['path_segment_starts']]
-    before = style_of('foundation') | {'label': 'potential alone', 'linewidth': 1.0}
-    for begin, end in zip(starts, [*starts[1:], len(distances)], strict=True):
-        place = distances[begin:end]
-        middle, sigma = bars['path_frequencies_thz'][begin:end], bars['path_sigmas_thz'][begin:end]
-        axes.plot(place, bars['path_potential_thz'][begin:end], **{**before, 'label': None})
-        axes.plot(place, middle, color=CORRECTED, linewidth=1.2, zorder=5)
-        for band in range(middle.shape[1]):
-            for factor, alpha in ((2, 0.18), (1, 0.3)):
-                low, high = (middle[:, band] + sign * factor * sigma[:, band] for sign in (-1, 1))
-                axes.fill_between(place, low, high, color=CORRECTED, alpha=alpha, linewidth=0, zorder=4)
-    axes.plot([], [], **before)
-    axes.plot([], [], color=CORRECTED, label='corrected, ± 1 and 2 σ')
-    frame_bands(axes, path_ticks(distances, starts, np.asarray(bars['path_labels']).tolist()))
-    lowest = min(float((bars['path_frequencies_thz'] - 2 * bars['path_sigmas_thz']).min()), float(
-        bars['path_potential_thz'].min()))  # fmt: skip
-    axes.set_ylim(bottom=0 if lowest > -0.05 else None)
-    axes.legend(loc='lower left', bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2, columnspacing=1.2)
-    return figure

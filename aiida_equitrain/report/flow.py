@@ -28,8 +28,10 @@ PLACES: dict[str, tuple[int, int]] = {
     'phonons_foundation': (0, 5),
     'phonons_finetuned': (1, 5),
     'phonons_dft': (2, 5),
-    'compare': (1, 6),
-    'comparison': (1, 7),
+    'phonons_corrected': (0, 6),
+    'phonons_corrected_finetuned': (1, 6),
+    'compare': (1, 7),
+    'comparison': (1, 8),
 }
 EDGE_COLORS = {'done': '#2f9e63', 'running': '#0a85d1', 'failed': '#d1383d', 'data': '#8a93a3'}
 WIDTH, HEIGHT, PITCH_X, PITCH_Y = 1.9, 0.66, 2.15, 1.06
@@ -146,7 +148,8 @@ def _describe_data(data: orm.Node, report: Mapping[str, Any]) -> list[str]:
     if kind == 'DatasetData':
         return [f'{data.n_frames} frames, {data.max_atoms} atoms', data.functional]
     summary = report['summary']
-    pair = [number(summary['foundation_mae_thz']), number(summary['finetuned_mae_thz'])]
+    best = summary['corrected_mae_thz'] if summary['finetuned_mae_thz'] is None else summary['finetuned_mae_thz']
+    pair = [number(summary['foundation_mae_thz']), number(best)]
     return [' → '.join(pair) + ' THz'] if '–' not in pair else ['metrics of all sides']
 
 

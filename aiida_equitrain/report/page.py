@@ -21,14 +21,22 @@ from aiida_equitrain.science.epoch_choice import worse_quantities
 
 #: Heading and caption of every figure, in the order of the page.
 FIGURES = {
-    'bands': ('Phonon bands', 'Where there is DFT, the fine-tuned curves (dashed) should lie on its own.'),
+    'bands': ('Phonon bands', 'Where there is DFT, the curves that labels have changed should lie on its own.'),
+    'error_bars': ('Corrected phonon bands', 'Shaded: one and two standard deviations, from the labels alone.'),
     'flow': ('What led to what', 'Provenance, condensed: boxes of results are round, of work square.'),
     'learning': ('Learning curve', 'Errors on the labelled frames while training.'),
     'parity': ('Forces', 'Every point is one force component of one atom.'),
     'thermal': ('Thermal properties', 'In the harmonic approximation, per mole of primitive cells.'),
 }
 #: Columns of the table of phonons; a long word may be parted.
-SIDES = {'dft': 'DFT', 'foundation': 'foun\u00addation', 'finetuned': 'fine-tuned', 'symfc': 'symfc fit'}
+SIDES = {
+    'dft': 'DFT',
+    'foundation': 'foun\u00addation',
+    'finetuned': 'fine-tuned',
+    'corrected': 'corrected',
+    'corrected_finetuned': 'fine-tuned, corrected',
+    'symfc': 'symfc fit',
+}
 
 
 def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:

@@ -78,6 +78,7 @@ def draw_all(data: Mapping[str, Any]) -> dict[str, Figure]:
     """Draw every figure for which ``data`` holds something, by name."""
     drawers: dict[str, Callable[[Any], Figure]] = {
         'bands': draw_bands,
+        'error_bars': draw_error_bars,
         'learning': draw_learning,
         'parity': draw_parity,
         'thermal': draw_thermal,
@@ -118,6 +119,45 @@ def draw_bands(bands: Mapping[str, Any]) -> Figure:
     lowest = min(float(np.min(segment['sides'][name])) for segment in bands['segments'] for name in names)
     axes.set_ylim(bottom=0 if lowest > -0.05 else None)
     _legend_above(axes, len(names))
+    return figure
+
+
+def path_ticks(distances: Any, starts: list[int], labels: list[list[str]]) -> list[tuple[float, str]]:
+    """Return positions and labels of the ends of segments; where the path jumps, both names stand there."""
+    ticks: list[tuple[float, str]] = []
+    for index, (start, (first, last)) in enumerate(zip(starts, labels, strict=True)):
+        end = starts[index + 1] - 1 if index + 1 < len(starts) else len(distances) - 1
+        if ticks and ticks[-1][1] != first:
+            ticks[-1] = (ticks[-1][0], f'{ticks[-1][1]}|{first}')
+        elif not ticks:
+            ticks.append((float(distances[start]), first))
+        ticks.append((float(distances[end]), last))
+    return ticks
+
+
+def draw_error_bars(bars: Mapping[str, Any]) -> Figure:
+    """Draw corrected bands with one and two standard deviations as shades, over those of the potential alone."""
+    figure = Figure(figsize=(4.6, 3.6), layout='constrained')
+    axes = figure.subplots()
+    distances, starts = bars['path_distances'], [int(start) for start in bars['path_segment_starts']]
+    color = style_of('corrected')['color']
+    before = style_of('foundation') | {'label': 'potential alone', 'linewidth': 1.0}
+    for begin, end in zip(starts, [*starts[1:], len(distances)], strict=True):
+        place = distances[begin:end]
+        middle, sigma = bars['path_frequencies_thz'][begin:end], bars['path_sigmas_thz'][begin:end]
+        axes.plot(place, bars['path_potential_thz'][begin:end], **{**before, 'label': None})
+        axes.plot(place, middle, color=color, linewidth=1.2, zorder=5)
+        for band in range(middle.shape[1]):
+            for factor, alpha in ((2, 0.18), (1, 0.3)):
+                low, high = (middle[:, band] + sign * factor * sigma[:, band] for sign in (-1, 1))
+                axes.fill_between(place, low, high, color=color, alpha=alpha, linewidth=0, zorder=4)
+    axes.plot([], [], **before)
+    axes.plot([], [], color=color, label='corrected, ± 1 and 2 σ')
+    frame_bands(axes, path_ticks(distances, starts, bars['path_labels']))
+    lowest = min(float((bars['path_frequencies_thz'] - 2 * bars['path_sigmas_thz']).min()), float(
+        bars['path_potential_thz'].min()))  # fmt: skip
+    axes.set_ylim(bottom=0 if lowest > -0.05 else None)
+    axes.legend(loc='lower left', bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2, columnspacing=1.2)
     return figure
 
 

@@ -16,10 +16,10 @@ from aiida_equitrain.common.printable import NAME, SENTENCE, printable, printabl
 from aiida_equitrain.query.failures import reason_of
 
 from . import page, thermal
-from .collect import NoReportError
-from .correction import describe_correction, draw_corrected
+from .collect import NoReportError, error_bars_of
+from .correction import describe_correction
 from .instability import describe_tree, draw_wells, mode_pairs
-from .plots import STYLE
+from .plots import STYLE, draw_error_bars
 
 PREFIX = 'aiida.workflows:equitrain.'
 #: Radii of atoms in pictures, as a part of the covalent ones: neighbours do not hide one another.
@@ -142,9 +142,15 @@ def _kappa(node: Any) -> dict[str, Any]:
 
 def _corrected(node: Any) -> dict[str, Any]:
     caption = ('Corrected phonon bands', 'Shaded: one and two standard deviations. Beside them the potential alone.')
-    text = describe_correction(node.outputs.correction.get_dict())
-    shown = _drawn('bands', text, draw_corrected, node.outputs.error_bars, caption)
-    return {**shown, 'summary': node.outputs.correction.get_dict()}
+    facts = printable_tree(node.outputs.correction.get_dict(), longest=SENTENCE)
+    with matplotlib.rc_context(STYLE):
+        figure = draw_error_bars(printable_tree(error_bars_of(node.outputs.error_bars), longest=NAME))
+    return {
+        'text': describe_correction(facts),
+        'figures': {'bands': figure},
+        'captions': {'bands': caption},
+        'summary': facts,
+    }
 
 
 def _drawn(name: str, text: str, draw: Callable[[Any], Any], arrays: Any, caption: tuple[str, str]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _write_property(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     drawn = {name: to_svg(figure, name) for name, figure in data['figures'].items()}
     _write(folder / PAGE, render_property(data, drawn).encode())
     if 'summary' in data:
-        _write(folder / SUMMARY, (json.dumps(printable_tree(data['summary'], longest=NAME), indent=2) + '\n').encode())
+        _write(folder / SUMMARY, (json.dumps(data['summary'], indent=2) + '\n').encode())
     return data
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from aiida_equitrain.calculations.arrays import new_phonopy_data, phonopy_arrays
 from aiida_equitrain.calculations.correct import CorrectCalculation
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science.correction import Posterior, compact_force_constants, displacement_arrays
-from aiida_equitrain.science.displaced_frames import displaced_phonon, load_labelled
+from aiida_equitrain.science.displaced_frames import displaced_phonon
 from aiida_equitrain.science.error_bars import frequency_errors
 from aiida_equitrain.science.frames import Frame, Frames
 from aiida_equitrain.science.phonon_metrics import frequencies_at
@@ -29,14 +28,6 @@ CHEAP = {'mesh': [6, 6, 6], 'temperature_step_k': 500.0, 'band_points': 5, 'thre
 QPOINTS = np.array([[0.5, 0.0, 0.5], [0.1, 0.2, 0.3], [0.5, 0.5, 0.5]])
 #: What the set was labelled with.
 FACTS = {'functional': 'PBEsol', 'code': 'VASP'}
-
-
-@pytest.fixture
-def salt(rattled_salt: Path) -> Any:
-    """Return ten rattled frames of NaCl with DFT's phonons."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        return load_labelled(rattled_salt)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import warnings
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from ase.build import bulk
 from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.common.formatting import describe_verdict
 from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.launch.data_import import store_phonons
 from aiida_equitrain.report.collect import NoReportError
 from aiida_equitrain.report.write import write_report
 from aiida_equitrain.science.correction import compact_force_constants
-from aiida_equitrain.science.displaced_frames import load_labelled
 from aiida_equitrain.science.frames import Frames
 from aiida_equitrain.science.labelled_cell import labelled_cell
 from aiida_equitrain.science.phonon_metrics import frequencies_at
@@ -30,14 +30,6 @@ from aiida_equitrain.science.phonopy_io import phonon_from_arrays
 CHEAP = {'settings': {'mesh': [6, 6, 6], 'temperature_step_k': 500.0, 'harmonic': False}}
 QPOINTS = np.array([[0.5, 0.0, 0.5], [0.1, 0.2, 0.3], [0.5, 0.5, 0.5]])
 FACTS = {'functional': 'PBEsol', 'code': 'VASP'}
-
-
-@pytest.fixture
-def salt(rattled_salt: Path) -> Any:
-    """Return ten rattled frames of NaCl with DFT's phonons."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        return load_labelled(rattled_salt)
 
 
 @pytest.fixture
@@ -182,3 +174,41 @@ def test_cell_of_labels(salt: Any) -> None:
     far = [replace(frame, cell=frame.cell * 1.2, positions=frame.positions * 1.2) for frame in salt.frames[:1]]
     with pytest.raises(ValueError, match='none of 1 frames'):
         labelled_cell(atoms, far, symprec=1e-4)
+
+
+@pytest.mark.real
+def test_main_job_without_training(
+    phonopy_code: Any, python_code: Any, starter: Any, salt: Any, tmp_path: Path
+) -> None:
+    """The foundation, corrected by two labels, beside the foundation alone and symfc: table, page and summary."""
+    structure, reference = store_phonons(salt.reference, 'NaCl')
+    frames = [replace(f, role=role) for f, role in zip(salt.frames[:2], ('train', 'valid'), strict=True)]
+    builder = WorkflowFactory('equitrain.material').get_builder_from_protocol(
+        structure,
+        starter,
+        python_code=python_code,
+        phonopy_code=phonopy_code,
+        dataset=DatasetData(Frames(frames), **FACTS).store(),
+        reference=reference,
+        strategy=None,
+        protocol='fast',
+        overrides={'phonons': CHEAP, 'compare': {'settings': {'mesh': [6, 6, 6]}}},
+    )
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    comparison = outputs['comparison'].get_dict()
+    assert set(comparison['candidates']) == {'foundation', 'corrected'}
+    errors = {side: values['phonon_mae_thz'] for side, values in comparison['candidates'].items()}
+    assert errors['corrected'] < 0.3 * errors['foundation']
+    assert errors['corrected'] < comparison['symfc']['phonon_mae_thz'] + 0.01
+    assert set(outputs['phonons']) == {'foundation', 'corrected'}
+    assert 'potential' not in outputs
+    data = write_report(node, tmp_path)
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    assert summary['corrected_mae_thz'] == errors['corrected']
+    assert summary['corrected_uncertainty_thz'] == outputs['phonons']['corrected']['correction']['uncertainty_thz']
+    assert summary['strategy'] == 'none'
+    assert data['headline'][0]['label'].startswith('phonon error of the foundation, corrected by 2 labels')
+    page = (tmp_path / 'report.html').read_text()
+    assert {'corrected, ± 1 and 2 σ', 'foundation, corrected'} <= set(re.findall(r'>([^<>]*corrected[^<>]*)<', page))
+    assert {path.stem for path in tmp_path.glob('*.png')} == {'bands', 'error_bars', 'flow', 'thermal'}

@@ -123,6 +123,12 @@ def cell_of_labels(structure: orm.StructureData, labels: DatasetData, symprec: f
 
 
 @calcfunction
+def without_elastic(settings: orm.Dict) -> orm.Dict:
+    """Return settings of phonons without an elastic tensor."""
+    return orm.Dict({**dict(settings), 'elastic': False})
+
+
+@calcfunction
 def elastic_settings(settings: orm.Dict) -> orm.Dict:
     """Return the settings of a relaxation with the cell fixed and no symmetry kept: the strain has broken it."""
     return orm.Dict({**dict(settings), 'relax_cell': False, 'fix_symmetry': False})

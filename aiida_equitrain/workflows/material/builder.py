@@ -58,7 +58,7 @@ class MaterialBuilder(EquitrainProtocolMixin):
         dataset: DatasetData | None = None,
         reference: Any = None,
         foundation_phonons: Any = None,
-        strategy: str = 'l2-tsp',
+        strategy: str | None = 'l2-tsp',
         engine: str | None = None,
         replay: Any = None,
         forgetting_dataset: DatasetData | None = None,
@@ -77,6 +77,7 @@ class MaterialBuilder(EquitrainProtocolMixin):
         :param dataset: labelled frames, instead of labelling.
         :param reference: DFT phonons that exist.
         :param foundation_phonons: of ``foundation``, where they exist.
+        :param strategy: of the fine-tuning; ``None``: no potential is trained, phonons are corrected by the labels.
         :param supercell_matrix: of the phonons.
         :param overrides: by namespace.
         :param options: ``metadata.options`` of all jobs.
@@ -125,20 +126,23 @@ class MaterialBuilder(EquitrainProtocolMixin):
                 **common,
             )
             fill(builder, cls, 'label', stage)
-        finetune = FinetuneWorkChain.get_builder_from_protocol(
-            foundation=foundation,
-            dataset=dataset,
-            python_code=python_code,
-            strategy=strategy,
-            engine=engine,
-            replay=replay,
-            forgetting_dataset=forgetting_dataset,
-            seed=seed,
-            overrides=inputs['finetune'],
-            protocol=protocol,
-            options=options,
-        )
-        fill(builder, cls, 'finetune', finetune)
+        if strategy is None:
+            builder.pop('finetune', None)
+        else:
+            finetune = FinetuneWorkChain.get_builder_from_protocol(
+                foundation=foundation,
+                dataset=dataset,
+                python_code=python_code,
+                strategy=strategy,
+                engine=engine,
+                replay=replay,
+                forgetting_dataset=forgetting_dataset,
+                seed=seed,
+                overrides=inputs['finetune'],
+                protocol=protocol,
+                options=options,
+            )
+            fill(builder, cls, 'finetune', finetune)
         stage = PhononsWorkChain.get_builder_from_protocol(
             structure,
             phonopy_code,

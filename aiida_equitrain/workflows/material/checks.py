@@ -47,7 +47,9 @@ def _codes_problem(inputs: Mapping[str, Any]) -> str | None:
 
 def _strategy_problem(inputs: Mapping[str, Any]) -> str | None:
     """Return a sentence if the foundation cannot be trained as asked for; said before any frame is labelled."""
-    train = (inputs.get('finetune') or {}).get('train') or {}
+    if not inputs.get('finetune'):
+        return None
+    train = inputs['finetune'].get('train') or {}
     given = {name: train[name].value for name in ('strategy', 'engine') if name in train}
     family = inputs['foundation'].family
     return check_strategy(given.get('strategy', Strategy.L2_TSP.value), given.get('engine'), family=family)
@@ -58,7 +60,9 @@ def _source_problem(inputs: Mapping[str, Any]) -> str | None:
     if 'dataset' in inputs:
         if inputs.get('label'):
             return 'give either `dataset` (labelled frames that exist) or `label` (how to make them), not both'
-        train = (inputs.get('finetune') or {}).get('train') or {}
+        if not inputs.get('finetune'):
+            return None
+        train = inputs['finetune'].get('train') or {}
         return check_training(inputs['foundation'], inputs['dataset'], dict(train.get('hyperparameters') or {}))
     if not inputs.get('label'):
         return 'give `label` (how frames are labelled with DFT), or a `dataset` that is labelled already'

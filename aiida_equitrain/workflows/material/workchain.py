@@ -1,17 +1,18 @@
-"""The main job: from a crystal to a fine-tuned potential and its phonons, judged by DFT."""
+"""The main job: from a crystal to corrected phonons and a fine-tuned potential, judged by DFT."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode, ToContext, if_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 
 from aiida_equitrain.calculations.compare import CompareCalculation, validate_phonons
-from aiida_equitrain.calculations.functions.phonons import choose_supercell
+from aiida_equitrain.calculations.functions.phonons import cell_of_labels, choose_supercell, without_elastic
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.query.failures import describe_failure
@@ -21,6 +22,7 @@ from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 from aiida_equitrain.workflows.material.builder import MaterialBuilder
 from aiida_equitrain.workflows.material.checks import validate_inputs
+from aiida_equitrain.workflows.phonons import checks as phonon_checks
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 #: Inputs that the stages share; they are given once, at the top.
@@ -33,12 +35,18 @@ FINETUNE_OUTPUTS = ('potential', 'metrics', 'predictions', 'summary')
 #: With fewer DFT calculations at a time than this, the labels have them all and the phonons of DFT follow, beside the
 #: training: a share kept for phonons would lie idle for most of the labelling.
 SHARED_FROM = 4
+#: Whose phonons there are; corrected ones have those labels added to their force constants.
+SIDES = ('foundation', 'finetuned', 'corrected', 'corrected_finetuned', 'dft')
+#: Labelled supercells with a shorter edge (Å) say nothing of phonons (of silicon, with 8 atoms, nothing was gained).
+MIN_LABELLED_EDGE = 7.0
 COMPARE_OUTPUTS = ('comparison', 'bands', 'thermal')
 
 
 class MaterialWorkChain(MaterialBuilder, BornCharges):
     """Label frames, fine-tune, and compare the phonons of foundation, fine-tuned potential and DFT.
 
+    Frames that are unstrained supercells correct the force constants of the foundation and of the fine-tuned potential.
+    Without `finetune` nothing is trained: who wants the harmonic answer needs no more.
     What does not depend on one another runs at the same time: the phonons of the foundation and of DFT start first and
     are waited for last. A part that fails ends the job with an exit code of its own once all that runs has ended, and
     with everything attached that could be computed.
@@ -68,7 +76,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
                    help='Largest number of DFT calculations at a time, labels and phonons together.')  # fmt: skip
         for process, namespace, hidden, required in (
             (LabelWorkChain, 'label', (*SHARED[:2], *SHARED[3:4], SHARED[6]), False),
-            (FinetuneWorkChain, 'finetune', ('train.code', 'train.foundation', 'train.dataset'), True),
+            (FinetuneWorkChain, 'finetune', ('train.code', 'train.foundation', 'train.dataset'), False),
             (BornChargesWorkChain, 'born_charges', ('structure', 'symprec'), False),
             (PhononsWorkChain, 'phonons', (*SHARED, 'pw', 'relax', 'born_charges', 'labels'), True),
             (PhononsWorkChain, 'dft_phonons', (*SHARED, *OF_POTENTIAL), False),
@@ -87,6 +95,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             if_(step.should_run_phonons_dft)(step.run_phonons_dft),
             if_(step.should_run_label)(step.run_label, step.inspect_label),
             if_(step.should_run_phonons_dft)(step.run_phonons_dft),
+            if_(step.should_run_corrected)(step.run_corrected),
             if_(step.should_run_finetune)(step.run_finetune, step.inspect_finetune),
             if_(step.should_run_phonons_finetuned)(step.run_phonons_finetuned),
             step.wait_for_phonons,
@@ -99,8 +108,8 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
         spec.output('nac', valid_type=orm.ArrayData, required=False, help='Of `born_charges`.')
         spec.output('dropped', valid_type=orm.Dict, required=False, help='Frames whose DFT failed.')
         spec.expose_outputs(FinetuneWorkChain, include=FINETUNE_OUTPUTS)
-        for side in ('foundation', 'finetuned', 'dft'):
-            options = {'required': False, 'help': f'Phonons with {side}.'}
+        for side in SIDES:
+            options = {'required': False, 'help': f'Phonons: {side}.'}
             spec.expose_outputs(PhononsWorkChain, namespace=f'phonons.{side}', namespace_options=options)
         spec.expose_outputs(CompareCalculation, include=COMPARE_OUTPUTS)
         for status, label, what in (
@@ -110,6 +119,8 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             (404, 'ERROR_PHONONS_FINETUNED_FAILED', 'The phonon calculation with the fine-tuned potential'),
             (405, 'ERROR_PHONONS_DFT_FAILED', 'The phonon calculation with DFT (`dft_phonons`)'),
             (406, 'ERROR_COMPARE_FAILED', 'The comparison of the phonons'),
+            (408, 'ERROR_PHONONS_CORRECTED_FAILED', 'The correction of the phonons of the `foundation`'),
+            (409, 'ERROR_PHONONS_CORRECTED_FINETUNED_FAILED', 'The correction of those of the fine-tuned potential'),
             (407, 'ERROR_BORN_CHARGES_FAILED', 'The calculation of Born charges'),
         ):
             spec.exit_code(status, label, message=f'{what} failed, see {{process}}: {{message}}')
@@ -168,9 +179,33 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             self.out('dataset', self.ctx.dataset)
         self.note_failure(node, 'ERROR_LABEL_FAILED')
 
+    def should_run_corrected(self) -> bool:
+        """Return whether labelled frames can correct force constants, and say why if they cannot."""
+        if self.ctx.dataset is None:
+            return False
+        inputs = self.corrected_inputs(self.inputs.foundation)
+        problem = phonon_checks.labels_problem(inputs) or self.too_small(inputs)
+        if problem:
+            self.report(f'no phonons are corrected: {problem}')
+        self.ctx.may_correct = not problem
+        return not problem
+
+    def too_small(self, inputs: Any) -> str | None:
+        """Return a sentence if the labelled supercell is too small for phonons."""
+        matrix = inputs.supercell_matrix.get_list() if 'supercell_matrix' in inputs else None
+        lattice, rows = cell_of_labels(inputs.structure, self.ctx.dataset, self.ctx.symprec.value, matrix)
+        edge = float(np.linalg.norm(np.array(rows) @ lattice, axis=1).min())
+        if edge >= MIN_LABELLED_EDGE:
+            return None
+        return f'the labelled supercell has an edge of {edge:.1f} Å, shorter than {MIN_LABELLED_EDGE:g} Å'
+
+    def run_corrected(self) -> None:
+        """Start the corrected phonons of the foundation; nobody waits for them yet."""
+        self.launch_corrected('corrected', self.inputs.foundation)
+
     def should_run_finetune(self) -> bool:
-        """Return whether there is something to train on, of which nothing failed."""
-        return self.ctx.dataset is not None and self.ctx.failure is None
+        """Return whether to train, and there is something to train on, of which nothing failed."""
+        return bool(self.inputs.get('finetune')) and self.ctx.dataset is not None and self.ctx.failure is None
 
     def run_finetune(self) -> Any:
         """Fine-tune the foundation on the labelled frames."""
@@ -192,18 +227,21 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
 
     def run_phonons_finetuned(self) -> None:
         """Start the phonons of the fine-tuned potential."""
-        self.launch_phonons('finetuned', self.ctx.finetune.outputs.potential)
+        potential = self.ctx.finetune.outputs.potential
+        self.launch_phonons('finetuned', potential)
+        if self.ctx.get('may_correct'):
+            self.launch_corrected('corrected_finetuned', potential)
 
     def wait_for_phonons(self) -> Any:
         """Wait for all phonons that were started."""
-        started = [f'phonons_{side}' for side in ('foundation', 'finetuned', 'dft')]
+        started = [f'phonons_{side}' for side in SIDES]
         return ToContext(**{key: self.ctx[key] for key in started if key in self.ctx})
 
     def inspect_phonons(self) -> None:
         """Attach the phonons of every side."""
         given = {'foundation': 'foundation_phonons', 'dft': 'reference'}
         self.ctx.phonons = {side: self.inputs[port] for side, port in given.items() if port in self.inputs}
-        for side in ('foundation', 'finetuned', 'dft'):
+        for side in SIDES:
             node = self.ctx.get(f'phonons_{side}')
             if node is None:
                 continue
@@ -259,23 +297,44 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
 
     def launch_phonons(self, side: str, potential: PotentialData | None = None) -> None:
         """Submit the phonons of one side without waiting for them."""
-        inputs = self.stage_inputs(PhononsWorkChain, 'phonons' if potential is not None else 'dft_phonons')
-        inputs.update(
-            structure=self.inputs.structure,
-            phonopy_code=self.inputs.phonopy_code,
-            postprocess_code=self.postprocess_code(),
-            supercell_matrix=self.ctx.supercell_matrix,
-            symprec=self.ctx.symprec,
-        )
-        nac = self.ctx.get('nac', self.inputs.get('nac'))
-        if nac is not None:
-            inputs.nac = nac
+        inputs = self.phonon_inputs('phonons' if potential is not None else 'dft_phonons')
+        inputs.supercell_matrix = self.ctx.supercell_matrix
         if potential is not None:
             inputs.update(potential=potential, python_code=self.inputs.python_code)
         else:
             inputs.max_concurrent = orm.Int(self.get_share('phonons'))
         key = f'phonons_{side}'
         self.ctx[key] = self.launch(PhononsWorkChain, inputs, key)
+
+    def launch_corrected(self, side: str, potential: PotentialData) -> None:
+        """Submit corrected phonons without waiting for them."""
+        inputs, key = self.corrected_inputs(potential), f'phonons_{side}'
+        inputs.settings = without_elastic(inputs.settings)  # it is that of the potential, which is there already
+        self.ctx[key] = self.launch(PhononsWorkChain, inputs, key)
+
+    def corrected_inputs(self, potential: PotentialData) -> Any:
+        """Return the inputs of corrected phonons: in the cell and, unless one is given, the supercell of the labels."""
+        inputs = self.phonon_inputs('phonons')
+        inputs.update(potential=potential, python_code=self.inputs.python_code, labels=self.ctx.dataset)
+        if 'label' in self.ctx and 'harmonic_structure' in self.ctx.label.outputs:
+            inputs.structure = self.ctx.label.outputs.harmonic_structure
+        if 'supercell_matrix' in self.inputs:
+            inputs.supercell_matrix = self.inputs.supercell_matrix
+        return inputs
+
+    def phonon_inputs(self, namespace: str) -> Any:
+        """Return what all phonons share."""
+        inputs = self.stage_inputs(PhononsWorkChain, namespace)
+        inputs.update(
+            structure=self.inputs.structure,
+            phonopy_code=self.inputs.phonopy_code,
+            postprocess_code=self.postprocess_code(),
+            symprec=self.ctx.symprec,
+        )
+        nac = self.ctx.get('nac', self.inputs.get('nac'))
+        if nac is not None:
+            inputs.nac = nac
+        return inputs
 
     def note_failure(self, node: orm.ProcessNode, label: str) -> None:
         """Remember the first stage that failed; what runs beside it may go on."""
