@@ -198,7 +198,7 @@ STRATEGY_DEFAULTS: dict[str, dict[str, Any]] = {
 FAMILY_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     Family.NEQUIX.value: {
         Strategy.L2_TSP.value: {'freeze_layers': '1-'},
-        Strategy.FREEZE.value: {'freeze_layers': '0-2'},
+        Strategy.FREEZE.value: {'freeze_layers': '0-1'},
     },
 }
 

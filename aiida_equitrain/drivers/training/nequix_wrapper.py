@@ -84,9 +84,7 @@ class NequixMatrices(NequixWrapper):
         """Return the tensors of the model that the matrices make, by name."""
         shapes = {name: item.shape for name, item in self.model.named_parameters()}
         return {
-            name: torch.cat([self.matrices[place].get_parameter('weight').flatten() for place in places]).reshape(
-                shapes[name]
-            )
+            name: torch.cat([self.matrices[place]() for place in places]).reshape(shapes[name])
             for name, places in self.parts.items()
         }
 
@@ -110,6 +108,10 @@ class _Matrix(torch.nn.Module):
     def __init__(self, values: torch.Tensor) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(values.clone())
+
+    def forward(self) -> torch.Tensor:
+        """Return the entries, row by row."""
+        return self.weight.flatten()
 
 
 class _Evaluation(torch.nn.Module):
