@@ -17,11 +17,11 @@ _aiida = tempfile.TemporaryDirectory()
 os.environ['AIIDA_PATH'] = _aiida.name
 warnings.filterwarnings('ignore', message='Creating AiiDA configuration folder')
 
-from aiida import load_profile  # noqa: E402
-from aiida.manage.configuration import get_config  # noqa: E402
-from aiida.storage.sqlite_temp import SqliteTempBackend  # noqa: E402
+from aiida import load_profile
+from aiida.manage.configuration import get_config
+from aiida.storage.sqlite_temp import SqliteTempBackend
 
-import aiida_equitrain  # noqa: E402
+import aiida_equitrain
 
 # autodoc looks at every attribute of a class, those that AiiDA is about to remove as well.
 get_config(create=True).set_option('warnings.showdeprecations', False)
@@ -71,6 +71,13 @@ repository_pages = {
     'CONTRIBUTING.md': 'contributing.md',
     'examples/README.md': 'howto/examples.md',
 }
+
+# The notebook takes a minute: it is executed where the site is published, and by `scripts/test.sh --all`.
+EXECUTE = bool(os.environ.get('READTHEDOCS') or os.environ.get('EXECUTE_NOTEBOOKS'))
+nb_execution_mode = 'force' if EXECUTE else 'off'
+nb_execution_timeout = 1800
+nb_execution_raise_on_error = True
+nb_output_stderr = 'remove'
 
 autodoc_typehints = 'description'
 autodoc_typehints_description_target = 'documented'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 import subprocess
 import sys
@@ -87,3 +88,20 @@ def test_links_out_of_the_site(site: Path) -> None:
     assert re.search(r'href="https://[^"]+/blob/main/benchmarks/README.md"', front)
     assert 'href="topics/starter.html"' in front
     assert 'What it is not good for' in text_of(site / 'topics' / 'starter.html')
+
+
+@pytest.mark.thorough
+def test_notebook(tmp_path: Path) -> None:
+    """The notebook runs from top to bottom where the site is published, and ends with figures and tables."""
+    command = [sys.executable, '-m', 'sphinx', '-b', 'html', '-W', '-q', str(ROOT / 'docs'), str(tmp_path)]
+    result = subprocess.run(
+        command, env={**os.environ, 'EXECUTE_NOTEBOOKS': '1'}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    page = tmp_path / 'tutorial' / 'phonons.html'
+    text = text_of(page)
+    assert 'dynamically stable: True' in text
+    assert re.search(r'PhononsWorkChain \d+ is done', text)
+    # Bands with the density of states, and the heat capacity.
+    assert len(re.findall(r'<img [^>]*src="\.\./_images/\w+\.png"', page.read_text(encoding='utf-8'))) == 2
+    assert len(re.findall('<table', page.read_text(encoding='utf-8'))) == 2

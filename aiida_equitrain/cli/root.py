@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from importlib import import_module
-from typing import Any
 
 import click
 
 import aiida_equitrain
-from aiida_equitrain.cli.failures import TRACEBACK, sentence
-from aiida_equitrain.common.printable import SENTENCE, printable
+from aiida_equitrain.cli.group import SentenceGroup
 
 #: Subcommands and their line in the help. ``name`` is ``cmd_<name>`` in ``aiida_equitrain.cli.<name>``.
 COMMANDS = {
@@ -27,11 +23,8 @@ COMMANDS = {
     'compare': 'Compare the phonons of two phonopy.yaml files; needs no profile.',
 }
 
-#: Libraries whose warnings say nothing to a user of a command: what is wrong, we say in a sentence.
-LIBRARIES = ('ase', 'phonopy', 'phono3py', 'pymatgen', 'seekpath', 'spglib', 'symfc')
 
-
-class LazyGroup(click.Group):
+class LazyGroup(SentenceGroup):
     """A group whose help needs no import of its subcommands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -45,23 +38,6 @@ class LazyGroup(click.Group):
         module = import_module(f'aiida_equitrain.cli.{cmd_name}')
         command: click.Command = getattr(module, f'cmd_{cmd_name}')
         return command
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a subcommand; whatever it ends with is a sentence, which quotes files and nodes and is made printable."""
-        try:
-            with warnings.catch_warnings():
-                for library in LIBRARIES:
-                    warnings.filterwarnings('ignore', module=rf'{library}(\.|$)')
-                return super().invoke(ctx)
-        except click.ClickException as exception:
-            exception.message = printable(exception.message, longest=SENTENCE)
-            raise
-        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise
-        except Exception as exception:
-            if os.environ.get(TRACEBACK):
-                raise
-            raise click.ClickException(printable(sentence(exception), longest=SENTENCE)) from exception
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of subcommands."""
