@@ -14,7 +14,11 @@ from aiida_equitrain.science.json_text import parse_json
 DEEP = 10**5
 
 
-@pytest.mark.parametrize('text', ['[' * DEEP, '{"a":' * DEEP, '"a", [' + '[' * 101, '["\\"]' + '[' * DEEP])
+@pytest.mark.parametrize(
+    'text',
+    ['[' * DEEP, '{"a":' * DEEP, '"a", [' + '[' * 101, '["\\"]' + '[' * DEEP],
+    ids=['lists', 'mappings', 'just-too-deep', 'after-a-string'],
+)
 def test_too_deep(text: str) -> None:
     """Deep nesting is refused with a sentence before the parser sees it."""
     with pytest.raises(ValueError, match='nests deeper than 100'):
