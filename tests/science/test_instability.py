@@ -1,4 +1,4 @@
-"""Modes, directions, wells and phases, against known answers and the authors' own data."""
+"""Modes, directions, wells and phases, against known answers and, where they are here, the authors' own data."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import phonopy
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from phonopy import Phonopy
+from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_equitrain.science import frames as batch
 from aiida_equitrain.science import phases
@@ -17,6 +20,7 @@ from aiida_equitrain.science.mode_displacements import mode_space, symmetric_dir
 from aiida_equitrain.science.mode_scan import curve_errors, fit_well, frequency_of_curvature, may_fit
 from aiida_equitrain.science.phonopy_io import load_phonopy
 from aiida_equitrain.science.soft_modes import (
+    SoftMode,
     commensurate_matrix,
     degenerate_sets,
     find_soft_modes,
@@ -24,6 +28,8 @@ from aiida_equitrain.science.soft_modes import (
     translation_part,
 )
 
+HARMONIC = Path(__file__).parents[1] / 'fixtures' / 'harmonic'
+#: The authors' data, which have no licence.
 REFERENCE = Path(__file__).parents[3] / 'shared' / 'reference' / 'phonons_pbe_vs_mp0b3'
 needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason='needs ../shared/reference')
 TOLERANCE_THZ = 0.15
@@ -33,6 +39,90 @@ def published() -> dict[str, dict[str, str]]:
     """Return the authors' rows by material."""
     with (REFERENCE / 'phonon_properties.csv').open() as file:
         return {row['material']: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope='module')
+def titanate() -> Phonopy:
+    """Return cubic SrTiO3 by DFT."""
+    return load_phonopy(HARMONIC / 'phonopy_SrTiO3.yaml.xz', acoustic_sum_rule=True)
+
+
+def hexagonal(out_of_plane: float) -> Phonopy:
+    """Return a triangular layer of atoms of 1 amu above another, with springs along the bonds and across them.
+
+    :param out_of_plane: constant of the springs of neighbours in a layer for displacements along c, eV/Å².
+    """
+    edge, height = 3.0, 4.0
+    lattice = [[edge, 0, 0], [-edge / 2, edge * 0.75**0.5, 0], [0, 0, height]]
+    cell = PhonopyAtoms(symbols=['Se'], cell=lattice, scaled_positions=[[0, 0, 0]], masses=[1.0])
+    phonon = Phonopy(cell, np.diag([3, 3, 2]), primitive_matrix='P', symprec=1e-4)
+    supercell = phonon.supercell
+    atoms = np.arange(len(supercell))
+    constants = np.zeros((len(atoms), len(atoms), 3, 3))
+    for shift in np.ndindex(3, 3, 3):
+        away = supercell.scaled_positions[:, None] - supercell.scaled_positions[None] + np.array(shift) - 1
+        away = away @ supercell.cell
+        distance = np.linalg.norm(away, axis=2)
+        for i, j in np.argwhere(np.isclose(distance, edge)):
+            constants[i, j] -= 3.0 * np.outer(away[i, j], away[i, j]) / edge**2 + np.diag([0, 0, out_of_plane])
+        for i, j in np.argwhere(np.isclose(distance, height)):
+            constants[i, j] -= np.diag([0.3, 0.3, 2.0])
+    constants[atoms, atoms] -= constants.sum(axis=1)
+    phonon.force_constants = constants
+    return phonon
+
+
+def subgroups(phonon: Phonopy, mode: SoftMode, amplitude: float) -> set[str]:
+    """Return the space groups of the crystal displaced along the symmetric directions of a mode."""
+    space = mode_space(phonon, mode)
+    moved = [
+        Atoms(numbers=space.numbers, positions=space.positions + amplitude * item.pattern, cell=space.cell, pbc=True)
+        for item in symmetric_directions(space)
+    ]
+    return {phases.space_group(atoms, 1e-3).symbol for atoms in moved}
+
+
+@pytest.mark.parametrize('name', ['phonopy_params_NaCl-1.00', 'phonopy_params_NaCl-0.995', 'phonopy_SrTiO3'])
+def test_verdicts(name: str) -> None:
+    """Rock salt is stable; cubic SrTiO3 is unstable where phonopy by hand has imaginary frequencies, and only there."""
+    path = HARMONIC / f'{name}.yaml.xz'
+    found = {mode.name: mode for mode in find_soft_modes(load_phonopy(path, acoustic_sum_rule=True), TOLERANCE_THZ)}
+    by_hand = phonopy.load(path, is_nac=False, symprec=1e-4, log_level=0)
+    by_hand.symmetrize_force_constants(show_drift=False)
+    points = {'Γ': (0, 0, 0), 'X': (0, 0.5, 0), 'M': (0.5, 0.5, 0), 'R': (0.5, 0.5, 0.5)}
+    by_hand.run_qpoints(list(points.values()))
+    lowest = dict(zip(points, by_hand.qpoints.frequencies.min(axis=1), strict=True))
+    assert set(found) == {point for point, frequency in lowest.items() if frequency < -TOLERANCE_THZ}
+    assert set(found) == ({'Γ', 'M', 'R'} if 'SrTiO3' in name else set())
+    for point, mode in found.items():
+        assert mode.frequency_thz == pytest.approx(lowest[point], abs=1e-6)
+
+
+def test_mode_of_three_cells() -> None:
+    """A layer that buckles: all by hand.
+
+    With springs b in the layer and s between layers, displacements along c have the curvature
+    6b - 2b (cos q·a + cos q·b + cos q·(a + b)) + 2s (1 - cos q·c): for b < 0 the lowest is 9b, at K. The mode has an
+    amplitude and a phase; its pattern (2, -1, -1) keeps the sixfold axis, (0, 1, -1) the inversion.
+    """
+    phonon = hexagonal(-0.1)
+    mode = find_soft_modes(phonon, TOLERANCE_THZ)[0]
+    assert (mode.name, fraction_text(mode.qpoint)) == ('K', '1/3 1/3 0')
+    assert mode.frequency_thz == pytest.approx(frequency_of_curvature(-0.9, 1.0), abs=1e-5)
+    space = mode_space(phonon, mode)
+    assert (len(space.numbers), len(space.basis)) == (3 * len(phonon.primitive), 2)
+    assert subgroups(phonon, mode, 0.3) == {'P6mm', 'P-3m1'}
+    assert find_soft_modes(hexagonal(0.1), TOLERANCE_THZ) == []
+
+
+def test_directions_of_a_perovskite(titanate: Phonopy) -> None:
+    """SrTiO3: the polar mode has the directions <100>, <110> and <111>, with the phases of BaTiO3 as subgroups."""
+    mode = next(mode for mode in find_soft_modes(titanate, TOLERANCE_THZ) if mode.name == 'Γ')
+    assert (mode.irrep, len(mode.bands)) == ('T1u', 3)
+    directions = symmetric_directions(mode_space(titanate, mode))
+    assert subgroups(titanate, mode, 0.2) == {'P4mm', 'Amm2', 'R3m'}
+    assert not any(item.two_sided for item in directions)
+    assert all(np.linalg.norm(item.pattern, axis=1).max() == pytest.approx(1.0) for item in directions)
 
 
 @needs_reference

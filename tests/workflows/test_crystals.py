@@ -52,6 +52,7 @@ def builders(
     dft = {'pw_code': pw_code, 'pseudo_family': pseudo_family.label}
     potential = {'potential': starter, 'python_code': python_code}
     codes = {'python_code': python_code, 'phonopy_code': phonopy_code}
+
     def pool() -> orm.TrajectoryData:
         trajectory = orm.TrajectoryData()
         frames = list(tiny_dataset.get_frames())
