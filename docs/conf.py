@@ -78,6 +78,7 @@ nb_execution_mode = 'force' if EXECUTE else 'off'
 nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 nb_output_stderr = 'remove'
+nb_merge_streams = True
 
 autodoc_typehints = 'description'
 autodoc_typehints_description_target = 'documented'
