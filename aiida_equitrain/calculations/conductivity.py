@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from aiida import orm
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
+from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.arrays import isotopes_of, structure_arrays
+from aiida_equitrain.calculations.arrays import isotopes_of, phonopy_arrays, structure_arrays
+from aiida_equitrain.calculations.compare import validate_phonons
 from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation, frames_problem
 from aiida_equitrain.calculations.harmonic import mesh_problem
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
@@ -104,6 +106,7 @@ class ConductivityCalculation(ScriptCalculation):
         ),
     }
     NEEDS, INSTALL = 'phono3py', EXTRA
+    PHONONS = 'phonons.npz'
     SETTINGS = CONDUCTIVITY_SETTINGS | {
         'symprec': Setting(0.0, 'tolerance of the space group, Å; 0: that of the file', minimum=0.0),
     }
@@ -111,6 +114,7 @@ class ConductivityCalculation(ScriptCalculation):
         'forces_unusable': 'ERROR_FORCES_UNUSABLE',
         'unstable': 'ERROR_UNSTABLE',
         'different_references': 'ERROR_DIFFERENT_REFERENCE',
+        'phonons_unusable': 'ERROR_PHONONS_UNUSABLE',
     }
 
     @classmethod
@@ -127,6 +131,14 @@ class ConductivityCalculation(ScriptCalculation):
             valid_type=orm.ArrayData,
             required=False,
             help='`born_charges` (n, 3, 3) and `dielectric` (3, 3), as in `equitrain.phonons`; else those of the file.',
+        )
+        spec.input(
+            'phonopy_data',
+            valid_type=PhonopyData,
+            required=False,
+            validator=lambda value, _: validate_phonons(value, None, 'phonopy_data'),
+            help='Phonons of the same cell and supercell, such as corrected ones: their force constants are those of '
+            'second order, and their Born charges those of the crystal.',
         )
         spec.input(
             'reference',
@@ -148,6 +160,13 @@ class ConductivityCalculation(ScriptCalculation):
             412,
             'ERROR_DIFFERENT_REFERENCE',
             message='The errors against `reference` cannot be taken; the conductivity itself is there: {message}',
+        )
+
+        spec.exit_code(
+            413,
+            'ERROR_PHONONS_UNUSABLE',
+            message='`phonopy_data` gives no force constants, or those of another supercell than `phono3py_params`: '
+            '{message}',
         )
 
     @classmethod
@@ -174,12 +193,13 @@ class ConductivityCalculation(ScriptCalculation):
 
     def get_job(self) -> dict[str, Any]:
         """Return the content of ``job.json``."""
-        given = {f'has_{name}': name in self.inputs for name in ('nac', 'reference')}
+        given = {f'has_{name}': name in self.inputs for name in ('nac', 'reference', 'phonopy_data')}
         return {**self.get_settings(), **given, 'filename': self._filename}
 
     def get_arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
         """Return what is given beside the file."""
-        return {
+        phonons = {self.PHONONS: phonopy_arrays(self.inputs.phonopy_data)} if 'phonopy_data' in self.inputs else {}
+        return phonons | {
             f'{port}.npz': {name: self.inputs[port].get_array(name) for name in names}
             for port, names in (('nac', NAC_ARRAYS), ('reference', MODE_ARRAYS))
             if port in self.inputs

@@ -55,10 +55,11 @@ class CorrectCalculation(EvaluationCalculation):
             'give, so that whatever takes phonons takes these. Masses and Born charges are those of the input.',
             node=PhonopyData,
         ),
-        'force_constants': Output(
-            'force_constants.npz',
-            '`force_constants` (p, N, 3, 3) compact, and `change`, what was added to those of the potential; '
-            '`primitive_atoms` (p,), the atoms of the supercell that the rows are of.',
+        'change': Output(
+            'change.npz',
+            '`change` (p, N, 3, 3), what was added to the compact force constants of the potential, and '
+            '`force_constants`, the sum; `primitive_atoms` (p,), the atoms of the supercell that the rows are of; '
+            '`numbers` (N,) and `scaled_positions` (N, 3) of the supercell. `equitrain.qha` takes it.',
             units={'force_constants': 'eV/Å²', 'change': 'eV/Å²'},
         ),
         'posterior': Output(

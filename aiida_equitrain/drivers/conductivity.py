@@ -1,6 +1,7 @@
 """Lattice thermal conductivity from forces of second and third order.
 
-Reads ``job.json``, ``phono3py_params.yaml[.xz]``, and ``nac.npz`` and ``reference.npz`` where they are given; writes
+Reads ``job.json``, ``phono3py_params.yaml[.xz]``, and ``nac.npz``, ``phonons.npz`` and ``reference.npz``
+where they are given; writes
 ``kappa.json`` and ``modes.npz``.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from .harmonic import PHONONS, read_phonons
 from .job_io import (
     SUMMARY_FILE,
     DriverFailure,
@@ -39,6 +41,11 @@ def main() -> None:
         solver = science.load_phono3py(settings['filename'], nac=nac, symprec=settings['symprec'])
     except ValueError as error:
         raise DriverFailure('forces_unusable', str(error)) from error
+    if settings['has_phonopy_data']:
+        try:
+            science.take_second_order(solver, read_phonons(PHONONS))
+        except ValueError as error:
+            raise DriverFailure('phonons_unusable', str(error)) from error
     write_progress('conductivity', 1, 2)
     modes = science.conductivity(solver, settings['mesh'], settings['temperatures_k'], settings['isotopes'])
     lowest = float(modes['frequencies_thz'].min())

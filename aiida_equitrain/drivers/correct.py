@@ -2,7 +2,7 @@
 
 Reads ``job.json``, ``phonons.npz``, ``structures.npz`` (its supercell) and ``frames.npz``; where a Python of its own
 ran the potential, ``frame_forces.npz`` and ``frame_forces.json`` of :mod:`.frame_forces`. Writes ``forces.npz``,
-``force_constants.npz``, ``posterior.npz``, ``error_bars.npz``, ``correction.json``, ``progress.json`` and
+``change.npz``, ``posterior.npz``, ``error_bars.npz``, ``correction.json``, ``progress.json`` and
 ``summary.json``.
 """
 
@@ -32,7 +32,7 @@ from .job_io import (
     write_progress,
 )
 
-FORCES, CONSTANTS, POSTERIOR = 'forces.npz', 'force_constants.npz', 'posterior.npz'
+FORCES, CHANGE, POSTERIOR = 'forces.npz', 'change.npz', 'posterior.npz'
 ERROR_BARS, CORRECTION = 'error_bars.npz', 'correction.json'
 PACKAGES = ('numpy', 'scipy', 'phonopy', 'symfc', 'spglib', 'seekpath')
 STEPS = 4
@@ -84,17 +84,9 @@ def map_frames(phonon: Any, evaluated: dict[str, Any], settings: dict[str, Any])
 
 def corrected_forces(phonon: Any) -> Any:
     """Return -Φu (D, N, 3) for the displacements that the phonons were made of: phonopy gets Φ from them again."""
-    import numpy as np
+    from ..science.correction import displacements_of, harmonic_forces
 
-    from ..science.correction import displacement_arrays, harmonic_forces
-
-    dataset, n_atoms = dict(phonon.dataset), len(phonon.supercell)
-    if 'first_atoms' in dataset:
-        zeros = np.zeros((n_atoms, 3))
-        dataset['first_atoms'] = [{**entry, 'forces': zeros} for entry in dataset['first_atoms']]
-    else:
-        dataset['forces'] = np.zeros_like(dataset['displacements'])
-    return harmonic_forces(phonon, displacement_arrays(n_atoms, dataset)[0])
+    return harmonic_forces(phonon, displacements_of(len(phonon.supercell), phonon.dataset))
 
 
 def compute_error_bars(
@@ -187,7 +179,14 @@ def main() -> None:
     phonon = read_phonons(PHONONS)
     phonon.force_constants = found.force_constants
     write_arrays(FORCES, forces=corrected_forces(phonon))
-    write_arrays(CONSTANTS, force_constants=found.force_constants, change=change, primitive_atoms=basis.primitive_atoms)
+    write_arrays(
+        CHANGE,
+        change=change,
+        force_constants=found.force_constants,
+        primitive_atoms=basis.primitive_atoms,
+        numbers=np.array(phonon.supercell.numbers),
+        scaled_positions=np.array(phonon.supercell.scaled_positions),
+    )
     posterior = found.posterior
     write_arrays(POSTERIOR, **posterior.to_arrays())
     arrays, numbers = compute_error_bars(phonon, before, posterior, settings)

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from phonopy import Phonopy
+from phonopy.harmonic.force_constants import compact_fc_to_full_fc
 
 from ..common.phonon_settings import SYMPREC
+from .correction import compact_force_constants
 from .force_sets import atom_order, check_displacements
 from .phonopy_io import check_primitive, nac_params
 from .phonopy_yaml import PhonopyFile, parse_phonopy, quiet, read_content
@@ -60,6 +63,29 @@ def load_phono3py(path: str | Path, nac: Mapping[str, Array] | None = None, symp
     if solver.fc3 is None or solver.fc2 is None:
         raise ValueError(f'`{path}` holds no forces on supercells with two displaced atoms.')
     return solver
+
+
+def take_second_order(solver: Any, phonon: Phonopy) -> None:
+    """Replace the force constants of second order, and a missing non-analytical term, by those of phonons.
+
+    :raises ValueError: one sentence, if they are of another cell or supercell.
+    """
+    pairs = {
+        'supercell': (solver.phonon_supercell, phonon.supercell),
+        'primitive cell': (solver.phonon_primitive, phonon.primitive),
+    }
+    for name, (here, there) in pairs.items():
+        same = len(here) == len(there) and np.array_equal(here.numbers, there.numbers)
+        if not same or not np.allclose(here.cell, there.cell, atol=1e-4) or not _same_sites(here, there):
+            raise ValueError(f'the {name} of second order is not that of the phonons')
+    solver.fc2 = compact_fc_to_full_fc(phonon.primitive, compact_force_constants(phonon))
+    if solver.nac_params is None and phonon.nac_params is not None:
+        solver.nac_params = phonon.nac_params
+
+
+def _same_sites(here: Any, there: Any) -> bool:
+    apart = np.array(here.scaled_positions) - np.array(there.scaled_positions)
+    return bool(np.abs(apart - np.round(apart)).max() < 1e-3)
 
 
 def _check_moves(dataset: Mapping[str, Any], file: PhonopyFile) -> None:

@@ -354,7 +354,12 @@ def compact_force_constants(phonon: Phonopy) -> Array:
 
 def harmonic_forces(phonon: Phonopy, displacements: Array) -> Array:
     """Return -Φu (F, N, 3), eV/Å, of the phonons' force constants for displacements (F, N, 3) of the supercell."""
-    full = compact_fc_to_full_fc(phonon.primitive, compact_force_constants(phonon))
+    return forces_of_constants(phonon, compact_force_constants(phonon), displacements)
+
+
+def forces_of_constants(phonon: Phonopy, force_constants: Array, displacements: Array) -> Array:
+    """Return -Φu (F, N, 3), eV/Å, of compact force constants (p, N, 3, 3) for displacements (F, N, 3)."""
+    full = compact_fc_to_full_fc(phonon.primitive, force_constants)
     return np.array(-np.einsum('ijab,fjb->fia', full, displacements, optimize=True))
 
 
@@ -385,11 +390,19 @@ def displacement_arrays(n_atoms: int, dataset: Mapping[str, Any]) -> tuple[Array
     if 'first_atoms' not in dataset:
         return np.array(dataset['displacements'], dtype=float), np.array(dataset['forces'], dtype=float)
     done = [entry for entry in dataset['first_atoms'] if entry.get('forces') is not None]
-    displacements = np.zeros((len(done), n_atoms, 3))
-    for frame, entry in zip(displacements, done, strict=True):
-        frame[entry['number']] = entry['displacement']
+    displacements = displacements_of(n_atoms, {'first_atoms': done})
     forces = np.array([entry['forces'] for entry in done], dtype=float).reshape(displacements.shape)
     return displacements, forces
+
+
+def displacements_of(n_atoms: int, dataset: Mapping[str, Any]) -> Array:
+    """Return the displacements (F, N, 3) of a displacement dataset of phonopy, of either type."""
+    if 'first_atoms' not in dataset:
+        return np.array(dataset['displacements'], dtype=float)
+    displacements = np.zeros((len(dataset['first_atoms']), n_atoms, 3))
+    for frame, entry in zip(displacements, dataset['first_atoms'], strict=True):
+        frame[entry['number']] = entry['displacement']
+    return displacements
 
 
 def count_frames_needed(phonon: Phonopy, limit: int = 1000) -> int:

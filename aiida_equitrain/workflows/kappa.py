@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from aiida import orm
 from aiida.engine import ExitCode, ProcessBuilder, ToContext, if_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida_phonopy.data.phonopy import PhonopyData
 
 from aiida_equitrain.calculations.arrays import isotopes_of
+from aiida_equitrain.calculations.compare import validate_phonons
 from aiida_equitrain.calculations.conductivity import (
     ConductivityCalculation,
     ThirdOrderCalculation,
@@ -42,6 +45,14 @@ def validate_inputs(inputs: Any, ctx: Any = None) -> str | None:
     """Return a sentence about what only all inputs together tell."""
     if ctx is not None and any(name not in ctx for name in ('structure', 'potential', 'python_code')):
         return None
+    if ('structure' in inputs) == ('phonopy_data' in inputs):
+        return 'give either `structure` or `phonopy_data`' + (', not both.' if 'structure' in inputs else '.')
+    if 'phonopy_data' in inputs:
+        given = [name for name in ('phonon_supercell_matrix', 'nac') if name in inputs]
+        if given:
+            return f'`{given[0]}` is that of `phonopy_data`: leave it out.'
+        known = functions.crystal_of(inputs['phonopy_data'])
+        inputs = {**inputs, 'structure': known['structure'], MATRICES[1]: known['supercell_matrix']}
     structure, settings, symprec = inputs['structure'], dict(inputs['settings']), inputs['symprec'].value
     problem = kinds_problem(structure, may_have_u=True) or _isotopes_problem(structure, settings)
     problem = problem or symprec_problem(inputs, symprec, 'potential_relax', 'third_order')
@@ -84,7 +95,12 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
         """Declare ports, outline and exit codes."""
         super().define(spec)
-        spec.input('structure', valid_type=orm.StructureData, help='The crystal.')
+        spec.input('structure', valid_type=orm.StructureData, required=False,
+                   help='The crystal; or give `phonopy_data`.')  # fmt: skip
+        spec.input('phonopy_data', valid_type=PhonopyData, required=False,
+                   validator=partial(validate_phonons, name='phonopy_data'),
+                   help='Phonons that exist, such as corrected ones: their force constants are those of second order, '
+                   'their cell, which is not relaxed, is that of the crystal.')  # fmt: skip
         spec.input('potential', valid_type=PotentialData, help='The potential.')
         spec.input('python_code', valid_type=orm.AbstractCode, help='A Python for the `potential`, with phono3py.')
         spec.input('postprocess_code', valid_type=orm.AbstractCode, required=False,
@@ -103,7 +119,11 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         for process, namespace, hidden in (
             (RelaxCalculation, 'potential_relax', ('code', 'potential', 'structure', 'frames')),
             (ThirdOrderCalculation, 'third_order', ('code', 'potential', 'structure', *MATRICES)),
-            (ConductivityCalculation, 'conductivity', ('code', 'phono3py_params', 'nac', 'reference', 'settings')),
+            (
+                ConductivityCalculation,
+                'conductivity',
+                ('code', 'phono3py_params', 'phonopy_data', 'nac', 'reference', 'settings'),
+            ),
         ):
             spec.expose_inputs(process, namespace=namespace, exclude=hidden, namespace_options={'validator': None})
         spec.inputs.validator = validate_inputs
@@ -131,10 +151,11 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     @classmethod
     def get_builder_from_protocol(
         cls,
-        structure: orm.StructureData,
+        structure: orm.StructureData | None,
         potential: PotentialData,
         python_code: orm.AbstractCode,
         *,
+        phonopy_data: PhonopyData | None = None,
         postprocess_code: orm.AbstractCode | None = None,
         supercell_matrix: list[list[int]] | None = None,
         phonon_supercell_matrix: list[list[int]] | None = None,
@@ -145,6 +166,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
     ) -> ProcessBuilder:
         """Return a builder with all inputs of a protocol.
 
+        :param structure: the crystal; ``None`` with ``phonopy_data``, phonons that exist, such as corrected ones.
         :param supercell_matrix: rows of the supercell of third order, and ``phonon_supercell_matrix`` of second order;
             otherwise chosen by the shortest edges of the protocol.
         :param protocol: ``fast``, ``balanced`` (default), ``stringent`` or ``paper``.
@@ -154,7 +176,10 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         """
         inputs = cls.get_protocol_inputs(protocol, overrides)
         builder = cls.get_builder()
-        builder.structure, builder.potential, builder.python_code = structure, potential, python_code
+        builder.potential, builder.python_code = potential, python_code
+        for name, node in {'structure': structure, 'phonopy_data': phonopy_data}.items():
+            if node is not None:
+                builder[name] = node
         if postprocess_code is not None:
             builder.postprocess_code = postprocess_code
         for name, given in zip(MATRICES, (supercell_matrix, phonon_supercell_matrix), strict=True):
@@ -173,10 +198,14 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
 
     def setup(self) -> None:
         """Choose the supercells."""
-        self.ctx.structure = self.right_handed(self.inputs.structure)
+        known: dict[str, Any] = dict(self.inputs)
+        if 'phonopy_data' in self.inputs:
+            crystal = functions.crystal(self.inputs.phonopy_data)
+            known |= {'structure': crystal['structure'], MATRICES[1]: crystal['supercell_matrix']}
+        self.ctx.structure = self.right_handed(known['structure'])
         self.ctx.matrices = {
-            name: self.inputs[name]
-            if name in self.inputs
+            name: known[name]
+            if name in known
             else functions.choose_supercell(
                 self.ctx.structure, self.inputs.settings, orm.Str(name), self.inputs.symprec
             )
@@ -186,7 +215,9 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
 
     def should_run_relax(self) -> bool:
         """Return whether the structure is relaxed first."""
-        return bool(with_defaults(dict(self.inputs.settings), functions.KAPPA_SETTINGS)['relax'])
+        return 'phonopy_data' not in self.inputs and bool(
+            with_defaults(dict(self.inputs.settings), functions.KAPPA_SETTINGS)['relax']
+        )
 
     def run_relax(self) -> Any:
         """Relax the structure."""
@@ -224,7 +255,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         inputs.code = self.inputs.get('postprocess_code', self.inputs.python_code)
         inputs.phono3py_params = self.ctx.third_order.outputs.phono3py_params
         inputs.settings = functions.conductivity_settings(self.inputs.settings, self.inputs.symprec)
-        inputs.update({name: self.inputs[name] for name in ('nac', 'reference') if name in self.inputs})
+        inputs.update({name: self.inputs[name] for name in ('nac', 'phonopy_data', 'reference') if name in self.inputs})
         return ToContext(conductivity=self.launch(ConductivityCalculation, inputs, 'conductivity'))
 
     def inspect_conductivity(self) -> ExitCode | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode, ProcessBuilder, ToContext
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
@@ -20,6 +21,9 @@ from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain, serial_options
 from aiida_equitrain.workflows.checks import symprec_problem, validate_positive, validate_supercell_matrix
 from aiida_equitrain.workflows.phonons import checks
+
+#: Fractional coordinates that differ by less are those of one site of a crystal.
+SAME_SITE = 0.02
 
 
 def validate_settings(value: orm.Dict, _: Any = None) -> str | None:
@@ -44,7 +48,32 @@ def validate_inputs(inputs: Any, ctx: Any = None) -> str | None:
     return (
         checks.cell_problem(inputs)
         or symprec_problem(inputs, inputs['symprec'].value, 'potential_relax')
+        or change_problem(inputs)
         or checks.codes_problem(inputs)
+    )
+
+
+def validate_change(value: orm.ArrayData | None, _: Any = None) -> str | None:
+    """Return a sentence if an array of the change of force constants is missing."""
+    missing = [] if value is None else sorted({'change', 'numbers', 'scaled_positions'} - set(value.get_arraynames()))
+    return f'`change` lacks the array(s) {", ".join(missing)}.' if missing else None
+
+
+def change_problem(inputs: Any) -> str | None:
+    """Return a sentence if the change of force constants is not of the supercell of all volumes."""
+    if 'change' not in inputs:
+        return None
+    if 'supercell_matrix' not in inputs:
+        return '`change` is of one supercell: give it as `supercell_matrix`.'
+    here = functions.supercell_of(inputs['structure'], inputs['supercell_matrix'].get_list())
+    there = {name: inputs['change'].get_array(name) for name in ('numbers', 'scaled_positions')}
+    if here['numbers'].tolist() == there['numbers'].tolist():
+        apart = here['scaled_positions'] - there['scaled_positions']
+        if np.abs(apart - np.round(apart)).max() < SAME_SITE:
+            return None
+    return (
+        '`change` is of another supercell, or its atoms stand in another order: give the `structure` and the '
+        '`supercell_matrix` of the phonons that it comes from.'
     )
 
 
@@ -74,6 +103,9 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
                    help='Of the phonons at all volumes, rows as in `equitrain.phonons`.')  # fmt: skip
         spec.input('displacement', valid_type=orm.Dict, default=lambda: orm.Dict(checks.DISPLACEMENT),
                    validator=checks.validate_displacement, help='As in `equitrain.phonons`.')  # fmt: skip
+        spec.input('change', valid_type=orm.ArrayData, required=False, validator=validate_change,
+                   help='`change` of phonons of this crystal that labels have corrected (`equitrain.phonons`): it is '
+                   'added to the force constants at all volumes, as the labels are of one.')  # fmt: skip
         spec.input('settings', valid_type=orm.Dict, default=lambda: orm.Dict({}), validator=validate_settings,
                    help=settings_help(functions.VOLUME_SETTINGS))  # fmt: skip
         spec.input('symprec', valid_type=orm.Float, default=lambda: orm.Float(SYMPREC), validator=validate_positive,
@@ -121,6 +153,7 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         *,
         postprocess_code: orm.AbstractCode | None = None,
         supercell_matrix: list[list[int]] | None = None,
+        change: orm.ArrayData | None = None,
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
@@ -129,6 +162,7 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
 
         :param postprocess_code: a Python with phonopy, if that of the potential has none (SevenNet's).
         :param supercell_matrix: rows of the supercell; otherwise chosen by the shortest edge of the protocol.
+        :param change: of corrected phonons of ``structure`` with this ``supercell_matrix``.
         :param protocol: ``fast``, ``balanced`` (default), ``stringent`` or ``paper``.
         :param overrides: nested as the inputs; unknown keys are refused.
         :param options: ``metadata.options`` of all jobs.
@@ -142,6 +176,8 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         matrix = inputs.get('supercell_matrix') if supercell_matrix is None else supercell_matrix
         if matrix is not None:
             builder.supercell_matrix = orm.List([list(row) for row in matrix])
+        if change is not None:
+            builder.change = change
         builder.settings = orm.Dict(inputs['settings'])
         builder.displacement = orm.Dict(inputs['displacement'])
         builder.symprec, builder.max_atoms = orm.Float(inputs['symprec']), orm.Int(inputs['max_atoms'])
@@ -200,7 +236,8 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         node = self.ctx.forces
         if not node.is_finished_ok:
             return self.fail('ERROR_FORCES_FAILED', node)
-        self.ctx.phonons = functions.split_forces(self.ctx.frames, node.outputs.forces, **self.ctx.volumes)
+        given = {'change': self.inputs.change} if 'change' in self.inputs else {}
+        self.ctx.phonons = functions.split_forces(self.ctx.frames, node.outputs.forces, **given, **self.ctx.volumes)
         for name, phonons in self.ctx.phonons.items():
             self.out(f'phonopy_data.{name}', phonons)
         return None

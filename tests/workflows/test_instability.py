@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import sys
@@ -14,6 +15,7 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from aiida_equitrain.report.instability import describe_tree, save_figure
 from aiida_equitrain.report.write import write_report
@@ -226,6 +228,37 @@ def test_wrong_settings(make_builder: Any, settings: dict[str, Any], sentence: s
     with pytest.raises(ValueError, match=sentence):
         builder.settings = orm.Dict(settings)
     assert re.search(sentence, str(validate_settings(orm.Dict(settings))))
+
+
+@pytest.mark.real
+def test_corrected_modes(make_builder: Any, analytic_code: Any, cscl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A potential without the soft mode gets it from labels that have it; its own energies see no way down."""
+    monkeypatch.setenv('ANALYTIC_MODEL', json.dumps(FERRO))
+    monkeypatch.syspath_prepend(str(ANALYTIC))
+    from aiida_equitrain.data.dataset import DatasetData
+    from aiida_equitrain.science.frames import Frames
+
+    calculator = importlib.import_module('potential_loader').make_calculator()
+    images = []
+    for seed in range(2):
+        atoms = cscl.get_ase().repeat(2)
+        atoms.rattle(0.01, seed=seed)
+        calculator.calculate(atoms)
+        atoms.calc = SinglePointCalculator(atoms, **calculator.results)
+        images.append(atoms)
+    stable = FERRO | {'a': -0.5}
+    builder = make_builder({'max_modes': 1, 'max_depth': 1}, python_code=analytic_code(stable))
+    builder.phonons.labels = DatasetData(Frames.from_atoms(images, role='train'), functional='analytic').store()
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    verdict = outputs['stability']['root']
+    assert verdict['verdict'] == 'unstable'
+    entries = outputs['modes']['level_0']['entries']
+    assert {entry['irrep'] for entry in entries} == {'T1u'}
+    reference = make_builder({'max_modes': 1, 'max_depth': 1}, python_code=analytic_code(FERRO))
+    expected = run_get_node(reference)[0]['modes']['level_0']['entries'][0]['frequency_thz']
+    assert entries[0]['frequency_thz'] == pytest.approx(expected, abs=0.02)
+    assert set(outputs['phases']) == {'root'}
 
 
 def test_wrong_inputs(make_builder: Any) -> None:

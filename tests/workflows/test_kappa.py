@@ -12,6 +12,7 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import CalculationFactory, WorkflowFactory
 
+from aiida_equitrain.calculations.arrays import with_forces
 from aiida_equitrain.report.write import write_report
 from aiida_equitrain.science.conductivity import conductivity_errors
 from aiida_equitrain.workflows.kappa import validate_settings
@@ -35,6 +36,22 @@ def run_conductivity(python_code: Any) -> Any:
         )
 
     return run
+
+
+def silicon_of_another_cell() -> Any:
+    """Return phonons of silicon in its primitive cell, with the forces of springs between neighbours."""
+    from aiida_phonopy.data import PhonopyData, PreProcessData
+    from ase.build import bulk
+
+    data = PreProcessData(
+        structure=orm.StructureData(ase=bulk('Si', a=5.43)), supercell_matrix=[[2, 0, 0], [0, 2, 0], [0, 0, 2]]
+    )
+    data.set_displacements(distance=0.01)
+    node = PhonopyData(preprocess_data=data)
+    forces = np.zeros((1, 16, 3))
+    forces[0, 0, 0], forces[0, 1, 0] = -0.1, 0.1
+    node.set_forces(sets_of_forces=forces)
+    return node.store()
 
 
 def load_dft() -> Any:
@@ -100,6 +117,44 @@ def test_potential(run_conductivity: Any, silicon: Any, starter: Any, python_cod
     assert solver.phonon_forces.shape[1:] == (16, 3)
 
 
+@pytest.mark.real
+def test_phonons_that_exist(
+    run_conductivity: Any, silicon_phonons: Any, starter: Any, python_code: Any, silicon: Any
+) -> None:
+    """Force constants of second order are those of the phonons, of DFT here; the third order is the potential's."""
+    _, phonons = silicon_phonons
+    outputs, node = run_conductivity(phonopy_data=phonons)
+    assert node.is_finished_ok, node.exit_message
+    alone = run_conductivity()[0]['kappa'].get_dict()
+    assert outputs['kappa']['kappa_w_per_m_k'] == pytest.approx(alone['kappa_w_per_m_k'], rel=1e-3)
+    stiffer = with_forces(phonons, 1.21 * np.array(phonons.forces)).store()
+    raised = run_conductivity(phonopy_data=stiffer)[0]['modes'].get_array('frequencies_thz')
+    # As the square root of the force constants.
+    assert raised.max() == pytest.approx(1.1 * outputs['modes'].get_array('frequencies_thz').max(), rel=1e-3)
+    builder = WorkflowFactory('equitrain.kappa').get_builder_from_protocol(
+        None,
+        starter,
+        python_code,
+        phonopy_data=stiffer,
+        supercell_matrix=np.eye(3, dtype=int).tolist(),
+        protocol='fast',
+        overrides={'settings': {'mesh': MESH, 'temperatures_k': [300.0]}},
+    )
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert {child.process_label for child in node.called if isinstance(child, orm.CalcJobNode)} == {
+        'ConductivityCalculation', 'ThirdOrderCalculation',
+    }  # fmt: skip
+    assert outputs['modes'].get_array('frequencies_thz').max() == pytest.approx(raised.max(), rel=1e-4)
+    builder.structure = silicon
+    with pytest.raises(ValueError, match='not both'):
+        run_get_node(builder)
+    del builder.structure
+    builder.phonon_supercell_matrix = orm.List([[2, 0, 0], [0, 2, 0], [0, 0, 2]])
+    with pytest.raises(ValueError, match='is that of `phonopy_data`'):
+        run_get_node(builder)
+
+
 @pytest.mark.thorough
 @pytest.mark.real
 def test_failures(run_conductivity: Any, tmp_path: Path) -> None:
@@ -114,6 +169,11 @@ def test_failures(run_conductivity: Any, tmp_path: Path) -> None:
     node = run_conductivity(tmp_path / 'unstable.yaml', {'mesh': [3, 3, 3]})[1]
     assert node.exit_status == 411
     assert 'equitrain.instability' in node.exit_message
+
+    small = CalculationFactory('equitrain.conductivity')
+    node = run_conductivity(phonopy_data=silicon_of_another_cell())[1]
+    assert node.exit_status == small.exit_codes.ERROR_PHONONS_UNUSABLE.status
+    assert 'the supercell of second order is not that of the phonons' in node.exit_message
 
     other = run_conductivity(settings={'mesh': [3, 3, 3]})[0]['modes']
     outputs, node = run_conductivity(reference=other)

@@ -11,12 +11,19 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import CalculationFactory, WorkflowFactory
 from ase.build import bulk
+from phonopy import Phonopy
+from phonopy.structure.atoms import PhonopyAtoms
 
+from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.calculations.functions import elastic
+from aiida_equitrain.calculations.functions import phonons as phonon_functions
+from aiida_equitrain.calculations.functions import qha as functions
 from aiida_equitrain.report.write import write_report
+from aiida_equitrain.science.correction import compact_force_constants, make_basis
 from aiida_equitrain.science.elasticity import slack_conductivity
+from aiida_equitrain.science.phonopy_io import phonon_from_arrays
 from aiida_equitrain.science.quasi_harmonic import mean_gruneisen
-from aiida_equitrain.workflows.qha import validate_settings
+from aiida_equitrain.workflows.qha import change_problem, validate_change, validate_settings
 
 SETTINGS = {'mesh': [10, 10, 10], 'temperature_max_k': 600.0, 'temperature_step_k': 20.0}
 
@@ -170,3 +177,62 @@ def test_no_minimum() -> None:
     assert 20 < found['temperatures_k'][-1] < 1900
     assert found['equilibrium_volume_angstrom3'].max() <= found['volumes_angstrom3'].max()
     assert len(found['gibbs_ev']) == len(found['temperatures_k']) == len(found['helmholtz_ev'])
+
+
+def salt_cell() -> Any:
+    atoms = bulk('NaCl', 'rocksalt', a=5.69)
+    cell = PhonopyAtoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell[:])
+    return Phonopy(cell, np.eye(3) * 2, primitive_matrix='P', symprec=1e-4, log_level=0)
+
+
+@pytest.fixture
+def change(aiida_profile: Any) -> orm.ArrayData:
+    """Return a change of the force constants of rock salt: springs between all nearest neighbours."""
+    phonon = salt_cell()
+    basis = make_basis(phonon)
+    coefficients = np.random.default_rng(1).normal(size=basis.n_constants)
+    node = orm.ArrayData()
+    arrays = {'change': basis.force_constants(coefficients), 'numbers': np.array(phonon.supercell.numbers)}
+    for name, array in (arrays | {'scaled_positions': np.array(phonon.supercell.scaled_positions)}).items():
+        node.set_array(name, array)
+    return node.store()
+
+
+def test_change_of_force_constants(change: orm.ArrayData) -> None:
+    """Corrected phonons: what labels of one volume changed is added to the force constants at every volume."""
+    volumes, frames = {}, []
+    for index, edge in enumerate((5.6, 5.8)):
+        structure = orm.StructureData(ase=bulk('NaCl', 'rocksalt', a=edge))
+        volumes[functions.volume_name(index)] = phonon_functions.preprocess(
+            structure, orm.List([[2, 0, 0], [0, 2, 0], [0, 0, 2]]), orm.Dict({'distance': 0.01}), orm.Float(1e-4)
+        )
+    frames = functions.gather_displaced(**volumes)
+    forces = orm.ArrayData()
+    forces.set_array('forces', np.zeros((4, 16, 3)))
+    plain = functions.split_forces(frames, forces, **volumes)
+    corrected = functions.split_forces(frames, forces, change=change, **volumes)
+    for name in volumes:
+        assert np.abs(phonon_from_arrays(phonopy_arrays(plain[name])).force_constants).max() == 0
+        found = compact_force_constants(phonon_from_arrays(phonopy_arrays(corrected[name])))
+        assert found == pytest.approx(change.get_array('change'), abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ('inputs', 'sentence'),
+    [
+        ({'supercell_matrix': None}, 'give it as `supercell_matrix`'),
+        ({'supercell_matrix': [[3, 0, 0], [0, 2, 0], [0, 0, 2]]}, 'of another supercell'),
+        ({'structure': bulk('KCl', 'rocksalt', a=6.3)}, 'of another supercell'),
+    ],
+)
+def test_change_of_another_supercell(change: orm.ArrayData, inputs: dict[str, Any], sentence: str) -> None:
+    atoms = inputs.pop('structure', bulk('NaCl', 'rocksalt', a=5.8))
+    matrix = inputs.get('supercell_matrix', [[2, 0, 0], [0, 2, 0], [0, 0, 2]])
+    given = {'change': change, 'structure': orm.StructureData(ase=atoms)}
+    if matrix is not None:
+        given['supercell_matrix'] = orm.List(matrix)
+    assert sentence in str(change_problem(given))
+
+
+def test_change_lacks_arrays(aiida_profile: Any) -> None:
+    assert validate_change(orm.ArrayData(np.eye(3))) == '`change` lacks the array(s) change, numbers, scaled_positions.'

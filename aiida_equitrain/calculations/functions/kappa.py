@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
+from aiida.orm.nodes.data.structure import Kind
+from aiida_phonopy.data.phonopy import PhonopyData
 
 from aiida_equitrain.calculations.conductivity import CONDUCTIVITY_SETTINGS
 from aiida_equitrain.common.phonon_settings import shared
@@ -29,6 +32,24 @@ REPORTED = ('temperatures_k', 'kappa_w_per_m_k')
 def choose_supercell(structure: orm.StructureData, settings: orm.Dict, name: orm.Str, symprec: orm.Float) -> orm.List:
     """Return the rows of a supercell as for phonons, of its own length."""
     return orm.List(supercell_rows_of(structure, dict(settings), name.value, symprec.value))
+
+
+@calcfunction
+def crystal(phonopy_data: PhonopyData) -> dict[str, orm.Data]:
+    """Return the ``structure`` of phonons with their masses, and the rows of their ``supercell_matrix``."""
+    return crystal_of(phonopy_data)
+
+
+def crystal_of(phonopy_data: PhonopyData) -> dict[str, Any]:
+    """Return what :func:`crystal` stores."""
+    structure = phonopy_data.get_unitcell()
+    masses = dict(zip(structure.get_site_kindnames(), phonopy_data.masses, strict=True))
+    cell = orm.StructureData(cell=structure.cell, pbc=structure.pbc)
+    for kind in structure.kinds:
+        cell.append_kind(Kind(name=kind.name, symbols=kind.symbols, weights=kind.weights, mass=masses[kind.name]))
+    for site in structure.sites:
+        cell.append_site(site)
+    return {'structure': cell, 'supercell_matrix': orm.List(np.transpose(phonopy_data.supercell_matrix).tolist())}
 
 
 def supercell_rows_of(

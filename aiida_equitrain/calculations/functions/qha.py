@@ -8,6 +8,8 @@ import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 from aiida_phonopy.data import PhonopyData, PreProcessData
+from phonopy.structure.atoms import PhonopyAtoms
+from phonopy.structure.cells import get_supercell
 
 from aiida_equitrain.calculations.arrays import new_phonopy_data, structure_symbols
 from aiida_equitrain.calculations.functions.phonons import phonon_supercell_rows
@@ -15,6 +17,7 @@ from aiida_equitrain.calculations.qha import QHA_SETTINGS
 from aiida_equitrain.calculations.relax import last_steps
 from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, with_defaults
+from aiida_equitrain.science.correction import displacements_of, forces_of_constants
 
 #: Keys of the ``settings`` of ``QHAWorkChain``.
 VOLUME_SETTINGS = QHA_SETTINGS | {
@@ -28,6 +31,14 @@ def choose_supercell(structure: orm.StructureData, settings: orm.Dict, symprec: 
     """Return the rows of a supercell as for phonons, of the length of the settings."""
     length = with_defaults(dict(settings), VOLUME_SETTINGS)['min_length_angstrom']
     return orm.List(phonon_supercell_rows(structure, {'min_length_angstrom': length}, symprec.value))
+
+
+def supercell_of(structure: orm.StructureData, rows: Any) -> dict[str, Any]:
+    """Return ``numbers`` and ``scaled_positions`` of a supercell in phonopy's order."""
+    atoms = structure.get_ase()
+    cell = PhonopyAtoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell[:])
+    supercell = get_supercell(cell, np.transpose(rows))
+    return {'numbers': np.array(supercell.numbers), 'scaled_positions': np.array(supercell.scaled_positions)}
 
 
 @calcfunction
@@ -87,12 +98,20 @@ def gather_displaced(**volumes: PreProcessData) -> orm.TrajectoryData:
 
 @calcfunction
 def split_forces(
-    frames: orm.TrajectoryData, forces: orm.ArrayData, **volumes: PreProcessData
+    frames: orm.TrajectoryData, forces: orm.ArrayData, change: orm.ArrayData | None = None, **volumes: PreProcessData
 ) -> dict[str, PhonopyData]:
-    """Return the phonons of each volume, from the forces on the frames of all."""
+    """Return the phonons of each volume, from the forces on the frames of all.
+
+    :param change: of the force constants, whose forces -ΔΦ·u are added.
+    """
     owners = frames.get_array('volume_index')
     phonons = {}
     for index, name in enumerate(sorted(volumes)):
         phonons[name] = new_phonopy_data(volumes[name])
-        phonons[name].set_forces(sets_of_forces=forces.get_array('forces')[owners == index])
+        own = forces.get_array('forces')[owners == index]
+        if change is not None:
+            phonon = volumes[name].get_phonopy_instance(distinguish=True)
+            displacements = displacements_of(len(phonon.supercell), volumes[name].displacement_dataset)
+            own = own + forces_of_constants(phonon, change.get_array('change'), displacements)
+        phonons[name].set_forces(sets_of_forces=own)
     return phonons

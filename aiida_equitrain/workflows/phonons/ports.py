@@ -22,6 +22,9 @@ from aiida_equitrain.workflows.born_charges import BornChargesWorkChain
 from aiida_equitrain.workflows.checks import validate_positive, validate_supercell_matrix
 from aiida_equitrain.workflows.phonons import checks
 
+#: Outputs of the correction that are outputs of the whole.
+CORRECTION_OUTPUTS = ('correction', 'change', 'posterior', 'error_bars')
+
 
 def declare_inputs(spec: WorkChainSpec) -> None:
     """Declare what goes in, with the inputs of every job."""
@@ -119,7 +122,7 @@ def declare_outputs(spec: WorkChainSpec) -> None:
     )
     spec.output('phonopy_data', valid_type=PhonopyData, required=False, help='Displacements and forces.')
     spec.output('uncorrected', valid_type=PhonopyData, required=False, help='Of the potential alone, with `labels`.')
-    spec.expose_outputs(CorrectCalculation, include=('correction', 'posterior', 'error_bars'))
+    spec.expose_outputs(CorrectCalculation, include=CORRECTION_OUTPUTS)
     spec.output('nac', valid_type=orm.ArrayData, required=False, help='Of `born_charges`.')
     spec.output('force_constants', valid_type=orm.ArrayData, required=False, help='eV/Å², compact.')
     spec.output('bands', valid_type=orm.BandsData, required=False, help='THz, along the seekpath, with labels.')

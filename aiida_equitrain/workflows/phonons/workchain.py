@@ -236,7 +236,7 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
     def inspect_correct(self) -> ExitCode | None:
         """Go on with the corrected phonons."""
         node = self.ctx.correct
-        for name in ('correction', 'posterior', 'error_bars'):
+        for name in ports.CORRECTION_OUTPUTS:
             if name in node.outputs:
                 self.out(name, node.outputs[name])
         if not node.is_finished_ok:
