@@ -29,6 +29,12 @@ COLUMNS = {
     'phonon_mae_thz': ('MAE, THz', 'phonons: mean absolute error over the Brillouin zone'),
     'foundation_phonon_mae_thz': ('foundation', 'the same of the foundation, THz'),
     'symfc_phonon_mae_thz': ('symfc', 'the same of force constants fitted to the same frames without a potential, THz'),
+    'corrected_phonon_mae_thz': ('corrected', 'the same of the foundation, corrected by the labels, THz'),
+    'corrected_uncertainty_thz': ('±', 'its error bar, from the labels alone, THz'),
+    'corrected_finetuned_phonon_mae_thz': (
+        'fine-tuned, corrected',
+        'the same of the fine-tuned potential, corrected by the labels, THz',
+    ),
     'dos_error_percent': ('DOS, %', 'error of the density of states'),
     'max_frequency_thz_deviation_percent': ('ω max, %', 'deviation of the highest frequency'),
     'heat_capacity_j_per_k_mol_deviation_percent': ('Cv, %', 'deviation of the heat capacity'),
@@ -226,6 +232,12 @@ def headline(aggregates: dict[str, Any]) -> list[dict[str, str]]:
         if 'phonon_mae_thz' in aggregates[key]:
             value = aggregates[key]['phonon_mae_thz']['mean']['value']
             numbers.insert(-1, {'value': f'{number(value)} THz', 'label': label})
+    corrected = [item for item in aggregates.get('by_labels', []) if item['method'] == 'corrected']
+    if corrected:
+        most = max(corrected, key=lambda item: int(item['n_train']))
+        value = number(most['phonon_mae_thz']['mean']['value'])
+        label = f'of the foundation, corrected by {most["n_train"]} training frames and those for validation'
+        numbers.insert(0, {'value': f'{value} THz', 'label': label})
     scores = best.get('new_phases') or {}
     if scores.get('f1', {}).get('value') is not None:
         words = ', '.join(f'{name} {interval(scores[name], percent=True)}' for name in ('precision', 'recall'))
@@ -261,6 +273,11 @@ def describe_study(aggregates: Mapping[str, Any]) -> str:
                 interval((group.get('new_phases') or {}).get('f1')),
             )
         )
+    for item in aggregates.get('by_labels', []):
+        if item['method'] != 'symfc':
+            method = 'foundation, corrected' if item['method'] == 'corrected' else item['method']
+            cells = (printable(method, longest=NAME), str(item['n_train']), interval(item['phonon_mae_thz']['mean']))
+            lines.append((*cells, *[''] * (len(TEXT_COLUMNS) - 3)))
     for name, title in (('foundation', 'foundation'), ('symfc', 'no potential (symfc)')):
         error = (aggregates[name].get('phonon_mae_thz') or {}).get('mean')
         lines.append((title, '', interval(error), *[''] * (len(TEXT_COLUMNS) - 3)))

@@ -58,7 +58,11 @@ def draw_errors(data: Mapping[str, Any]) -> Figure | None:
         rows = [row for row in data['rows'] if row['strategy'] == strategy and row['phonon_mae_thz'] is not None]
         axes.scatter([row['n_train'] * shift for row in rows], [row['phonon_mae_thz'] for row in rows], s=14,
                      color=COLOURS.get(strategy, INK), alpha=0.45, linewidths=0, zorder=3)  # fmt: skip
+    _draw_by_labels(axes, data)
+    several = len({group['n_train'] for group in groups}) > 1
     for name, dash in (('foundation', '-'), ('symfc', (0, (1, 1.4)))):
+        if name == 'symfc' and several:
+            continue  # it has a curve
         error = (data['aggregates'][name].get('phonon_mae_thz') or {}).get('mean')
         if error:
             style = style_of(name)
@@ -77,6 +81,28 @@ def draw_errors(data: Mapping[str, Any]) -> Figure | None:
     axes.set_ylabel('phonon MAE (THz)')
     axes.legend(loc='lower left', bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2, columnspacing=1.2)
     return figure
+
+
+def _draw_by_labels(axes: Any, data: Mapping[str, Any]) -> None:
+    """Draw the errors of what the same labels give without a training, and after one, over their number."""
+    known = data['aggregates'].get('by_labels', [])
+    for method in dict.fromkeys(item['method'] for item in known):
+        mine = [item for item in known if item['method'] == method]
+        if method == 'symfc' and len(mine) < 2:
+            continue  # one number is a line
+        of_strategy = method.removesuffix(', corrected')
+        style = style_of(method) if method in ('symfc', 'corrected') else {
+            'color': COLOURS.get(of_strategy, INK), 'linestyle': (0, (1, 1)), 'label': method}  # fmt: skip
+        axes.plot(
+            [item['n_train'] for item in mine],
+            [item['phonon_mae_thz']['mean']['value'] for item in mine],
+            color=style['color'],
+            linestyle=style['linestyle'],
+            marker='*' if method == 'corrected' else '.',
+            linewidth=1.4,
+            label=style['label'],
+            zorder=5,
+        )
 
 
 def draw_deviations(data: Mapping[str, Any]) -> Figure | None:

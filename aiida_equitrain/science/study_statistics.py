@@ -45,7 +45,8 @@ def aggregate(table: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 1) ->
 
     :param table: one row per material, strategy, number of training frames (``n_train``) and seed, with ``state``
         (``done`` or ``failed``), ``phonon_mae_thz`` and more, and the same with ``foundation_`` and ``reference_``.
-    :returns: ``strategies`` (a list with one entry per strategy and ``n_train``), ``foundation``, ``symfc``, ``cost``,
+    :returns: ``strategies`` (a list with one entry per strategy and ``n_train``), ``foundation``, ``symfc``,
+        ``by_labels`` (``method`` and ``n_train`` of what uses the same labels without or after a training), ``cost``,
         ``n_materials``, ``n_rows``, ``n_failed``, ``confidence``, ``n_resamples``, ``seed``. A statistic is a
         dictionary of ``value``, ``low``, ``high``, ``n``; the limits are ``None`` for fewer than two materials.
     """
@@ -63,6 +64,7 @@ def aggregate(table: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 1) ->
         'strategies': groups,
         'foundation': _group(with_deviations(foundation), boot),
         'symfc': _group(symfc, boot),
+        'by_labels': _by_labels(done, boot),
         'cost': cost(table, boot),
         'n_materials': int(table['material'].nunique()),
         'n_rows': len(table),
@@ -71,6 +73,22 @@ def aggregate(table: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 1) ->
         'n_resamples': n_resamples,
         'seed': seed,
     }
+
+
+def _by_labels(done: pd.DataFrame, boot: Bootstrap) -> list[dict[str, Any]]:
+    """Return the errors by number of labels: symfc, the corrected foundation, each strategy with the correction."""
+    tables = {'symfc': (done, 'symfc_phonon_mae_thz'), 'corrected': (done, 'corrected_phonon_mae_thz')}
+    for strategy, rows in done.groupby('strategy', sort=True):
+        tables[f'{strategy}, corrected'] = (rows, 'corrected_finetuned_phonon_mae_thz')
+    return [
+        {'method': method, 'n_train': int(n_train), **_group(group, boot)}
+        for method, (rows, column) in tables.items()
+        if column in rows and rows[column].notna().any()
+        for n_train, group in rows[['material', 'n_train', column]]
+        .rename(columns={column: 'phonon_mae_thz'})
+        .dropna()
+        .groupby('n_train', sort=True)
+    ]
 
 
 class Bootstrap:

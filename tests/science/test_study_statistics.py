@@ -37,6 +37,22 @@ def rows(**changes: Any) -> pd.DataFrame:
     return pd.DataFrame(lines).reindex(columns=columns()).assign(**changes)
 
 
+def test_by_labels() -> None:
+    """Errors over the number of labels: one curve of the foundation, one of each strategy, where they are known."""
+    table = rows()
+    assert [item['method'] for item in aggregate(table, n_resamples=100)['by_labels']] == ['symfc'] * 2
+    table = table.assign(
+        corrected_phonon_mae_thz=0.2 / table['n_train'], corrected_finetuned_phonon_mae_thz=0.1 / table['n_train']
+    )
+    found = aggregate(table, n_resamples=100)['by_labels']
+    means = {(item['method'], item['n_train']): item['phonon_mae_thz']['mean']['value'] for item in found}
+    assert means == pytest.approx({
+        ('symfc', 2): 0.5, ('symfc', 4): 0.5, ('corrected', 2): 0.1, ('corrected', 4): 0.05,
+        ('l2-tsp, corrected', 2): 0.05, ('l2-tsp, corrected', 4): 0.025, ('transfer, corrected', 2): 0.05,
+        ('transfer, corrected', 4): 0.025,
+    })  # fmt: skip
+
+
 def test_aggregates() -> None:
     """Means over materials of means over seeds, wins, F1, deviations and cost are those that one counts."""
     numbers = aggregate(rows(), n_resamples=500)

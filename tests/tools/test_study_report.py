@@ -58,7 +58,9 @@ def data() -> dict[str, Any]:
             'reference_max_frequency_thz': 10.0, 'dynamically_stable': material != 'NaCl',
             'reference_dynamically_stable': material != 'NaCl', 'foundation_dynamically_stable': True,
             'label_core_seconds': 100.0, 'dft_core_seconds': 300.0, 'train_core_seconds': 40.0,
-            'process_uuid': 'p', 'potential_uuid': 'q', 'n_reference_phases': 2 if material == 'NaCl' else 0,
+            'corrected_phonon_mae_thz': 0.02 / n_train, 'corrected_uncertainty_thz': 0.01,
+            'corrected_finetuned_phonon_mae_thz': 0.015 / n_train, 'process_uuid': 'p', 'potential_uuid': 'q',
+            'n_reference_phases': 2 if material == 'NaCl' else 0,
             'n_phases_found': int(material == 'NaCl'), 'n_phases_wrong': 0,
         }
         for material in ('AlN', 'NaCl', 'Si') for strategy in ('l2-tsp', 'transfer') for n_train in (2, 4)
@@ -111,6 +113,8 @@ def test_page(page: str) -> None:
     assert page.count(f'{cell}energies, stresses</td>') == page.count('class="bad" title=') == 1
     assert page.count('<dd>Warning: &lt;i&gt;worse&lt;/i&gt;.</dd>') == 1
     assert '>DFT phases</button>' in page
+    assert '>fine-tuned, corrected</button>' in page
+    assert 'foundation, corrected' in page  # in the legend of the errors
     assert page.count('<dialog') == 3
     assert page.count('data-material=') == 12
 
@@ -184,7 +188,10 @@ def test_warnings_of_trainings(aiida_profile: Any, tmp_path: Path, capsys: pytes
 def test_text(data: dict[str, Any]) -> None:
     """The table in the terminal has a line per strategy and size, with intervals."""
     text = describe_study(data['aggregates'])
-    assert len([line for line in text.splitlines() if line.startswith(('l2-tsp', 'transfer'))]) == 4
+    assert len([line for line in text.splitlines() if line.startswith(('l2-tsp ', 'transfer '))]) == 4
+    assert [line.split()[:3] for line in text.splitlines() if 'foundation, corrected' in line] == [
+        ['foundation,', 'corrected', '2'], ['foundation,', 'corrected', '4'],
+    ]  # fmt: skip
     assert '11 of 12 rows done' in text
     assert 'labels cost 33%' in text
     assert 'F1 of new phases' in text

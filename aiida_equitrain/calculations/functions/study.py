@@ -29,9 +29,11 @@ TABLE = 'table.csv'
 #: What is read of one side of a comparison.
 SIDE = (*study_statistics.DEVIATIONS, 'lowest_frequency_thz', 'min_frequency_thz', 'dynamically_stable')
 COMPARED = ('phonon_mae_thz', 'phonon_rmse_thz', 'phonon_bias_thz', 'dos_error_percent')
+#: Errors of phonons that labels have corrected: of the foundation, with its error bar, of the fine-tuned potential.
+CORRECTED = ('corrected_phonon_mae_thz', 'corrected_uncertainty_thz', 'corrected_finetuned_phonon_mae_thz')
 ELASTIC = ('bulk_modulus_gpa', 'shear_modulus_gpa', 'slack_conductivity_300k_w_per_m_k')
 #: Names of the inputs of :func:`collect_study`, with the name of the row behind.
-KINDS = ('comparison', 'summary', 'elastic', 'foundation_elastic', 'tree', 'phase_match')
+KINDS = ('comparison', 'summary', 'correction', 'elastic', 'foundation_elastic', 'tree', 'phase_match')
 #: Prefix of DFT's phases among the inputs of :func:`match_phases`.
 REFERENCE = 'reference_'
 
@@ -92,7 +94,7 @@ def tabulate(
 
 def columns() -> list[str]:
     """Return the columns of the table, in their order."""
-    errors = [*COMPARED, *(f'foundation_{name}' for name in COMPARED), 'symfc_phonon_mae_thz']
+    errors = [*COMPARED, *(f'foundation_{name}' for name in COMPARED), 'symfc_phonon_mae_thz', *CORRECTED]
     training = ['forces_mae_mev_per_angstrom', 'foundation_forces_mae_mev_per_angstrom', 'forgetting_mev_per_angstrom',
                 'n_trained_parameters', 'best_epoch']  # fmt: skip
     sides = [f'{side}{name}' for name in SIDE for side in ('', 'foundation_', 'reference_')]
@@ -120,6 +122,10 @@ def _numbers(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
         numbers[f'{prefix}forces_mae_mev_per_angstrom'] = of_frames.get('forces_mae_mev_per_angstrom')
     numbers |= {key: training.get(key) for key in ('n_trained_parameters', 'best_epoch')}
     numbers['forgetting_mev_per_angstrom'] = (training.get('forgetting') or {}).get('change_mev_per_angstrom')
+    for side in ('corrected', 'corrected_finetuned'):
+        values = comparison.get('candidates', {}).get(side) or {}
+        numbers[f'{side}_phonon_mae_thz'] = values.get('phonon_mae_thz')
+    numbers['corrected_uncertainty_thz'] = found.get('correction', {}).get('uncertainty_thz')
     numbers['symfc_phonon_mae_thz'] = (comparison.get('symfc') or {}).get('phonon_mae_thz')
     return numbers
 

@@ -32,7 +32,8 @@ PROCESSES: dict[str, Any] = {'label': LabelWorkChain, 'phonons_foundation': Phon
                              'phonons_dft': PhononsWorkChain, 'row': MaterialWorkChain,
                              'instability': InstabilityWorkChain}  # fmt: skip
 #: Results of a row that the table is made of: kind of input of ``collect_study`` and output of the row.
-COLLECTED = {'comparison': 'comparison', 'summary': 'summary', 'elastic': 'phonons.finetuned.elastic'}
+COLLECTED = {'comparison': 'comparison', 'summary': 'summary', 'correction': 'phonons.corrected.correction',
+             'elastic': 'phonons.finetuned.elastic'}  # fmt: skip
 
 
 class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
