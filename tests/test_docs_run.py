@@ -80,6 +80,7 @@ NODES = {
     'launch finetune': ['dataset'],
     'launch active-learning': ['structure', 'dataset', 'phonons'],
     'launch material': ['dataset', 'phonons'],
+    'launch phonons': ['dataset'],
     'launch follow': ['job'],
     'report': ['job'],
     'show': ['potential'],

@@ -102,6 +102,22 @@ def test_builder_choices(make_builder: Any, tiny_dataset: Any) -> None:
     get_manager().get_runner().instantiate_process(builder)
 
 
+def test_builder_without_training(
+    silicon: Any, starter: Any, python_code: Any, pw_code: Any, phonopy_code: Any, pseudo_family: Any
+) -> None:
+    """Nothing is trained, and the frames are those for phonons, unless others are asked for."""
+    for label, ports in (({}, {'harmonic'}), ({'recipe': 'paper'}, {'rattle'})):
+        builder = WorkflowFactory('equitrain.material').get_builder_from_protocol(
+            silicon, starter, python_code=python_code, phonopy_code=phonopy_code, pw_code=pw_code,
+            pseudo_family=pseudo_family.label, protocol='fast', strategy=None, overrides={'label': label},
+        )  # fmt: skip
+        inputs = builder._inputs(prune=True)
+        assert 'finetune' not in inputs
+        assert {'rattle', 'harmonic'} & set(inputs['label']) == ports
+        process = get_manager().get_runner().instantiate_process(builder)
+        assert not process.should_run_finetune()
+
+
 @pytest.mark.parametrize(
     ('changes', 'sentence'),
     [

@@ -8,6 +8,7 @@ from aiida import orm
 from aiida.engine import ProcessBuilder
 
 from aiida_equitrain.calculations.compare import CompareCalculation
+from aiida_equitrain.common.names import Recipe
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, fill, serial_options
@@ -117,11 +118,14 @@ class MaterialBuilder(EquitrainProtocolMixin):
             builder.dataset = dataset
             builder.pop('label', None)
         else:
+            labelling = with_symprec(inputs, 'label')
             stage = LabelWorkChain.get_builder_from_protocol(
                 structure=structure,
                 foundation=foundation,
                 python_code=python_code,
-                overrides={'seed': seed, **with_symprec(inputs, 'label')},
+                # Without a training only frames for phonons are of use.
+                recipe=Recipe.HARMONIC.value if strategy is None and 'recipe' not in labelling else None,
+                overrides={'seed': seed, **labelling},
                 **quantum,
                 **common,
             )
