@@ -167,6 +167,9 @@ def _rows(node: PotentialData) -> dict[str, str]:
         'file': f'{node.filename}, {node.n_bytes} bytes, SHA-256 {node.sha256}',
         'origin': node.origin or '–',
     }
-    if (foundation := _foundation(node)) is not None:
+    foundation = _foundation(node)
+    if trained_on := (foundation or node).trained_on:
+        rows['trained on'] = ', '.join(trained_on)
+    if foundation is not None:
         rows['foundation'] = f'PK {foundation.pk}, {foundation.n_bytes} bytes, SHA-256 {foundation.sha256}'
     return rows
