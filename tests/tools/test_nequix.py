@@ -111,6 +111,19 @@ def test_import_by_name_and_by_file(published: Path, tmp_path: Path) -> None:
     assert 'salt/train' in result.output
 
 
+def test_import_by_command(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the documentation has it: by the name of a model that is not the best, and by file."""
+    monkeypatch.setitem(FOUNDATIONS, 'nequix-mp-1', replace(FOUNDATIONS[BEST], title='nequix-mp-1'))
+    result = CliRunner().invoke(cmd_root, ['potential', 'import', 'nequix-mp-1'])
+    assert result.exit_code == 0, result.output
+    assert '--foundation nequix-mp-1' in result.output
+    shutil.copy(published, tmp_path / 'nequix-oam-1-pft.nqx')
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cmd_root, ['potential', 'import', 'nequix-oam-1-pft.nqx'])
+    assert result.exit_code == 0, result.output
+    assert f'--foundation {BEST}' in result.output
+
+
 def test_pinned() -> None:
     """Every name has its sum; an address is of the publisher and of one commit."""
     assert [name for name in FOUNDATIONS if name.startswith('nequix')] != []
