@@ -191,6 +191,17 @@ def test_named(published: Path, tmp_path: Path, starter: Any) -> None:
         take_foundation({'foundation': str(tmp_path / 'no.nqx')})
 
 
+def test_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one where `nvidia-smi` is there and answers."""
+    monkeypatch.setenv('PATH', str(tmp_path))
+    assert not environment.has_gpu()
+    program = tmp_path / 'nvidia-smi'
+    for status, expected in ((9, False), (0, True)):
+        program.write_text(f'#!{sys.executable}\nimport sys\nsys.exit({status})\n')
+        program.chmod(0o755)
+        assert environment.has_gpu() is expected
+
+
 def test_elements() -> None:
     """Which foundations know an element, and how to get the best of them."""
     assert foundations_with(['Po']) == []
