@@ -95,7 +95,7 @@ def make_pool(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     }
     labelled = run(
         WorkflowFactory('equitrain.label').get_builder_from_protocol(
-            structure=structure, foundation=defaults.default_foundation(),
+            structure=structure, foundation=defaults.default_foundation('mace'),
             python_code=defaults.find_code('python'), overrides={**label, 'max_concurrent': 1}, **shared,
         )
     )  # fmt: skip
@@ -134,7 +134,7 @@ def compute(args: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
         'phonopy_code': defaults.find_code('phonopy'),
         'protocol': 'fast',
     }
-    foundation = defaults.default_foundation()
+    foundation = defaults.default_foundation('mace')
     start, step = args.sizes[0], args.sizes[1] - args.sizes[0]
     settings = {'n_start': start, 'n_per_round': step, 'max_train': args.sizes[-1], 'phonon_tolerance_thz': 0.0}
     node = run(

@@ -22,10 +22,11 @@ else:
         sys.exit('there are no labelled frames yet: run examples/label.py first')
     dataset = newest[0]
 
+foundation = defaults.default_foundation()
 builder = FinetuneWorkChain.get_builder_from_protocol(
-    foundation=defaults.default_foundation(),
+    foundation=foundation,
     dataset=dataset,
-    python_code=defaults.find_code('python'),
+    python_code=defaults.find_code(defaults.python_label(foundation)),
     strategy='l2-tsp',
     forgetting_dataset=nodes.forgetting_dataset(),
     protocol='fast',

@@ -10,10 +10,11 @@ from aiida_equitrain.setup import defaults
 from aiida_equitrain.setup import shipped as resources
 from aiida_equitrain.workflows.kappa import KappaWorkChain
 
+foundation = defaults.default_foundation()
 builder = KappaWorkChain.get_builder_from_protocol(
     nodes.load_structure(str(resources.structure_file('Si'))),
-    defaults.default_foundation(),
-    defaults.find_code('python'),
+    foundation,
+    **defaults.codes_for(foundation),
     protocol='fast',
 )
 run.start(builder, submit='--submit' in sys.argv)

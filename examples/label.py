@@ -10,10 +10,11 @@ from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 
 # Nine frames and a low cut-off: minutes on two cores. Without them it is the protocol `fast` as it stands.
 overrides = nodes.load_overrides(Path(sys.argv[0]).with_name('quickstart.yaml'))
+foundation = defaults.default_foundation()
 builder = LabelWorkChain.get_builder_from_protocol(
     structure=nodes.load_structure(str(resources.structure_file('Si'))),
-    foundation=defaults.default_foundation(),
-    python_code=defaults.find_code('python'),
+    foundation=foundation,
+    python_code=defaults.find_code(defaults.python_label(foundation)),
     pw_code=defaults.find_code('pw'),
     pseudo_family=defaults.default_family().label,
     protocol='fast',

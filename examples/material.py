@@ -14,10 +14,11 @@ from aiida_equitrain.workflows.material.workchain import MaterialWorkChain
 
 # Nine frames, a low cut-off, 40 epochs: minutes on two cores. Without them it is the protocol `fast` as it stands.
 overrides = nodes.load_overrides(Path(sys.argv[0]).with_name('quickstart.yaml'))
+foundation = defaults.default_foundation()
 builder = MaterialWorkChain.get_builder_from_protocol(
     nodes.load_structure(str(resources.structure_file('Si'))),
-    defaults.default_foundation(),
-    python_code=defaults.find_code('python'),
+    foundation,
+    **defaults.codes_for(foundation),
     phonopy_code=defaults.find_code('phonopy'),
     pw_code=defaults.find_code('pw'),
     pseudo_family=defaults.default_family().label,

@@ -7,11 +7,12 @@ from aiida_equitrain.setup import defaults
 from aiida_equitrain.setup import shipped as resources
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
+foundation = defaults.default_foundation()
 builder = PhononsWorkChain.get_builder_from_protocol(
     nodes.load_structure(str(resources.structure_file('Si'))),
     defaults.find_code('phonopy'),
-    potential=defaults.default_foundation(),
-    python_code=defaults.find_code('python'),
+    potential=foundation,
+    **defaults.codes_for(foundation),
     protocol='fast',
 )
 run.start(builder, submit='--submit' in sys.argv)

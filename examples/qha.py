@@ -7,10 +7,11 @@ from aiida_equitrain.setup import defaults
 from aiida_equitrain.setup import shipped as resources
 from aiida_equitrain.workflows.qha import QHAWorkChain
 
+foundation = defaults.default_foundation()
 builder = QHAWorkChain.get_builder_from_protocol(
     nodes.load_structure(str(resources.structure_file('Si'))),
-    defaults.default_foundation(),
-    defaults.find_code('python'),
+    foundation,
+    **defaults.codes_for(foundation),
     protocol='fast',
 )
 run.start(builder, submit='--submit' in sys.argv)

@@ -41,6 +41,9 @@ ELSEWHERE = {
     'aiida-equitrain setup --offline': 'tests/cli/test_setup.py',
     'aiida-equitrain setup --check': 'tests/cli/test_setup.py',
     'aiida-equitrain setup --with sevennet': 'tests/tools/test_sevennet.py',
+    'aiida-equitrain setup --with nequix': 'tests/tools/test_nequix.py',
+    'aiida-equitrain potential import nequix-oam-1-pft.nqx': 'tests/tools/test_nequix.py',
+    'aiida-equitrain potential import nequix-mp-1': 'tests/tools/test_nequix.py',
     'aiida-equitrain potential import medium-mpa-0': 'tests/tools/test_foundations.py',
     'aiida-equitrain potential forget medium-mpa-0': 'tests/tools/test_foundations.py',
     'aiida-equitrain data import Si-111-222-rd.tar.xz --functional PBE --n-frames 10 --n-test 10 --label Si '

@@ -218,7 +218,10 @@ class PotentialScriptCalculation(ScriptCalculation):
     """Base of the jobs whose driver loads a potential."""
 
     NEEDS = 'MACE (or whatever the potential needs)'
-    INSTALL = '`aiida-equitrain[train]` (SevenNet needs a Python of its own: `aiida-equitrain setup --with sevennet`)'
+    INSTALL = (
+        '`aiida-equitrain[train]` (others than MACE have their own Python: `aiida-equitrain setup --with sevennet`, '
+        '`aiida-equitrain setup --with nequix`)'
+    )
     #: Ports that hold the potential, and the ``device``; for the sentences.
     POTENTIAL_PORT: ClassVar[str]
     DEVICE_PORT: ClassVar[str]

@@ -106,16 +106,9 @@ def codes(chosen: dict[str, Any], *names: str, potential: Any = None) -> dict[st
 
 def postprocess(potential: Any = None) -> dict[str, Any]:
     """Return the Python that looks at phonons where that of the potential cannot, if there is one."""
-    from aiida.common.exceptions import NotExistent
+    from aiida_equitrain.setup.defaults import postprocess_code
 
-    from aiida_equitrain.setup.defaults import PYTHON_CODE, find_code
-
-    if potential is not None and potential.family == 'mace':
-        return {}
-    try:
-        return {'postprocess_code': find_code(PYTHON_CODE)}
-    except (NotExistent, ValueError):
-        return {}
+    return postprocess_code(potential)
 
 
 def dft_inputs(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import click
 from aiida_equitrain.cli.download import download_display
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
+from aiida_equitrain.common.names import Family
+from aiida_equitrain.common.strategies import FAMILIES
 from aiida_equitrain.common.validation import nearest
 
 if TYPE_CHECKING:
@@ -37,8 +39,9 @@ def cmd_potential() -> None:
 def cmd_import(source: str, card: Path | None, **chosen: Any) -> None:
     """Store a foundation potential for `--foundation LABEL`.
 
-    FILE_OR_NAME is a model file of MACE or a checkpoint of SevenNet, or a name by which MACE knows a model (medium,
-    medium-0b3, medium-mpa-0, ...): that is downloaded here, once, and held to its first SHA-256. Jobs get the file
+    FILE_OR_NAME is a model file of MACE, a checkpoint of SevenNet, a `.nqx` of Nequix, or a name: that of a model of
+    Nequix (nequix-oam-1-pft, nequix-mp-1, ...), whose SHA-256 is known, or one by which MACE knows a model (medium,
+    medium-0b3, medium-mpa-0, ...), which is held to its first SHA-256. It is downloaded here, once. Jobs get the file
     and never download anything. Nothing in the file is run here.
     """
     from aiida_equitrain.science.json_text import parse_json
@@ -103,10 +106,11 @@ def cmd_forget(name: str) -> None:
 @click.option('-y', '--yes', is_flag=True, help='Do not ask: I trust the model file of the foundation.')
 @with_profile
 def cmd_export(identifier: str, file: Path, yes: bool) -> None:
-    """Write a potential as one model file that MACE's own calculator loads.
+    """Write a potential as one model file that the calculator of MACE, SevenNet or Nequix itself loads.
 
-    PK is that of a PotentialData, or its label or UUID. An adapter is put together with its foundation, which means to
-    load the foundation's file here: that runs whatever is in it, and needs torch and MACE in this Python.
+    PK is that of a PotentialData, or its label or UUID. An adapter is put together with its foundation. Of MACE and
+    SevenNet that means to load the foundation's file here, which runs whatever is in it, and needs their package and
+    torch in this Python; of Nequix nothing is run.
     """
     from aiida_equitrain.drivers.job_io import DriverFailure
 
@@ -116,17 +120,17 @@ def cmd_export(identifier: str, file: Path, yes: bool) -> None:
         raise click.ClickException(f'`{file}` exists, and is not overwritten: give another name')
     if not file.absolute().parent.is_dir():
         raise click.ClickException(f'there is no folder `{file.absolute().parent}`')
-    if foundation is not None and not yes:
+    if foundation is not None and foundation.family != Family.NEQUIX.value and not yes:
         echo(f'The file of the foundation (PK {foundation.pk}, from {foundation.origin or "an unknown place"})')
         click.confirm('is a program, and is run here to put the model together. Do you trust it?', abort=True)
     try:
         node.write_model(file)
     except ImportError as exception:
         raise click.ClickException(
-            f'the potential is an adapter, and putting it together needs torch and MACE here ({exception}): install '
-            '`aiida-equitrain[train]`, or run this command in the Python of the jobs'
+            f'the potential is an adapter, and putting it together needs torch and {FAMILIES[node.family].name} here '
+            f'({exception}): install them (MACE: `aiida-equitrain[train]`), or run this in the Python of the jobs'
         ) from exception
-    except (DriverFailure, OSError) as exception:
+    except (DriverFailure, ValueError, OSError) as exception:
         raise click.ClickException(f'the model file cannot be made: {exception}') from exception
     echo(f'Wrote {file} ({file.stat().st_size} bytes).')
 
@@ -167,6 +171,9 @@ def _rows(node: PotentialData) -> dict[str, str]:
         'file': f'{node.filename}, {node.n_bytes} bytes, SHA-256 {node.sha256}',
         'origin': node.origin or '–',
     }
-    if (foundation := _foundation(node)) is not None:
+    foundation = _foundation(node)
+    if trained_on := (foundation or node).trained_on:
+        rows['trained on'] = ', '.join(trained_on)
+    if foundation is not None:
         rows['foundation'] = f'PK {foundation.pk}, {foundation.n_bytes} bytes, SHA-256 {foundation.sha256}'
     return rows

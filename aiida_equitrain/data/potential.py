@@ -13,8 +13,10 @@ from typing import IO, TYPE_CHECKING, Any
 from aiida.common.exceptions import NotExistent, ValidationError
 from aiida.orm import QueryBuilder, SinglefileData
 
+from aiida_equitrain.common.names import Family
 from aiida_equitrain.common.validation import enumerate_names
 from aiida_equitrain.drivers.potential_loader import ADAPTER_SUFFIX, load_calculator, load_model, save_model
+from aiida_equitrain.science import nequix_file
 from aiida_equitrain.science.adapter import read_adapter
 from aiida_equitrain.science.model_file import MAX_BYTES, read_model_bytes, read_model_file, read_tensor_shapes
 
@@ -273,7 +275,7 @@ class PotentialData(SinglefileData):
         return calculator
 
     def write_model(self, path: str | Path) -> None:
-        """Write the full model as a file of its own family; of an adapter **this runs its foundation**.
+        """Write the full model as a file of its family; of adapters (not of Nequix) **this runs the foundation**.
 
         :param path: the new file.
         :raises FileExistsError: if there is such a file.
@@ -282,6 +284,8 @@ class PotentialData(SinglefileData):
         self.checked_sha256()
         if self.kind == FULL:
             content = self.base.repository.get_object_content(self.FILENAME, mode='rb')
+        elif self.family == Family.NEQUIX.value:
+            content = self._load(_merged, 'cpu', self.dtype)
         else:
             model = self._load(load_model, 'cpu', self.dtype)
             buffer = io.BytesIO()
@@ -302,6 +306,11 @@ class PotentialData(SinglefileData):
             adapter = read_adapter(self.base.repository.get_object_content(self.ADAPTER_FILENAME, mode='rb'))
         with (root or self).as_path() as path:
             return loader(path, self.family, self.head, device=device, dtype=dtype, adapter=adapter)
+
+
+def _merged(path: str | Path, *_: Any, adapter: Any, **__: Any) -> bytes:
+    """Return the file of a Nequix that an adapter changes; nothing is run."""
+    return nequix_file.merged(Path(path).read_bytes(), adapter)
 
 
 def read_bytes(file: str | Path | IO[bytes] | bytes) -> bytes:

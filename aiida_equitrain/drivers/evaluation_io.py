@@ -13,7 +13,7 @@ from .job_io import SUMMARY_FILE, limit_threads, read_arrays, read_job, versions
 STRUCTURES = 'structures.npz'
 #: Seconds between two saves of unfinished results.
 SAVE_INTERVAL = 60.0
-PACKAGES = ('numpy', 'ase', 'torch', 'mace-torch', 'sevenn', 'e3nn', 'equitrain')
+PACKAGES = ('numpy', 'ase', 'torch', 'mace-torch', 'sevenn', 'nequix', 'e3nn', 'equitrain')
 
 
 class Evaluation:

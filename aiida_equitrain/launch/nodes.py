@@ -117,14 +117,11 @@ def phases_of(node: orm.Node) -> dict[str, orm.StructureData]:
     return dict(found.outputs.phases)
 
 
-def load_potential(text: str | None) -> PotentialData:
-    """Return a potential by label, PK or UUID; by default the foundation of the set-up.
+def load_potential(text: str) -> PotentialData:
+    """Return a potential by label, PK or UUID.
 
     :raises NotExistent: with the remedy.
     """
-    if text is None:
-        node: PotentialData = defaults.default_foundation()
-        return node
     found: PotentialData | None = defaults.find_foundation(text)
     known = FOUNDATIONS.get(text)
     remedy = (

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import pairwise
 from math import isfinite, prod
 from typing import IO, Any
@@ -19,6 +20,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from .adapter import Adapter
 from .json_text import parse_json
 from .torch_archive import LONGEST_CUTOFF
 
@@ -137,6 +139,19 @@ def write(header: Mapping[str, Any], tensors: Mapping[str, Array], file: IO[byte
         begins[piece.name] = begin + prod(piece.shape)
         values = np.asarray(tensors[piece.name]).reshape(-1)[begin : begins[piece.name]]
         np.save(file, values.reshape(piece.shape).astype('<f4'))
+
+
+def merged(content: bytes, adapter: Adapter) -> bytes:
+    """Return the file of what an adapter makes of a foundation; neither torch nor Nequix is needed.
+
+    :param content: of the foundation's file.
+    :raises ValueError: with a sentence, if the two do not fit together.
+    """
+    header, tensors = read(content)
+    tensors = {name: values.astype(adapter.dtype) for name, values in tensors.items()}
+    stream = BytesIO()
+    write(header, {**tensors, **adapter.apply(tensors)}, stream)
+    return stream.getvalue()
 
 
 def layout(header: Mapping[str, Any]) -> Iterator[Piece]:

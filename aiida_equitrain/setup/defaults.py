@@ -73,6 +73,27 @@ def python_label(potential: Any) -> str:
     return PYTHON_CODE if potential is None else POTENTIAL_FAMILIES[potential.family].python
 
 
+def postprocess_code(potential: Any = None) -> dict[str, Any]:
+    """Return as ``postprocess_code`` the Python that looks at phonons where that of a potential cannot.
+
+    :param potential: ``None`` for DFT.
+    """
+    if potential is not None and potential.family == Family.MACE.value:
+        return {}
+    try:
+        return {'postprocess_code': find_code(PYTHON_CODE)}
+    except NotExistent:
+        return {}
+
+
+def codes_for(potential: Any) -> dict[str, Any]:
+    """Return the codes that a potential needs, as ``python_code`` and, of some families, ``postprocess_code``.
+
+    :raises NotExistent: if there is none, with the remedy.
+    """
+    return {'python_code': find_code(python_label(potential)), **postprocess_code(potential)}
+
+
 def default_family() -> Any:
     """Return the pseudopotential family of the set-up.
 

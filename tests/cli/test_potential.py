@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science import nequix_file
 from aiida_equitrain.science.adapter import make_adapter
 
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
@@ -95,3 +96,17 @@ def test_sentences(invoke: Any, tuned: PotentialData, tmp_path: Path, monkeypatc
     assert result.exit_code == 1
     assert 'needs torch and MACE here' in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_export_of_nequix(invoke: Any, tiny_nequix: PotentialData, tmp_path: Path) -> None:
+    """An adapter to a Nequix is put together from arrays: nothing runs, so nothing is asked."""
+    header, before = nequix_file.read(tiny_nequix.get_content('rb'))
+    after = {**before, 'readout.weight': before['readout.weight'] * 2}
+    about = {'foundation_sha256': tiny_nequix.sha256, 'strategy': 'freeze', 'dtype': 'float32'}
+    node = PotentialData.from_adapter(make_adapter(before, after, **about), foundation=tiny_nequix).store()
+    result = invoke('export', node.pk, tmp_path / 'tuned.nqx')
+    assert result.exit_code == 0, result.output
+    again, found = nequix_file.read((tmp_path / 'tuned.nqx').read_bytes())
+    assert again == header
+    assert all(np.array_equal(found[name], values) for name, values in after.items())
+    assert 'salt/train' in invoke('show', node.pk).output

@@ -18,7 +18,7 @@ from typing import Any
 
 from case import Case
 from harness import CODE_RAN
-from torch_files import Call, Global, Made, Raw, archive, mace, opcodes, pickled, sevennet, tensor
+from torch_files import Call, Global, Made, Raw, archive, mace, nequix, npy, opcodes, pickled, sevennet, tensor
 
 SILICON = Path(__file__).parents[2] / 'aiida_equitrain' / 'resources' / 'structures' / 'Si.cif'
 LABEL = ('launch', 'label', str(SILICON), '--overrides', '{}')
@@ -325,9 +325,37 @@ SEVENNET = [
     model_case('sevennet-no-tensors', lambda: sevennet({}), 'has no tensors'),
 ]  # fmt: skip
 
+NEQUIX = [
+    model_case(f'nequix-{name}', content, says)
+    for name, content, says in (
+        ('deep', b'[' * 10**6, 'no PyTorch model'),
+        ('deep-object', b'{"a": ' + b'[' * 10**5 + b'\n', 'nests deeper'),
+        ('no-end', b'{' + b'"a": 1, ' * 10**6, 'no settings'),
+        ('digits', b'{"lmax": ' + b'9' * 5000 + b'}\n', 'digits'),
+        ('layers', nequix(n_layers=10**9), '`n_layers`'),
+        ('layers-100', nequix(n_layers=100), 'missing'),
+        ('degree', nequix(lmax=10**6), '`lmax`'),
+        ('channels', nequix(hidden_irreps='99999x0e'), 'more channels'),
+        ('channels-many', nequix(hidden_irreps=' + '.join(['1x0e'] * 10**5)), 'one kind for each degree'),
+        ('channels-steer', nequix(hidden_irreps='\x1b[2J'), 'no number of channels'),
+        ('elements', nequix(atomic_numbers=[14] * 10**5), 'not in their order'),
+        ('elements-nested', nequix(atomic_numbers=[[14]]), 'which elements'),
+        ('cutoff-inf', nequix(cutoff=float('inf')), '`cutoff`'),
+        ('cutoff-huge', nequix(cutoff=10**300), '`cutoff`'),
+        ('energies-nan', nequix(atom_energies={'14': float('nan')}), 'energies of its atoms'),
+        ('no-arrays', nequix(b''), 'missing'),
+        ('terabyte', nequix(npy('(1000000000000,)')), 'by its settings'),
+        ('shape-code', nequix(npy('(__import__("os"),)')), 'no array of numbers'),
+        ('objects', nequix(npy('(1,)', "'|O'", b'cos\nsystem\n.')), 'no array of numbers'),
+        ('long-description', nequix(npy('(1,' + ' ' * 65000 + ')')), 'no array of numbers'),
+        ('cut-off', nequix()[:-2], 'shorter than it says'),
+    )
+]  # fmt: skip
+
 HARMLESS = [
     model_case('harmless-mace', lambda: mace(name='MACE'), 'Stored', fails=False),
     model_case('harmless-sevennet', lambda: sevennet(version='0.9'), 'Stored', fails=False),
+    model_case('harmless-nequix', nequix, 'Stored', fails=False),
     model_case('harmless-head', lambda: mace(state={'heads': ['Default']}), 'Stored', fails=False),
 ]
 
@@ -431,5 +459,5 @@ COMMANDS = [
 ]
 
 CASES = [
-    *FILES, *ARCHIVES, *CODE, *BOMBS, *NUMBERS, *NAMES, *SEVENNET, *HARMLESS, *CARDS, *OVERRIDES, *COMMANDS,
+    *FILES, *ARCHIVES, *CODE, *BOMBS, *NUMBERS, *NAMES, *SEVENNET, *NEQUIX, *HARMLESS, *CARDS, *OVERRIDES, *COMMANDS,
 ]  # fmt: skip

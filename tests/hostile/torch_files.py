@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import zipfile
 from dataclasses import dataclass
@@ -138,3 +139,24 @@ def sevennet(state: Any = None, raw: dict[str, bytes] | None = None, **config: A
         'model_state_dict': {'weight': tensor('0', 'FloatStorage', 3)} if state is None else state,
     }
     return archive(pickled(content), {'data/0': struct.pack('<3f', 1, 2, 3), **(raw or {})})
+
+
+def nequix(arrays: bytes | None = None, **settings: Any) -> bytes:
+    """Return a file of Nequix of one channel for silicon.
+
+    :param arrays: what follows the settings; by default the arrays of the model, all zero.
+    """
+    whole = {
+        'cutoff': 5.0, 'atomic_numbers': [14], 'atom_energies': {'14': -0.8}, 'hidden_irreps': '1x0e', 'lmax': 1,
+        'n_layers': 1, 'radial_basis_size': 1, 'radial_mlp_size': 1, 'radial_mlp_layers': 1, 'layer_norm': False,
+        'radial_polynomial_p': 6.0, 'mlp_init_scale': 4.0, 'index_weights': False, 'shift': 0.0, 'scale': 1.0,
+        'avg_n_neighbors': 30.0,
+    } | settings  # fmt: skip
+    shapes = ('(1,)', '(1, 1)', '(1, 1)', '(1, 1)', '(1, 1)', '(1, 1)', '(1, 1)')
+    return json.dumps(whole).encode() + b'\n' + (b''.join(npy(shape) for shape in shapes) if arrays is None else arrays)
+
+
+def npy(shape: str, descr: str = "'<f4'", values: bytes = bytes(4), order: str = 'False') -> bytes:
+    """Return an array as NumPy saves it."""
+    text = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n".encode()
+    return b'\x93NUMPY\x01\x00' + struct.pack('<H', len(text)) + text + values

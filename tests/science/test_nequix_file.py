@@ -37,14 +37,19 @@ def test_metadata(nequix_file: Factory) -> None:
 
 @pytest.mark.parametrize('dtype', ['f4', 'f8'])
 def test_written_is_read(dtype: str, nequix_file: Factory) -> None:
+    """In single precision, whatever the model has."""
     header, tensors = files.read(nequix_file().read_bytes())
-    changed = {name: values.astype(dtype) * 1.5 for name, values in tensors.items()}
+    changed = {name: values.astype(dtype) * 1.1 for name, values in tensors.items()}
     stream = io.BytesIO()
     files.write(header, {**changed, 'layers.0.linear_1.output_mask': np.ones(3)}, stream)
     again, found = files.read(stream.getvalue())
-    assert all(np.array_equal(found[name], values) and found[name].dtype == dtype for name, values in changed.items())
-    assert again['atom_energies'] == {'11': pytest.approx(-0.3), '14': pytest.approx(-1.2), '17': pytest.approx(-0.45)}
-    assert files.describe(stream.getvalue())['dtype'] == {'f4': 'float32', 'f8': 'float64'}[dtype]
+    assert all(np.array_equal(found[name], values.astype('f4')) for name, values in changed.items())
+    assert again['atom_energies'] == {
+        '11': pytest.approx(-0.22),
+        '14': pytest.approx(-0.88),
+        '17': pytest.approx(-0.33),
+    }
+    assert files.describe(stream.getvalue())['dtype'] == 'float32'
 
 
 def test_what_follows_is_left_alone(nequix_file: Factory) -> None:
