@@ -52,9 +52,7 @@ class Judge:
         unitcell, primitive = self.data.reference.unitcell, self.data.reference.primitive_matrix
         fit = fit_force_constants(unitcell, self.used, primitive_matrix=primitive)
         self.symfc_mae = None if fit.phonon is None else self.error(fit.phonon)
-        card_file = Path(task['foundation']).with_suffix('.json')
-        card = json.loads(card_file.read_text()) if card_file.exists() else None
-        self.foundation = PotentialData(Path(task['foundation']), card=card).store()
+        self.foundation = PotentialData(Path(task['foundation']), card=card_of(task)).store()
         self.before = self.error(phonons_of(self.foundation, code, self.data.reference))
 
     def error(self, phonon: Any) -> float:
@@ -141,6 +139,16 @@ class Judge:
             'seconds_training': summary.get('seconds_training'),
             'seconds': round(time.time() - start, 1),
         }
+
+
+def card_of(task: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the card of a task's foundation: the file beside it, or what is known of its SHA-256."""
+    from aiida_equitrain.common.foundations import known_by_sha256
+
+    beside, known = Path(task['foundation']).with_suffix('.json'), known_by_sha256(task['foundation_sha256'])
+    if beside.exists():
+        return dict(json.loads(beside.read_text()))
+    return known[1].card if known else None
 
 
 def folder_of(task: dict[str, Any], key: str) -> Path:

@@ -13,6 +13,8 @@ from aiida import orm
 from click.testing import CliRunner
 
 from aiida_equitrain.cli.root import cmd_root
+from aiida_equitrain.common.foundations import FOUNDATIONS
+from aiida_equitrain.common.strategies import FAMILIES
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.setup import foundations, setup
 from aiida_equitrain.setup.download import DownloadError
@@ -21,6 +23,14 @@ from aiida_equitrain.setup.foundations import import_potential
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 
 pytestmark = pytest.mark.usefixtures('aiida_profile_clean')
+
+
+@pytest.mark.parametrize('name', FOUNDATIONS)
+def test_cards_of_those_that_we_know(name: str) -> None:
+    """What they recommend is right, and for strategies that their families have."""
+    known = FOUNDATIONS[name]
+    assert foundations.card_problem(known.card) is None
+    assert set(known.finetune) <= set(FAMILIES[known.family].engines)
 
 
 @pytest.fixture
