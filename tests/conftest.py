@@ -93,7 +93,7 @@ def _no_detours() -> Iterator[None]:
         patch.setattr('plumpy.ports.Port.__str__', object.__repr__)
         patch.setattr('plumpy.ports.PortNamespace.__str__', object.__repr__)
         patch.setattr('aiida_quantumespresso.workflows.protocols.utils.yaml', libyaml)
-        patch.setattr('inspect.stack', functools.partial(inspect.stack, 0))
+        patch.setattr('inspect.stack', functools.partial(inspect.stack, context=0))
         patch.setattr(NodeLinks, 'validate_incoming', validate_incoming)
         yield
 
