@@ -18,6 +18,8 @@ from aiida_equitrain.cli.launch_options import (
     go,
     options,
     postprocess,
+    show_plan,
+    with_recipe,
 )
 from aiida_equitrain.cli.launch_study import cmd_study
 from aiida_equitrain.cli.launch_thermal import cmd_kappa, cmd_qha
@@ -42,6 +44,7 @@ def cmd_launch() -> None:
 @click.option('--dft/--no-dft', default=True, show_default=True, help='Judge the result by DFT phonons.')
 @click.option('--dataset', metavar='PK', help='Labelled frames that exist already; nothing is labelled then.')
 @click.option('--reference', metavar='PK', help='DFT phonons that exist already (PhonopyData); none are computed then.')
+@options('recipe', 'dry_run')
 @options(
     'block', 'symprec', 'training_protocol', 'strategy_or_none', 'engine', 'replay', 'metal', 'seed', 'overrides',
     'report', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph',
@@ -54,6 +57,7 @@ def cmd_material(
     reference: str | None,
     report: Path | None,
     submit: bool,
+    dry_run: bool,
     **chosen: Any,
 ) -> None:
     """Label, fine-tune, correct the phonons by the labels, and compare: the main job.
@@ -84,17 +88,23 @@ def cmd_material(
             **(codes(chosen, 'ph') if chosen['born_charges'] else {}),
             **postprocess(foundation),
             **(dft_inputs(chosen) if needs_dft else {}),
-            **common(chosen),
+            **with_recipe(common(chosen), chosen['recipe']),
         )
 
-    go(build, submit, report)
+    if dry_run:
+        show_plan(build)
+    else:
+        go(build, submit, report)
 
 
 @cmd_launch.command('label')
 @click.argument('structure')
-@options('block', 'symprec', 'protocol', 'metal', 'seed', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw')
+@options(
+    'block', 'symprec', 'protocol', 'recipe', 'metal', 'seed', 'overrides', 'dry_run', 'submit', 'foundation', 'family',
+    'python', 'pw',
+)  # fmt: skip
 @with_profile
-def cmd_label(structure: str, submit: bool, **chosen: Any) -> None:
+def cmd_label(structure: str, submit: bool, dry_run: bool, **chosen: Any) -> None:
     """Make frames of a crystal and label them with DFT."""
 
     def build() -> Any:
@@ -107,12 +117,16 @@ def cmd_label(structure: str, submit: bool, **chosen: Any) -> None:
         return LabelWorkChain.get_builder_from_protocol(
             structure=crystal,
             foundation=foundation,
+            recipe=chosen['recipe'],
             **codes(chosen, 'python', 'pw', potential=foundation),
             **dft_inputs(chosen),
             **inputs,
         )
 
-    go(build, submit)
+    if dry_run:
+        show_plan(build)
+    else:
+        go(build, submit)
 
 
 @cmd_launch.command('finetune')

@@ -57,6 +57,14 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     'report': click.option(
         '--report', type=FOLDER, callback=folder_to_write, help='Write the report there at the end.'
     ),
+    'recipe': click.option(
+        '--recipe',
+        type=click.Choice(['paper', 'harmonic', 'mixed']),
+        help='Of the frames: to bend the potential, to pin the phonons, or both.  [default: that of the protocol]',
+    ),
+    'dry_run': click.option(
+        '--dry-run', is_flag=True, help='Submit nothing: print what DFT would compute, and an estimate of its cost.'
+    ),
     'submit': click.option('--submit', is_flag=True, help='Hand it to the daemon and return at once.'),
     'foundation': click.option(
         '--foundation', metavar='LABEL_OR_FILE', help='Potential: label, PK, model file.  [default: the best here]'
@@ -140,6 +148,35 @@ def common(chosen: dict[str, Any], stage: str | None = None) -> dict[str, Any]:
         if stage is not None:
             overrides[stage] = part
     return {'protocol': chosen['protocol'], 'overrides': overrides}
+
+
+def with_recipe(inputs: dict[str, Any], recipe: str | None) -> dict[str, Any]:
+    """Return protocol and overrides of :func:`common` with the recipe of the labels of the main job."""
+    if recipe is None:
+        return inputs
+    overrides = dict(inputs['overrides'] or {})
+    overrides['label'] = {**(overrides.get('label') or {}), 'recipe': recipe}
+    return {**inputs, 'overrides': overrides}
+
+
+def show_plan(build: Callable[[], Any]) -> None:
+    """Build the inputs, and print what DFT would compute.
+
+    :raises click.ClickException: with the sentence with which the job would be refused.
+    """
+    from aiida.common.exceptions import InputValidationError, NotExistent
+
+    from aiida_equitrain.launch.plan import describe_plan, plan
+    from aiida_equitrain.workflows.checks import symmetry_hints
+
+    try:
+        builder = build()
+        for hint in symmetry_hints(builder._inputs(prune=True)):
+            echo(hint, err=True)
+        found = plan(builder)
+    except (ValueError, NotExistent, InputValidationError) as exception:
+        raise click.ClickException(str(exception)) from exception
+    echo(describe_plan(found), lines=True)
 
 
 def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> Any:

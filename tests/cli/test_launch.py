@@ -45,6 +45,40 @@ def test_phases_by_dft(
     assert not {'potential', 'phonopy_data'} & set(given)
 
 
+def test_dry_run(
+    invoke: Any, silicon: Any, starter: Any, phonopy_code: Any, pw_code: Any, pseudo_family: Any, python_code: Any,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Nothing is stored as a process; frames, atoms, k-points, cut-offs, displacements and both costs are printed."""
+    codes = ('--family', pseudo_family.label, '--foundation', starter.pk, '--protocol', 'fast')
+    before = orm.QueryBuilder().append(orm.ProcessNode).count()
+    result = invoke('launch', 'label', silicon.store().pk, *codes, '--recipe', 'mixed', '--dry-run')
+    assert result.exit_code == 0, (result.output, result.exception)
+    for text in (
+        'labels, paper: 12 frames of 64 atoms, 28/112 Ry, k-points 1×1×1 (1)',
+        'labels, harmonic: 2 frames of 64 atoms, 28/112 Ry',
+        'steps or so of 2 atoms',
+        'force constants of 64 atoms: 25 independent ones, determined by 1 frame without a potential, or by 1 finite '
+        'displacement',
+        'within a factor of 2',
+    ):
+        assert text in result.output, result.output
+    assert orm.QueryBuilder().append(orm.ProcessNode).count() == before
+    overrides = tmp_path / 'small.yaml'
+    overrides.write_text('{recipe: harmonic, harmonic: {n_frames: 1, phonon_tolerance_thz: 0.01, max_frames: 6}}')
+    result = invoke('launch', 'label', silicon.pk, *codes, '--overrides', overrides, '--dry-run')
+    assert 'more until error bars are below 0.01 THz, at most 6 frames' in result.output, result.output
+    overrides.write_text('label: {max_atoms: 10}')
+    result = invoke('launch', 'material', silicon.pk, *codes, '--overrides', overrides, '--dry-run')
+    assert result.exit_code == 1
+    assert '64 atoms, more than `max_atoms`' in result.output
+    result = invoke('launch', 'material', silicon.pk, *codes, '--recipe', 'harmonic', '--dry-run')
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert 'DFT phonons: 1 displacement of 64 atoms' in result.output
+    assert 'labels, paper' not in result.output
+    assert orm.QueryBuilder().append(orm.ProcessNode).count() == before
+
+
 def test_load_structure(aiida_profile: Any, silicon: Any, tmp_path: Path) -> None:
     """A structure is a file or a PK; partial occupancy, which ASE drops silently, is refused."""
     path = tmp_path / 'Si.cif'

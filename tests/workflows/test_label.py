@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from aiida.engine import run_get_node
+from aiida.manage.caching import enable_caching
 from aiida.orm import Dict, InstalledCode, Int, StructureData, TrajectoryData
 from ase import Atoms
 from ase.build import bulk, molecule
@@ -302,6 +303,42 @@ def test_mixed_silicon_is_labelled(build):
     shown = to_extxyz(frames)
     assert 'recipe="_JSON' in shown
     assert [frame.recipe for frame in from_extxyz(shown)] == dataset.recipes
+
+
+def test_tolerance_needs_an_even_budget_of_pairs(build):
+    settings = {'pairs': True, 'phonon_tolerance_thz': 0.01, 'max_frames': 5}
+    with pytest.raises(ValueError, match=r'`harmonic\.max_frames` is 5.*must be even'):
+        build(recipe='harmonic', overrides={'harmonic': settings})
+    with pytest.raises(ValueError, match='above 0'):
+        build(recipe='harmonic', overrides={'harmonic': {'phonon_tolerance_thz': 0.0}})
+
+
+@pytest.mark.real
+def test_as_many_labels_as_needed(build):
+    """Silicon, eight atoms: one label after the other until the error bar is small enough, or the budget is spent."""
+    settings = {'relax': 'none', 'min_length_angstrom': 5.0, 'n_frames': 1, 'max_frames': 3}
+    overrides = {'max_concurrent': 1, 'pw': {**SMALL_PW, 'kpoints_distance': 0.7}}
+
+    def run(**more):
+        overrides['harmonic'] = {**settings, **more}
+        return run_get_node(build(recipe='harmonic', overrides=overrides))
+
+    results, node = run(phonon_tolerance_thz=1.0)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert results['rounds']['reason'] == 'phonon_tolerance_thz'
+    assert [item['n_frames'] for item in results['rounds']['rounds']] == [1]
+    assert 0 < results['rounds']['rounds'][0]['uncertainty_thz'] <= 1.0
+    assert results['dataset'].n_frames == 1
+    assert len(results['harmonic_frames'].get_positions()) == 3
+
+    with enable_caching():
+        results, node = run(phonon_tolerance_thz=1e-9, max_frames=2)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert results['rounds']['reason'] == 'max_frames'
+    assert [item['n_frames'] for item in results['rounds']['rounds']] == [1, 2]
+    assert results['dataset'].n_frames == 2
+    called = [item.process_label for item in node.called]
+    assert called.count('CorrectCalculation') == called.count('PwBaseWorkChain') == 2
 
 
 @pytest.mark.real

@@ -62,6 +62,15 @@ HARMONIC = {
         choices=RELAXED_BY,
     ),
     **shared('min_length_angstrom'),
+    'phonon_tolerance_thz': Setting(
+        None,
+        'frames are labelled after those `n_frames` until the mean error bar of the phonons, those of the foundation '
+        'corrected by the labels, is not larger; null: no more than `n_frames`',
+        float,
+        minimum=0.0,
+        exclusive=True,
+    ),
+    'max_frames': Setting(10, 'the budget of frames with `phonon_tolerance_thz`', minimum=1),
 }
 #: Names of the links to the structures, or to the outputs, of the frames of that row.
 FRAME_LABEL, HARMONIC_LABEL = 'frame_{:03d}', 'harmonic_{:03d}'
@@ -157,16 +166,18 @@ def find_phonon_supercell(structure: StructureData, harmonic: Dict, symprec: Flo
 
 @calcfunction
 def displace_structure(
-    structure: StructureData, supercell_matrix: List, harmonic: Dict, seed: Int
+    structure: StructureData, supercell_matrix: List, harmonic: Dict, seed: Int, n_frames: Int
 ) -> dict[str, TrajectoryData | StructureData]:
     """Return the supercell of the phonons with small displacements: all (``frames``) and one by one, to be labelled.
 
     Its atoms are in phonopy's order.
+
+    :param n_frames: number of frames, which may be that of a budget.
     """
     known = with_defaults(dict(harmonic), HARMONIC)
     supercell = harmonic_frames.phonon_supercell(structure.get_ase(), supercell_matrix.get_list())
     displacements = harmonic_frames.random_displacements(
-        len(supercell), known['n_frames'], known['displacement_angstrom'], known['pairs'], seed.value
+        len(supercell), n_frames.value, known['displacement_angstrom'], known['pairs'], seed.value
     )
     images = harmonic_frames.displaced_frames(supercell, displacements)
     results: dict[str, Any] = {'frames': trajectory_of(images, trajectory_index=[-1] * len(images))}
@@ -212,6 +223,17 @@ def collect_dataset(
         code = f'Quantum ESPRESSO {parameters["creator_version"]}' if parameters is not None else ''
         results['dataset'] = DatasetData(Frames(items), functional=functional.value, code=code)
     return results
+
+
+@calcfunction
+def gather_label_rounds(reason: Str, **corrections: Dict) -> Dict:
+    """Return the ``rounds`` of labels for phonons, and the ``reason`` of the end.
+
+    :param corrections: output ``correction`` of `equitrain.correct` by ``correction_<round>``, counted from 0.
+    """
+    keys = ('n_frames', 'uncertainty_thz', 'largest_uncertainty_thz', 'change_thz', 'is_corrected', 'verdict')
+    names = sorted(corrections, key=lambda name: int(name.rpartition('_')[2]))
+    return Dict({'rounds': [{key: corrections[name][key] for key in keys} for name in names], 'reason': reason.value})
 
 
 def _give_roles(items: list[Frame], selection: Mapping[str, Any], rattled: Any, seed: int) -> None:

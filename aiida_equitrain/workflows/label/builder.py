@@ -83,6 +83,7 @@ class LabelBuilder(EquitrainProtocolMixin):
         functional: str | None = None,
         frames: TrajectoryData | None = None,
         recipe: str | None = None,
+        postprocess_code: AbstractCode | None = None,
         protocol: str | None = None,
         overrides: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
@@ -100,6 +101,7 @@ class LabelBuilder(EquitrainProtocolMixin):
         :param recipe: ``paper`` (rattled, strained, relaxed by the foundation: to bend the potential), ``harmonic``
             (the supercell of the phonons with small displacements: to pin these) or ``mixed``; that of the protocol if
             ``None``.
+        :param postprocess_code: a Python with phonopy, where that of the foundation has none.
         :param protocol: ``fast``, ``balanced``, ``stringent`` or ``paper``.
         :param overrides: inputs in the nesting of the ports; ``cutoff_stringency`` chooses among the family's cut-offs.
         :param options: ``metadata.options`` of the pw.x jobs, such as ``resources``.
@@ -118,6 +120,8 @@ class LabelBuilder(EquitrainProtocolMixin):
                 builder[name] = node
         builder.foundation = foundation
         builder.python_code = python_code
+        if postprocess_code is not None:
+            builder.postprocess_code = postprocess_code
         builder.functional = Str(functional or functional_of(pseudo_family, builder['pw']))
         if inputs.get('supercell_matrix') is not None:
             builder.supercell_matrix = List(inputs['supercell_matrix'])

@@ -66,6 +66,8 @@ def validate_harmonic(value: Dict | None, _: Any) -> str | None:
     given = with_defaults(dict(value), HARMONIC) if problem is None else {}
     if given.get('pairs') and given['n_frames'] % 2:
         return f'`harmonic.n_frames` is {given["n_frames"]}, but with `harmonic.pairs` it must be even.'
+    if given.get('pairs') and given['phonon_tolerance_thz'] is not None and given['max_frames'] % 2:
+        return f'`harmonic.max_frames` is {given["max_frames"]}, but with `harmonic.pairs` it must be even.'
     return problem
 
 
@@ -115,6 +117,10 @@ def _harmonic_problem(inputs: Mapping[str, Any]) -> str | None:
     needed = {'dft': 'relax_dft', 'potential': 'relax_structure'}.get(known['relax'])
     if needed is not None and not inputs.get(needed):
         return f'`harmonic.relax` is `{known["relax"]}`: give `{needed}`, or set it to `none`'
+    foundation = inputs.get('foundation')
+    has_phonopy = foundation is None or foundation.family == 'mace' or 'postprocess_code' in inputs
+    if known['phonon_tolerance_thz'] is not None and not has_phonopy:
+        return '`harmonic.phonon_tolerance_thz` needs a `postprocess_code`: the Python of the foundation has no phonopy'
     if 'rattle' not in inputs and 'frames' not in inputs and inputs['min_frames'].value > known['n_frames']:
         return f'`harmonic.n_frames` is {known["n_frames"]}, fewer than `min_frames` ({inputs["min_frames"].value})'
     if 'max_atoms' not in inputs:

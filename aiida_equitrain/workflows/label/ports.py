@@ -36,6 +36,8 @@ def declare(spec: WorkChainSpec) -> None:
                'array `trajectory_index` may say which belong together.')  # fmt: skip
     spec.input('foundation', valid_type=PotentialData, help='Potential that relaxes the rattled supercells.')
     spec.input('python_code', valid_type=AbstractCode, help='A Python with MACE.')
+    spec.input('postprocess_code', valid_type=AbstractCode, required=False,
+               help='Python with phonopy, where `python_code` has none; for a `phonon_tolerance_thz`.')  # fmt: skip
     spec.input('functional', valid_type=Str, help='Exchange-correlation functional of the labels, such as `PBE`.')
     spec.input('supercell_matrix', valid_type=List, required=False, help='Three rows of three integers.')
     spec.input('rattle', valid_type=Dict, required=False, validator=validate_rattle,

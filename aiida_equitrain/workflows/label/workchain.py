@@ -18,14 +18,13 @@ from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.query.failures import failure_of
-from aiida_equitrain.workflows.base import StagedWorkChain
 from aiida_equitrain.workflows.dft import may_use_gamma_trick
 from aiida_equitrain.workflows.label import ports
 from aiida_equitrain.workflows.label.builder import LabelBuilder
-from aiida_equitrain.workflows.queue import JobQueue
+from aiida_equitrain.workflows.label.rounds import LabelRounds
 
 
-class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
+class LabelWorkChain(LabelBuilder, LabelRounds):
     """Label rattled and displaced supercells of a structure, or a user's frames, with Quantum ESPRESSO."""
 
     @classmethod
@@ -48,8 +47,12 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
             if_(step.should_rattle)(step.rattle, step.run_relax, step.inspect_relax),
             if_(step.should_relax_dft)(step.run_relax_dft, step.inspect_relax_dft),
             step.select_frames,
-            while_(step.has_jobs)(step.run_frames, step.inspect_frames),
-            step.collect,
+            if_(step.has_tolerance)(step.run_foundation, step.inspect_foundation),
+            while_(step.should_label)(
+                while_(step.has_jobs)(step.run_frames, step.inspect_frames),
+                step.collect,
+                if_(step.should_correct)(step.run_correct, step.inspect_correct),
+            ),
             step.results,
         )
         spec.output('dataset', valid_type=DatasetData, required=False, help='The labelled frames.')
@@ -61,6 +64,9 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
         spec.output('harmonic_structure', valid_type=StructureData, required=False,
                     help='The crystal, relaxed as `harmonic.relax` says, whose supercell they are.')  # fmt: skip
         spec.output('phonon_supercell_matrix', valid_type=List, required=False, help='Of these frames.')
+        spec.output('rounds', valid_type=Dict, required=False,
+                    help='With a `phonon_tolerance_thz`: `rounds` of labels for phonons, with numbers of frames and '
+                         'error bars, and the `reason` of the end.')  # fmt: skip
         spec.output('trajectory', valid_type=TrajectoryData, required=False, help='The relaxation trajectories.')
         spec.output('supercell_matrix', valid_type=List, required=False, help='Of the rattled supercells.')
         spec.output('relaxed_structure', valid_type=StructureData, required=False, help='With the foundation.')
@@ -80,6 +86,12 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
             'ERROR_RELAX_DFT_FAILED',
             message='DFT could not relax the primitive cell ({message}); see the job, change `relax_dft`, or choose '
             'another `harmonic.relax`.',
+        )
+        spec.exit_code(
+            304,
+            'ERROR_CORRECTION_FAILED',
+            message='The phonons of the foundation could not be corrected by the labels ({message}); what was labelled '
+            'is in `dataset`. Leave out `harmonic.phonon_tolerance_thz` for a fixed number of frames.',
         )
         spec.exit_code(
             401,
@@ -196,9 +208,11 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
                 matrix = functions.find_phonon_supercell(self.ctx.given, self.inputs.harmonic, self.inputs.symprec)
             self.out('phonon_supercell_matrix', matrix)
             self.out('harmonic_structure', crystal)
-            displaced = functions.displace_structure(crystal, matrix, self.inputs.harmonic, self.inputs.seed)
+            displaced = functions.displace_structure(
+                crystal, matrix, self.inputs.harmonic, self.inputs.seed, self.n_displaced()
+            )
             self.take_frames('harmonic_frames', displaced)
-        self.line_up(sorted(self.ctx.structures))
+        self.start_rounds()
 
     def take_frames(self, port: str, chosen: dict[str, Any]) -> None:
         """Take the frames of a recipe.
@@ -247,16 +261,16 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
                 self.ctx.failures[name] = failure_of(job)
                 self.report(f'WARNING: {name} is dropped, its DFT failed: {self.ctx.failures[name]}')
         done = len(self.ctx.labelled) + len(self.ctx.failures)
-        self.report(f'{done} of {len(self.ctx.structures)} frames done')
+        self.report(f'{done} of {len(self.ctx.structures) - len(self.ctx.spare)} frames done')
 
     def collect(self) -> None:
-        """Make the dataset of the frames whose DFT succeeded."""
+        """Make the dataset of the frames whose DFT succeeded so far."""
         labels = {name: load_node(pk).outputs.output_trajectory for name, pk in self.ctx.labelled.items()}
         if self.ctx.labelled:
             labels['parameters'] = load_node(next(iter(self.ctx.labelled.values()))).outputs.output_parameters
         if self.should_rattle():
             labels['rattled'] = self.ctx.rattled
-        collected = functions.collect_dataset(
+        self.ctx.collected = functions.collect_dataset(
             self.inputs.selection,
             self.inputs.seed,
             self.inputs.functional,
@@ -264,15 +278,14 @@ class LabelWorkChain(LabelBuilder, StagedWorkChain, JobQueue):
             **self.ctx.frames,
             **labels,
         )
-        for name, node in collected.items():
-            self.out(name, node)
 
     def results(self) -> Any:
-        """End well if enough frames remain."""
+        """Attach what is labelled, and end well if enough frames remain."""
+        self.attach_dataset()
         remain = self.outputs['dropped']['n_labelled']
         if remain < self.inputs.min_frames.value:
             return self.exit_codes.ERROR_TOO_FEW_FRAMES.format(
-                remain=remain, total=len(self.ctx.structures), needed=self.inputs.min_frames.value
+                remain=remain, total=len(self.ctx.structures) - len(self.ctx.spare), needed=self.inputs.min_frames.value
             )
         return None
 

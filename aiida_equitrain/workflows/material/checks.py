@@ -67,6 +67,8 @@ def _source_problem(inputs: Mapping[str, Any]) -> str | None:
     if not inputs.get('label'):
         return 'give `label` (how frames are labelled with DFT), or a `dataset` that is labelled already'
     shared = {key: inputs[key] for key in ('structure', 'foundation', 'python_code')} | _symprec(inputs)
+    given = {'postprocess_code': 'postprocess_code', 'supercell_matrix': 'phonon_supercell_matrix'}
+    shared |= {port: inputs[key] for key, port in given.items() if key in inputs}
     problem = label_checks.validate_inputs({**inputs['label'], **shared}, LabelWorkChain.spec().inputs)
     return f'`label`: {problem}' if problem else None
 

@@ -28,6 +28,8 @@ from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 #: Inputs that the stages share; they are given once, at the top.
 SHARED = ('structure', 'foundation', 'potential', 'python_code', 'phonopy_code', 'supercell_matrix', 'max_concurrent',
           'nac', 'postprocess_code')  # fmt: skip
+#: Those of the labels.
+OF_LABEL = ('structure', 'foundation', 'python_code', 'max_concurrent', 'postprocess_code', 'phonon_supercell_matrix')
 #: Inputs of phonons that those of DFT do not take here.
 OF_POTENTIAL = ('potential_relax', 'potential_elastic', 'potential_forces', 'born_charges', 'labels', 'correct')
 #: Outputs of the fine-tuning that are outputs of the whole.
@@ -75,7 +77,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
         spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_positive,
                    help='Largest number of DFT calculations at a time, labels and phonons together.')  # fmt: skip
         for process, namespace, hidden, required in (
-            (LabelWorkChain, 'label', (*SHARED[:2], *SHARED[3:4], SHARED[6]), False),
+            (LabelWorkChain, 'label', OF_LABEL, False),
             (FinetuneWorkChain, 'finetune', ('train.code', 'train.foundation', 'train.dataset'), False),
             (BornChargesWorkChain, 'born_charges', ('structure', 'symprec'), False),
             (PhononsWorkChain, 'phonons', (*SHARED, 'pw', 'relax', 'born_charges', 'labels'), True),
@@ -167,6 +169,10 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             max_concurrent=orm.Int(self.get_share('label')),
             symprec=self.ctx.symprec,
         )
+        if 'harmonic' in inputs:
+            inputs.update(phonon_supercell_matrix=self.ctx.supercell_matrix)
+        if 'postprocess_code' in self.inputs:
+            inputs.postprocess_code = self.inputs.postprocess_code
         return ToContext(label=self.launch(LabelWorkChain, inputs, 'label'))
 
     def inspect_label(self) -> None:

@@ -39,6 +39,10 @@ class StudyInputs(StagedWorkChain):
             inputs.symprec = given['phonons']['symprec']
         if stage == 'label':
             inputs.update(foundation=self.inputs.foundation, python_code=self.inputs.python_code)
+            if 'harmonic' in inputs and 'supercell_matrix' in given:
+                inputs.phonon_supercell_matrix = given['supercell_matrix']
+            if 'postprocess_code' in self.inputs:
+                inputs.postprocess_code = self.inputs.postprocess_code
         else:
             inputs.update(self.phonon_inputs(material), phonopy_code=self.inputs.phonopy_code)
             inputs.postprocess_code = self.inputs.get('postprocess_code', self.inputs.python_code)
