@@ -116,7 +116,7 @@ def potential_forces(crystal: Crystal, displacements: Array, foundation: Path, p
     missing = {key: frame for key, frame in zip(keys, displacements, strict=True) if key not in known}
     if missing:
         positions = supercell.positions + np.array(list(missing.values()))
-        known.update(zip(missing, _run_child(supercell, positions, foundation, python), strict=True))
+        known.update(zip(missing, run_child(supercell, positions, foundation, python)['forces'], strict=True))
         cache.mkdir(parents=True, exist_ok=True)
         scratch = file.with_suffix('.tmp.npz')
         np.savez(scratch, **known)
@@ -124,12 +124,14 @@ def potential_forces(crystal: Crystal, displacements: Array, foundation: Path, p
     return np.array([known[key] for key in keys])
 
 
-def _run_child(supercell: Any, positions: Array, foundation: Path, python: str) -> Array:
-    """Return the forces that the Python of the potential computes."""
+def run_child(
+    supercell: Any, positions: Array, foundation: Path, python: str, *options: str
+) -> dict[str, NDArray[np.float64]]:
+    """Return what ``potential_forces.py`` writes, run with the Python of the potential."""
     with tempfile.TemporaryDirectory(prefix='equitrain-labels-') as scratch:
         structures, output = Path(scratch) / 'structures.npz', Path(scratch) / 'forces.npz'
         np.savez(structures, numbers=supercell.numbers, cell=supercell.cell, positions=positions)
-        command = [python, '-W', 'ignore', str(CHILD), str(foundation), str(structures), str(output)]
+        command = [python, '-W', 'ignore', str(CHILD), str(foundation), str(structures), str(output), *options]
         # The child's environment is another one: modules of this one must not reach it.
         environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
         child = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -137,7 +139,7 @@ def _run_child(supercell: Any, positions: Array, foundation: Path, python: str) 
             last = (child.stderr.strip().splitlines() or ['no message'])[-1]
             raise SystemExit(f'the forces of `{foundation.name}` could not be computed with `{python}`: {last}')
         with np.load(output) as stored:
-            return np.array(stored['forces'])
+            return dict(stored)
 
 
 def potential_phonon(reference: Any, forces: Array) -> Any:

@@ -1,10 +1,11 @@
 """Compute the forces of a potential on structures of the same atoms, in the Python of the potential.
 
-    python benchmarks/potential_forces.py POTENTIAL STRUCTURES.npz FORCES.npz
+    python benchmarks/potential_forces.py POTENTIAL STRUCTURES.npz FORCES.npz [--relax]
 
 ``STRUCTURES.npz`` holds ``numbers`` (N,), ``cell`` (3, 3) and ``positions`` (F, N, 3), Å; ``FORCES.npz`` gets
-``forces`` (F, N, 3), eV/Å. The suffix says which package reads the potential: ``.nqx`` nequix, ``.pth``
-sevenn, others mace. Imports nothing of ours, as an environment of a potential has neither AiiDA nor phonopy.
+``forces`` (F, N, 3), eV/Å. With ``--relax``, cell and atoms of the first structure are relaxed, in its symmetry, and
+``FORCES.npz`` gets its ``cell`` and ``positions`` (N, 3). The suffix says which package reads the potential: ``.nqx``
+nequix, ``.pth`` sevenn, others mace. Imports nothing of ours: such an environment has neither AiiDA nor phonopy.
 """
 
 from __future__ import annotations
@@ -40,11 +41,25 @@ def load_calculator(path: Path) -> Any:
     return MACECalculator(model_paths=str(path), device='cpu', default_dtype='float64')
 
 
+def relax(atoms: Atoms, calculator: Any) -> Atoms:
+    """Return the crystal with relaxed cell and atoms; it keeps its symmetry by the forces themselves."""
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import FIRE
+
+    atoms.calc = calculator
+    FIRE(FrechetCellFilter(atoms), logfile=None).run(fmax=1e-3, steps=500)
+    return atoms
+
+
 def main() -> None:
-    potential, structures, output = map(Path, sys.argv[1:])
+    potential, structures, output = map(Path, sys.argv[1:4])
     calculator = load_calculator(potential)
     with np.load(structures) as file:
         numbers, cell, positions = file['numbers'], file['cell'], file['positions']
+    if '--relax' in sys.argv[4:]:
+        atoms = relax(Atoms(numbers=numbers, positions=positions[0], cell=cell, pbc=True), calculator)
+        np.savez(output, cell=atoms.cell[:], positions=atoms.positions)
+        return
     forces = np.empty(positions.shape)
     for index, place in enumerate(positions):
         atoms = Atoms(numbers=numbers, positions=place, cell=cell, pbc=True)

@@ -1,14 +1,19 @@
-"""Draw rattled and strained frames of the crystals and label them with the teacher, SevenNet-0.
+"""Draw rattled and strained frames of the crystals and label them with the teacher, nequix-oam-1-pft.
 
-Runs in an environment of its own (``sevenn`` cannot share one with ``mace-torch``: they need different e3nn).
+Runs in the environment that ``aiida-equitrain setup --with nequix`` makes, or any other with nequix and torch.
 Writes extended XYZ with the keys ``REF_energy`` (eV), ``REF_forces`` (eV/Angstrom), ``REF_stress`` (eV/Angstrom^3):
-``train.xyz``, ``valid.xyz``, ``test.xyz`` (other draws of the same crystals), ``held_out.xyz`` (other crystals).
+``train.xyz``, ``valid.xyz``, ``test.xyz`` (other draws of the same crystals), ``held_out.xyz`` (other crystals),
+``strained.xyz`` (strained cells of the named crystals).
+``--part 0/2`` and ``--part 1/2`` label half of the crystals each, into folders of their own, whose files ``cat`` joins.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +23,35 @@ from ase.filters import FrechetCellFilter
 from ase.io import write
 from ase.optimize import FIRE
 from crystals import held_out_crystals, training_crystals
-from sevenn.calculator import SevenNetCalculator
+from nequix.calculator import NequixCalculator
+from properties import REPEATS
 
 TARGETS = [
     'dia-Si', 'dia-Ge', 'dia-C', 'zb-SiC', 'zb-GaAs', 'wz-AlN', 'rs-NaCl', 'rs-KCl', 'rs-MgO', 'rs-PbTe', 'rs-SnTe',
     'rs-GeTe', 'rs-CaTe', 'rs-BaTe', 'pnma-SnSe', 'r3m-GeTe', 'r3m-SnTe',
 ]  # fmt: skip
 STIFF = {'C', 'Si', 'N', 'Mg', 'O', 'Al'}
+#: Kinds of frames and how often each is drawn: (volume, shear, smallest and largest displacement in Angstrom).
+KINDS = {
+    'near': (0.55, (0.02, 0.005, 0.003, 0.05)),
+    'far': (0.28, (0.06, 0.025, 0.03, 0.22)),
+    'strained': (0.17, (0.07, 0.03, 0.001, 0.01)),
+}
 
 
-def relax(cell: Atoms, calculator: SevenNetCalculator) -> Atoms:
+def teacher(weights: Path) -> NequixCalculator:
+    """Return the teacher. Its torch model is written beside the file that it is read from: that is a copy."""
+    folder = tempfile.mkdtemp()
+    calculator = NequixCalculator(model_path=shutil.copy(weights, folder), backend='torch', use_kernel=False)
+    shutil.rmtree(folder)
+    return calculator
+
+
+def relax(cell: Atoms, calculator: NequixCalculator) -> Atoms:
     """Relax cell and positions with the teacher, keeping the symmetry that the start has."""
     cell = cell.copy()
     cell.calc = calculator
-    FIRE(FrechetCellFilter(cell), logfile=None).run(fmax=0.01, steps=150)
+    FIRE(FrechetCellFilter(cell), logfile=None).run(fmax=0.002, steps=250)
     return Atoms(cell.symbols, cell=cell.cell, positions=cell.positions, pbc=True)
 
 
@@ -54,9 +74,9 @@ def random_supercell(cell: Atoms, rng: np.random.Generator, max_atoms: int) -> A
     return cell.repeat(repeats)
 
 
-def disturb(cell: Atoms, rng: np.random.Generator, *, near: bool) -> Atoms:
-    """Strain and rattle; ``near`` the minimum (as displaced supercells for phonons are) or further away from it."""
-    volume, shear, smallest, largest = (0.02, 0.005, 0.005, 0.04) if near else (0.06, 0.025, 0.02, 0.22)
+def disturb(cell: Atoms, rng: np.random.Generator, kind: str) -> Atoms:
+    """Strain and rattle: ``near`` the minimum as displaced supercells are, ``far`` from it, or mostly ``strained``."""
+    volume, shear, smallest, largest = KINDS[kind][1]
     if set(cell.get_chemical_symbols()) <= STIFF:
         largest = min(largest, 0.12)
     strain = np.eye(3) * (1 + rng.uniform(-volume, volume)) ** (1 / 3)
@@ -68,19 +88,19 @@ def disturb(cell: Atoms, rng: np.random.Generator, *, near: bool) -> Atoms:
     return frame
 
 
-def label(frame: Atoms, calculator: SevenNetCalculator, name: str) -> Atoms:
+def label(frame: Atoms, calculator: NequixCalculator, name: str) -> Atoms:
     """Attach the teacher's energy, forces and stress."""
     frame.calc = calculator
     labelled = Atoms(frame.symbols, cell=frame.cell, positions=frame.positions, pbc=True)
     labelled.info = {
-        'REF_energy': frame.get_potential_energy(),
+        'REF_energy': float(frame.get_potential_energy()),
         'REF_stress': frame.get_stress(voigt=False),
         'crystal': name,
     }
     forces = frame.get_forces()
     labelled.arrays['REF_forces'] = forces
     # Phonons live on small forces: without a weight the large ones decide what is learnt.
-    labelled.info['config_forces_weight'] = 0.6 / (0.2 + float(np.sqrt((forces**2).mean())))
+    labelled.info['config_forces_weight'] = 0.6 / (0.15 + float(np.sqrt((forces**2).mean())))
     return labelled
 
 
@@ -88,39 +108,78 @@ def draw(name: str, cell: Atoms, number: int, max_atoms: int, calculator, rng) -
     """Draw and label frames; those with forces beyond 12 eV/Angstrom teach nothing about phonons and are redrawn."""
     frames: list[Atoms] = []
     while len(frames) < number:
-        near = rng.random() < 0.5
-        frame = label(disturb(random_supercell(cell, rng, max_atoms), rng, near=near), calculator, name)
+        kind = str(rng.choice(list(KINDS), p=[share for share, _ in KINDS.values()]))
+        small = kind == 'strained' and len(cell) <= 8
+        supercell = cell if small else random_supercell(cell, rng, max_atoms)
+        frame = label(disturb(supercell, rng, kind), calculator, name)
         if np.abs(frame.arrays['REF_forces']).max() < 12.0:
             frames.append(frame)
     return frames
 
 
+def phonon_frames(name: str, cell: Atoms, number: int, calculator, rng) -> list[Atoms]:
+    """Draw and label supercells of the size that phonons are computed in, displaced by 0.01 to 0.05 Angstrom."""
+    frames = []
+    for _ in range(number):
+        frame = cell.repeat(REPEATS[len(cell)])
+        frame.positions += rng.normal(scale=rng.uniform(0.006, 0.03), size=frame.positions.shape)
+        frames.append(label(frame, calculator, name))
+    return frames
+
+
+def strained_frames(name: str, cell: Atoms, number: int, calculator, rng) -> list[Atoms]:
+    """Draw and label the cell itself under strains of up to 2 % in each component: elastic constants."""
+    frames = []
+    for _ in range(number):
+        strain = rng.uniform(-0.02, 0.02, (3, 3)) * rng.uniform(0.2, 1)
+        frame = cell.copy()
+        frame.set_cell(frame.cell @ (np.eye(3) + (strain + strain.T) / 2), scale_atoms=True)
+        frame.positions += rng.normal(scale=rng.uniform(0, 0.008), size=frame.positions.shape)
+        frames.append(label(frame, calculator, name))
+    return frames
+
+
 def main() -> None:
-    """Write the four files."""
+    """Write the four files, and ``energies.json``: the energies of the teacher's atoms (eV)."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('weights', type=Path, help='nequix-oam-1-pft.nqx')
     parser.add_argument('folder', type=Path)
-    parser.add_argument('--frames', type=int, default=20, help='training frames of a crystal')
-    parser.add_argument('--target-frames', type=int, default=96, help='training frames of the named crystals')
+    parser.add_argument('--frames', type=int, default=70, help='training frames of a crystal')
+    parser.add_argument('--target-frames', type=int, default=230, help='training frames of the named crystals')
+    parser.add_argument('--phonon-frames', type=int, default=10, help='large frames of the named crystals')
+    parser.add_argument('--strained-frames', type=int, default=80, help='strained cells of the named crystals')
     parser.add_argument('--max-atoms', type=int, default=20)
-    parser.add_argument('--seed', type=int, default=20261123)
+    parser.add_argument('--seed', type=int, default=20261128)
+    parser.add_argument('--part', default='0/1')
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(args.seed)
-    calculator = SevenNetCalculator('7net-0', device='cpu')
+    calculator = teacher(args.weights)
+    index, parts = map(int, args.part.split('/'))
     splits: dict[str, list[Atoms]] = {'train': [], 'valid': [], 'test': [], 'held_out': []}
-    for name, cell in training_crystals().items():
+    for number, (name, cell) in enumerate(training_crystals().items()):
+        if number % parts != index:
+            continue
+        rng = np.random.default_rng([args.seed, number])
         relaxed = relax(cell, calculator)
         print(name, relaxed.get_chemical_formula(), relaxed.cell.cellpar().round(3), file=sys.stderr, flush=True)
-        number = args.target_frames if name in TARGETS else args.frames
         splits['train'] += [label(relaxed.copy(), calculator, name)]
-        splits['train'] += draw(name, relaxed, number, args.max_atoms, calculator, rng)
+        if name in TARGETS:
+            splits['train'] += phonon_frames(name, relaxed, args.phonon_frames, calculator, rng)
+            strained = strained_frames(name, relaxed, args.strained_frames, calculator, rng)
+            write(args.folder / 'strained.xyz', strained, format='extxyz', append=True)
+        wanted = args.target_frames if name in TARGETS else args.frames
+        splits['train'] += draw(name, relaxed, wanted, args.max_atoms, calculator, rng)
         splits['valid'] += draw(name, relaxed, 2, args.max_atoms, calculator, rng)
         splits['test'] += draw(name, relaxed, 3, args.max_atoms, calculator, rng)
-    for name, cell in held_out_crystals().items():
-        splits['held_out'] += draw(name, relax(cell, calculator), 6, args.max_atoms, calculator, rng)
+    for number, (name, cell) in enumerate(held_out_crystals().items()):
+        if number % parts == index:
+            rng = np.random.default_rng([args.seed, 1000 + number])
+            splits['held_out'] += draw(name, relax(cell, calculator), 6, args.max_atoms, calculator, rng)
     for split, frames in splits.items():
         write(args.folder / f'{split}.xyz', frames, format='extxyz')
         print(split, len(frames), 'frames', sum(map(len, frames)), 'atoms')
+    header = json.loads(args.weights.open('rb').readline())
+    (args.folder / 'energies.json').write_text(json.dumps(header['atom_energies']))
 
 
 if __name__ == '__main__':

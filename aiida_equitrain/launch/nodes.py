@@ -185,7 +185,7 @@ def forgetting_dataset() -> DatasetData | None:
         path = forgetting_file()
     except FileNotFoundError:
         return None
-    node = DatasetData(Frames.load(path), functional='PBE', code='SevenNet-0 (teacher of the starter potential)')
+    node = DatasetData(Frames.load(path), functional='PBE', code='nequix-oam-1-pft (teacher of the starter potential)')
     node.label = FORGETTING_LABEL
     query = orm.QueryBuilder().append(DatasetData, filters={'label': FORGETTING_LABEL})
     found: DatasetData
