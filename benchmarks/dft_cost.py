@@ -8,6 +8,8 @@ all its eight k-points then.
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 from scipy.optimize import nnls
 
@@ -49,6 +51,7 @@ def ratios() -> list[float]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     found = ratios()
     print('fitted:', ', '.join(f'{value:.3g}' for value in fit()))
     for (name, _, _, ecutwfc, _, _, seconds), ratio in zip(TIMINGS, found, strict=True):

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from ase.build import bulk
 
-from aiida_equitrain.drivers import nequix_family
 from aiida_equitrain.drivers.job_io import limit_threads
 from aiida_equitrain.drivers.potential_loader import load_calculator
 
@@ -37,6 +36,8 @@ def main() -> None:
     parser.add_argument('--repeat', type=int, default=3)
     parser.add_argument('--cell', type=int, nargs=3, default=[4, 4, 2], help='of wurtzite cells of four atoms')
     args = parser.parse_args()
+    from aiida_equitrain.drivers import nequix_family  # needs nequix
+
     limit_threads(1)
     torch.set_num_threads(1)
     atoms = bulk('AlN', 'wurtzite', a=3.11, c=4.98) * args.cell

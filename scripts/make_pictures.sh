@@ -55,6 +55,7 @@ material:
   phonons: {settings: {min_length_angstrom: 7.0}}
   compare: {settings: {mesh: [5, 5, 5]}}
 YAML
+small label "$silicon" --recipe harmonic <<<'harmonic: {n_frames: 1, min_length_angstrom: 5.0, relax: none}'
 small phonons NaCl.cif --born-charges <<'YAML'
 settings: {min_length_angstrom: 5.0, mesh: [4, 4, 4], elastic: true}
 born_charges: {charge_tolerance: 0.8, scf: {kpoints_distance: 0.6, pw: {parameters: {SYSTEM: {ecutwfc: 30.0}}}}}

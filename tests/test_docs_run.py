@@ -42,8 +42,6 @@ ELSEWHERE = {
     'aiida-equitrain setup --check': 'tests/cli/test_setup.py',
     'aiida-equitrain setup --with sevennet': 'tests/tools/test_sevennet.py',
     'aiida-equitrain setup --with nequix': 'tests/tools/test_nequix.py',
-    'aiida-equitrain potential import nequix-oam-1-pft.nqx': 'tests/tools/test_nequix.py',
-    'aiida-equitrain potential import nequix-mp-1': 'tests/tools/test_nequix.py',
     'aiida-equitrain potential import medium-mpa-0': 'tests/tools/test_foundations.py',
     'aiida-equitrain potential forget medium-mpa-0': 'tests/tools/test_foundations.py',
     'aiida-equitrain data import Si-111-222-rd.tar.xz --functional PBE --n-frames 10 --n-test 10 --label Si '
@@ -67,10 +65,10 @@ TOOLS = {
     'pre-commit install': ('.pre-commit-config.yaml', 'ruff'),
     "pytest -n 2 -m 'not real'": ('pyproject.toml', "'real: runs"),
     'pytest tests/workflows': ('scripts/test.sh', 'python -m pytest'),
-    'python -m venv sevenn && sevenn/bin/pip install torch==2.13.0 sevenn==0.13.0 phonopy': (
-        'aiida_equitrain/setup/sevennet.py', 'sevenn==0.13.0'),
-    '(cd starter && ../sevenn/bin/python label.py /tmp/labels && ../sevenn/bin/python phonons.py /tmp/labels)': (
-        'starter/train.sh', 'label.py'),
+    '(cd starter && ../.venv-nequix/bin/python label.py nequix-oam-1-pft.nqx /tmp/labels)': (
+        'starter/label.py', "help='nequix-oam-1-pft.nqx'"),
+    '(cd starter && ../.venv-nequix/bin/python properties.py nequix-oam-1-pft.nqx /tmp/labels)': (
+        'starter/properties.py', 'python properties.py nequix-oam-1-pft.nqx LABELS_FOLDER'),
 }  # fmt: skip
 #: Its block of YAML is a file that its commands name.
 CLUSTER = ROOT / 'docs' / 'howto' / 'cluster.md'
@@ -83,7 +81,7 @@ NODES = {
     'launch finetune': ['dataset'],
     'launch active-learning': ['structure', 'dataset', 'phonons'],
     'launch material': ['dataset', 'phonons'],
-    'launch phonons': ['dataset'],
+    'launch phonons': ['labels'],
     'launch follow': ['job'],
     'report': ['job'],
     'show': ['potential'],
@@ -109,7 +107,7 @@ def steps(page: Path) -> list[tuple[str, str]]:
             continue
         lines = [indented or inline.replace('\n', ' ')]
         if block:
-            lines = block.replace('\\\n', '').splitlines() if re.match(rf'\(?{PROGRAMS}|\(cd ', block) else []
+            lines = block.replace('\\\n', '').splitlines() if re.match(rf'\(?{PROGRAMS} |\(cd ', block) else []
         elif inline and not re.search(r' -|[A-Z/]', inline):
             continue
         found += [('bash', plain(line)) for line in lines]
@@ -143,6 +141,7 @@ def reader(
         nodes = dict(zip(('structure', 'phonons'), write_files(folder, load_silicon_phonons()), strict=True))
         run_here('aiida-equitrain data import frames.xyz --functional PBE --label frames')
         nodes['dataset'] = newest('data', 'equitrain.dataset', {'label': 'frames'})
+        nodes['labels'] = labels_for_phonons(folder / 'Si.cif')
         run_here(f'aiida-equitrain launch finetune {nodes["dataset"].pk} --protocol fast --overrides two.yaml')
         nodes['job'] = newest('workflows', 'equitrain.finetune')
         nodes['potential'] = nodes['job'].outputs.potential
@@ -189,6 +188,24 @@ def write_files(folder: Path, phonon: Any) -> tuple[Any, Any]:
     phonon.forces = phonon.forces * 0.9
     phonon.save(folder / 'B.yaml')
     return store_phonons(phonon, 'Si')
+
+
+def labels_for_phonons(file: Path) -> Any:
+    """Store frames of a crystal in a file as it is, a little displaced, labelled by the starter."""
+    import ase.io
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    from aiida_equitrain.data.dataset import DatasetData
+
+    calculator, frames = newest('data', 'equitrain.potential').get_calculator(), []
+    for seed in (1, 2):
+        atoms = ase.io.read(file) * (2, 2, 2)
+        atoms.rattle(0.01, seed=seed)
+        atoms.calc = calculator
+        labels = {'energy': atoms.get_potential_energy(), 'forces': atoms.get_forces()}
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+        frames.append(atoms)
+    return DatasetData.from_ase(frames, functional='PBE', role='train').store()
 
 
 def newest(kind: str, name: str, filters: dict[str, Any] | None = None) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import phonopy_arrays, supercell_arrays
 from aiida_equitrain.calculations.compare import validate_phonons
-from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation
+from aiida_equitrain.calculations.evaluation import BATCH_SIZE, COMMON_SETTINGS, EvaluationCalculation
 from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS, mesh_problem
 from aiida_equitrain.calculations.script_job import Output
 from aiida_equitrain.calculations.staging import module_of
@@ -82,7 +82,7 @@ class CorrectCalculation(EvaluationCalculation):
     }
     SETTINGS = (
         COMMON_SETTINGS
-        | {'batch_size': Setting(1, 'frames evaluated at once; above 1 for GPUs only', minimum=1)}
+        | {'batch_size': BATCH_SIZE}
         | CORRECTION_SETTINGS
         | THERMAL_SETTINGS
         | shared('temperature_k', 'band_points')

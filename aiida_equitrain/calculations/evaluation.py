@@ -15,6 +15,8 @@ from aiida_equitrain.common.settings import Setting
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.structures import check_elements
 
+#: Of jobs that evaluate many structures.
+BATCH_SIZE = Setting(1, 'frames evaluated at once; above 1 for GPUs only', minimum=1)
 #: Settings of every job that evaluates a potential.
 COMMON_SETTINGS = {
     'dtype': Setting('float64', 'precision of the model', choices=('float64', 'float32')),

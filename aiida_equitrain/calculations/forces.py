@@ -9,7 +9,7 @@ from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import structure_arrays, structure_symbols, trajectory_arrays
-from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation, frames_problem
+from aiida_equitrain.calculations.evaluation import BATCH_SIZE, COMMON_SETTINGS, EvaluationCalculation, frames_problem
 from aiida_equitrain.calculations.script_job import Output
 from aiida_equitrain.common.names import ForceMethod
 from aiida_equitrain.common.settings import Setting
@@ -33,7 +33,7 @@ class ForcesCalculation(EvaluationCalculation):
             'evaluate every frame, or take -Φ·u from the analytic Hessian Φ of `supercell`',
             choices=tuple(method.value for method in ForceMethod),
         ),
-        'batch_size': Setting(1, 'frames evaluated at once; above 1 for GPUs only', minimum=1),
+        'batch_size': BATCH_SIZE,
     }
     FAILURES = EvaluationCalculation.FAILURES | {'hessian_unavailable': 'ERROR_HESSIAN_UNAVAILABLE'}
 
