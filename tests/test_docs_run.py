@@ -200,6 +200,7 @@ def labels_for_phonons(file: Path) -> Any:
     calculator, frames = newest('data', 'equitrain.potential').get_calculator(), []
     for seed in (1, 2):
         atoms = ase.io.read(file) * (2, 2, 2)
+        atoms.info.clear()
         atoms.rattle(0.01, seed=seed)
         atoms.calc = calculator
         labels = {'energy': atoms.get_potential_energy(), 'forces': atoms.get_forces()}
