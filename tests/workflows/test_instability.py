@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import re
@@ -41,11 +42,13 @@ def analytic_code(make_code: Any, tmp_path: Path) -> Any:
     """Return a factory of Pythons whose loader of potentials gives the analytic model, whatever the potential."""
 
     def factory(model: dict[str, float]) -> Any:
-        script = tmp_path / 'python-analytic'
+        # One code, and one file, for each model: codes outlive a test.
+        name = 'python-analytic-' + hashlib.sha256(json.dumps(model).encode()).hexdigest()[:8]
+        script = tmp_path / name
         variables = f"PYTHONPATH='{ANALYTIC}' ANALYTIC_MODEL='{json.dumps(model)}'"
         script.write_text(f'#!/bin/sh\n{variables} exec {sys.executable} "$@"\n')
         script.chmod(0o755)
-        return make_code(f'python-analytic-{model["k"]}'.replace('-0', '-minus-0').replace('.', '-'), str(script))
+        return make_code(name, str(script))
 
     return factory
 
