@@ -21,8 +21,10 @@ from aiida_equitrain.setup.download import DownloadError
 from aiida_equitrain.setup.setup import Item, Options, ensure_code
 
 TORCH = 'torch==2.13.0'
-#: What jobs import beside the packages of the family.
-PACKAGES = ('equitrain[torch]==1.0.0', 'phonopy>=4,<5', 'symfc>=1.8', 'seekpath', 'safetensors>=0.4')
+#: What jobs import beside the packages of the family; phono3py for the third order.
+PACKAGES = (
+    'equitrain[torch]==1.0.0', 'phonopy>=4,<5', 'phono3py>=4.10,<5', 'symfc>=1.8', 'seekpath', 'safetensors>=0.4',
+)  # fmt: skip
 #: Index of torch builds without gigabytes of CUDA packages.
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
 
