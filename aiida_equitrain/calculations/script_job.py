@@ -115,6 +115,7 @@ class ScriptCalculation(CalcJob):
         spec.exit_code(
             322,
             'ERROR_MODULE_MISSING',
+            invalidates_cache=True,  # the module may have been installed since
             message=f'The Python of `code` lacks a module; install {cls.INSTALL} for it: {{message}}',
         )
 
@@ -242,6 +243,7 @@ class PotentialScriptCalculation(ScriptCalculation):
         spec.exit_code(
             321,
             'ERROR_DEVICE_MISSING',
+            invalidates_cache=True,
             message=f'The `device` of `{cls.DEVICE_PORT}` is not on the machine of `code`; use `cpu`, or a CUDA torch: '
             '{message}',
         )

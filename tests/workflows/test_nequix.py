@@ -42,6 +42,8 @@ def test_python_without_nequix(tiny_nequix: Any, silicon: Any, python_code: Any)
     assert node.exit_status == 322, node.exit_message
     assert "No module named 'nequix'" in node.exit_message
     assert 'setup --with nequix' in node.exit_message
+    # Once the module is there, the job is run and not taken from the cache.
+    assert not node.base.caching.is_valid_cache
 
 
 @pytest.mark.real
