@@ -216,7 +216,7 @@ def test_single_displacements_are_frames(run: Any, phonons: Any, salt: Any) -> N
     outputs, node = run(dataset_of([frame]))
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
     assert outputs['correction']['n_frames'] == 1
-    assert error(outputs['phonopy_data'], salt, phonons) < 0.5 * error(phonons, salt, phonons)
+    assert error(outputs['phonopy_data'], salt, phonons) < 0.8 * error(phonons, salt, phonons)
 
 
 @pytest.mark.real
