@@ -20,10 +20,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ase import Atoms
-
 from aiida_equitrain.launch.plan import count_constants, displaced_supercells, phonon_of
 from aiida_equitrain.science.phases import space_group
+from aiida_equitrain.science.phonopy_cells import to_ase
 from aiida_equitrain.science.phonopy_io import load_phonopy
 from aiida_equitrain.science.supercells import supercell_rows
 
@@ -50,8 +49,7 @@ def row(path: Path, min_length: float | None) -> dict[str, Any]:
     """
     given = load_phonopy(path)
     symprec = float(given.symmetry.tolerance)
-    cell = given.unitcell
-    atoms = Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
+    atoms = to_ase(given.unitcell)
     matrix = given.supercell_matrix.T.tolist()
     if min_length is not None:
         matrix = supercell_rows(atoms, min_length, any_shape=True, symprec=symprec)

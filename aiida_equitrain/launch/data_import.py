@@ -21,6 +21,7 @@ from aiida_equitrain.science.displaced_frames import choose_frames
 from aiida_equitrain.science.frame_checks import role_problem
 from aiida_equitrain.science.frame_files import join, read_labelled
 from aiida_equitrain.science.frames import Frames
+from aiida_equitrain.science.phonopy_cells import to_ase
 from aiida_equitrain.science.structure_files import moment_tags
 
 
@@ -109,10 +110,9 @@ def store_phonons(
     have no more symmetry than these; DFT refuses such kinds.
     """
     from aiida_phonopy.data.preprocess import PreProcessData
-    from ase import Atoms
 
     cell = phonon.unitcell
-    atoms = Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
+    atoms = to_ase(cell)
     # The cells that the node is remade from know neither.
     if not all(is_natural(*pair) for pair in zip(atoms.symbols, cell.masses, strict=True)):
         atoms.set_masses(cell.masses)

@@ -11,7 +11,6 @@ from aiida.orm import Bool, StructureData
 from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import create_kpoints_from_distance
 from ase import Atoms
 from phonopy import Phonopy
-from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_equitrain.calculations.functions.label import HARMONIC, RATTLE, SELECTION
 from aiida_equitrain.calculations.functions.phonons import phonon_supercell_rows
@@ -23,6 +22,7 @@ from aiida_equitrain.science import dft_cost
 from aiida_equitrain.science.correction import count_frames_needed, make_basis
 from aiida_equitrain.science.displaced_frames import displaced_phonon
 from aiida_equitrain.science.harmonic_frames import primitive_cell
+from aiida_equitrain.science.phonopy_cells import to_ase, to_phonopy
 from aiida_equitrain.science.phonopy_io import make_phonon
 from aiida_equitrain.science.rattle import rattled_structures
 from aiida_equitrain.science.supercells import make_supercell
@@ -103,7 +103,7 @@ def plan_labels(
         found[Recipe.PAPER.value] = _stage(inputs['pw'], [image for image in images for _ in range(each)])
     if 'harmonic' in inputs:
         harmonic = with_defaults(dict(inputs['harmonic']), HARMONIC)
-        image = ase_of(phonon.supercell)
+        image = to_ase(phonon.supercell)
         image.rattle(harmonic['displacement_angstrom'], seed=seed)
         stage = _stage(inputs['pw'], [image] * harmonic['n_frames'])
         found[Recipe.HARMONIC.value] = {**stage, 'displacement_angstrom': harmonic['displacement_angstrom']}
@@ -131,19 +131,13 @@ def phonon_of(atoms: Atoms, matrix: list[list[int]], symprec: float) -> Phonopy:
 
     :param matrix: vectors of the supercell in rows.
     """
-    cell = PhonopyAtoms(numbers=atoms.numbers, cell=atoms.cell[:], positions=atoms.positions)
-    return make_phonon(cell, np.transpose(matrix), 'auto', symprec)
+    return make_phonon(to_phonopy(atoms), np.transpose(matrix), 'auto', symprec)
 
 
 def displaced_supercells(phonon: Phonopy) -> list[Atoms]:
     """Return the supercells of a calculation by finite displacements."""
     cells: Iterable[Any] = displaced_phonon(phonon).supercells_with_displacements or []
-    return [ase_of(cell) for cell in cells]
-
-
-def ase_of(cell: PhonopyAtoms) -> Atoms:
-    """Return a cell of phonopy as ASE atoms."""
-    return Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
+    return [to_ase(cell) for cell in cells]
 
 
 def _stage(base: Any, structures: list[Atoms]) -> dict[str, Any]:

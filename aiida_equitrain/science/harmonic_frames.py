@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
-from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.cells import Primitive, get_primitive, get_supercell, guess_primitive_matrix
+
+from .phonopy_cells import to_ase, to_phonopy
 
 Array = NDArray[np.float64]
 
@@ -42,8 +43,7 @@ def phonon_supercell(atoms: Atoms, matrix: NDArray[np.int64] | list[list[int]]) 
 
     :param matrix: vectors of the supercell in rows, in units of the cell's.
     """
-    supercell = get_supercell(_phonopy_atoms(atoms), np.transpose(matrix))
-    return Atoms(numbers=supercell.numbers, positions=supercell.positions, cell=supercell.cell, pbc=True)
+    return to_ase(get_supercell(to_phonopy(atoms), np.transpose(matrix)))
 
 
 def displaced_frames(supercell: Atoms, displacements: Array) -> list[Atoms]:
@@ -56,8 +56,7 @@ def displaced_frames(supercell: Atoms, displacements: Array) -> list[Atoms]:
 
 def primitive_cell(atoms: Atoms, symprec: float) -> Atoms:
     """Return the primitive cell of a crystal, neither turned nor moved."""
-    primitive = _primitive(atoms, symprec)
-    return Atoms(numbers=primitive.numbers, positions=primitive.positions, cell=primitive.cell, pbc=True)
+    return to_ase(_primitive(atoms, symprec))
 
 
 def in_given_cell(atoms: Atoms, relaxed: Atoms, symprec: float) -> Atoms:
@@ -78,9 +77,5 @@ def in_given_cell(atoms: Atoms, relaxed: Atoms, symprec: float) -> Atoms:
 
 
 def _primitive(atoms: Atoms, symprec: float) -> Primitive:
-    cell = _phonopy_atoms(atoms)
+    cell = to_phonopy(atoms)
     return get_primitive(cell, guess_primitive_matrix(cell, symprec=symprec), symprec=symprec)
-
-
-def _phonopy_atoms(atoms: Atoms) -> PhonopyAtoms:
-    return PhonopyAtoms(numbers=atoms.numbers, cell=atoms.cell[:], positions=atoms.positions)

@@ -9,10 +9,10 @@ import numpy as np
 import spglib
 from ase import Atoms
 from numpy.typing import NDArray
-from phonopy.structure.atoms import PhonopyAtoms
 
 from .force_constants import find_supercell_matrix
 from .frames import Frame
+from .phonopy_cells import to_phonopy
 from .supercells import species_of
 
 Array = NDArray[np.float64]
@@ -42,7 +42,7 @@ def labelled_cell(
     :returns: lattice vectors of ``atoms`` in that lattice (rows, Å), and the rows of the supercell.
     :raises ValueError: with a sentence, if there is no such frame.
     """
-    cell = PhonopyAtoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell[:])
+    cell = to_phonopy(atoms)
     wanted = None if supercell_matrix is None else np.array(supercell_matrix)
     found: list[tuple[Array, Any, float, int]] = []
     number = 0

@@ -8,7 +8,6 @@ import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 from aiida_phonopy.data import PhonopyData, PreProcessData
-from phonopy.structure.atoms import PhonopyAtoms
 from phonopy.structure.cells import get_supercell
 
 from aiida_equitrain.calculations.arrays import new_phonopy_data, structure_symbols
@@ -18,6 +17,7 @@ from aiida_equitrain.calculations.relax import last_steps
 from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.science.correction import displacements_of, forces_of_constants
+from aiida_equitrain.science.phonopy_cells import to_phonopy
 
 #: Keys of the ``settings`` of ``QHAWorkChain``.
 VOLUME_SETTINGS = QHA_SETTINGS | {
@@ -35,9 +35,7 @@ def choose_supercell(structure: orm.StructureData, settings: orm.Dict, symprec: 
 
 def supercell_of(structure: orm.StructureData, rows: Any) -> dict[str, Any]:
     """Return ``numbers`` and ``scaled_positions`` of a supercell in phonopy's order."""
-    atoms = structure.get_ase()
-    cell = PhonopyAtoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell[:])
-    supercell = get_supercell(cell, np.transpose(rows))
+    supercell = get_supercell(to_phonopy(structure.get_ase()), np.transpose(rows))
     return {'numbers': np.array(supercell.numbers), 'scaled_positions': np.array(supercell.scaled_positions)}
 
 
