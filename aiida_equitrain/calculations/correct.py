@@ -17,12 +17,13 @@ from aiida_equitrain.calculations.evaluation import BATCH_SIZE, COMMON_SETTINGS,
 from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS, mesh_problem
 from aiida_equitrain.calculations.script_job import Output
 from aiida_equitrain.calculations.staging import module_of
-from aiida_equitrain.common.names import Role
+from aiida_equitrain.common.names import Family, Role
 from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting
 from aiida_equitrain.common.strategies import check_evaluation
 from aiida_equitrain.common.validation import refuse_unknown
 from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.structures import check_elements
 from aiida_equitrain.science.supercell_frames import STRAIN_TOLERANCE
 
@@ -36,6 +37,21 @@ CORRECTION_SETTINGS = {
         0.3, 'frames with an atom farther from its site are left out', minimum=0.0, exclusive=True
     ),
 }
+
+
+def correction_codes(
+    potential: PotentialData, python_code: orm.AbstractCode, postprocess_code: orm.AbstractCode
+) -> dict[str, orm.AbstractCode]:
+    """Return the inputs ``code`` and ``potential_code`` of a correction.
+
+    The Python of a MACE has phonopy too, so that one process does it all.
+
+    :param python_code: Python of the potential.
+    :param postprocess_code: a Python with phonopy and symfc.
+    """
+    if potential.family == Family.MACE.value or postprocess_code.uuid == python_code.uuid:
+        return {'code': python_code}
+    return {'code': postprocess_code, 'potential_code': python_code}
 
 
 class CorrectCalculation(EvaluationCalculation):

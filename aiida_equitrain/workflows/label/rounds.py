@@ -7,7 +7,7 @@ from typing import Any
 from aiida.engine import ToContext
 from aiida.orm import Dict, Int, Str, load_node
 
-from aiida_equitrain.calculations.correct import CorrectCalculation
+from aiida_equitrain.calculations.correct import CorrectCalculation, correction_codes
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions import label as functions
 from aiida_equitrain.calculations.functions import phonons
@@ -80,13 +80,9 @@ class LabelRounds(StagedWorkChain, JobQueue):
 
     def run_correct(self) -> Any:
         """Correct the foundation's phonons by all labels so far."""
-        inputs = self.foundation_inputs()
+        inputs, python = self.foundation_inputs(), self.inputs.python_code
         inputs.update(phonopy_data=self.ctx.phonons, dataset=self.ctx.collected['dataset'])
-        inputs['code'] = self.inputs.get('postprocess_code', self.inputs.python_code)
-        if self.inputs.foundation.family == 'mace':
-            inputs['code'] = self.inputs.python_code
-        elif inputs['code'].uuid != self.inputs.python_code.uuid:
-            inputs['potential_code'] = self.inputs.python_code
+        inputs.update(correction_codes(self.inputs.foundation, python, self.inputs.get('postprocess_code', python)))
         inputs['settings'] = Dict({})
         return ToContext(correct=self.launch(CorrectCalculation, inputs, f'correct_{len(self.ctx.corrections)}'))
 

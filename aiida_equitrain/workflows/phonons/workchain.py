@@ -15,7 +15,7 @@ from aiida_quantumespresso.utils.mapping import prepare_process_inputs
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
-from aiida_equitrain.calculations.correct import CorrectCalculation
+from aiida_equitrain.calculations.correct import CorrectCalculation, correction_codes
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions import elastic
 from aiida_equitrain.calculations.functions import phonons as functions
@@ -220,16 +220,11 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
         """Evaluate the potential on the labelled frames, and fit what it gets wrong."""
         inputs = self.stage_inputs(CorrectCalculation, 'correct')
         inputs.update(
-            code=self.postprocess_code(),
             potential=self.inputs.potential,
             phonopy_data=self.ctx.phonopy_data,
             dataset=self.inputs.labels,
+            **correction_codes(self.inputs.potential, self.inputs.python_code, self.postprocess_code()),
         )
-        if inputs.code.uuid != self.inputs.python_code.uuid:
-            if self.inputs.potential.family == 'mace':
-                inputs.code = self.inputs.python_code  # it has phonopy too: one process does it
-            else:
-                inputs.potential_code = self.inputs.python_code
         inputs.settings = functions.correction_settings(inputs.get('settings', orm.Dict({})), self.inputs.settings)
         return ToContext(correct=self.launch(CorrectCalculation, inputs, 'correct'))
 
