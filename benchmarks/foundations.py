@@ -23,18 +23,17 @@ import resource
 import sys
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from labels import load_crystal, run_child
+from labels import load_crystal, potential_phonon, run_child
 from numpy.typing import NDArray
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
-from aiida_equitrain.science.displaced_frames import displaced_phonon
-from aiida_equitrain.science.phonon_metrics import compare_phonons, errors_between, evaluate_side
-from aiida_equitrain.science.phonopy_io import load_phonopy, make_force_constants
+from aiida_equitrain.science.phonon_metrics import compare_phonons
+from aiida_equitrain.science.phonopy_cells import to_ase
+from aiida_equitrain.science.phonopy_io import load_phonopy, make_phonon
 from aiida_equitrain.setup.shipped import starter_files
 
 Array = NDArray[np.float64]
@@ -80,20 +79,13 @@ def cell_of(unitcell: PhonopyAtoms, cell: str, foundation: Path, python: str) ->
 
 def phonons_of(reference: Phonopy, unitcell: PhonopyAtoms, foundation: Path, python: str) -> Phonopy:
     """Return the potential's phonons in a cell, in the supercell of the reference."""
-    changed: Any = SimpleNamespace(
-        unitcell=unitcell,
-        supercell_matrix=reference.supercell_matrix,
-        primitive_matrix=reference.primitive_matrix,
-        symmetry=reference.symmetry,
-    )
-    phonon = displaced_phonon(changed)
+    symprec = float(reference.symmetry.tolerance)
+    phonon: Any = make_phonon(unitcell, reference.supercell_matrix, reference.primitive_matrix, symprec)
+    phonon.generate_displacements(distance=0.01)
     cells = [phonon.supercell, *phonon.supercells_with_displacements]
     positions = np.array([cell.positions for cell in cells])
-    pristine, *displaced = run_child(phonon.supercell, positions, foundation, python)['forces']
-    for entry, forces in zip(phonon.dataset['first_atoms'], displaced, strict=True):
-        entry['forces'] = forces - pristine
-    make_force_constants(phonon, phonon.dataset, acoustic_sum_rule=True)
-    return phonon
+    forces = run_child(phonon.supercell, positions, foundation, python)['forces']
+    return potential_phonon(phonon, forces[1:] - forces[0])  # type: ignore[no-any-return]
 
 
 def row_of(crystal: str, cell: str, foundation: Path, python: str) -> dict[str, Any]:
@@ -121,10 +113,10 @@ def row_of(crystal: str, cell: str, foundation: Path, python: str) -> dict[str, 
 def published_row(crystal: str) -> dict[str, Any]:
     """Return the authors' numbers of MACE-MP-0b3, in its own relaxed cell; the error is that of their table."""
     reference, candidate = (load_phonopy(AUTHORS / crystal / f'{name}.phonopy.yaml.xz') for name in ('dft', 'mp0b3'))
-    sides = [evaluate_side(phonon) for phonon in (candidate, reference)]
+    compared = compare_phonons(candidate, reference)
     with (AUTHORS / 'phonon_properties.csv').open() as file:
         theirs = next(row for row in csv.DictReader(file) if row['material'] == crystal)
-    mine = errors_between(candidate, reference, sides[1])['phonon_mae_thz']
+    mine = compared['candidate']['phonon_mae_thz']
     if abs(mine - float(theirs['phonon_mae'])) > 1e-3:
         raise SystemExit(f'{crystal}: {mine} THz from the files, {theirs["phonon_mae"]} THz in their table')
     return {
@@ -134,7 +126,7 @@ def published_row(crystal: str) -> dict[str, Any]:
         'foundation_sha256': PUBLISHED,
         'cell': 'relaxed',
         'volume_change_percent': 100 * (float(candidate.primitive.volume) / float(reference.primitive.volume) - 1),
-        **shared_numbers({**sides[0].metrics, 'phonon_mae_thz': mine}, sides[1].metrics),
+        **shared_numbers(compared['candidate'], compared['reference']),
     }
 
 
@@ -152,10 +144,7 @@ def shared_numbers(candidate: dict[str, Any], reference: dict[str, Any]) -> dict
 
 def formula_of(reference: Phonopy) -> str:
     """Return the formula of the primitive cell."""
-    symbols = reference.primitive.symbols
-    counts = {symbol: symbols.count(symbol) for symbol in sorted(set(symbols))}
-    divisor = np.gcd.reduce(list(counts.values()))
-    return ''.join(f'{symbol}{count // divisor if count > divisor else ""}' for symbol, count in counts.items())
+    return to_ase(reference.primitive).symbols.formula.reduce()[0].format('metal')
 
 
 def known_rows(file: Path) -> list[dict[str, Any]]:

@@ -173,26 +173,23 @@ def phonons_of(potential: Any, code: Any, reference: Any) -> Any:
     from aiida.engine import run_get_node
     from aiida.orm import Dict
     from aiida.plugins import CalculationFactory
-    from ase import Atoms
+    from labels import potential_phonon
 
     from aiida_equitrain.calculations.functions.label import trajectory_of
     from aiida_equitrain.science.displaced_frames import displaced_phonon
-    from aiida_equitrain.science.phonopy_io import make_force_constants
+    from aiida_equitrain.science.phonopy_cells import to_ase
 
     phonon = displaced_phonon(reference)
     cells = [phonon.supercell, *phonon.supercells_with_displacements]
-    frames = [Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True) for cell in cells]
+    frames = [to_ase(cell) for cell in cells]
     builder = CalculationFactory('equitrain.forces').get_builder()
     builder.code, builder.potential, builder.frames = code, potential, trajectory_of(frames)
     builder.settings = Dict({'threads': 1})
     results, node = run_get_node(builder)
     if not node.is_finished_ok:
         raise RuntimeError(f'equitrain.forces ended with {node.exit_status}: {node.exit_message}')
-    pristine, *displaced = results['forces'].get_array('forces')
-    for entry, forces in zip(phonon.dataset['first_atoms'], displaced, strict=True):
-        entry['forces'] = forces - pristine
-    make_force_constants(phonon, phonon.dataset, acoustic_sum_rule=True)
-    return phonon
+    forces = results['forces'].get_array('forces')
+    return potential_phonon(phonon, forces[1:] - forces[0])
 
 
 def replay_dataset(number: int, foundation: Any, left_out: str) -> Any:

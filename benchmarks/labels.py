@@ -142,12 +142,12 @@ def run_child(
             return dict(stored)
 
 
-def potential_phonon(reference: Any, forces: Array) -> Any:
+def potential_phonon(phonon: Any, forces: Array) -> Any:
     """Return the potential's phonons.
 
+    :param phonon: with displacements and no forces yet; it gets them.
     :param forces: on the supercells with one displaced atom, less those on the undisplaced one.
     """
-    phonon = displaced_phonon(reference)
     for entry, force in zip(phonon.dataset['first_atoms'], forces, strict=True):
         entry['forces'] = force
     make_force_constants(phonon, phonon.dataset, acoustic_sum_rule=True)
@@ -178,7 +178,7 @@ class Table:
         forces = potential_forces(crystal, np.concatenate(groups), foundation, python, args.cache)
         self.seconds_potential = time.time() - start
         pristine, single, frames, forward, backward = np.split(forces, np.cumsum([len(g) for g in groups])[:-1])
-        self.harmonic = potential_phonon(crystal.reference, single - pristine)
+        self.harmonic = potential_phonon(finite, single - pristine)
         self.potential_forces = dict(zip(used, frames - pristine, strict=True))
         self.basis = make_basis(self.harmonic)
         self.phonon = self.harmonic.copy()
