@@ -140,7 +140,7 @@ def strained_frames(name: str, cell: Atoms, number: int, calculator, rng) -> lis
 
 
 def main() -> None:
-    """Write the four files, and ``energies.json``: the energies of the teacher's atoms (eV)."""
+    """Write the five files, and ``energies.json``: the energies of the teacher's atoms (eV)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('weights', type=Path, help='nequix-oam-1-pft.nqx')
     parser.add_argument('folder', type=Path)
@@ -155,7 +155,7 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     calculator = teacher(args.weights)
     index, parts = map(int, args.part.split('/'))
-    splits: dict[str, list[Atoms]] = {'train': [], 'valid': [], 'test': [], 'held_out': []}
+    splits: dict[str, list[Atoms]] = {'train': [], 'valid': [], 'test': [], 'held_out': [], 'strained': []}
     for number, (name, cell) in enumerate(training_crystals().items()):
         if number % parts != index:
             continue
@@ -165,8 +165,7 @@ def main() -> None:
         splits['train'] += [label(relaxed.copy(), calculator, name)]
         if name in TARGETS:
             splits['train'] += phonon_frames(name, relaxed, args.phonon_frames, calculator, rng)
-            strained = strained_frames(name, relaxed, args.strained_frames, calculator, rng)
-            write(args.folder / 'strained.xyz', strained, format='extxyz', append=True)
+            splits['strained'] += strained_frames(name, relaxed, args.strained_frames, calculator, rng)
         wanted = args.target_frames if name in TARGETS else args.frames
         splits['train'] += draw(name, relaxed, wanted, args.max_atoms, calculator, rng)
         splits['valid'] += draw(name, relaxed, 2, args.max_atoms, calculator, rng)

@@ -19,10 +19,10 @@ from ase.eos import EquationOfState
 from ase.filters import FrechetCellFilter
 from ase.io import read
 from ase.optimize import FIRE
+from ase.units import GPa
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
-EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.2176634
 #: Repetitions of the supercells whose phonons judge the starter, by number of atoms in the cell.
 REPEATS = {2: (3, 3, 3), 4: (3, 3, 2), 8: (1, 3, 3)}
 
@@ -57,7 +57,7 @@ def elastic_constants(cell: Atoms, calculator: Any, size: float = 0.005) -> np.n
             strained.set_cell(cell.cell[:] @ (np.eye(3) + strain), scale_atoms=True)
             stresses.append(relaxed_ions(strained, calculator).get_stress())
         rows.append((stresses[0] - stresses[1]) / (2 * size))
-    constants = np.array(rows) * EV_PER_CUBIC_ANGSTROM_IN_GPA
+    constants = np.array(rows) / GPa
     return (constants + constants.T) / 2
 
 
@@ -70,7 +70,7 @@ def equation_of_state(cell: Atoms, calculator: Any) -> dict[str, float]:
         volumes.append(scaled.get_volume() / len(cell))
         energies.append(relaxed_ions(scaled, calculator).get_potential_energy() / len(cell))
     volume, _, bulk = EquationOfState(volumes, energies, eos='birchmurnaghan').fit(warn=False)
-    return {'volume': float(volume), 'bulk_modulus': float(bulk * EV_PER_CUBIC_ANGSTROM_IN_GPA)}
+    return {'volume': float(volume), 'bulk_modulus': float(bulk / GPa)}
 
 
 def elastic_properties(cell: Atoms, calculator: Any) -> dict[str, Any]:

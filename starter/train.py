@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.io import read
+from ase.units import GPa
 from e3nn import o3
 from mace.data.neighborhood import get_neighborhood
 
@@ -200,7 +201,7 @@ def main() -> None:
                 print(
                     f'{told - begin:5.0f} s  epoch {epoch:3d}  step {steps:6d}  loss {float(loss):.5f}  '
                     f'forces {1e3 * found["forces"]:.1f} meV/A  energy {1e3 * found["energy"]:.1f} meV  '
-                    f'stress {160.2 * found["stress"]:.3f} GPa',
+                    f'stress {found["stress"] / GPa:.3f} GPa',
                     flush=True,
                 )
                 torch.save(average.state_dict(), args.output / 'checkpoint.pt')
