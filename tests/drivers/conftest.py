@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import runpy
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +95,40 @@ def train_folder(tmp_path: Path, tiny_frames: Any) -> Any:
         return make_train_folder(tmp_path / name, tiny_frames if frames is None else frames, **values)
 
     return factory
+
+
+#: Begins a script that compares calculators in the Python of a family: a strained NaCl, and what is wanted of it.
+COMPARE = """
+import json, warnings
+warnings.simplefilter('ignore')
+import numpy as np, torch
+from ase.build import bulk
+
+rng, found = np.random.default_rng(1), {}
+atoms = bulk('NaCl', 'rocksalt', a=5.7, cubic=True)
+atoms.set_cell(atoms.cell @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True)
+atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
+
+def values(calculator):
+    atoms.calc = calculator
+    return atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress(voigt=False)
+
+def largest(one, other):
+    return [float(np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).max()) for a, b in zip(one, other)]
+"""
+
+
+def run_script(folder: Path, python: str, driver: str, script: str, *files: Path) -> dict[str, Any]:
+    """Run a script in another Python beside a staged driver and copies of files; return what it prints as FOUND."""
+    stage_driver(Folder(str(folder)), driver)
+    for file in files:
+        if file.parent != folder:
+            shutil.copy(file, folder)
+    (folder / 'check.py').write_text(script)
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ''}
+    command = [python, 'check.py', *(file.name for file in files)]
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    line = next(line for line in result.stdout.splitlines() if line.startswith('FOUND'))
+    content: dict[str, Any] = json.loads(line.removeprefix('FOUND'))
+    return content

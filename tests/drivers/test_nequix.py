@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiida.common.folders import Folder
 
 from aiida_equitrain.calculations.forces import ForcesCalculation
-from aiida_equitrain.calculations.staging import stage_driver
+from tests.drivers.conftest import COMPARE, run_script
 
 #: Everything in one process, for the sake of its imports; the results are judged below.
-SCRIPT = """
-import io, json, shutil, sys, warnings
-warnings.simplefilter('ignore')
+SCRIPT = (
+    COMPARE
+    + """
+import io, shutil, sys
 from pathlib import Path
-import numpy as np, torch
-from ase.build import bulk
 from nequix.calculator import NequixCalculator
 from equitrain_job.drivers.forces import evaluate_batch
 from equitrain_job.drivers.potential_loader import load_calculator, load_model, save_model
-
-rng, found = np.random.default_rng(1), {}
-atoms = bulk('NaCl', 'rocksalt', a=5.7, cubic=True)
-atoms.set_cell(atoms.cell @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True)
-atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
-
-def values(calculator):
-    atoms.calc = calculator
-    return atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress(voigt=False)
-
-def largest(one, other):
-    return [float(np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).max()) for a, b in zip(one, other)]
 
 def theirs(path, backend):
     # Their loader leaves a converted file beside the one that it reads.
@@ -103,23 +85,14 @@ for name in sys.argv[1:]:
         of['unknown'] = str(error)
 print('FOUND' + json.dumps(found))
 """
+)
 
 
 def run(folder: Path, python: str, *files: Path) -> dict[str, Any]:
     """Return what the script finds with copies of files in a folder as a job has it."""
-    stage_driver(Folder(str(folder)), ForcesCalculation.DRIVER)
-    for file in files:
-        if file.parent != folder:
-            shutil.copy(file, folder)
-    (folder / 'check.py').write_text(SCRIPT)
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ''}
-    command = [python, 'check.py', *(file.name for file in files)]
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-2000:]
+    found = run_script(folder, python, ForcesCalculation.DRIVER, SCRIPT, *files)
     assert not list(folder.glob('*.pt'))
-    line = next(line for line in result.stdout.splitlines() if line.startswith('FOUND'))
-    content: dict[str, Any] = json.loads(line.removeprefix('FOUND'))
-    return content
+    return found
 
 
 def judge(found: dict[str, Any]) -> None:

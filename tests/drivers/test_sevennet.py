@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiida.common.folders import Folder
 
-from aiida_equitrain.calculations.staging import stage_driver
 from aiida_equitrain.calculations.train import TrainCalculation
+from tests.drivers.conftest import COMPARE, run_script
 
 #: Everything in one process, for the sake of its imports; the results are judged below.
-SCRIPT = """
-import json, warnings
-warnings.simplefilter('ignore')
-import numpy as np, torch, equitrain
-from ase.build import bulk
+SCRIPT = (
+    COMPARE
+    + """
+import equitrain
 from sevenn.calculator import SevenNetCalculator
 from equitrain.backends.torch_wrappers import SevennetWrapper
 from equitrain.finetune import TorchDeltaFineTuneWrapper
 from equitrain_job.drivers.potential_loader import load_calculator, load_model, save_model
 from equitrain_job.drivers.training.sevennet_wrapper import SevenNetWrapper, hold_fixed
-
-rng, found = np.random.default_rng(1), {}
-atoms = bulk('NaCl', 'rocksalt', a=5.7, cubic=True)
-atoms.set_cell(atoms.cell @ (np.eye(3) + rng.normal(0, 0.02, (3, 3))), scale_atoms=True)
-atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
-
-def values(calculator):
-    atoms.calc = calculator
-    return atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress(voigt=False)
-
-def largest(one, other):
-    return [float(np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).max()) for a, b in zip(one, other)]
 
 bare = values(SevenNetCalculator('foundation.model', device='cpu'))
 found['single'] = largest(values(load_calculator('foundation.model', 'sevennet', dtype='float32')), bare)
@@ -117,20 +99,13 @@ again = load_model('double.model', 'sevennet', dtype='float64')
 found['digits'] = all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
 print('FOUND' + json.dumps(found))
 """
+)
 
 
 @pytest.mark.real
 def test_helpers(sevennet_python: str, sevennet_0: Path, tmp_path: Path) -> None:
-    stage_driver(Folder(str(tmp_path)), TrainCalculation.DRIVER)
-    shutil.copy(sevennet_0, tmp_path / 'foundation.model')
-    (tmp_path / 'check.py').write_text(SCRIPT)
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': ''}
-    result = subprocess.run(
-        [sevennet_python, 'check.py'], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    line = next(line for line in result.stdout.splitlines() if line.startswith('FOUND'))
-    found: dict[str, Any] = json.loads(line.removeprefix('FOUND'))
+    foundation = Path(shutil.copy(sevennet_0, tmp_path / 'foundation.model'))
+    found = run_script(tmp_path, sevennet_python, TrainCalculation.DRIVER, SCRIPT, foundation)
     assert found['single'] == [0.0, 0.0, 0.0]
     assert max(found['double']) < 1e-5
     assert found['derivative'] < 1e-6

@@ -1,4 +1,4 @@
-"""A real server on this machine, for what is downloaded."""
+"""A real server on this machine, for what is downloaded; the computer of the set-up."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from aiida_equitrain.setup import defaults, setup
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'hostile'))
 
@@ -41,3 +44,10 @@ def server(certificate: Path, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     with Server(('127.0.0.1', 0), partial(QuietHandler, directory=str(folder))) as httpd:
         yield httpd.start(certificate), folder
         httpd.shutdown()
+
+
+@pytest.fixture
+def computer() -> Any:
+    """Return the computer that the set-up makes."""
+    made, _ = setup.ensure_computer(defaults.COMPUTER)
+    return made

@@ -29,13 +29,6 @@ TINY_MACE = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 
 
 @pytest.fixture
-def computer() -> Any:
-    """Return the computer that the set-up makes."""
-    made, _ = setup.ensure_computer(defaults.COMPUTER)
-    return made
-
-
-@pytest.fixture
 def published(nequix_file: Callable[..., Path], server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the best foundation be a small file with random weights on a server of this machine; return that file."""
     url, folder = server

@@ -18,13 +18,6 @@ from aiida_equitrain.setup.download import DownloadError
 pytestmark = pytest.mark.usefixtures('aiida_profile_clean')
 
 
-@pytest.fixture
-def computer() -> Any:
-    """Return the computer that the set-up makes."""
-    made, _ = setup.ensure_computer(defaults.COMPUTER)
-    return made
-
-
 def items(python: str | None = None, **options: Any) -> dict[str, setup.Item]:
     return {item.name: item for item in sevennet.run_setup(setup.Options(**options), python)}
 
