@@ -2,6 +2,8 @@
 
     python benchmarks/labels.py --data FILE [--foundation FILE --python PATH] --labels 2 [4 10] --draws 3 [--json]
 
+``labels_table.py`` makes the table and the figure of all sets and foundations.
+
 - ``FILE`` is a params file of phonopy or phono3py with displacements and forces, or a folder or archive of vaspruns;
   the reference is the fit of symfc to all of its frames (the finite-displacement solver for single displaced atoms).
 - ``zero_label_mae_thz``: the potential alone, finite displacements of 0.01 Å in the same supercell, at DFT's lattice
@@ -13,6 +15,8 @@
 - ``uncertainty_thz``: mean error bar (standard deviation) of the mesh's frequencies; ``coverage_68``: share of them
   that lie within one error bar of the reference, its own error (``reference_sigma_thz``, from the residual of its fit)
   added in quadrature; ``coverage_68_bare``: without that. Acoustic modes at Γ are left out.
+- ``--pypolymlp PATH``: a Python with phonopy and pypolymlp (``pypolymlp_fit.py`` says how); adds what phonopy's
+  ``--pypolymlp`` makes of the same frames, ``pypolymlp_mae_thz`` and ``seconds_pypolymlp``, where the set has energies.
 - The potential runs once, for the frames that are drawn, in a child process with ``--python``; its forces are kept
   below ``--cache`` and not computed again.
 """
@@ -54,6 +58,7 @@ from aiida_equitrain.setup.shipped import starter_files
 Array = NDArray[np.float64]
 
 CHILD = Path(__file__).with_name('potential_forces.py')
+PYPOLYMLP = Path(__file__).with_name('pypolymlp_fit.py')
 #: Modes below are the acoustic ones at Γ, zero by the sum rule.
 ZERO_THZ = 1e-2
 
@@ -65,12 +70,14 @@ class Crystal:
     :param reference: phonons of the fit to all frames, on whose supercell the frames are.
     :param displacements: Å, shape (F, N, 3).
     :param forces: of DFT, eV/Å, shape (F, N, 3).
+    :param energies: of DFT, eV, shape (F,), where the file has them.
     """
 
     name: str
     reference: Any
     displacements: Array
     forces: Array
+    energies: Array | None = None
 
 
 def read_arguments() -> argparse.Namespace:
@@ -84,6 +91,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument('--mesh', type=int, nargs=3, default=[10, 10, 10], help='q-points; 20x20x20 gives the same')
     cache = Path(tempfile.gettempdir()) / f'equitrain-labels-{os.getuid()}'
     parser.add_argument('--cache', type=Path, default=cache, help='folder of forces computed before')
+    parser.add_argument('--pypolymlp', metavar='PYTHON', help='also fit polynomial potentials, with this Python')
     parser.add_argument('--json', action='store_true', help='print the rows as a JSON list')
     return parser.parse_args()
 
@@ -99,7 +107,9 @@ def load_crystal(path: Path) -> Crystal:
     dataset: Any = reference.dataset
     if dataset is None:
         raise SystemExit(f'`{path}` holds no displacements with forces; give a params file of phonopy or phono3py.')
-    return Crystal(name, reference, *displacement_arrays(len(reference.supercell), dataset))
+    energies = dataset.get('supercell_energies')
+    known = None if energies is None or np.isnan(energies).any() else np.array(energies, dtype=float)
+    return Crystal(name, reference, *displacement_arrays(len(reference.supercell), dataset), known)
 
 
 def potential_forces(crystal: Crystal, displacements: Array, foundation: Path, python: str, cache: Path) -> Array:
@@ -128,16 +138,22 @@ def run_child(
     supercell: Any, positions: Array, foundation: Path, python: str, *options: str
 ) -> dict[str, NDArray[np.float64]]:
     """Return what ``potential_forces.py`` writes, run with the Python of the potential."""
+    structures = {'numbers': supercell.numbers, 'cell': supercell.cell, 'positions': positions}
+    return run_script(python, [str(CHILD), str(foundation)], structures, *options)
+
+
+def run_script(python: str, script: list[str], arrays: dict[str, Any], *options: str) -> dict[str, Array]:
+    """Return the arrays that a script writes, run with another Python: ``SCRIPT ... INPUT.npz OUTPUT.npz OPTIONS``."""
     with tempfile.TemporaryDirectory(prefix='equitrain-labels-') as scratch:
-        structures, output = Path(scratch) / 'structures.npz', Path(scratch) / 'forces.npz'
-        np.savez(structures, numbers=supercell.numbers, cell=supercell.cell, positions=positions)
-        command = [python, '-W', 'ignore', str(CHILD), str(foundation), str(structures), str(output), *options]
+        given, output = Path(scratch) / 'input.npz', Path(scratch) / 'output.npz'
+        np.savez(given, **arrays)
+        command = [python, '-W', 'ignore', *script, str(given), str(output), *options]
         # The child's environment is another one: modules of this one must not reach it.
         environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
         child = subprocess.run(command, env=environment, capture_output=True, text=True)
         if child.returncode:
             last = (child.stderr.strip().splitlines() or ['no message'])[-1]
-            raise SystemExit(f'the forces of `{foundation.name}` could not be computed with `{python}`: {last}')
+            raise SystemExit(f'`{" ".join(map(os.path.basename, script))}` failed with `{python}`: {last}')
         with np.load(output) as stored:
             return dict(stored)
 
@@ -158,7 +174,7 @@ class Table:
     """Compute the rows of one data set and one foundation."""
 
     def __init__(self, crystal: Crystal, foundation: Path, python: str, args: argparse.Namespace) -> None:
-        self.crystal, self.foundation = crystal, foundation
+        self.crystal, self.foundation, self.pypolymlp = crystal, foundation, args.pypolymlp
         n_frames = len(crystal.forces)
         too_many = [number for number in args.labels if not 1 <= number <= n_frames]
         if too_many:
@@ -178,6 +194,7 @@ class Table:
         forces = potential_forces(crystal, np.concatenate(groups), foundation, python, args.cache)
         self.seconds_potential = time.time() - start
         pristine, single, frames, forward, backward = np.split(forces, np.cumsum([len(g) for g in groups])[:-1])
+        self.singles = singles
         self.harmonic = potential_phonon(finite, single - pristine)
         self.potential_forces = dict(zip(used, frames - pristine, strict=True))
         self.basis = make_basis(self.harmonic)
@@ -206,6 +223,27 @@ class Table:
         coefficients, _, rank, _ = np.linalg.lstsq(design, self.crystal.forces[chosen].ravel(), rcond=1e-7)
         return self.error(self.basis.force_constants(coefficients)) if rank == self.basis.n_constants else None
 
+    def polynomial(self, chosen: NDArray[np.int64]) -> dict[str, float | None]:
+        """Return error and time of a polynomial potential fitted to the frames, where it can be."""
+        crystal = self.crystal
+        # phonopy tests on a tenth of the frames, at least one.
+        if self.pypolymlp is None or crystal.energies is None or len(chosen) < 2:
+            return {'pypolymlp_mae_thz': None, 'seconds_pypolymlp': None}
+        supercell, start = crystal.reference.supercell, time.time()
+        arrays = {
+            'numbers': supercell.numbers,
+            'cell': supercell.cell,
+            'positions': supercell.positions,
+            'displacements': crystal.displacements[chosen],
+            'forces': crystal.forces[chosen],
+            'energies': crystal.energies[chosen],
+            'wanted': np.concatenate([np.zeros((1, *self.singles.shape[1:])), self.singles]),
+        }
+        forces = run_script(self.pypolymlp, [str(PYPOLYMLP)], arrays)['forces']
+        seconds = round(time.time() - start, 1)
+        phonon = potential_phonon(displaced_phonon(crystal.reference), forces[1:] - forces[0])
+        return {'pypolymlp_mae_thz': self.error(compact_force_constants(phonon)), 'seconds_pypolymlp': seconds}
+
     def row(self, number: int, draw: int) -> dict[str, Any]:
         """Return one row."""
         chosen, start = self.drawn[number, draw], time.time()
@@ -228,6 +266,7 @@ class Table:
             'draw': draw,
             'zero_label_mae_thz': self.zero_label,
             'symfc_mae_thz': self.symfc_error(chosen),
+            **self.polynomial(chosen),
             'corrected_mae_thz': float(np.average(deviation.mean(axis=1), weights=self.weights)),
             'harmonic_mae_thz': self.error(
                 correction.force_constants

@@ -24,7 +24,7 @@ from ase.io import write
 from ase.optimize import FIRE
 from crystals import held_out_crystals, training_crystals
 from nequix.calculator import NequixCalculator
-from properties import REPEATS
+from properties import REPEATS, relaxed_ions
 
 TARGETS = [
     'dia-Si', 'dia-Ge', 'dia-C', 'zb-SiC', 'zb-GaAs', 'wz-AlN', 'rs-NaCl', 'rs-KCl', 'rs-MgO', 'rs-PbTe', 'rs-SnTe',
@@ -139,6 +139,20 @@ def strained_frames(name: str, cell: Atoms, number: int, calculator, rng) -> lis
     return frames
 
 
+def elastic_frames(cell: Atoms, name: str, calculator) -> list[Atoms]:
+    """Label the cell under one component of strain at a time, as elastic constants are measured: with relaxed ions."""
+    frames = []
+    for first, second in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)):
+        for size in (-0.01, -0.005, -0.0025, 0.0025, 0.005, 0.01):
+            strain = np.zeros((3, 3))
+            strain[first, second] += size / 2
+            strain[second, first] += size / 2
+            frame = cell.copy()
+            frame.set_cell(frame.cell @ (np.eye(3) + strain), scale_atoms=True)
+            frames.append(label(relaxed_ions(frame, calculator), calculator, name))
+    return frames
+
+
 def main() -> None:
     """Write the five files, and ``energies.json``: the energies of the teacher's atoms (eV)."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -166,6 +180,7 @@ def main() -> None:
         if name in TARGETS:
             splits['train'] += phonon_frames(name, relaxed, args.phonon_frames, calculator, rng)
             splits['strained'] += strained_frames(name, relaxed, args.strained_frames, calculator, rng)
+            splits['strained'] += elastic_frames(relaxed, name, calculator)
         wanted = args.target_frames if name in TARGETS else args.frames
         splits['train'] += draw(name, relaxed, wanted, args.max_atoms, calculator, rng)
         splits['valid'] += draw(name, relaxed, 2, args.max_atoms, calculator, rng)

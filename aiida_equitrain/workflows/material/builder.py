@@ -119,6 +119,9 @@ class MaterialBuilder(EquitrainProtocolMixin):
             builder.pop('label', None)
         else:
             labelling = with_symprec(inputs, 'label')
+            if matrix is not None:
+                # Frames for the phonons are of their supercell.
+                labelling.setdefault('phonon_supercell_matrix', [list(row) for row in matrix])
             stage = LabelWorkChain.get_builder_from_protocol(
                 structure=structure,
                 foundation=foundation,

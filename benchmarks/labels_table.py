@@ -1,0 +1,164 @@
+"""Errors of phonons against the number of labels: the table and the figure of all sets and foundations.
+
+    python benchmarks/labels_table.py --foundation FILE [--python PATH] [--pypolymlp PATH]      computes what is missing
+    python benchmarks/labels_table.py --show [--markdown FILE] [--figure FILE]                  only shows
+
+Each set of DFT frames (``../shared/reference/rattled``) is a run of ``labels.py``, whose rows are kept in
+``rows/labels.jsonl`` and not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+import warnings
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from foundations import RATTLED, REFERENCE, known_rows
+from labels import Table, load_crystal
+
+from aiida_equitrain.setup.shipped import starter_files
+
+ROWS = Path(__file__).resolve().parent / 'rows' / 'labels.jsonl'
+#: The sets, and the numbers of labels; MgO has four frames.
+SETS = {'AlN': (1, 2, 4, 10), 'NaCl': (1, 2, 4), 'SnO2': (1, 2, 4, 10), 'MgO': (1, 2)}
+DRAWS = 3
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--foundation', type=Path, default=None, help='model file; default: the starter')
+    parser.add_argument('--python', default=sys.executable, help='Python of the potential; default: this')
+    parser.add_argument('--pypolymlp', metavar='PYTHON', help='also fit polynomial potentials, with this Python')
+    parser.add_argument('--materials', nargs='+', choices=SETS, default=list(SETS))
+    parser.add_argument('--cache', type=Path, default=Path(tempfile.gettempdir()) / 'equitrain-labels')
+    parser.add_argument('--show', action='store_true', help='compute nothing')
+    parser.add_argument('--markdown', type=Path)
+    parser.add_argument('--figure', type=Path)
+    return parser.parse_args()
+
+
+def compute(material: str, args: argparse.Namespace) -> None:
+    """Append the rows of one set that are missing."""
+    foundation = (args.foundation or starter_files()[0]).resolve()
+    digest = hashlib.sha256(foundation.read_bytes()).hexdigest()
+    known = {
+        (row['n_labels'], row['draw'])
+        for row in known_rows(ROWS)
+        if (row['set'], row['foundation_sha256']) == (material, digest)
+    }
+    wanted = {(number, draw) for number in SETS[material] for draw in range(DRAWS)}
+    if wanted <= known:
+        return
+    # What the potential computes does not depend on which rows are there.
+    options = argparse.Namespace(
+        labels=list(SETS[material]), draws=DRAWS, pairs=8, mesh=[10, 10, 10], cache=args.cache, pypolymlp=args.pypolymlp
+    )
+    table = Table(load_crystal(REFERENCE / 'rattled' / RATTLED[material]), foundation, args.python, options)
+    for number, draw in sorted(wanted - known):
+        row = {**table.row(number, draw), 'set': material, 'foundation_sha256': digest}
+        with ROWS.open('a') as file:
+            file.write(json.dumps(row) + '\n')
+        print(f'{material}, {foundation.stem}, {number} labels, draw {draw}', file=sys.stderr, flush=True)
+
+
+def means(rows: list[dict[str, Any]], name: str) -> dict[tuple[str, str, int], float]:
+    """Return the mean over draws of a column, by set, foundation and number of labels; without rows that lack it."""
+    found: dict[tuple[str, str, int], list[float]] = defaultdict(list)
+    for row in rows:
+        if row.get(name) is not None:
+            found[row['set'], row['foundation'], row['n_labels']].append(row[name])
+    return {key: float(np.mean(values)) for key, values in found.items()}
+
+
+def foundations_of(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the names of the foundations, the one with the smallest errors last."""
+    errors: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        errors[row['foundation']].append(row['zero_label_mae_thz'])
+    return sorted(errors, key=lambda name: -float(np.median(errors[name])))
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """Return the table: a line for each set and method, a column for each number of labels."""
+    numbers = sorted({number for some in SETS.values() for number in some})
+    lines = ['| set | method | ' + ' | '.join(['0', *map(str, numbers)]) + ' |', '| --- ' * (len(numbers) + 3) + '|']
+    zero, symfc, polynomial, corrected, harmonic = (
+        means(rows, f'{name}_mae_thz') for name in ('zero_label', 'symfc', 'pypolymlp', 'corrected', 'harmonic')
+    )
+    for material in SETS:
+        for method, column in (('symfc, no potential', symfc), ('pypolymlp', polynomial)):
+            # The same frames whatever the foundation.
+            by_number = {key[2]: value for key, value in column.items() if key[0] == material}
+            if by_number:
+                lines.append(_line(material, method, None, [by_number.get(number) for number in numbers]))
+        for name in foundations_of([row for row in rows if row['set'] == material]):
+            values = [corrected.get((material, name, number)) for number in numbers]
+            own = [harmonic.get((material, name, number)) for number in numbers]
+            start = zero[material, name, SETS[material][0]]
+            lines.append(_line(material, f'{name}, corrected', start, values))
+            lines.append(_line(material, f'{name}, corrected, harmonic', None, own))
+    return '\n'.join(lines)
+
+
+def _line(material: str, method: str, start: float | None, values: list[float | None]) -> str:
+    cells = ['–' if value is None else f'{value:.4f}' for value in (start, *values)]
+    return f'| {material} | {method} | ' + ' | '.join(cells) + ' |'
+
+
+def figure(rows: list[dict[str, Any]], target: Path) -> None:
+    """Draw error against number of labels, a panel for each set."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    names = foundations_of(rows)
+    styles = dict(zip(names, (('#7f7f7f', 'o'), ('#1f77b4', 's'), ('#d55e00', 'D'), ('#007a5e', '^')), strict=False))
+    sheet, panels = pyplot.subplots(1, len(SETS), figsize=(11, 3.6), layout='constrained', sharey=True)
+    zero, symfc, corrected = (means(rows, f'{name}_mae_thz') for name in ('zero_label', 'symfc', 'corrected'))
+    for axes, material in zip(panels, SETS, strict=True):
+        places = range(len(SETS[material]) + 1)
+        fitted = {number: value for (name, _, number), value in symfc.items() if name == material}
+        xs = [index for index, number in enumerate(SETS[material], 1) if number in fitted]
+        line = [fitted[SETS[material][x - 1]] for x in xs]
+        axes.plot(xs, line, 'k--x', label='symfc, no potential', linewidth=1.2)
+        for name in names:
+            if (material, name, SETS[material][0]) not in zero:
+                continue
+            color, marker = styles[name]
+            ys = [zero[material, name, SETS[material][0]]]
+            ys += [corrected.get((material, name, number), np.nan) for number in SETS[material]]
+            axes.plot(places, ys, color=color, marker=marker, label=f'{name}, corrected', linewidth=1.4)
+        axes.set_xticks(places, ['0', *map(str, SETS[material])])
+        axes.set_title(material, fontsize=11)
+        axes.set_xlabel('labelled supercells')
+        axes.grid(axis='y', which='both', alpha=0.25)
+    panels[0].set_yscale('log')
+    panels[0].set_ylabel('error of the phonons, THz')
+    handles, labels = panels[0].get_legend_handles_labels()
+    sheet.legend(handles, labels, loc='outside lower center', ncols=5, frameon=False, fontsize=9)
+    sheet.savefig(target, dpi=150)
+
+
+def main() -> None:
+    args = read_arguments()
+    warnings.simplefilter('ignore')
+    for material in [] if args.show else args.materials:
+        compute(material, args)
+    rows = known_rows(ROWS)
+    print(markdown(rows))
+    if args.markdown:
+        args.markdown.write_text(markdown(rows) + '\n')
+    if args.figure:
+        figure(rows, args.figure)
+
+
+if __name__ == '__main__':
+    main()
