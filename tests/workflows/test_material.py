@@ -118,6 +118,14 @@ def test_builder_without_training(
         assert not process.should_run_finetune()
 
 
+def test_supercell_of_the_labels(make_builder: Any) -> None:
+    """Frames for the phonons are of the supercell that stands at the top, and its size is the one that counts."""
+    given = {'overrides': {'label': {'recipe': 'harmonic', 'max_atoms': 20}}}
+    with pytest.raises(ValueError, match='more than `max_atoms` \\(20\\)'):
+        make_builder(**given)
+    assert 'harmonic' in make_builder(supercell_matrix=[[2, 0, 0], [0, 2, 0], [0, 0, 1]], **given)['label']
+
+
 @pytest.mark.parametrize(
     ('changes', 'sentence'),
     [
