@@ -47,11 +47,13 @@ class CompareCalculation(ScriptCalculation):
     OUTPUTS = {
         'comparison': Output(
             'comparison.json',
-            'Metrics of all sides, units in the keys.',
+            'Metrics of all sides, units in the keys; frequencies of all sides at the points of the path that have a '
+            'name (`points`), and where along it each side is furthest from the reference (`worst`).',
         ),
         'bands': Output(
             'bands.npz',
-            'Frequencies (THz) of all sides along the path of the reference, or of the first candidate.',
+            'Frequencies (THz) of all sides along the path of the reference, or of the first candidate, and densities '
+            'of states (per THz) on the mesh.',
         ),
         'thermal': Output(
             'thermal.npz',

@@ -43,8 +43,11 @@ def read_sides(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def fit_baseline(settings: dict[str, Any], first: Any) -> tuple[dict[str, Any], Any]:
-    """Fit force constants to the labelled frames; return facts about the fit, and the phonons if there are any."""
-    from ..science.force_constants import fit_force_constants
+    """Fit force constants to the labelled frames; return facts about the fit, and the phonons if there are any.
+
+    Where the reference was made of these very frames, the fit is the reference: its error would be 0 and say nothing.
+    """
+    from ..science.force_constants import METHODS, fit_force_constants, frames_shared
     from ..science.frames import Frames
 
     frames = [frame for frame in Frames.load('frames.npz') if frame.role in settings['symfc_roles']]
@@ -52,6 +55,7 @@ def fit_baseline(settings: dict[str, Any], first: Any) -> tuple[dict[str, Any], 
     fit = fit_force_constants(
         first.unitcell, frames, primitive_matrix=first.primitive_matrix, symprec=first.symmetry.tolerance
     )
+    shared, total = frames_shared(first, frames) if settings['has_reference'] else (0, 0)
     if fit.phonon is not None and first.nac_params is not None:
         fit.phonon.nac_params = first.nac_params
     facts = {
@@ -59,6 +63,11 @@ def fit_baseline(settings: dict[str, Any], first: Any) -> tuple[dict[str, Any], 
         'phonon_rmse_thz': None,
         'n_frames': fit.n_frames,
         'n_parameters': fit.n_parameters,
+        'method': fit.method,
+        'how': METHODS.get(fit.method, ''),
+        'n_strain_terms': fit.n_strain_terms,
+        'n_frames_of_reference': shared,
+        'is_reference': 0 < total == shared == fit.n_frames,
         'roles': settings['symfc_roles'],
         'left_out': fit.left_out,
         'reason': fit.reason,
@@ -66,8 +75,14 @@ def fit_baseline(settings: dict[str, Any], first: Any) -> tuple[dict[str, Any], 
     return facts, fit.phonon
 
 
-def write_curves(settings: dict[str, Any], first: Any, sides: dict[str, Any]) -> None:
-    """Write frequencies of all sides along the path of ``first``, and their thermal properties over temperature."""
+def write_curves(
+    settings: dict[str, Any], first: Any, sides: dict[str, Any], evaluated: dict[str, Any]
+) -> dict[str, Any]:
+    """Write frequencies of all sides along the path of ``first``, densities of states, and thermal properties.
+
+    :returns: ``points``, the frequencies at the points of the path that have a name, and ``worst``, where along the
+        path each side is furthest from the reference.
+    """
     import numpy as np
 
     from ..science import lattice_match, phonon_metrics
@@ -88,8 +103,29 @@ def write_curves(settings: dict[str, Any], first: Any, sides: dict[str, Any]) ->
         bands[f'frequencies_{name}'] = phonon_metrics.frequencies_at(phonon, path.qpoints @ transform.T)
         for key, values in phonon_metrics.thermal_curves(phonon, temperatures, settings['mesh']).items():
             thermal[f'{key}_{name}'] = values
+    bands['dos_frequencies'], densities = phonon_metrics.densities_of_states(evaluated)
+    bands.update({f'dos_{name}': values for name, values in densities.items()})
     write_arrays(BANDS, **bands)
     write_arrays(THERMAL, **thermal)
+    along = {name: bands[f'frequencies_{name}'] for name in sides}
+    points = [
+        {
+            'name': label,
+            'qpoint': [round(float(component), 6) for component in qpoint],
+            'frequencies_thz': {
+                name: values[int(np.argmin(np.abs(path.qpoints - qpoint).sum(axis=1)))].tolist()
+                for name, values in along.items()
+            },
+        }
+        for label, qpoint in phonon_metrics.special_points(path).items()
+    ]
+    reference = along.pop(REFERENCE, None)
+    worst = {
+        name: phonon_metrics.worst_along(path, values, reference)
+        for name, values in along.items()
+        if reference is not None
+    }
+    return {'points': points, 'worst': worst}
 
 
 def main() -> None:
@@ -108,6 +144,7 @@ def main() -> None:
             sides[SYMFC] = fitted
     symmetric = phonon_metrics.same_point_group(*sides.values())
     reference = None
+    evaluated: dict[str, Any] = {}
     for index, (name, phonon) in enumerate(sides.items()):
         write_progress('metrics', index, len(sides), side=name)
         side = phonon_metrics.evaluate_side(
@@ -117,12 +154,13 @@ def main() -> None:
             tolerance=settings['stability_tolerance_thz'],
             mesh_symmetry=symmetric,
         )
+        evaluated[name] = side
         if name == REFERENCE:
             reference = side
             comparison[REFERENCE] = side.metrics
             continue
         errors: dict[str, Any] = {}
-        if reference is not None:
+        if reference is not None and not (name == SYMFC and comparison[SYMFC]['is_reference']):
             try:
                 errors = phonon_metrics.errors_between(phonon, first, reference)
             except ValueError as error:
@@ -136,9 +174,12 @@ def main() -> None:
         comparison[key] = settings[key]
     write_json(COMPARISON, comparison)
     try:
-        write_curves(settings, first, sides)
+        comparison |= write_curves(settings, first, sides, evaluated)
     except ValueError as error:
         raise DriverFailure('different_crystals', str(error)) from error
+    if (comparison[SYMFC] or {}).get('is_reference'):
+        comparison['worst'].pop(SYMFC, None)
+    write_json(COMPARISON, comparison)
     write_progress('done', len(sides), len(sides))
     facts = {'seconds': round(time.time() - start, 3), 'versions': versions(*PACKAGES), 'settings': settings}
     write_json(SUMMARY_FILE, facts)

@@ -8,7 +8,7 @@ Mater. Sci. 128, 140 (2017)) with 101 points a segment, both with force constant
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,18 +169,88 @@ def evaluate_side(
     return Side(metrics, frequencies, qpoints, weights)
 
 
-def error_metrics(candidate: Array, reference: Array, weights: Array) -> dict[str, float]:
+def error_metrics(candidate: Array, reference: Array, weights: Array) -> dict[str, Any]:
     r"""Return the errors of frequencies (Q, bands) at q-points of given weights.
 
     :math:`\mathrm{MAE} = \sum_q w_q \frac1B \sum_b |f_{qb} - f^\mathrm{ref}_{qb}| / \sum_q w_q`, RMSE alike, bands
-    sorted at each q; imaginary frequencies enter as negative numbers.
+    sorted at each q; imaginary frequencies enter as negative numbers. ``branch_mae_thz`` and ``branch_bias_thz`` are
+    lists over the bands, the lowest first; ``acoustic_mae_thz`` is the mean of the three lowest, ``optical_mae_thz``
+    (``None`` where there are none) that of the others.
     """
     difference = np.sort(candidate, axis=1) - np.sort(reference, axis=1)
     mae = float(np.average(np.abs(difference).mean(axis=1), weights=weights))
     rmse = float(np.sqrt(np.average((difference**2).mean(axis=1), weights=weights)))
     bias = float(np.average(difference.mean(axis=1), weights=weights))
     dos = dos_error(candidate, reference, weights)
-    return {'phonon_mae_thz': mae, 'phonon_rmse_thz': rmse, 'phonon_bias_thz': bias, 'dos_error_percent': dos}
+    by_branch = np.average(np.abs(difference), axis=0, weights=weights)
+    return {
+        'phonon_mae_thz': mae,
+        'phonon_rmse_thz': rmse,
+        'phonon_bias_thz': bias,
+        'dos_error_percent': dos,
+        'branch_mae_thz': by_branch.tolist(),
+        'branch_bias_thz': np.average(difference, axis=0, weights=weights).tolist(),
+        'acoustic_mae_thz': float(by_branch[:3].mean()),
+        'optical_mae_thz': float(by_branch[3:].mean()) if len(by_branch) > 3 else None,
+    }
+
+
+def density_of_states(frequencies: Array, weights: Array, grid: Array, width: float) -> Array:
+    """Return the density of states per THz (states per cell) on an even ``grid`` of frequencies (F,), THz.
+
+    :param frequencies: of a mesh, THz, shape (Q, bands), with ``weights`` (Q,).
+    :param width: of the Gaussians, THz.
+    """
+    step = float(grid[1] - grid[0])
+    edges = np.append(grid, grid[-1] + step) - step / 2
+    shares = np.repeat(weights / weights.sum(), frequencies.shape[1])
+    histogram = np.histogram(frequencies.ravel(), edges, weights=shares)[0] / step
+    reach = min(int(5 * width / step) + 1, (len(grid) - 1) // 2)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * step / width) ** 2)
+    return np.convolve(histogram, kernel / kernel.sum(), 'same')
+
+
+def densities_of_states(sides: Mapping[str, Side], points: int = 400) -> tuple[Array, dict[str, Array]]:
+    """Return a grid of frequencies (F,), THz, and on it the densities of states of several sides, per THz.
+
+    The width of the Gaussians is a hundredth of the range, which is what phonopy takes where none is given.
+    """
+    low = min(float(side.mesh_frequencies.min()) for side in sides.values())
+    high = max(float(side.mesh_frequencies.max()) for side in sides.values())
+    width = max((high - low) / 100, 1e-3)
+    grid = np.linspace(low - 4 * width, high + 4 * width, points)
+    found = {
+        name: density_of_states(side.mesh_frequencies, side.mesh_weights, grid, width) for name, side in sides.items()
+    }
+    return grid, found
+
+
+def special_points(path: BandPath) -> dict[str, Array]:
+    """Return the q-points (3,) of a path that have a name, by it, in the order of the path."""
+    ends = [*path.starts[1:], len(path.qpoints)]
+    points: dict[str, Array] = {}
+    for start, end, (first, last) in zip(path.starts, ends, path.labels, strict=True):
+        points.setdefault(first, path.qpoints[start])
+        points.setdefault(last, path.qpoints[end - 1])
+    return points
+
+
+def worst_along(path: BandPath, candidate: Array, reference: Array) -> dict[str, Any]:
+    """Return where along a path the frequencies (Q, bands), THz, of one side are furthest from another's.
+
+    :returns: ``index`` of the point, ``qpoint``, ``branch`` (the lowest is 1), ``error_thz``, signed, and ``between``,
+        the names of the ends of the segment.
+    """
+    difference = np.sort(candidate, axis=1) - np.sort(reference, axis=1)
+    index, branch = (int(number) for number in np.unravel_index(np.argmax(np.abs(difference)), difference.shape))
+    segment = int(np.searchsorted(path.starts, index, side='right')) - 1
+    return {
+        'index': index,
+        'qpoint': [round(float(component), 6) for component in path.qpoints[index]],
+        'branch': branch + 1,
+        'error_thz': float(difference[index, branch]),
+        'between': list(path.labels[segment]),
+    }
 
 
 def dos_error(candidate: Array, reference: Array, weights: Array) -> float:
@@ -218,7 +288,7 @@ def compare_phonons(candidate: Phonopy, reference: Phonopy, **settings: Any) -> 
     return {'candidate': {**errors, **sides[0].metrics}, 'reference': sides[1].metrics}
 
 
-def errors_between(candidate: Phonopy, reference: Phonopy, side: Side) -> dict[str, float]:
+def errors_between(candidate: Phonopy, reference: Phonopy, side: Side) -> dict[str, Any]:
     """Evaluate the candidate at the reference's q-points, whatever primitive cell it uses, and return the errors."""
     transform = match_lattices(reference.primitive, candidate.primitive)
     frequencies = frequencies_at(candidate, side.mesh_qpoints @ transform.T)

@@ -151,11 +151,29 @@ def test_run(inputs: dict[str, Any]) -> None:
     assert candidates['finetuned']['dynamically_stable'] is True
     assert comparison['symfc']['phonon_mae_thz'] < 1e-4
     assert comparison['symfc']['n_frames'] == 4
+    assert (comparison['symfc']['method'], comparison['symfc']['n_strain_terms']) == ('unstrained', 0)
+    assert comparison['symfc']['how'] == 'unstrained frames alone'
+    assert comparison['symfc']['is_reference'] is False
+    # Springs that are stiffer by 1.21 raise every frequency by a tenth, the branches alike.
+    foundation = candidates['foundation']
+    assert np.mean(foundation['branch_mae_thz']) == pytest.approx(foundation['phonon_mae_thz'])
+    assert foundation['branch_bias_thz'] == pytest.approx(foundation['branch_mae_thz'])
+    assert foundation['acoustic_mae_thz'] < foundation['optical_mae_thz']
+    gamma = comparison['points'][0]
+    assert (gamma['name'], gamma['qpoint']) == ('Γ', [0.0, 0.0, 0.0])
+    at_gamma = gamma['frequencies_thz']
+    assert at_gamma['finetuned'][3:] == pytest.approx([1.1 * value for value in at_gamma['reference'][3:]], rel=1e-4)
+    worst = comparison['worst']['foundation']
+    assert worst['error_thz'] == pytest.approx(0.2 * highest, rel=1e-3)
+    assert set(comparison['worst']) == {'foundation', 'finetuned', 'symfc'}
     bands = results['bands']
     shape = bands.get_array('frequencies_reference').shape
     assert shape == (11 * len(bands.get_array('segment_starts')), 6)
     for side in ('foundation', 'finetuned', 'symfc'):
         assert bands.get_array(f'frequencies_{side}').shape == shape
+        density = bands.get_array(f'dos_{side}')
+        # As many states as bands.
+        assert np.trapezoid(density, bands.get_array('dos_frequencies')) == pytest.approx(6, rel=1e-3)
     assert bands.get_array('labels')[0].tolist() == ['Γ', 'X']
     assert results['thermal'].get_array('entropy_reference').shape == (4,)
     assert set(results['summary'].get_dict()['versions']) >= {'phonopy', 'symfc'}

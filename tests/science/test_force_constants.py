@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_equitrain.science import force_constants
+from aiida_equitrain.science.correction import make_basis
 from aiida_equitrain.science.frames import Frame
+from aiida_equitrain.science.internal_strain import strain_fields, strain_of, unit_strains
 from aiida_equitrain.science.phonon_metrics import errors_between, evaluate_side
 from aiida_equitrain.science.phonopy_io import load_phonopy
 
@@ -20,6 +24,13 @@ CELL = PhonopyAtoms(
 )
 MATRIX = np.array([[-2, 2, 2], [2, -2, 2], [2, 2, -2]])
 STRAIN = np.eye(3) * 1.016 + np.array([[0.01, -0.02, 0.005], [0.0, -0.01, 0.02], [0.01, 0.0, -0.015]])
+
+
+@pytest.fixture
+def real_salts() -> list[Phonopy]:
+    """Return real DFT phonons of NaCl at two lattice constants."""
+    folder = Path(__file__).parents[1] / 'fixtures' / 'harmonic'
+    return [load_phonopy(folder / f'phonopy_params_NaCl-{scale}.yaml.xz') for scale in ('1.00', '0.995')]
 
 
 def harmonic(n_frames: int = 3) -> tuple[Phonopy, list[Frame], np.ndarray]:
@@ -62,9 +73,11 @@ def disguise(frame: Frame, strain: np.ndarray = STRAIN) -> Frame:
 def test_map_strained_frame() -> None:
     phonon, frames, displacements = harmonic()
     mapped = force_constants.map_frame_to_supercell(CELL, disguise(frames[0]))
+    strain, rotation = strain_of(np.eye(3), STRAIN)
     assert (mapped.matrix == MATRIX).all()
-    assert np.allclose(mapped.displacements, displacements[0] @ STRAIN, atol=1e-10)
-    assert np.allclose(mapped.forces, frames[0].forces, atol=1e-10)
+    assert np.allclose(mapped.strain, strain, atol=1e-12)
+    assert np.allclose(mapped.displacements, displacements[0] @ STRAIN @ rotation, atol=1e-10)
+    assert np.allclose(mapped.forces, frames[0].forces @ rotation, atol=1e-10)
     assert (np.asarray(disguise(frames[0]).numbers)[mapped.order] == phonon.supercell.numbers).all()
 
 
@@ -114,7 +127,106 @@ def test_real_nacl(rattled_salt: Path) -> None:
         for u, f in zip(data['displacements'], data['forces'], strict=True)
     ]
     side = evaluate_side(reference, mesh=(8, 8, 8))
+    assert force_constants.frames_shared(reference, frames) == (10, 10)
+    turned = [Frame(f.numbers[::-1], f.positions[::-1], f.cell, 0.0, f.forces[::-1] + 0.1) for f in frames[:4]]
+    assert force_constants.frames_shared(reference, turned) == (4, 10)
     ten = force_constants.fit_force_constants(reference.unitcell, frames)
     four = force_constants.fit_force_constants(reference.unitcell, frames[:4])
     assert errors_between(ten.phonon, reference, side)['phonon_mae_thz'] < 1e-4
     assert 1e-4 < errors_between(four.phonon, reference, side)['phonon_mae_thz'] < 0.03
+
+
+DIAMOND = PhonopyAtoms(
+    symbols=['Si'] * 2,
+    cell=2.715 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]),
+    scaled_positions=[[0, 0, 0], [0.25, 0.25, 0.25]],
+)
+
+
+def springs_of_diamond(positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Return forces of springs between nearest neighbours, at rest in silicon, along the bonds and (weaker) across."""
+    difference = positions[None] - positions[:, None]
+    difference -= np.rint(difference @ np.linalg.inv(cell)) @ cell
+    length = np.linalg.norm(difference, axis=2) + np.eye(len(positions))
+    bonds = (length < 2.9) & ~np.eye(len(positions), dtype=bool)
+    rest = np.sqrt(3) / 4 * 5.43
+    along = (9.0 * (length - rest) / length * bonds)[..., None] * difference
+    # Across the bond a spring to the mean of the neighbours: it has an answer to shear of its own.
+    return np.asarray(along.sum(axis=1) + 0.8 * (bonds[..., None] * difference).sum(axis=1))
+
+
+def strained_silicon(n_frames: int, strain: float, seed: int) -> tuple[Phonopy, list[Frame]]:
+    """Return silicon of springs, and frames of it at small displacements; some of its cells are strained at random."""
+    phonon = Phonopy(DIAMOND, MATRIX, primitive_matrix=np.eye(3), log_level=0)
+    supercell = phonon.supercell
+    sites, cell, numbers = supercell.positions, np.array(supercell.cell), np.array(supercell.numbers)
+    phonon.generate_displacements(distance=1e-3, is_plusminus=True)
+    phonon.forces = [springs_of_diamond(each.positions, cell) for each in phonon.supercells_with_displacements]
+    phonon.produce_force_constants(calculate_full_force_constants=False)
+    random = np.random.default_rng(seed)
+    frames = []
+    for _ in range(n_frames):
+        change = random.uniform(-strain, strain, (3, 3))
+        deform = np.eye(3) + (change + change.T) / 2
+        moved = sites @ deform + random.normal(0, 0.005, sites.shape)
+        forces = springs_of_diamond(moved, cell @ deform)
+        frames.append(Frame(numbers, moved, cell @ deform, 0.0, forces, role='train'))
+    return phonon, frames
+
+
+def test_internal_strain() -> None:
+    """A strain moves the sublattices of silicon apart; taken for a displacement's force it spoils the optical modes."""
+    phonon, frames = strained_silicon(6, 0.01, seed=3)
+    side = evaluate_side(phonon, mesh=(6, 6, 6))
+    fit = force_constants.fit_force_constants(DIAMOND, frames, primitive_matrix=np.eye(3))
+    assert (fit.method, fit.n_strain_terms, fit.n_frames) == ('internal_strain', 1, 6)
+    assert errors_between(fit.phonon, phonon, side)['phonon_mae_thz'] < 0.05
+    mapped = [force_constants.map_frame_to_supercell(DIAMOND, frame, phonon.supercell) for frame in frames]
+    plain = Phonopy(DIAMOND, MATRIX, primitive_matrix=np.eye(3), log_level=0)
+    basis = make_basis(plain)
+    plain.force_constants = force_constants._solve(plain, basis, mapped, strain_fields(plain)[:0])
+    assert errors_between(plain, phonon, side)['phonon_mae_thz'] > 0.2
+
+
+def test_unstrained_frames_go_first() -> None:
+    """Where the frames of one unstrained cell are enough, no strained one is used, and that is said."""
+    phonon, strained = strained_silicon(3, 0.01, seed=3)
+    _, plain = strained_silicon(2, 0.0, seed=4)
+    fit = force_constants.fit_force_constants(DIAMOND, [*strained, *plain], primitive_matrix=np.eye(3))
+    assert (fit.method, fit.n_frames, fit.n_strain_terms) == ('unstrained', 2, 0)
+    assert fit.left_out == ['3 strained frames: the 2 others are enough']
+    side = evaluate_side(phonon, mesh=(6, 6, 6))
+    assert errors_between(fit.phonon, phonon, side)['phonon_mae_thz'] < 0.02
+
+
+def test_forces_that_strain_may_cause() -> None:
+    """None in rock salt, one in diamond, and what the springs answer to a strain is among them."""
+    assert len(strain_fields(Phonopy(CELL, MATRIX, primitive_matrix=np.eye(3), log_level=0))) == 0
+    phonon = Phonopy(DIAMOND, MATRIX, primitive_matrix=np.eye(3), log_level=0)
+    fields = strain_fields(phonon)
+    assert fields.shape == (1, 6, len(phonon.supercell), 3)
+    supercell = phonon.supercell
+    for number, strain in enumerate(unit_strains()):
+        deform = np.eye(3) + 1e-5 * strain
+        forces = springs_of_diamond(supercell.positions @ deform, np.array(supercell.cell) @ deform) / 1e-5
+        share = float(np.sum(forces * fields[0, number])) / max(float(np.sum(fields[0, number] ** 2)), 1e-30)
+        assert np.allclose(forces, share * fields[0, number], atol=1e-3 * max(np.abs(forces).max(), 1.0))
+        assert (np.abs(forces).max() > 1.0) == (number >= 3)
+
+
+def test_two_volumes_of_real_nacl(real_salts: list[Phonopy]) -> None:
+    """Displacements of DFT at two volumes are not mixed: those of the crystal's own volume are enough."""
+    own, other = real_salts
+    frames = []
+    for phonon in (other, own):
+        cell, numbers = np.array(phonon.supercell.cell), np.array(phonon.supercell.numbers)
+        dataset: Any = phonon.dataset
+        for entry in dataset['first_atoms']:
+            positions = phonon.supercell.positions.copy()
+            positions[entry['number']] += entry['displacement']
+            frames.append(Frame(numbers, positions, cell, 0.0, np.array(entry['forces']), role='train'))
+    for phonon in (own, other):
+        fit = force_constants.fit_force_constants(phonon.unitcell, frames, primitive_matrix=phonon.primitive_matrix)
+        assert (fit.method, fit.n_frames) == ('unstrained', 2)
+        errors = errors_between(fit.phonon, phonon, evaluate_side(phonon, mesh=(6, 6, 6)))
+        assert errors['phonon_mae_thz'] < 0.01

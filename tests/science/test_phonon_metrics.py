@@ -122,8 +122,26 @@ def test_columns_by_hand(salts: list[Phonopy]) -> None:
     for name, values in errors.items():
         wanted = (weights @ values).sum() / (6 * weights.sum())
         assert result['candidate'][name] == pytest.approx(wanted ** (0.5 if 'rmse' in name else 1), abs=1e-9)
+    by_branch = (weights[:, None] * np.abs(difference)).sum(axis=0) / weights.sum()
+    assert result['candidate']['branch_mae_thz'] == pytest.approx(by_branch.tolist())
+    assert result['candidate']['acoustic_mae_thz'] == pytest.approx(by_branch[:3].mean())
+    assert result['candidate']['optical_mae_thz'] == pytest.approx(by_branch[3:].mean())
     # A compressed crystal is harder: the errors are no noise.
     assert result['candidate']['mean_frequency_thz'] > result['reference']['mean_frequency_thz'] + 0.02
+
+
+def test_worst_point(salts: list[Phonopy]) -> None:
+    """Where two sides are furthest apart along the path, and what the points with a name are."""
+    path = phonon_metrics.band_path(salts[1].primitive, points=21)
+    points = phonon_metrics.special_points(path)
+    assert list(points)[:2] == ['Γ', 'X']
+    frequencies = phonon_metrics.frequencies_at(salts[1], path.qpoints)
+    other = frequencies.copy()
+    other[30, 5] += 0.7
+    worst = phonon_metrics.worst_along(path, other, frequencies)
+    assert (worst['index'], worst['between']) == (30, list(path.labels[1]))
+    assert worst['error_thz'] == pytest.approx(0.7)
+    assert worst['branch'] == 6
 
 
 def test_unstable_perovskite() -> None:
