@@ -41,6 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker('real')
         if {'sevennet_python', 'nequix_python'} & set(fixtures):
             item.add_marker('thorough')
+        if item.get_closest_marker('thorough'):
+            item.add_marker('real')
     real = {item.path for item in items if item.get_closest_marker('real')}
     order = {name: index for index, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (order.get(item.path.name, len(order)), item.path not in real))

@@ -268,6 +268,7 @@ def test_wrong_settings(aiida_profile: Any, settings: dict[str, Any], sentence: 
         builder_of(settings=orm.Dict(settings))
 
 
+@pytest.mark.real
 def test_wrong_input(run: Any, mixed: Any, tiny_dataset: Any, make_code: Any, aiida_computer_local: Any) -> None:
     with pytest.raises(ValueError, match='`dataset` has no frame with Cl, Na'):
         run(tiny_dataset)

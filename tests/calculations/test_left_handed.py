@@ -19,6 +19,8 @@ from aiida_equitrain.science.structure_files import read_structure
 from aiida_equitrain.science.structures import is_left_handed
 from aiida_equitrain.science.supercells import make_supercell, supercell_rows
 
+pytestmark = pytest.mark.real
+
 CASES = Path(__file__).parents[1] / 'fixtures' / 'cases'
 
 

@@ -25,6 +25,8 @@ from aiida_equitrain.launch.data_import import store_phonons
 from aiida_equitrain.science import harmonic, phonon_metrics
 from aiida_equitrain.science.phonopy_io import load_phonopy, phonon_from_arrays
 
+pytestmark = pytest.mark.real
+
 CASES = Path(__file__).parents[1] / 'fixtures' / 'cases'
 MATRIX, SYMPREC, X = [[2, 0, 0], [0, 2, 0], [0, 0, 2]], 1e-4, [[0.5, 0.5, 0.0]]
 

@@ -67,6 +67,7 @@ def test_folder_is_the_closure(name: str, tmp_path: Path) -> None:
     assert tops & {JOB_PACKAGE, 'aiida_equitrain', 'aiida'} == set()
 
 
+@pytest.mark.real
 def test_modules_import(tmp_path: Path) -> None:
     """Each module in each job's folder can be imported without AiiDA and aiida-equitrain, but for other families'."""
     folders = [tmp_path / name for name in NAMES]

@@ -13,6 +13,8 @@ from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.launch import nodes
 from aiida_equitrain.setup import defaults
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def invoke(aiida_profile: Any) -> Any:
@@ -146,7 +148,6 @@ def test_sentences(invoke: Any, silicon: Any, tmp_path: Path) -> None:
     assert 'aiida-equitrain setup' in result.output
 
 
-@pytest.mark.real
 def test_finetune_here(invoke: Any, starter: Any, tiny_dataset: Any, python_code: Any, tmp_path: Path) -> None:
     """Without a daemon the job runs in this process, shows its stages, and the report is written."""
     overrides = tmp_path / 'tiny.yaml'

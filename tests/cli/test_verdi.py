@@ -48,6 +48,7 @@ def test_dataset(invoke: Any, tmp_path: Path) -> None:
     assert (entry['label'], entry['n_frames'], entry['functional']) == ('mine', len(frames), 'PBE')
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     'words',
     [

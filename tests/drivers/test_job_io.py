@@ -61,6 +61,7 @@ def test_every_driver_looks_first() -> None:
     assert not any('JOB_FILE' in text or "'job.json'" in text for text in drivers)
 
 
+@pytest.mark.real
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'mallopt'), reason='the C library is not glibc')
 def test_memory_is_kept() -> None:
     """What is freed is used again, here and in a child, unless the environment wants it otherwise."""

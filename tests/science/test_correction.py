@@ -212,6 +212,7 @@ def test_noise_leaves_the_potential_as_it_is(triclinic: tuple[Phonopy, Phonopy, 
             assert np.array_equal(result.force_constants, compact_force_constants(potential))
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(('name', 'number'), [('cubic', 1), ('cubic', 4), ('triclinic', 2), ('triclinic', 12)])
 def test_error_bars_hold_two_thirds(name: str, number: int, request: pytest.FixtureRequest) -> None:
     """Truths that are drawn from the prior, noise in the forces: the share within one error bar is 68 %."""

@@ -118,6 +118,7 @@ def test_too_few_frames_say_so() -> None:
     assert 'equations for' in fit.reason
 
 
+@pytest.mark.real
 def test_real_nacl(rattled_salt: Path) -> None:
     """Ten real frames give the DFT phonons; four of them nearly so."""
     reference = load_phonopy(rattled_salt / 'phonopy_disp.yaml', symprec=1e-5)

@@ -82,6 +82,7 @@ def subgroups(phonon: Phonopy, mode: SoftMode, amplitude: float) -> set[str]:
     return {phases.space_group(atoms, 1e-3).symbol for atoms in moved}
 
 
+@pytest.mark.real
 @pytest.mark.parametrize('name', ['phonopy_params_NaCl-1.00', 'phonopy_params_NaCl-0.995', 'phonopy_SrTiO3'])
 def test_verdicts(name: str) -> None:
     """Rock salt is stable; cubic SrTiO3 is unstable where phonopy by hand has imaginary frequencies, and only there."""
@@ -125,6 +126,7 @@ def test_directions_of_a_perovskite(titanate: Phonopy) -> None:
     assert all(np.linalg.norm(item.pattern, axis=1).max() == pytest.approx(1.0) for item in directions)
 
 
+@pytest.mark.thorough
 @needs_reference
 @pytest.mark.parametrize('side', [('dft', 'benchmark_min_frequency'), ('mp0b3', 'min_frequency')], ids=['dft', 'mp0b3'])
 def test_verdicts_of_the_authors(side: tuple[str, str]) -> None:
@@ -156,6 +158,7 @@ def test_mode_of_the_paper() -> None:
     assert 'P6_3cm' in groups
 
 
+@pytest.mark.real
 @needs_reference
 def test_directions_of_a_polar_mode() -> None:
     """SnTe: the threefold mode of Γ has the directions <100>, <110> and <111>, with the known subgroups of Fm-3m."""

@@ -17,6 +17,8 @@ from phonopy.structure.atoms import PhonopyAtoms
 from aiida_equitrain.science import error_bars, harmonic, phonon_metrics, quasi_harmonic
 from aiida_equitrain.science.correction import Posterior, make_basis
 
+pytestmark = pytest.mark.real
+
 MESH = (4, 4, 4)
 TEMPERATURES = np.array([50.0, 100.0, 150.0, 200.0])
 #: The lattice of the sites stays cubic, that of the masses is tetragonal.

@@ -22,6 +22,7 @@ CELLS = {
 }
 
 
+@pytest.mark.real
 @pytest.mark.parametrize('name', CELLS)
 @pytest.mark.parametrize(('shortest', 'longest'), [(5.0, 10.0), (10.0, 15.0)])
 def test_supercell_has_long_edges_and_moderate_angles(name, shortest, longest):

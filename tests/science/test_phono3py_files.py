@@ -18,6 +18,8 @@ from phonopy.structure.atoms import PhonopyAtoms
 from aiida_equitrain.science.conductivity import load_phono3py
 from aiida_equitrain.science.phonopy_io import load_phonopy
 
+pytestmark = pytest.mark.real
+
 phono3py = pytest.importorskip('phono3py')
 SILICON = Path(__file__).parents[1] / 'fixtures' / 'phono3py' / 'phono3py_params_Si-111-222.yaml.xz'
 

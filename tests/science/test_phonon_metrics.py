@@ -22,7 +22,12 @@ from aiida_equitrain.science.phonopy_io import load_phonopy
 HARMONIC = Path(__file__).parents[1] / 'fixtures' / 'harmonic'
 #: The authors' data, which have no licence.
 REFERENCE = Path(__file__).parents[3] / 'shared' / 'reference' / 'phonons_pbe_vs_mp0b3'
-MATERIALS = sorted(path.name for path in REFERENCE.glob('mp-*')) or [pytest.param('', marks=pytest.mark.skip)]
+#: Of those, the ones whose mesh takes a second.
+QUICK = ('mp-691', 'mp-29138')
+MATERIALS = [
+    pytest.param(path.name, marks=pytest.mark.real if path.name in QUICK else pytest.mark.thorough)
+    for path in sorted(REFERENCE.glob('mp-*'))
+] or [pytest.param('', marks=pytest.mark.skip)]
 UNSTABLE = {'mp-1883', 'mp-2612', 'mp-14017', 'mp-866132', 'mp-7845'}
 #: phonopy 2.27, the authors', reduced the half-shifted mesh of this cell by rotations that do not preserve the mesh;
 #: 4.10 warns and keeps the whole mesh. See test_other_mesh.

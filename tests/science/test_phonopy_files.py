@@ -26,6 +26,8 @@ from aiida_equitrain.science.phonon_metrics import (
 )
 from aiida_equitrain.science.phonopy_io import load_phonopy
 
+pytestmark = pytest.mark.real
+
 CASES = Path(__file__).parents[1] / 'fixtures' / 'cases'
 
 

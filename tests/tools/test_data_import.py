@@ -272,6 +272,7 @@ def test_born_charges(aiida_profile: Any, tmp_path: Path) -> None:
     assert 'Born charges and dielectric tensor' in result.output, result.output
 
 
+@pytest.mark.real
 def test_nothing_else_on_the_screen(aiida_profile: Any) -> None:
     """Phonopy warns of an antiferromagnet, as its primitive cell has another point group; the screen stays ours."""
     with warnings.catch_warnings(record=True) as caught:

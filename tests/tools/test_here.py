@@ -17,6 +17,8 @@ from aiida_equitrain.launch import progress
 from aiida_equitrain.launch.in_process import run_here
 from aiida_equitrain.launch.run import describe_end
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def bash(aiida_profile: Any, aiida_code_installed: Any) -> Any:

@@ -15,6 +15,8 @@ from aiida import orm
 
 from aiida_equitrain.report.write import write_report
 
+pytestmark = pytest.mark.real
+
 sys.path.insert(0, str(Path(__file__).parents[1] / 'hostile'))
 
 KINDS = ['material', 'instability', 'study']

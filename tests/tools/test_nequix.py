@@ -133,6 +133,7 @@ def default(**chosen: Any) -> tuple[str, str]:
     return node.label, '\n'.join(lines)
 
 
+@pytest.mark.real
 def test_default(computer: Any, published: Path, starter: Any, make_code: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The best of what is stored and can be run; the paper's protocol keeps to MACE; what is better is said."""
     with pytest.raises(NotExistent, match='there is no foundation potential'):

@@ -40,6 +40,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'hostile'))
 
 import honest
 
+pytestmark = pytest.mark.real
+
 ALICE = Scrubber(['/home/alice'], ['alice', 'Alice Smith'])
 #: Spellings of the folders and addresses of a person, and what is left of them.
 SPELLINGS = {

@@ -24,6 +24,8 @@ from aiida_equitrain.setup.shipped import (
     starter_files,
 )
 
+pytestmark = pytest.mark.real
+
 NOWHERE = 'http://127.0.0.1:9/'
 
 
@@ -166,7 +168,6 @@ def test_changed_pseudopotential_is_refused(aiida_profile_clean: Any, monkeypatc
         install_shipped_family()
 
 
-@pytest.mark.real
 def test_checks_pass(aiida_profile_clean: Any, pw_code: Any, python_code: Any, phonopy_code: Any) -> None:
     """Run the real programs: all pass; this test profile has no broker, and is told how to get one."""
     states(setup.Options(offline=True))
@@ -227,7 +228,6 @@ def test_check_finds_wrong_programs(make_code: Any, tmp_path: Path) -> None:
         checks.check_python(make_code('python-bare', str(bare)))
 
 
-@pytest.mark.real
 @pytest.mark.usefixtures('aiida_profile_clean')
 def test_profile_is_made_in_its_own_folder(tmp_path: Path) -> None:
     """Make a profile with broker and caching under ``AIIDA_PATH``, once, and leave the home folder alone."""

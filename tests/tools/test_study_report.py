@@ -27,6 +27,8 @@ from aiida_equitrain.report.study_page import render_study
 from aiida_equitrain.report.study_plots import draw_material, draw_study
 from aiida_equitrain.science.study_statistics import aggregate, with_deviations
 
+pytestmark = pytest.mark.real
+
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 #: Run in the page after it was loaded: sorts by the error, opens a row by a click, and says what came of it.
 CLICKS = """

@@ -14,6 +14,8 @@ from aiida.manage import get_manager
 from aiida_equitrain.calculations.functions.active_learning import choose_disputed, pool_frames, start_pool
 from aiida_equitrain.workflows.active_learning.workchain import ActiveLearningWorkChain
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def make_builder(starter: Any, python_code: Any, phonopy_code: Any, silicon_phonons: Any, tiny_dataset: Any) -> Any:
@@ -137,7 +139,6 @@ def test_members_that_agree(make_builder: Any, ended: Any, difference: float) ->
     assert process.ctx.dataset.counts['train'] == 4
 
 
-@pytest.mark.real
 def test_rounds(make_builder: Any) -> None:
     """Two rounds: frames are chosen and revealed, phonons compared, and the budget ends it."""
     outputs, node = run_get_node(make_builder({'phonon_tolerance_thz': 0.0}))

@@ -56,6 +56,7 @@ def test_wrong_input(build: Any, inputs: dict[str, Any], sentence: str) -> None:
         build(**inputs)
 
 
+@pytest.mark.real
 def test_subsample(tiny_dataset: Any) -> None:
     """The seed draws the frames that train; the others keep their places, and one trains at least."""
     drawn = {seed: draw_subsample(tiny_dataset, Float(0.6), Int(seed)) for seed in range(6)}

@@ -151,6 +151,7 @@ def test_other_python(make_builder: Any, hollow_sevennet: Any, labels: Any, aiid
         run_get_node(builder)
 
 
+@pytest.mark.real
 def test_labels_of_dft(make_builder: Any, pw_code: Any, pseudo_family: Any) -> None:
     builder = make_builder(
         potential=None, python_code=None, labels=None, pw_code=pw_code, pseudo_family=pseudo_family.label,

@@ -15,6 +15,8 @@ from ase.build import bulk
 
 from aiida_equitrain.science.structure_files import read_structure
 
+pytestmark = pytest.mark.real
+
 CASES = Path(__file__).parents[1] / 'fixtures' / 'cases'
 SUPERCELL = [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
 #: WorkChains whose DFT or phases would lose kinds.

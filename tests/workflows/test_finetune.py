@@ -27,6 +27,8 @@ from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.frames import Frames
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 
+pytestmark = pytest.mark.real
+
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 SNAPSHOTS = Path(__file__).parent / 'snapshots'
 CODES = TrainCalculation.exit_codes
@@ -285,7 +287,6 @@ def test_unrecoverable_stops(failed: Any, label: str) -> None:
     assert process.inspect_process().status == process.exit_codes.ERROR_TRAINING_FAILED.status
 
 
-@pytest.mark.real
 @pytest.mark.parametrize('strategy', ['l2-tsp', pytest.param('transfer', marks=pytest.mark.thorough)])
 def test_real_run(build: Any, strategy: str) -> None:
     overrides = {'train': {'hyperparameters': {'epochs': 3}}}
@@ -300,7 +301,6 @@ def test_real_run(build: Any, strategy: str) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.real
 def test_real_run_that_makes_something_worse(
     build: Any, tiny_frames: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,7 +329,6 @@ def test_real_run_that_makes_something_worse(
     assert re.search(r'energy MAE, validation frames[^\n]*\n<td class="bad">', page)
 
 
-@pytest.mark.real
 def test_real_replay(build: Any, silicon: Any) -> None:
     """Structures without labels are labelled by the foundation, and replayed through MACE."""
     frames = []
@@ -348,7 +347,6 @@ def test_real_replay(build: Any, silicon: Any) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.real
 def test_real_walltime_restart(build: Any) -> None:
     """A walltime of a second ends every job after one epoch; the WorkChain goes on until all epochs are done."""
     overrides = {'train': {'hyperparameters': {'epochs': 2}}}
@@ -364,7 +362,6 @@ def test_real_walltime_restart(build: Any) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.real
 def test_real_job_from_elsewhere(build: Any) -> None:
     """A job that ran where there is no AiiDA, and out of walltime, is taken in and continued."""
     overrides = {'train': {'hyperparameters': {'epochs': 2}}}
@@ -382,7 +379,6 @@ def test_real_job_from_elsewhere(build: Any) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.real
 def test_real_divergence(build: Any) -> None:
     """A learning rate beyond reason is lowered twice, and then the WorkChain stops with a sentence."""
     hyperparameters = {'epochs': 3, 'lr': 1e30, 'weight_decay': 0.0}
@@ -394,7 +390,6 @@ def test_real_divergence(build: Any) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.real
 @pytest.mark.parametrize('engine', ['equitrain', 'mace'])
 def test_real_divergence_after_a_good_epoch(build: Any, engine: str) -> None:
     """The rate explodes after the first epoch: training goes on from the best one, until it gets through."""
@@ -415,7 +410,6 @@ def test_real_divergence_after_a_good_epoch(build: Any, engine: str) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.real
 def test_real_out_of_memory(starter: Any, large_frames: Any, python_code: Any, tmp_path: Path) -> None:
     """A job that may take a little more memory than it has after its imports gets through with fewer frames at once."""
     dataset = DatasetData(large_frames(2), functional='PBE').store()
@@ -437,7 +431,6 @@ def test_real_out_of_memory(starter: Any, large_frames: Any, python_code: Any, t
 
 
 @pytest.mark.thorough
-@pytest.mark.real
 def test_progress_is_in_the_report(build: Any) -> None:
     """The monitor writes what the running job says into the reports of the job and of the WorkChain."""
     overrides = {'train': {'hyperparameters': {'epochs': 30, 'patience': None},

@@ -21,6 +21,8 @@ from aiida_equitrain.science import frames as batch
 from aiida_equitrain.workflows.instability.workchain import InstabilityWorkChain
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
+pytestmark = pytest.mark.real
+
 SETTINGS = {
     'max_modes': 1,
     'max_directions': 1,
@@ -85,7 +87,6 @@ def process_of(builder: Any) -> Any:
 
 
 @pytest.mark.thorough
-@pytest.mark.real
 def test_real(make_builder: Any, soft_phonons: Any, tmp_path: Any) -> None:
     """DFT alone: cubic GeTe falls into a polar phase with the energy that its scan and its relaxation tell."""
     builder = make_builder(phonopy_data=soft_phonons)

@@ -21,6 +21,8 @@ from aiida_equitrain.science.harmonic_frames import phonon_supercell
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
+pytestmark = pytest.mark.real
+
 #: Only the zone centre, and a cut-off far from convergence: what is tested is the plumbing.
 SMALL_PW = {
     'kpoints_distance': 2.0,
@@ -264,7 +266,6 @@ def test_harmonic_recipe_needs_what_relaxes(build):
         run_get_node(builder)
 
 
-@pytest.mark.real
 def test_mixed_silicon_is_labelled(build):
     """Eight atoms: frames of both recipes in one dataset; the conventional cell is relaxed by DFT as two atoms."""
     conventional = StructureData(ase=bulk('Si', a=5.40, cubic=True))
@@ -313,7 +314,6 @@ def test_tolerance_needs_an_even_budget_of_pairs(build):
         build(recipe='harmonic', overrides={'harmonic': {'phonon_tolerance_thz': 0.0}})
 
 
-@pytest.mark.real
 def test_as_many_labels_as_needed(build):
     """Silicon, eight atoms: one label after the other until the error bar is small enough, or the budget is spent."""
     settings = {'relax': 'none', 'min_length_angstrom': 5.0, 'n_frames': 1, 'max_frames': 3}
@@ -341,7 +341,6 @@ def test_as_many_labels_as_needed(build):
     assert called.count('CorrectCalculation') == called.count('PwBaseWorkChain') == 2
 
 
-@pytest.mark.real
 def test_rattled_silicon_is_labelled(build):
     """Relax the structure, rattle it, relax, choose and label: eight atoms, four frames, one mesh."""
     overrides = {
@@ -386,7 +385,6 @@ def frames_one_bad() -> TrajectoryData:
 
 
 @pytest.mark.thorough
-@pytest.mark.real
 def test_failed_frame_is_dropped_and_the_rest_is_kept(build, frames_one_bad, monkeypatch):
     """One frame makes pw.x fail for real: its second atom sits on the first, which is let through for the test."""
     positions = frames_one_bad.get_positions().copy()
@@ -407,7 +405,6 @@ def test_failed_frame_is_dropped_and_the_rest_is_kept(build, frames_one_bad, mon
 
 
 @pytest.mark.thorough
-@pytest.mark.real
 def test_stress_and_forces_are_derivatives_of_the_energy(build):
     """Units and signs of what pw.x wrote, against finite differences of its energies."""
     start = bulk('Si', a=5.3)

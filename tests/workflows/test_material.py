@@ -11,6 +11,8 @@ from aiida.engine import ProcessState
 from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def make_builder(

@@ -198,6 +198,7 @@ def change(aiida_profile: Any) -> orm.ArrayData:
     return node.store()
 
 
+@pytest.mark.real
 def test_change_of_force_constants(change: orm.ArrayData) -> None:
     """Corrected phonons: what labels of one volume changed is added to the force constants at every volume."""
     volumes, frames = {}, []

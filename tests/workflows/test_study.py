@@ -23,6 +23,8 @@ from aiida_equitrain.workflows.instability.workchain import InstabilityWorkChain
 from aiida_equitrain.workflows.study.rows import key_of
 from aiida_equitrain.workflows.study.workchain import StudyWorkChain
 
+pytestmark = pytest.mark.real
+
 
 def process_of(builder: Any) -> Any:
     """Return the process of a builder, not started."""
@@ -247,7 +249,6 @@ def test_wrong_phases(make_study: Any, silicon_phonons: Any) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.real
 def test_killed_and_started_again(aiida_profile_clean: Any, make_study: Any) -> None:
     """Killed after its first row, a study goes on where it was, and ends with the table of one that was not killed."""
 
