@@ -47,7 +47,8 @@ def cmd_launch() -> None:
 @options('recipe', 'dry_run')
 @options(
     'block', 'symprec', 'training_protocol', 'strategy_or_none', 'engine', 'replay', 'metal', 'seed', 'overrides',
-    'report', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph',
+    'report', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy', 'postprocess',
+    'born_charges', 'ph',
 )  # fmt: skip
 @with_profile
 def cmd_material(
@@ -86,7 +87,7 @@ def cmd_material(
             forgetting_dataset=nodes.forgetting_dataset(),
             **codes(chosen, 'python', 'phonopy', *(['pw'] if needs_dft else []), potential=foundation),
             **(codes(chosen, 'ph') if chosen['born_charges'] else {}),
-            **postprocess(foundation),
+            **postprocess(chosen, foundation),
             **(dft_inputs(chosen) if needs_dft else {}),
             **with_recipe(common(chosen), chosen['recipe']),
         )
@@ -176,7 +177,7 @@ def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, 
 @click.option('--labels', metavar='PK', help='DatasetData: correct the phonons of the potential by these frames.')
 @options(
     'block', 'symprec', 'protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy',
-    'born_charges', 'ph', 'report',
+    'postprocess', 'born_charges', 'ph', 'report',
 )  # fmt: skip
 @with_profile
 def cmd_phonons(
@@ -199,10 +200,11 @@ def cmd_phonons(
 
         crystal = nodes.load_structure(structure, chosen['block'])
         if dft:
-            source = {**codes(chosen, 'pw'), **dft_inputs(chosen), **postprocess()}
+            source = {**codes(chosen, 'pw'), **dft_inputs(chosen), **postprocess(chosen)}
         else:
             potential = foundation_of(chosen)
-            source = {'potential': potential, **codes(chosen, 'python', potential=potential), **postprocess(potential)}
+            source = {'potential': potential, **codes(chosen, 'python', potential=potential)}
+            source |= postprocess(chosen, potential)
             source['labels'] = None if labels is None else nodes.load_dataset(labels)
         if chosen['born_charges']:
             source |= {**codes(chosen, 'ph'), **dft_inputs(chosen), 'born_pw_code': find_code(chosen['pw'])}
@@ -229,8 +231,9 @@ def cmd_phonons(
 @click.option('--dft', is_flag=True, help='Repeat the scans of the structure with DFT.')
 @click.option('--dft-phases', is_flag=True, help='Find the phases with DFT, for a study to be compared with.')
 @options(
-    'block', 'symprec', 'protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy'
-)
+    'block', 'symprec', 'protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy',
+    'postprocess',
+)  # fmt: skip
 @with_profile
 def cmd_instability(
     structure: str, depth: int | None, figure: Path | None, dft: bool, dft_phases: bool, submit: bool, **chosen: Any
@@ -255,7 +258,7 @@ def cmd_instability(
             potential=potential,
             **codes(chosen, 'phonopy'),
             **({} if potential is None else codes(chosen, 'python', potential=potential)),
-            **postprocess(potential),
+            **postprocess(chosen, potential),
             **({**codes(chosen, 'pw'), **dft_inputs(chosen)} if dft or dft_phases else {}),
             **inputs,
         )

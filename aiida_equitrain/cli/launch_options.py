@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,35 @@ NO_STRATEGY = 'none'
 SEED = click.IntRange(0, 2**32 - 1)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(path_type=Path)
+
+#: Options of jobs, and their names in `metadata.options`.
+OF_JOBS = {'account': 'account', 'queue': 'queue_name', 'qos': 'qos', 'walltime': 'max_wallclock_seconds',
+           'memory': 'max_memory_kb'}  # fmt: skip
+#: All of them, for the commands.
+SCHEDULER = (*OF_JOBS, 'gpu_options')
+KILOBYTES = {'KB': 1, 'MB': 1000, 'GB': 1000**2, 'TB': 1000**3}
+
+
+def seconds(_ctx: Any, _param: Any, value: str | None) -> int | None:
+    """Return a time of hours, minutes and seconds, or of minutes alone, in seconds."""
+    if value is None:
+        return None
+    match = re.fullmatch(r'(?:(?:(\d{1,3})-)?(\d{1,4}):)?(\d{1,4}):(\d\d)', value)
+    if match is None:
+        raise click.BadParameter('give hours, minutes and seconds, such as 2:00:00; minutes and seconds as 30:00')
+    days, hours, minutes, rest = (int(item or 0) for item in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + rest
+
+
+def kilobytes(_ctx: Any, _param: Any, value: str | None) -> int | None:
+    """Return a size with its unit in kilobytes."""
+    if value is None:
+        return None
+    match = re.fullmatch(r'(\d{1,9})\s*([KMGT]B)', value.upper())
+    if match is None:
+        raise click.BadParameter('give a number with its unit, such as 8GB or 500MB')
+    return int(match.group(1)) * KILOBYTES[match.group(2)]
+
 
 #: Options by the name of their parameter.
 OPTIONS: dict[str, Callable[[Any], Any]] = {
@@ -74,15 +104,32 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     'pw': click.option('--pw', default='pw', show_default=True, help='Code: pw.x.'),
     'ph': click.option('--ph', default='ph', show_default=True, help='Code: ph.x.'),
     'born_charges': click.option('--born-charges', is_flag=True, help='Of a polar crystal: compute them with ph.x.'),
+    'account': click.option('--account', metavar='NAME', help='Of all jobs; for the scheduler, as the next ones.'),
+    'queue': click.option('--queue', metavar='NAME', help='Queue or partition of all jobs.'),
+    'qos': click.option('--qos', metavar='NAME', help='Quality of service of all jobs.'),
+    'walltime': click.option(
+        '--walltime', metavar='H:MM:SS', callback=seconds, help="Of all jobs.  [default: the scheduler's own]"
+    ),
+    'memory': click.option(
+        '--memory', metavar='SIZE', callback=kilobytes, help="Of all jobs, such as 8GB.  [default: the scheduler's own]"
+    ),
+    'gpu_options': click.option(
+        '--gpu-options', metavar='TEXT', help='For jobs on a GPU (`device: cuda`), such as `#SBATCH --gres=gpu:1`.'
+    ),
+    'postprocess': click.option(
+        '--postprocess',
+        metavar='LABEL',
+        help='Code: a Python for what looks at phonons, such as python@localhost.  [default: that of --python]',
+    ),
     'phonopy': click.option('--phonopy', default='phonopy', show_default=True, help='Code: phonopy.'),
 }
 
 
 def options(*names: str) -> Callable[[Any], Any]:
-    """Return a decorator that adds options of :data:`OPTIONS` in the given order."""
+    """Return a decorator that adds options of :data:`OPTIONS` in the given order; what is submitted has a scheduler."""
 
     def decorate(function: Any) -> Any:
-        for name in reversed(names):
+        for name in reversed((*names, *(SCHEDULER if 'submit' in names else ()))):
             function = OPTIONS[name](function)
         return function
 
@@ -112,10 +159,12 @@ def codes(chosen: dict[str, Any], *names: str, potential: Any = None) -> dict[st
     return {f'{name}_code': find_code(chosen[name] or python_label(potential)) for name in names}
 
 
-def postprocess(potential: Any = None) -> dict[str, Any]:
-    """Return the Python that looks at phonons where that of the potential cannot, if there is one."""
-    from aiida_equitrain.setup.defaults import postprocess_code
+def postprocess(chosen: dict[str, Any], potential: Any = None) -> dict[str, Any]:
+    """Return the Python that looks at phonons: the one that is named, else one where the potential's cannot."""
+    from aiida_equitrain.setup.defaults import find_code, postprocess_code
 
+    if chosen.get('postprocess') is not None:
+        return {'postprocess_code': find_code(chosen['postprocess'])}
     return postprocess_code(potential)
 
 
@@ -135,7 +184,7 @@ def common(chosen: dict[str, Any], stage: str | None = None) -> dict[str, Any]:
     """
     from aiida_equitrain.launch.nodes import load_overrides
 
-    overrides = load_overrides(chosen['overrides'])
+    overrides = with_options(load_overrides(chosen['overrides']), chosen)
     symprec = chosen.get('symprec')
     if symprec is not None:
         overrides = dict(overrides or {})
@@ -148,6 +197,20 @@ def common(chosen: dict[str, Any], stage: str | None = None) -> dict[str, Any]:
         if stage is not None:
             overrides[stage] = part
     return {'protocol': chosen['protocol'], 'overrides': overrides}
+
+
+def with_options(overrides: dict[str, Any] | None, chosen: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the overrides with the options of jobs that the command names, which go before its block `options`."""
+    named = {key: chosen[name] for name, key in OF_JOBS.items() if chosen.get(name) is not None}
+    gpu = chosen.get('gpu_options')
+    if not named and gpu is None:
+        return overrides
+    merged = dict(overrides or {})
+    if named:
+        merged['options'] = {**(merged.get('options') or {}), **named}
+    if gpu is not None:
+        merged['gpu'] = {**(merged.get('gpu') or {}), 'custom_scheduler_commands': gpu}
+    return merged
 
 
 def with_recipe(inputs: dict[str, Any], recipe: str | None) -> dict[str, Any]:
@@ -190,6 +253,7 @@ def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> An
     from aiida_equitrain.cli.follow import Display
     from aiida_equitrain.launch.in_process import run_here
     from aiida_equitrain.launch.run import daemon_problem
+    from aiida_equitrain.launch.slots import slots_problem
     from aiida_equitrain.workflows.checks import symmetry_hints
 
     problem = daemon_problem()
@@ -202,6 +266,8 @@ def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> An
         if problem is None:
             from aiida.engine import submit as submit_to_daemon
 
+            if no_room := slots_problem(builder):
+                raise ValueError(no_room)
             node = submit_to_daemon(builder)
         else:
             echo(f'Running in this process, as {problem}; Ctrl-C ends the job.')

@@ -67,7 +67,7 @@ def pairs(_ctx: Any, _param: Any, value: Sequence[str]) -> dict[str, str]:
 @click.option('--instability', is_flag=True, help='Follow imaginary modes of the fine-tuned potentials to new phases.')
 @click.option('--max-concurrent', type=click.IntRange(min=1), help='WorkChains at a time.')
 @options('symprec', 'training_protocol', 'replay', 'metal', 'overrides', 'report', 'submit', 'foundation', 'family',
-         'python', 'pw', 'phonopy')  # fmt: skip
+         'python', 'pw', 'phonopy', 'postprocess')  # fmt: skip
 @with_profile
 def cmd_study(
     sources: tuple[str, ...],
@@ -133,7 +133,7 @@ def study_builder(
         replay=None if chosen['replay'] is None else nodes.load_replay(chosen['replay']),
         forgetting_dataset=nodes.forgetting_dataset(),
         **codes(chosen, 'python', 'phonopy', *(['pw'] if needs_dft else []), potential=foundation),
-        **postprocess(foundation),
+        **postprocess(chosen, foundation),
         **(dft_inputs(chosen) if needs_dft else {}),
         **inputs,
     )

@@ -21,7 +21,7 @@ FIGURE = click.option(
 @click.command('qha')
 @click.argument('structure')
 @FIGURE
-@options('block', 'symprec', 'protocol', 'overrides', 'submit', 'foundation', 'python')
+@options('block', 'symprec', 'protocol', 'overrides', 'submit', 'foundation', 'python', 'postprocess')
 @with_profile
 def cmd_qha(structure: str, figure: Path | None, submit: bool, **chosen: Any) -> None:
     """Compute thermal expansion in the quasi-harmonic approximation, with a potential.
@@ -37,7 +37,7 @@ def cmd_qha(structure: str, figure: Path | None, submit: bool, **chosen: Any) ->
 @click.command('kappa')
 @click.argument('structure')
 @FIGURE
-@options('block', 'symprec', 'protocol', 'overrides', 'submit', 'foundation', 'python')
+@options('block', 'symprec', 'protocol', 'overrides', 'submit', 'foundation', 'python', 'postprocess')
 @with_profile
 def cmd_kappa(structure: str, figure: Path | None, submit: bool, **chosen: Any) -> None:
     """Compute the lattice thermal conductivity with phono3py, with a potential.
@@ -62,7 +62,7 @@ def _builder(name: str, structure: str, chosen: dict[str, Any]) -> Any:
         crystal,
         potential,
         **codes(chosen, 'python', potential=potential),
-        **postprocess(potential),
+        **postprocess(chosen, potential),
         **common(chosen),
     )
 

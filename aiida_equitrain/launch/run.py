@@ -10,6 +10,7 @@ from aiida.manage import get_manager
 
 from aiida_equitrain.common.printable import printable
 from aiida_equitrain.launch.in_process import Watch, run_here
+from aiida_equitrain.launch.slots import slots_problem
 from aiida_equitrain.query.failures import reason_of
 
 
@@ -29,10 +30,10 @@ def start(builder: ProcessBuilder, submit: bool = False) -> orm.ProcessNode:
     """Run a job in this process, or hand it to the daemon, and print where its results are; for scripts.
 
     :returns: the node, terminated unless ``submit``.
-    :raises SystemExit: with a sentence, if ``submit`` and there is nothing to submit to.
+    :raises SystemExit: with a sentence, if ``submit`` and there is nothing to submit to, or no room for it.
     """
     if submit:
-        problem = daemon_problem()
+        problem = daemon_problem() or slots_problem(builder)
         if problem:
             raise SystemExit(f'nothing can be submitted: {problem}')
         from aiida.engine import submit as submit_to_daemon

@@ -16,7 +16,6 @@ from aiida.orm import Dict, List, StructureData
 from aiida_quantumespresso.workflows.protocols.utils import ProtocolMixin, recursive_merge
 
 from aiida_equitrain.calculations.functions.phonons import right_handed
-from aiida_equitrain.calculations.script_job import SERIAL_RESOURCES
 from aiida_equitrain.common.settings import Setting
 from aiida_equitrain.common.validation import refuse_quoted_numbers, refuse_unknown_nested
 from aiida_equitrain.query.failures import describe_failure
@@ -172,14 +171,6 @@ def _open_ends(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: (_open_ends(value) or None) if isinstance(value, Mapping) else None for key, value in values.items()}
 
 
-def serial_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``metadata.options`` of a job that is one process, whatever is asked for jobs of pw.x beside it.
-
-    A builder does not fill in the ``resources`` that a port has by default once other options are given.
-    """
-    return {'resources': dict(SERIAL_RESOURCES), **options, 'withmpi': False}
-
-
 def fill(builder: ProcessBuilder, process: Any, namespace: str, stage: Any) -> None:
     """Take over the inputs of a stage's builder, those that stand at the top left out."""
     setattr(builder, namespace, _exposed(stage._inputs(prune=True), process.spec().inputs[namespace]))
@@ -190,9 +181,8 @@ def _exposed(values: dict[str, Any], ports: Any) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for key, value in values.items():
         port = ports.get(key) if key in ports else None
-        if port is None and not ports.dynamic:
-            continue
-        if port is None and key in _HIDDEN:
+        # A namespace of jobs that are hidden here would be taken by a dynamic one all the same.
+        if port is None and (not ports.dynamic or key in _HIDDEN or isinstance(value, dict)):
             continue
         kept[key] = _exposed(value, port) if isinstance(value, dict) and hasattr(port, 'dynamic') else value
     return kept

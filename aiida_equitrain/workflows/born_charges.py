@@ -27,6 +27,7 @@ from aiida_equitrain.workflows.checks import (
     validate_positive,
 )
 from aiida_equitrain.workflows.dft import PW_PROTOCOL, mpi_options, recommended_cutoffs
+from aiida_equitrain.workflows.options import set_options, take_options
 
 #: Keys of ``output_parameters`` of ph.x.
 TENSORS = ('effective_charges_eu', 'dielectric_constant')
@@ -90,6 +91,7 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         :param options: ``metadata.options`` of all jobs.
         :raises ValueError: if an override is unknown, or a pseudopotential is missing.
         """
+        overrides, options = take_options(overrides, options)
         inputs = cls.get_protocol_inputs(protocol, overrides)
         name = PW_PROTOCOL.get(protocol or 'balanced', 'balanced')
         system = inputs['scf'].get('pw', {}).get('parameters', {}).get('SYSTEM', {})
@@ -102,7 +104,7 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
                 {'pseudo_family': pseudo_family, 'pw': {'parameters': {'SYSTEM': cutoffs}}}, inputs['scf']
             ),
             electronic_type=ElectronicType.INSULATOR,
-            options=mpi_options(pw_code, options),
+            options=mpi_options(pw_code),
         )
         scf.pw.pop('structure', None)
         ph = PhBaseWorkChain.get_builder_from_protocol(
@@ -110,14 +112,14 @@ class BornChargesWorkChain(EquitrainProtocolMixin, StagedWorkChain):
             protocol=name,
             overrides=inputs['ph'],
             electronic_type=ElectronicType.INSULATOR,
-            options=mpi_options(ph_code, options),
+            options=mpi_options(ph_code),
         )
         for key in ('qpoints', 'qpoints_distance'):
             ph.pop(key, None)
         builder = cls.get_builder()
         builder.structure, builder.scf, builder.ph = structure, scf, ph
         builder.symprec, builder.charge_tolerance = (orm.Float(inputs[key]) for key in ('symprec', 'charge_tolerance'))
-        return builder
+        return set_options(builder, overrides, options)
 
     def setup(self) -> None:
         """Make the primitive cell."""

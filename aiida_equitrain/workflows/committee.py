@@ -15,6 +15,7 @@ from aiida_equitrain.query.failures import failure_of
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.checks import validate_positive
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+from aiida_equitrain.workflows.options import take_options
 from aiida_equitrain.workflows.queue import JobQueue
 
 #: Name of a member: link label of its WorkChain, and key of its outputs.
@@ -88,10 +89,11 @@ class CommitteeWorkChain(EquitrainProtocolMixin, JobQueue):
         :param finetune: the other arguments of ``FinetuneWorkChain.get_builder_from_protocol``.
         :raises ValueError: with a sentence, if a key or a value is wrong or the inputs do not fit together.
         """
+        overrides, options = take_options(overrides, finetune.pop('options', None))
         inputs = cls.get_protocol_inputs(protocol, overrides)
         builder = cls.get_builder()
         member = FinetuneWorkChain.get_builder_from_protocol(
-            protocol=protocol, overrides=(overrides or {}).get('finetune'), **finetune
+            protocol=protocol, overrides=overrides.get('finetune'), options=options, **finetune
         )
         member['train'].pop('seed', None)
         builder['finetune']._update(member)

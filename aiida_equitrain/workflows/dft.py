@@ -29,7 +29,6 @@ def pw_builder(
     protocol: str,
     inputs: Mapping[str, Any],
     overrides: Mapping[str, Any],
-    options: Mapping[str, Any] | None,
 ) -> Any:
     """Return the inputs of the `pw` namespace.
 
@@ -50,7 +49,7 @@ def pw_builder(
         protocol=PW_PROTOCOL.get(protocol, protocol),
         overrides=base,
         electronic_type=ElectronicType(electronic_type),
-        options=mpi_options(code, options),
+        options=mpi_options(code),
     )
     builder.pw.pop('structure', None)
     return builder
@@ -125,7 +124,6 @@ def relax_builder(
     base: dict[str, Any],
     overrides: dict[str, Any],
     electronic_type: str,
-    options: dict[str, Any] | None,
 ) -> Any:
     """Return the inputs of a ``PwRelaxWorkChain`` of positions and cell, without its structure.
 
@@ -144,7 +142,7 @@ def relax_builder(
         overrides={**overrides, 'base_relax': base, 'base_init_relax': initial},
         relax_type=RelaxType.POSITIONS_CELL,
         electronic_type=ElectronicType(electronic_type),
-        options=mpi_options(code, options),
+        options=mpi_options(code),
     )
     builder.pop('structure', None)
     builder.pop('base_init_relax', None)
@@ -159,7 +157,6 @@ def unit_cell_relax_builder(
     stringency: str | None,
     electronic_type: str,
     protocol: str | None,
-    options: dict[str, Any] | None,
 ) -> Any:
     """Return the inputs of a ``PwRelaxWorkChain`` of positions and cell with the cut-offs of a family.
 
@@ -173,4 +170,4 @@ def unit_cell_relax_builder(
     common = {'pseudo_family': family_label, 'pw': {'parameters': {'SYSTEM': cutoffs}}}
     # `paper` is ours; the other names are those of aiida-quantumespresso.
     qe_protocol = 'stringent' if protocol == 'paper' else protocol
-    return relax_builder(code, structure, qe_protocol, recursive_merge(common, base), rest, electronic_type, options)
+    return relax_builder(code, structure, qe_protocol, recursive_merge(common, base), rest, electronic_type)

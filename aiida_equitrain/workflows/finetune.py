@@ -24,6 +24,7 @@ from aiida_equitrain.common.strategies import check_strategy, default_engine
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin
+from aiida_equitrain.workflows.options import set_options, take_options
 
 CODES = TrainCalculation.exit_codes
 #: Protocols of other people's numbers: what the foundation's card recommends does not touch them.
@@ -117,9 +118,10 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         :param protocol: ``fast``, ``balanced``, ``stringent``, ``paper`` or ``guided``. What it sets and the strategy
             or the engine does not know is left out.
         :param overrides: inputs in the nesting of the ports.
-        :param options: ``metadata.options`` of the job, such as ``max_wallclock_seconds``.
+        :param options: ``metadata.options`` of the job, such as ``max_wallclock_seconds``, see ``workflows.options``.
         :raises ValueError: with a sentence, if a key or a value is wrong or the inputs do not fit together.
         """
+        overrides, options = take_options(overrides, options)
         strategy = str(getattr(strategy, 'value', strategy))
         engine = None if engine is None else str(getattr(engine, 'value', engine))
         if problem := check_strategy(strategy, engine, replay is not None, foundation.family):
@@ -135,7 +137,6 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
             raise ValueError(problem)
 
         metadata = inputs['train'].get('metadata', {})
-        metadata['options'] = {**metadata.get('options', {}), **(options or {})}
         builder = cls.get_builder()
         builder['train']['code'] = python_code
         builder['train']['foundation'] = foundation
@@ -154,7 +155,7 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
             builder['train']['forgetting_dataset'] = forgetting_dataset
         builder.max_iterations = Int(inputs['max_iterations'])
         builder.clean_workdir = inputs['clean_workdir']
-        return builder
+        return set_options(builder, overrides, options)
 
     @classmethod
     def _hyperparameters(

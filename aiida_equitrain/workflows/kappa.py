@@ -23,7 +23,7 @@ from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import settings_help, settings_problem, with_defaults
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain, serial_options
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain
 from aiida_equitrain.workflows.checks import (
     kinds_problem,
     structure_problem,
@@ -31,6 +31,7 @@ from aiida_equitrain.workflows.checks import (
     validate_positive,
     validate_supercell_matrix,
 )
+from aiida_equitrain.workflows.options import set_options, take_options
 from aiida_equitrain.workflows.phonons import checks
 
 MATRICES = ('supercell_matrix', 'phonon_supercell_matrix')
@@ -174,6 +175,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         :param options: ``metadata.options`` of all jobs.
         :raises ValueError: if an override is unknown.
         """
+        overrides, options = take_options(overrides, options)
         inputs = cls.get_protocol_inputs(protocol, overrides)
         builder = cls.get_builder()
         builder.potential, builder.python_code = potential, python_code
@@ -191,10 +193,7 @@ class KappaWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         builder.symprec, builder.max_atoms = orm.Float(inputs['symprec']), orm.Int(inputs['max_atoms'])
         for name in ('potential_relax', 'third_order'):
             getattr(builder, name).settings = orm.Dict(inputs[name]['settings'])
-        if options:
-            for name in ('potential_relax', 'third_order', 'conductivity'):
-                getattr(builder, name).metadata.options = serial_options(options)
-        return builder
+        return set_options(builder, overrides, options)
 
     def setup(self) -> None:
         """Choose the supercells."""

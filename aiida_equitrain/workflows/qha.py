@@ -18,8 +18,9 @@ from aiida_equitrain.calculations.relax import RelaxCalculation, volumes_problem
 from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import settings_help, settings_problem
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain, serial_options
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain
 from aiida_equitrain.workflows.checks import symprec_problem, validate_positive, validate_supercell_matrix
+from aiida_equitrain.workflows.options import set_options, take_options
 from aiida_equitrain.workflows.phonons import checks
 
 #: Fractional coordinates that differ by less are those of one site of a crystal.
@@ -168,6 +169,7 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         :param options: ``metadata.options`` of all jobs.
         :raises ValueError: if an override is unknown.
         """
+        overrides, options = take_options(overrides, options)
         inputs = cls.get_protocol_inputs(protocol, overrides)
         builder = cls.get_builder()
         builder.structure, builder.potential, builder.python_code = structure, potential, python_code
@@ -183,10 +185,7 @@ class QHAWorkChain(EquitrainProtocolMixin, StagedWorkChain):
         builder.symprec, builder.max_atoms = orm.Float(inputs['symprec']), orm.Int(inputs['max_atoms'])
         for name in ('potential_relax', 'potential_forces'):
             getattr(builder, name).settings = orm.Dict(inputs[name]['settings'])
-        if options:
-            for name in ('potential_relax', 'potential_forces', 'qha'):
-                getattr(builder, name).metadata.options = serial_options(options)
-        return builder
+        return set_options(builder, overrides, options)
 
     def setup(self) -> None:
         """Choose the supercell of all volumes, by the structure as it was given."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from aiida import orm
-from aiida.common import AttributeDict
 from aiida.engine import ProcessBuilder
 
 from aiida_equitrain.calculations.compare import CompareCalculation
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions.active_learning import ACTIVE_SETTINGS
 from aiida_equitrain.data.dataset import DatasetData
-from aiida_equitrain.workflows.base import EquitrainProtocolMixin, fill, serial_options
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin, fill
 from aiida_equitrain.workflows.committee import CommitteeWorkChain
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 from aiida_equitrain.workflows.material.workchain import MaterialWorkChain
+from aiida_equitrain.workflows.options import set_options, take_options
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 
@@ -69,6 +69,7 @@ class ActiveLearningBuilder(EquitrainProtocolMixin):
         :param pw_code: with ``pseudo_family`` and ``electronic_type``, to label a pool without labels.
         :raises ValueError: with a sentence, if an override is unknown or something is missing.
         """
+        overrides, options = take_options(overrides, options)
         inputs = cls.get_protocol_inputs(protocol, overrides)
         labelled = isinstance(pool, DatasetData)
         builder: ProcessBuilder = cls.get_builder()
@@ -102,7 +103,4 @@ class ActiveLearningBuilder(EquitrainProtocolMixin):
             fill(builder, cls, name, stage)
         builder['compare'].settings = orm.Dict(inputs['compare']['settings'])
         builder['evaluate'].settings = orm.Dict(inputs['evaluate']['settings'])
-        if options:
-            for namespace in (builder['compare'], builder['evaluate']):
-                namespace.metadata = AttributeDict({'options': serial_options(options)})
-        return builder
+        return set_options(builder, overrides, options, skip=('committee', 'phonons', 'label'))

@@ -10,10 +10,11 @@ from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 
 from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.base import EquitrainProtocolMixin, serial_options
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.checks import with_symprec
 from aiida_equitrain.workflows.dft import PW_PROTOCOL, pw_builder, relax_builder
 from aiida_equitrain.workflows.instability.checks import SETTINGS
+from aiida_equitrain.workflows.options import set_options, take_options
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 
@@ -63,6 +64,7 @@ class InstabilityBuilder(EquitrainProtocolMixin):
             raise ValueError('DFT needs a `pseudo_family`: the label of an installed pseudopotential family')
         if potential is None and pw_code is None:
             raise ValueError('give a `potential` with its `python_code`, or `pw_code` and `pseudo_family` for DFT')
+        overrides, options = take_options(overrides, options)
         inputs = cls.get_protocol_inputs(protocol, overrides)
         builder: ProcessBuilder = cls.get_builder()
         dft = {'pw_code': pw_code, 'pseudo_family': pseudo_family, 'electronic_type': electronic_type}
@@ -89,15 +91,11 @@ class InstabilityBuilder(EquitrainProtocolMixin):
                 builder[name] = node
         builder.settings = orm.Dict(inputs['settings'])
         builder.max_concurrent, builder.dft_levels = orm.Int(inputs['max_concurrent']), orm.Int(inputs['dft_levels'])
-        _fill_dft(builder, structure, dft, protocol or 'balanced', inputs, overrides or {}, options)
+        _fill_dft(builder, structure, dft, protocol or 'balanced', inputs, overrides)
         for name in ('scan', 'relax'):
             namespace = getattr(builder, name)
             namespace.settings = orm.Dict(inputs.get(name, {}).get('settings', {}))
-            if options:
-                namespace.metadata.options = serial_options(options)
-        if options:
-            builder['modes'].metadata.options = serial_options(options)
-        return builder
+        return set_options(builder, overrides, options, skip=('phonons',))
 
 
 def _fill_dft(
@@ -107,7 +105,6 @@ def _fill_dft(
     protocol: str,
     inputs: dict[str, Any],
     overrides: dict[str, Any],
-    options: dict[str, Any] | None,
 ) -> None:
     """Set what pw.x needs: single points of the scans, and relaxations where no potential relaxes."""
     code, family, kind = dft.values()
@@ -115,7 +112,7 @@ def _fill_dft(
         for name in ('pw', 'pw_relax'):
             builder.pop(name, None)
         return
-    builder.pw = pw_builder(code, structure, family, kind, protocol, inputs, overrides, options)
+    builder.pw = pw_builder(code, structure, family, kind, protocol, inputs, overrides)
     if 'potential' in builder._inputs(prune=True):
         builder.pop('pw_relax', None)
         return
@@ -124,4 +121,4 @@ def _fill_dft(
     system = builder['pw'].pw.parameters.get_dict()['SYSTEM']
     base = recursive_merge({'pseudo_family': family, 'pw': {'parameters': {'SYSTEM': system}}}, inputs['pw'])
     base = recursive_merge(base, chosen.pop('base_relax', {}))
-    builder.pw_relax = relax_builder(code, structure, PW_PROTOCOL.get(protocol, protocol), base, chosen, kind, options)
+    builder.pw_relax = relax_builder(code, structure, PW_PROTOCOL.get(protocol, protocol), base, chosen, kind)

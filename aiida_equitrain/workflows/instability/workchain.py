@@ -101,10 +101,10 @@ class InstabilityWorkChain(InstabilityBuilder, DftPhases):
         return bool(missing)
 
     def run_phonons(self) -> Any:
-        """Compute the phonons of the phases of this level, in their own supercells; with DFT one phase at a time."""
+        """Compute the phonons of phases of this level, in their own supercells; with DFT one phase at a time."""
         futures = {}
         missing = [name for name in self.ctx.waiting if name not in self.ctx.phonons]
-        for name in missing if self.has_potential() else missing[:1]:
+        for name in missing[: self.inputs.max_concurrent.value if self.has_potential() else 1]:
             inputs = self.stage_inputs(PhononsWorkChain, 'phonons')
             inputs.update({port: self.inputs[port] for port in EVALUATION if port in self.inputs})
             inputs.update(structure=self.ctx.structures[name], symprec=self.ctx.symprec)

@@ -13,6 +13,7 @@ from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_equitrain.calculations.arrays import trajectory_atoms
 from aiida_equitrain.calculations.functions.label import HARMONIC, RATTLE, SELECTION
 from aiida_equitrain.calculations.relax import RelaxCalculation
+from aiida_equitrain.calculations.script_job import SERIAL_RESOURCES
 from aiida_equitrain.common.names import Recipe
 from aiida_equitrain.common.validation import nearest
 from aiida_equitrain.data.potential import PotentialData
@@ -28,6 +29,7 @@ from aiida_equitrain.workflows.label.checks import (
     validate_harmonic,
     validate_rattle,
 )
+from aiida_equitrain.workflows.options import GPU, options_for, set_options, take_options
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 #: Recipes of frames by the name that a user gives.
@@ -104,17 +106,16 @@ class LabelBuilder(EquitrainProtocolMixin):
         :param postprocess_code: a Python with phonopy, where that of the foundation has none.
         :param protocol: ``fast``, ``balanced``, ``stringent`` or ``paper``.
         :param overrides: inputs in the nesting of the ports; ``cutoff_stringency`` chooses among the family's cut-offs.
-        :param options: ``metadata.options`` of the pw.x jobs, such as ``resources``.
+        :param options: ``metadata.options`` of all jobs, those of pw.x alone under ``dft``, see ``workflows.options``.
         :raises ValueError: with a sentence, if a key or a value is wrong or the inputs do not fit together.
         """
         protocol = protocol or cls.get_default_protocol()
+        overrides, options = take_options(overrides, options)
         inputs = cls.get_protocol_inputs(protocol, overrides)
         made = recipes_of(recipe or inputs['recipe'])
         sample = sample_structure(structure, frames, foundation, inputs, made)
         builder: ProcessBuilder = cls.get_builder()
-        builder.pw = pw_builder(
-            pw_code, sample, pseudo_family, electronic_type, protocol, inputs, overrides or {}, options
-        )
+        builder.pw = pw_builder(pw_code, sample, pseudo_family, electronic_type, protocol, inputs, overrides)
         for name, node in (('structure', structure), ('frames', frames)):
             if node is not None:
                 builder[name] = node
@@ -126,7 +127,7 @@ class LabelBuilder(EquitrainProtocolMixin):
         if inputs.get('supercell_matrix') is not None:
             builder.supercell_matrix = List(inputs['supercell_matrix'])
         harmonic = Recipe.HARMONIC in made
-        names = ['selection', 'options', *(['rattle', 'relax'] if Recipe.PAPER in made else [])]
+        names = ['selection', *(['rattle', 'relax'] if Recipe.PAPER in made else [])]
         names += ['harmonic'] if harmonic else []
         by = inputs['harmonic']['relax'] if harmonic else None
         names += ['relax_structure'] if Recipe.PAPER in made or by == 'potential' else []
@@ -142,18 +143,20 @@ class LabelBuilder(EquitrainProtocolMixin):
                 inputs.get('cutoff_stringency'),
                 electronic_type,
                 protocol,
-                options,
             )
         else:
             builder.pop('relax_dft', None)
         if harmonic and inputs.get('phonon_supercell_matrix') is not None:
             builder.phonon_supercell_matrix = List(inputs['phonon_supercell_matrix'])
-        if made == (Recipe.HARMONIC,) and frames is None and 'min_frames' not in (overrides or {}):
+        if made == (Recipe.HARMONIC,) and frames is None and 'min_frames' not in overrides:
             inputs['min_frames'] = 1
         builder.symprec = Float(inputs['symprec'])
         for name in ('seed', 'max_concurrent', 'min_frames', 'max_atoms'):
             builder[name] = Int(inputs[name])
-        return builder
+        on_gpu = 'cuda' in {(inputs.get(name) or {}).get('device') for name in ('relax', 'relax_structure')}
+        if of_python := options_for(options, *([GPU] if on_gpu else [])):
+            builder.options = Dict({**of_python, 'withmpi': False, 'resources': dict(SERIAL_RESOURCES)})
+        return set_options(builder, overrides, options)
 
 
 def recipes_of(name: str) -> tuple[Recipe, ...]:

@@ -11,11 +11,12 @@ from aiida_equitrain.calculations.compare import CompareCalculation
 from aiida_equitrain.common.names import Recipe
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.base import EquitrainProtocolMixin, fill, serial_options
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin, fill
 from aiida_equitrain.workflows.born_charges import BornChargesWorkChain, fill_born_builder
 from aiida_equitrain.workflows.checks import with_symprec
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
+from aiida_equitrain.workflows.options import set_options, take_options
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 STAGES: dict[str, Any] = {
@@ -81,10 +82,11 @@ class MaterialBuilder(EquitrainProtocolMixin):
         :param strategy: of the fine-tuning; ``None``: no potential is trained, phonons are corrected by the labels.
         :param supercell_matrix: of the phonons.
         :param overrides: by namespace.
-        :param options: ``metadata.options`` of all jobs.
+        :param options: ``metadata.options`` of all jobs, those of a kind under its name, see ``workflows.options``.
 
         :raises ValueError: with a sentence, if an override is unknown or something is missing.
         """
+        overrides, options = take_options(overrides, options)
         inputs = cls.get_protocol_inputs(protocol, overrides)
         dft = dft and reference is None
         if (dft or dataset is None) and (pw_code is None or pseudo_family is None):
@@ -167,7 +169,4 @@ class MaterialBuilder(EquitrainProtocolMixin):
         else:
             builder.pop('dft_phonons', None)
         builder['compare'].settings = orm.Dict(inputs['compare']['settings'])
-        chosen = {**inputs['compare'].get('metadata', {}).get('options', {}), **(options or {})}
-        if chosen:
-            builder['compare'].metadata.options = serial_options(chosen)
-        return builder
+        return set_options(builder, overrides, options, skip=(*STAGES, 'born_charges'))

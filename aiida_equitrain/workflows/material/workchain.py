@@ -75,7 +75,8 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
         spec.input('nac', valid_type=orm.ArrayData, required=False,
                    help='Born charges and dielectric tensor, as in `equitrain.phonons`, for all sides.')  # fmt: skip
         spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_positive,
-                   help='Largest number of DFT calculations at a time, labels and phonons together.')  # fmt: skip
+                   help='Largest number of DFT calculations at a time, labels and phonons together; with 1 also one '
+                        'stage runs after the other.')  # fmt: skip
         for process, namespace, hidden, required in (
             (LabelWorkChain, 'label', OF_LABEL, False),
             (FinetuneWorkChain, 'finetune', ('train.code', 'train.foundation', 'train.dataset'), False),
@@ -99,7 +100,10 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             if_(step.should_run_phonons_dft)(step.run_phonons_dft),
             if_(step.should_run_corrected)(step.run_corrected),
             if_(step.should_run_finetune)(step.run_finetune, step.inspect_finetune),
-            if_(step.should_run_phonons_finetuned)(step.run_phonons_finetuned),
+            if_(step.should_run_phonons_finetuned)(
+                step.run_phonons_finetuned,
+                if_(step.may_correct)(step.run_corrected_finetuned),
+            ),
             step.wait_for_phonons,
             step.inspect_phonons,
             if_(step.should_run_compare)(step.run_compare, step.inspect_compare),
@@ -141,9 +145,9 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
         """Return whether there are none yet."""
         return 'foundation_phonons' not in self.inputs
 
-    def run_phonons_foundation(self) -> None:
+    def run_phonons_foundation(self) -> Any:
         """Start the phonons of the foundation; nobody waits for them yet."""
-        self.launch_phonons('foundation', self.inputs.foundation)
+        return self.launch_phonons('foundation', self.inputs.foundation)
 
     def should_run_phonons_dft(self) -> bool:
         """Return whether DFT phonons are wanted and may start: after the labels if few jobs may run at a time."""
@@ -151,9 +155,9 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             return False
         return self.inputs.max_concurrent.value >= SHARED_FROM or self.ctx.dataset is not None or 'label' in self.ctx
 
-    def run_phonons_dft(self) -> None:
+    def run_phonons_dft(self) -> Any:
         """Start the phonons of DFT; nobody waits for them yet."""
-        self.launch_phonons('dft')
+        return self.launch_phonons('dft')
 
     def should_run_label(self) -> bool:
         """Return whether frames are to be labelled."""
@@ -205,9 +209,9 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             return None
         return f'the labelled supercell has an edge of {edge:.1f} Å, shorter than {MIN_LABELLED_EDGE:g} Å'
 
-    def run_corrected(self) -> None:
+    def run_corrected(self) -> Any:
         """Start the corrected phonons of the foundation; nobody waits for them yet."""
-        self.launch_corrected('corrected', self.inputs.foundation)
+        return self.launch_corrected('corrected', self.inputs.foundation)
 
     def should_run_finetune(self) -> bool:
         """Return whether to train, and there is something to train on, of which nothing failed."""
@@ -231,12 +235,17 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
         """Return whether there is a fine-tuned potential."""
         return 'finetune' in self.ctx and self.ctx.finetune.is_finished_ok
 
-    def run_phonons_finetuned(self) -> None:
+    def run_phonons_finetuned(self) -> Any:
         """Start the phonons of the fine-tuned potential."""
-        potential = self.ctx.finetune.outputs.potential
-        self.launch_phonons('finetuned', potential)
-        if self.ctx.get('may_correct'):
-            self.launch_corrected('corrected_finetuned', potential)
+        return self.launch_phonons('finetuned', self.ctx.finetune.outputs.potential)
+
+    def may_correct(self) -> bool:
+        """Return whether the labels can correct force constants."""
+        return bool(self.ctx.get('may_correct'))
+
+    def run_corrected_finetuned(self) -> Any:
+        """Start the corrected phonons of the fine-tuned potential."""
+        return self.launch_corrected('corrected_finetuned', self.ctx.finetune.outputs.potential)
 
     def wait_for_phonons(self) -> Any:
         """Wait for all phonons that were started."""
@@ -301,22 +310,26 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             return total
         return total // 2 if stage == 'phonons' else total - total // 2
 
-    def launch_phonons(self, side: str, potential: PotentialData | None = None) -> None:
-        """Submit the phonons of one side without waiting for them."""
+    def launch_phonons(self, side: str, potential: PotentialData | None = None) -> Any:
+        """Submit the phonons of one side without waiting for them, unless one stage runs after the other."""
         inputs = self.phonon_inputs('phonons' if potential is not None else 'dft_phonons')
         inputs.supercell_matrix = self.ctx.supercell_matrix
         if potential is not None:
             inputs.update(potential=potential, python_code=self.inputs.python_code)
         else:
             inputs.max_concurrent = orm.Int(self.get_share('phonons'))
-        key = f'phonons_{side}'
-        self.ctx[key] = self.launch(PhononsWorkChain, inputs, key)
+        return self.begin(f'phonons_{side}', inputs)
 
-    def launch_corrected(self, side: str, potential: PotentialData) -> None:
-        """Submit corrected phonons without waiting for them."""
-        inputs, key = self.corrected_inputs(potential), f'phonons_{side}'
+    def launch_corrected(self, side: str, potential: PotentialData) -> Any:
+        """Submit corrected phonons, see :meth:`launch_phonons`."""
+        inputs = self.corrected_inputs(potential)
         inputs.settings = without_elastic(inputs.settings)  # it is that of the potential, which is there already
+        return self.begin(f'phonons_{side}', inputs)
+
+    def begin(self, key: str, inputs: Any) -> Any:
+        """Submit phonons, and wait for them where ``max_concurrent`` is 1: each that waits holds a slot of a worker."""
         self.ctx[key] = self.launch(PhononsWorkChain, inputs, key)
+        return ToContext(**{key: self.ctx[key]}) if self.inputs.max_concurrent.value == 1 else None
 
     def corrected_inputs(self, potential: PotentialData) -> Any:
         """Return the inputs of corrected phonons: in the cell and, unless one is given, the supercell of the labels."""

@@ -18,9 +18,10 @@ from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
-from aiida_equitrain.workflows.base import EquitrainProtocolMixin, serial_options
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.born_charges import fill_born_builder
 from aiida_equitrain.workflows.dft import mpi_options, recommended_cutoffs, unit_cell_relax_builder
+from aiida_equitrain.workflows.options import set_options, take_options
 
 
 class PhononsBuilder(EquitrainProtocolMixin):
@@ -70,9 +71,10 @@ class PhononsBuilder(EquitrainProtocolMixin):
         :param supercell_matrix: rows of the supercell; otherwise chosen by the shortest edge of the protocol.
         :param protocol: ``fast``, ``balanced`` (default), ``stringent`` or ``paper``.
         :param overrides: nested as the inputs; unknown keys are refused.
-        :param options: ``metadata.options`` of all jobs.
+        :param options: ``metadata.options`` of all jobs, those of a kind under its name, see ``workflows.options``.
         :raises ValueError: if an override is unknown, or a pseudopotential is missing.
         """
+        overrides, options = take_options(overrides, options)
         inputs = cls.get_protocol_inputs(protocol, overrides)
         builder: ProcessBuilder = cls.get_builder()
         builder.structure, builder.phonopy_code = structure, phonopy_code
@@ -87,33 +89,24 @@ class PhononsBuilder(EquitrainProtocolMixin):
             builder.supercell_matrix = matrix if isinstance(matrix, orm.List) else orm.List(np.array(matrix).tolist())
         if postprocess_code is not None:
             builder.postprocess_code = postprocess_code
-        if options:
-            builder['phonopy'].metadata.options = serial_options(options)
-            builder['harmonic'].metadata.options = serial_options(options)
         if potential is not None:
             builder.potential, builder.python_code = potential, python_code
             names = ['potential_relax', 'potential_elastic', 'potential_forces']
             if labels is not None:
                 builder.labels = labels
                 names.append('correct')
-            fill_potential_builder(builder, names, inputs, options)
+            fill_potential_builder(builder, names, inputs)
         if ph_code is not None:
             fill_born_builder(builder, inputs, born_pw_code or pw_code, ph_code, pseudo_family, protocol, options)
         if pw_code is not None:
-            fill_dft_builder(builder, inputs, pw_code, pseudo_family, electronic_type, protocol, options)
-        return builder
+            fill_dft_builder(builder, inputs, pw_code, pseudo_family, electronic_type, protocol)
+        return set_options(builder, overrides, options, skip=('born_charges',))
 
 
-def fill_potential_builder(
-    builder: ProcessBuilder, names: Iterable[str], inputs: dict[str, Any], options: dict[str, Any] | None
-) -> None:
+def fill_potential_builder(builder: ProcessBuilder, names: Iterable[str], inputs: dict[str, Any]) -> None:
     """Set what the jobs of the potential need."""
     for name in names:
-        namespace = getattr(builder, name)
-        namespace.settings = orm.Dict(inputs.get(name, {}).get('settings', {}))
-        chosen = recursive_merge(inputs.get(name, {}).get('metadata', {}).get('options', {}), options or {})
-        if chosen:
-            namespace.metadata.options = serial_options(chosen)
+        getattr(builder, name).settings = orm.Dict(inputs.get(name, {}).get('settings', {}))
 
 
 def fill_dft_builder(
@@ -123,7 +116,6 @@ def fill_dft_builder(
     pseudo_family: str | None,
     electronic_type: str,
     protocol: str | None,
-    options: dict[str, Any] | None,
 ) -> None:
     """Set what DFT needs; unit cell and supercells get the same cut-offs and density of k-points.
 
@@ -138,7 +130,7 @@ def fill_dft_builder(
     common = {'pseudo_family': pseudo_family, 'pw': {'parameters': {'SYSTEM': cutoffs}}}
     # `paper` is ours; the other names are those of aiida-quantumespresso.
     qe_protocol = 'stringent' if protocol == 'paper' else protocol
-    kinds = {'electronic_type': ElectronicType(electronic_type), 'options': mpi_options(pw_code, options)}
+    kinds = {'electronic_type': ElectronicType(electronic_type), 'options': mpi_options(pw_code)}
 
     supercells = recursive_merge(common, pw)
     base = PwBaseWorkChain.get_builder_from_protocol(pw_code, structure, qe_protocol, overrides=supercells, **kinds)
@@ -150,5 +142,5 @@ def fill_dft_builder(
     unit_cell = {**relax, 'base_relax': recursive_merge(pw, relax.get('base_relax', {}))}
     stringency = inputs.get('cutoff_stringency')
     builder.relax = unit_cell_relax_builder(
-        pw_code, structure, pseudo_family, unit_cell, stringency, electronic_type, protocol, options
+        pw_code, structure, pseudo_family, unit_cell, stringency, electronic_type, protocol
     )

@@ -14,6 +14,7 @@ from aiida_equitrain.workflows.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.instability.workchain import InstabilityWorkChain
 from aiida_equitrain.workflows.material.workchain import MaterialWorkChain
+from aiida_equitrain.workflows.options import take_options
 
 #: Inputs of ``equitrain.material`` that each crystal has of its own.
 OF_MATERIAL = ('structure', 'dataset', 'reference', 'nac', 'supercell_matrix', 'max_concurrent', 'label', 'phonons',
@@ -79,6 +80,7 @@ class StudyBuilder(EquitrainProtocolMixin):
             ``forgetting_dataset``, ``options``.
         :raises ValueError: with a sentence, if an override is unknown or something is missing.
         """
+        overrides, options = take_options(overrides, kwargs.pop('options', None))
         inputs = cls.get_protocol_inputs(protocol, overrides)
         datasets, references, nac, reference_phases = (
             datasets or {},
@@ -93,7 +95,7 @@ class StudyBuilder(EquitrainProtocolMixin):
                 raise ValueError(
                     f'`{port}` has `{unknown[0]}`, which is none of the structures {", ".join(structures)}'
                 )
-        common = {**kwargs, 'protocol': protocol, 'overrides': inputs.get('material') or {}}
+        common = {**kwargs, 'options': options, 'protocol': protocol, 'overrides': inputs.get('material') or {}}
         builder: ProcessBuilder = cls.get_builder()
         materials: dict[str, Any] = {}
         for name, structure in structures.items():

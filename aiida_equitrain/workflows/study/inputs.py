@@ -77,6 +77,8 @@ class StudyInputs(StagedWorkChain):
         for name in ('foundation', 'python_code', 'phonopy_code', 'postprocess_code'):
             if name in self.inputs:
                 inputs[name] = self.inputs[name]
+        if 'max_concurrent' in given:
+            inputs.max_concurrent = given['max_concurrent']
         inputs.foundation_phonons = self.get_output(f'phonons_foundation_{row.material}', 'phonopy_data')
         reference = given.get('reference') or self.get_output(f'phonons_dft_{row.material}', 'phonopy_data')
         if reference is not None:
