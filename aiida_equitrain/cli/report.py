@@ -96,6 +96,14 @@ def show_report(node: Any, folder: Path) -> None:
     echo(f'  {"time":<40}{duration(summary["seconds"]):>9}, {duration(summary["core_seconds"])} of core time')
     for warning in data['warnings']:
         echo(f'  {warning}', fg='red')
+    verdict = data['verdict']
+    echo(f'  {verdict["title"]}', fg={'good': 'green', 'bad': 'red'}.get(verdict['level']), bold=True)
+    for flag in verdict['flags']:
+        echo(
+            f'  {"Wrong" if flag["level"] == "red" else "To know"}: {flag["text"]}.',
+            fg='red' if flag['level'] == 'red' else None,
+        )
+        echo(f'    What to do: {flag["remedy"]}.')
     for note in data['notes']:
         echo(f'  Note: {note}', fg='yellow')
     echo()

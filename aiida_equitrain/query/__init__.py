@@ -1,5 +1,6 @@
 """Ask the database: tables of potentials, datasets, phonons and studies, and where a result came from."""
 
+from .flags import red_flags
 from .jobs import cost
 from .lineage import best_potential, describe, lineage
 from .studies import studies, study_table
@@ -14,6 +15,7 @@ __all__ = [
     'lineage',
     'phonons',
     'potentials',
+    'red_flags',
     'studies',
     'study_table',
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from typing import Any
 
@@ -12,6 +13,7 @@ from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 
 from .failures import reason_of
+from .flags import red_flags
 from .tables import potentials, reduced_formula
 
 PW = 'aiida.calculations:quantumespresso.pw'
@@ -40,19 +42,29 @@ def lineage(node: orm.Node) -> dict[str, pd.DataFrame]:
 def best_potential(structure: orm.StructureData) -> PotentialData | None:
     """Return the potential for a crystal whose training has shown the smallest error on its own formula.
 
-    Those whose phonons were compared with DFT come before the others, by the error over the Brillouin zone; then those
-    with validation frames, by the error of the forces. Training on other structures of the same formula counts.
+    Those with fewer red flags (:func:`~aiida_equitrain.query.flags.red_flags`) come first. Then those whose phonons
+    were compared with DFT come before the others, by the error over the Brillouin zone; then those with validation
+    frames, by the error of the forces. Training on other structures of the same formula counts.
 
-    :returns: ``None`` if nothing was trained on this formula.
+    :returns: ``None`` if nothing was trained on this formula. A warning says what is wrong with it if nothing without a
+        red flag is there.
     """
     formula = reduced_formula(''.join(atom.symbol for atom in structure.get_ase()))
     table = potentials(material=formula).dropna(subset=['phonon_mae_thz', 'forces_mae_mev_per_angstrom'], how='all')
     if table.empty:
         return None
     order = table.sort_values(['phonon_mae_thz', 'forces_mae_mev_per_angstrom'], na_position='last')
-    node = orm.load_node(int(order['pk'].iloc[0]))
-    assert isinstance(node, PotentialData)
-    return node
+    nodes: list[Any] = [orm.load_node(int(pk)) for pk in order['pk']]
+    flags = [red_flags(node) for node in nodes]
+    best = min(range(len(nodes)), key=lambda index: (len(flags[index]), index))
+    if flags[best]:
+        wrong = '; '.join(f'{flag.text} ({flag.remedy})' for flag in flags[best])
+        warnings.warn(
+            f'every potential for {formula} has a red flag; of PK {nodes[best].pk}, the best of them: {wrong}',
+            stacklevel=2,
+        )
+    potential: PotentialData = nodes[best]
+    return potential
 
 
 def describe(node: orm.Node) -> dict[str, str]:
@@ -98,6 +110,9 @@ def _facts(node: orm.Node) -> dict[str, str]:
             before, after = row[f'foundation_{column}'], row[column]
             if pd.notna(after) and pd.notna(before):
                 rows['error of ' + column.split('_')[0]] = f'{before:.3g} → {after:.3g} {unit}'
+        wrong = red_flags(node)
+        if wrong:
+            rows['red flags'] = '; '.join(f'{flag.text}: {flag.remedy}' for flag in wrong)
         return rows
     if isinstance(node, DatasetData):
         roles = ', '.join(f'{number} {role}' for role, number in node.counts.items() if number)

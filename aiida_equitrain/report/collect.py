@@ -13,11 +13,12 @@ from aiida_equitrain.calculations.arrays import arrays_of
 from aiida_equitrain.common.formatting import duration, formula, number
 from aiida_equitrain.common.names import Role
 from aiida_equitrain.query.failures import reason_of
-from aiida_equitrain.science.epoch_choice import WORDS
+from aiida_equitrain.science.epoch_choice import WORDS, describe_worse
 
 from ..query.jobs import stages_of, state_of
 from .flow import flow_data
 from .plots import path_ticks
+from .verdict import as_data, for_summary, next_steps, verdict_of
 
 
 class NoReportError(ValueError):
@@ -75,16 +76,21 @@ def collect(node: orm.ProcessNode) -> dict[str, Any]:
     training = trainings.get('', {})
     summary = summarize(node, inputs, comparison, training)
     stages = stages_of(node)
+    learning = learning_data(outputs, training)
+    judged = with_error_bars(comparison, outputs)
+    found = verdict_of(node, inputs, judged, trainings, corrections_of(outputs), learning)
+    summary |= for_summary(found)
     data = {
         'pk': node.pk,
         'uuid': node.uuid,
         'material': summary['material'] or 'unknown',
         'title': _title(comparison, trainings),
         'subtitle': f'{node.process_label} {node.pk} · {_state_sentence(node)} · {node.ctime:%Y-%m-%d %H:%M} UTC',
+        'verdict': as_data(found, next_steps(node, inputs, found, summary['strategy'])),
         'warnings': training_warnings(node),
         'notes': _notes(node, inputs, stages),
         'headline': _headline(summary),
-        'errors': [*phonon_rows(with_error_bars(comparison, outputs)), *elastic_rows(outputs)],
+        'errors': [*phonon_rows(judged), *elastic_rows(outputs)],
         'training_tables': {name: training_rows(each) for name, each in trainings.items()},
         'validation': [row for name, each in trainings.items() for row in validation_rows(each, _of(name))],
         'stages': stages,
@@ -94,7 +100,7 @@ def collect(node: orm.ProcessNode) -> dict[str, Any]:
         'bands': bands_data(outputs),
         'error_bars': error_bars_data(outputs),
         'thermal': thermal_data(outputs),
-        'learning': learning_data(outputs, training),
+        'learning': learning,
         'parity': parity_data(outputs),
     }
     data['flow'] = flow_data(node, data) if comparison or len(stages) > 1 else None
@@ -229,9 +235,13 @@ def validation_rows(training: Mapping[str, Any], of: str = '') -> list[dict[str,
 
 
 def training_warnings(node: orm.ProcessNode) -> list[str]:
-    """Return what a fine-tuning, or the members of a committee, warn of, as sentences."""
-    trainings = trainings_of(node.outputs)
-    return [f'Warning{_of(name)}: {text}.' for name, each in trainings.items() for text in each.get('warnings', [])]
+    """Return what a fine-tuning, or the members of a committee, warn of, as sentences; the verdict has its flags."""
+    return [
+        f'Warning{_of(name)}: {text}.'
+        for name, each in trainings_of(node.outputs).items()
+        for text in each.get('warnings', [])
+        if text not in describe_worse(each.get('worse_than_foundation') or {})
+    ]
 
 
 def trainings_of(outputs: Any) -> dict[str, dict[str, Any]]:
@@ -298,12 +308,6 @@ def _notes(node: orm.ProcessNode, inputs: Mapping[str, Any], stages: list[dict[s
         notes.append(f'This run failed: {reason_of(node)}')
     if state_of(node) == 'running':
         notes.append('This run has not ended; the page shows what there is so far.')
-    foundation = inputs.get('foundation')
-    if foundation is not None and foundation.card.get('starter'):
-        notes.append(
-            'The foundation is the starter potential that ships with the package: small, made for trying things out. '
-            'It is not MACE-MP, and its numbers say nothing about MACE-MP.'
-        )
     dropped = inputs.get('dropped') or {}
     frames = dropped.get('frames', dropped)
     if frames:

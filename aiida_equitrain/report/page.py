@@ -46,18 +46,20 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     :param figures: SVG text by name of figure.
     """
     errors = data.get('errors', [])
+    wrong = {flag.get('side') for flag in (data.get('verdict') or {}).get('flags', []) if flag['level'] == 'red'}
     sides = {side: title for side, title in SIDES.items() if any(row.get(side) is not None for row in errors)}
     return fill(
         'material.html',
         title=f'{data["material"]}: {data["title"]}',
         subtitle=data['subtitle'],
+        verdict=data.get('verdict'),
         warnings=data.get('warnings', []),
         notes=data.get('notes', []),
         headline=data.get('headline', []),
         figures=accessible(figures, FIGURES),
         captions=FIGURES,
         sides=sides,
-        errors=[[row['quantity'], *(row.get(side) for side in sides)] for row in errors],
+        errors=[[row['quantity'], *(_plain(row.get(side), side in wrong) for side in sides)] for row in errors],
         trainings={
             name: [{**row, 'is_worse': _is_worse(row)} for row in rows]
             for name, rows in data.get('training_tables', {}).items()
@@ -67,6 +69,11 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         facts=data.get('facts', []),
         commands=data['commands'],
     )
+
+
+def _plain(value: Any, is_wrong: bool) -> Any:
+    """Return a value of a table; where something is wrong with its side, nothing of it is praised."""
+    return 'yes' if value is True and is_wrong else value
 
 
 def _is_worse(row: Mapping[str, Any]) -> bool:
@@ -97,7 +104,7 @@ def fill(template: str, *, style: str = '', script: str = '', **content: Any) ->
         digest = base64.b64encode(hashlib.sha256(program.encode()).digest()).decode()
         policy += f"; script-src 'sha256-{digest}'"
     ours = {'policy': Markup(policy), 'style': Markup(css), 'script': Markup(program)}
-    shown = {'warnings': [], 'notes': [], 'headline': [], **content, **ours}
+    shown = {'verdict': None, 'warnings': [], 'notes': [], 'headline': [], **content, **ours}
     return _environment().get_template(template).render(shown)
 
 
@@ -106,8 +113,17 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
-    environment.filters |= {'number': number, 'duration': duration}
+    environment.filters |= {'number': number, 'duration': duration, 'marked': marked}
     return environment
+
+
+def marked(text: str) -> Markup:
+    """Return text of which what stands between backticks is code; all of it is escaped."""
+    parts = [escape(part) for part in text.split('`')]
+    return Markup('').join(
+        Markup('<code>{}</code>').format(part) if index % 2 and index < len(parts) - 1 else part
+        for index, part in enumerate(parts)
+    )
 
 
 def _text(name: str) -> str:

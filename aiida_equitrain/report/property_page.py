@@ -14,12 +14,14 @@ from aiida_equitrain.common.formatting import formula, number
 from aiida_equitrain.common.names import ROOT_PHASE
 from aiida_equitrain.common.printable import NAME, SENTENCE, printable, printable_tree
 from aiida_equitrain.query.failures import reason_of
+from aiida_equitrain.science.verdict import Verdict
 
 from . import page, thermal
 from .collect import NoReportError, error_bars_of
 from .correction import describe_correction
 from .instability import describe_tree, draw_wells, mode_pairs
 from .plots import STYLE, draw_error_bars
+from .verdict import as_data, for_summary, of_conductivity, of_corrected, of_expansion, of_phases, steps_after
 
 PREFIX = 'aiida.workflows:equitrain.'
 #: Radii of atoms in pictures, as a part of the covalent ones: neighbours do not hide one another.
@@ -62,7 +64,7 @@ def render_property(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     """
     shown = {key: data[key] for key in ('title', 'subtitle', 'captions', 'text', 'commands')}
     drawn = page.accessible(figures, data['captions'])
-    return page.fill('property.html', notes=data.get('notes', []), figures=drawn, **shown)
+    return page.fill('property.html', notes=data.get('notes', []), verdict=data.get('verdict'), figures=drawn, **shown)
 
 
 def draw_phases(phases: Mapping[str, Any], structures: Mapping[str, Any]) -> Figure:
@@ -125,32 +127,44 @@ def _instability(node: Any) -> dict[str, Any]:
             figures['phases'] = draw_phases(phases, structures)
             captions['phases'] = ('Phases', 'Conventional cells, small ones repeated, seen along x and along z.')
     notes = [] if pairs else ['There are no imaginary modes beyond the tolerance: nothing was followed.']
-    return {'text': describe_tree(phases), 'figures': figures, 'captions': captions, 'notes': notes}
+    judged = _judged(of_phases(node, phases), {'phases': phases}, steps_after(node, 'instability'))
+    return {'text': describe_tree(phases), 'figures': figures, 'captions': captions, 'notes': notes, **judged}
 
 
 def _qha(node: Any) -> dict[str, Any]:
     caption = ('Quasi-harmonic approximation', 'Free energy over volume; what follows at its minimum over temperature.')
-    text = thermal.describe_qha(node.outputs.qha.get_dict())
-    return _drawn('qha', text, thermal.draw_qha, node.outputs.curves, caption)
+    facts = node.outputs.qha.get_dict()
+    drawn = _drawn('qha', thermal.describe_qha(facts), thermal.draw_qha, node.outputs.curves, caption)
+    return {**drawn, **_judged(of_expansion(node, facts), facts, steps_after(node, 'qha'))}
 
 
 def _kappa(node: Any) -> dict[str, Any]:
     caption = ('Lattice thermal conductivity', 'Over temperature, and summed over modes up to a frequency.')
-    text = thermal.describe_kappa(node.outputs.kappa.get_dict())
-    return _drawn('kappa', text, thermal.draw_kappa, node.outputs.modes, caption)
+    facts = node.outputs.kappa.get_dict()
+    drawn = _drawn('kappa', thermal.describe_kappa(facts), thermal.draw_kappa, node.outputs.modes, caption)
+    return {**drawn, **_judged(of_conductivity(node, facts), facts, steps_after(node, 'kappa'))}
 
 
 def _corrected(node: Any) -> dict[str, Any]:
     caption = ('Corrected phonon bands', 'Shaded: one and two standard deviations. Beside them the potential alone.')
     facts = printable_tree(node.outputs.correction.get_dict(), longest=SENTENCE)
+    bars = printable_tree(error_bars_of(node.outputs.error_bars), longest=NAME)
     with matplotlib.rc_context(STYLE):
-        figure = draw_error_bars(printable_tree(error_bars_of(node.outputs.error_bars), longest=NAME))
+        figure = draw_error_bars(bars)
+    verdict = of_corrected(node, facts, float(bars['path_frequencies_thz'].max()))
     return {
         'text': describe_correction(facts),
         'figures': {'bands': figure},
         'captions': {'bands': caption},
-        'summary': facts,
+        **_judged(verdict, facts, steps_after(node, 'phonons')),
     }
+
+
+def _judged(verdict: Verdict, facts: Mapping[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the verdict and the content of ``summary.json``."""
+    found = {'verdict': as_data(verdict, steps), 'summary': {**facts, **for_summary(verdict)}}
+    shown: dict[str, Any] = printable_tree(found, longest=SENTENCE)
+    return shown
 
 
 def _drawn(name: str, text: str, draw: Callable[[Any], Any], arrays: Any, caption: tuple[str, str]) -> dict[str, Any]:

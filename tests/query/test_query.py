@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,49 @@ def test_trained(trained: Any, tiny_dataset: Any) -> None:
     assert [row['pk'] for row in rows] == [potential.pk]
     text = CliRunner().invoke(cmd_root, ['list', 'datasets', '--csv']).output
     assert text.splitlines()[1].startswith(f'{tiny_dataset.pk},')
+
+
+def test_red_flags(aiida_profile_clean: Any, aiida_localhost: Any, tiny_dataset: Any) -> None:
+    """A potential with a red flag is not recommended while there is one without; where all have one, that is said."""
+    foundation = PotentialData(TINY_MODEL, card={'name': 'tiny'}).store()
+
+    def trained_with(name: str, error: float, **facts: Any) -> PotentialData:
+        job = orm.CalcJobNode(computer=aiida_localhost, process_type='aiida.calculations:equitrain.train')
+        job.set_option('resources', {'num_machines': 1})
+        choices = {'strategy': orm.Str('transfer').store(), 'seed': orm.Int(1).store()}
+        for label, data in {'dataset': tiny_dataset, 'foundation': foundation, **choices}.items():
+            job.base.links.add_incoming(data, LinkType.INPUT_CALC, label)
+        job.store()
+        valid = {'valid': {'forces_mae_mev_per_angstrom': error}}
+        potential = PotentialData(TINY_MODEL, card={'name': name})
+        for label, output in {
+            'potential': potential,
+            'summary': orm.Dict({'errors': {'after': valid}, **facts}),
+        }.items():
+            output.base.links.add_incoming(job, LinkType.CREATE, label)
+            output.store()
+        return potential
+
+    silicon = orm.StructureData(ase=bulk('Si'))
+    flagged = trained_with('nearer', 5.0, worse_than_foundation={'stress': [1.0, 2.0]})
+    with pytest.warns(
+        UserWarning, match='every potential for Si has a red flag.*stresses of validation frames got worse'
+    ):
+        assert query.best_potential(silicon).pk == flagged.pk
+    assert [flag.key for flag in query.red_flags(flagged)] == ['stress_worse']
+    assert 'stresses of validation frames got worse' in query.describe(flagged)['red flags']
+    right = trained_with('right', 9.0)
+    assert query.red_flags(right) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert query.best_potential(silicon).pk == right.pk
+    work = orm.WorkChainNode(process_type='aiida.workflows:equitrain.material').store()
+    reference = {'volume_angstrom3': 40.0, 'n_atoms': 2}
+    sides = {'finetuned': {'volume_angstrom3': 45.0, 'n_atoms': 2, 'phonon_mae_thz': 0.01}}
+    comparison = orm.Dict({'reference': reference, 'candidates': sides}).store()
+    for label, output in {'potential': right, 'comparison': comparison}.items():
+        output.base.links.add_incoming(work, LinkType.RETURN, label)
+    assert [flag.key for flag in query.red_flags(right)] == ['volume']
 
 
 def test_empty(aiida_profile_clean: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
+from ase.build import bulk as bulk_crystal
 
 from aiida_equitrain.cli.report import show_report
 from aiida_equitrain.common.formatting import duration, number
@@ -80,6 +82,13 @@ def data() -> dict[str, Any]:
         'title': 'title',
         'subtitle': 'sub',
         'notes': ['a note'],
+        'verdict': {
+            'level': 'bad',
+            'title': 'One thing is <wrong>.',
+            'sentences': ['Off by 0.1 THz.'],
+            'flags': [{'level': 'red', 'text': 'the cell', 'remedy': 'take `--recipe mixed` & more'}],
+            'steps': [{'title': 'Use it', 'items': [{'text': 'phonons', 'command': 'aiida-equitrain export 1 DIR'}]}],
+        },
         'warnings': ['the energy is <worse>'],
         'headline': [{'value': '0.1 THz', 'label': 'error'}],
         'errors': [{'quantity': 'stable', 'dft': True, 'foundation': False, 'symfc': 0.1}],
@@ -117,6 +126,9 @@ def test_page(data: dict[str, Any]) -> None:
     assert 'Si&lt;2&gt;' in page
     assert '<p class="note warning">the energy is &lt;worse&gt;</p>' in page
     assert re.findall(r'<td class="bad">(.*?)</td>', page) == ['3.00']
+    assert '<section class="verdict is-bad" aria-label="Verdict"><h2>One thing is &lt;wrong&gt;.</h2>' in page
+    assert 'What to do: take <code>--recipe mixed</code> &amp; more.' in page
+    assert '<code>aiida-equitrain export 1 DIR</code>' in page
     assert '<script' not in page
     links = re.findall(r'(?:src|href|url)[=(]["\']?([^"\')\s>]+)', page)
     assert [link for link in links if not link.startswith(('#', 'data:'))] == []
@@ -124,6 +136,39 @@ def test_page(data: dict[str, Any]) -> None:
     assert len(ids) == len(set(ids))
     assert page.count('<svg ') == 5
     assert 'var(--ink)' in page
+
+
+def add_outputs(node: Any, **outputs: Any) -> None:
+    """Attach data to a WorkChain as its outputs."""
+    for label, output in outputs.items():
+        output.store().base.links.add_incoming(node, LinkType.RETURN, label)
+
+
+def test_verdict_of_a_run_that_diverged(aiida_profile: Any, tmp_path: Path, starter: Any) -> None:
+    """A run whose cell is 12 % off and that ran away is red, on the page, in the terminal and in `summary.json`."""
+    structure = orm.StructureData(ase=bulk_crystal('NaCl', 'rocksalt', a=5.6)).store()
+    node = orm.WorkChainNode(process_type='aiida.workflows:equitrain.material')
+    for label, data in {'structure': structure, 'foundation': starter}.items():
+        node.base.links.add_incoming(data, LinkType.INPUT_WORK, label)
+    node.store()
+    right = {'max_frequency_thz': 8.0, 'volume_angstrom3': 44.0, 'n_atoms': 2, 'dynamically_stable': True}
+    wrong = {**right, 'volume_angstrom3': 49.3, 'phonon_mae_thz': 0.5}
+    candidates = {'foundation': {**right, 'phonon_mae_thz': 0.1}, 'finetuned': wrong}
+    add_outputs(
+        node,
+        comparison=orm.Dict({'reference': right, 'candidates': candidates, 'symfc': None, 'mesh': [2, 2, 2]}),
+        summary=orm.Dict({'best_epoch': 1, 'epochs': 3, 'strategy': 'transfer'}),
+        metrics=orm.ArrayData({'epoch': np.arange(4), 'valid_forces_mae': np.array([0.1, 0.05, 0.2, 0.9])}),
+    )
+    show_report(node, tmp_path)
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    assert summary['verdict_level'] == 'bad'
+    assert set(summary['red_flags']) == {'volume', 'training_diverged', 'starter', 'no_nac'}
+    page = (tmp_path / 'report.html').read_text()
+    assert 'off by +12 % in volume from that of DFT' in page
+    praised = '<td><span class="good">yes</span></td>'
+    assert f'<td>dynamically stable</td>{praised}{praised}<td>yes</td>' in page
+    assert f'aiida-equitrain launch qha {structure.pk} --foundation {starter.pk}' in page
 
 
 def test_refuses_other_nodes(aiida_profile: Any) -> None:

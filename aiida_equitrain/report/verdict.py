@@ -1,0 +1,264 @@
+"""The verdict at the top of a page, what is wrong, and what to do next, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+
+from aiida_equitrain.common.formatting import number
+from aiida_equitrain.common.names import ROOT_PHASE
+from aiida_equitrain.query.flags import uses_starter
+from aiida_equitrain.science.verdict import (
+    NOTE,
+    RED,
+    Flag,
+    Verdict,
+    flag_of_nac,
+    flag_of_starter,
+    flags_of_phonons,
+    flags_of_training,
+    judge,
+)
+
+#: The temperature up to which an expansion is trusted, in Debye temperatures; beyond it phonons are no longer harmonic.
+QHA_DEBYE = 1.5
+#: What is tried instead of the strategy that was taken.
+OTHER_STRATEGIES = {'l2-tsp': 'transfer', 'none': 'l2-tsp'}
+
+
+def verdict_of(
+    node: Any,
+    inputs: Mapping[str, Any],
+    comparison: Mapping[str, Any],
+    trainings: Mapping[str, Mapping[str, Any]],
+    corrections: Mapping[str, Mapping[str, Any]],
+    learning: Mapping[str, Any] | None,
+) -> Verdict:
+    """Return the verdict on a main job, a fine-tuning or a committee.
+
+    :param inputs: ``structure``, ``foundation`` and ``dataset``, where they are known.
+    """
+    training = trainings.get('', {})
+    flags = flags_of_phonons(comparison) + flags_of_training(training, learning)
+    for name, each in trainings.items():
+        flags += [
+            Flag(**{**flag.as_dict(), 'text': f'{name}: {flag.text}'}) for flag in flags_of_training(each) if name
+        ]
+    foundation, structure = inputs.get('foundation'), inputs.get('structure')
+    if foundation is not None and uses_starter(foundation):
+        flags.append(flag_of_starter())
+    if structure is not None and comparison:
+        has_nac = 'nac' in node.inputs or 'nac' in node.outputs or _any_nac(node)
+        flags += [flag for flag in (flag_of_nac(structure.get_symbols_set(), has_nac),) if flag is not None]
+    return judge(comparison, training, corrections, flags)
+
+
+def of_corrected(node: Any, facts: Mapping[str, Any], highest: float) -> Verdict:
+    """Return the verdict on phonons that were corrected by labels.
+
+    :param highest: frequency, THz.
+    """
+    comparison = {'candidates': {'corrected': {'max_frequency_thz': highest}}}
+    flags = common_flags(node)
+    structure = node.inputs.structure
+    nac = flag_of_nac(structure.get_symbols_set(), 'nac' in node.inputs or 'nac' in node.outputs)
+    flags += [nac] if nac is not None else []
+    if facts.get('verdict') == 'undecided':
+        flags.append(
+            Flag(
+                'undecided', 'within their error bars the phonons do not say whether the crystal is stable',
+                'label more frames', 'corrected', NOTE,
+            )
+        )  # fmt: skip
+    return judge(comparison, {}, {'corrected': facts}, flags)
+
+
+def of_phases(node: Any, phases: Mapping[str, Mapping[str, Any]]) -> Verdict:
+    """Return the verdict on a search for phases."""
+    root = phases[ROOT_PHASE]
+    source = 'the potential' if 'potential' in node.inputs else 'DFT'
+    flags = common_flags(node)
+    if 'potential' in node.inputs and 'dft' not in node.outputs:
+        text = 'energies and phases are those of the potential; no DFT has looked at them'
+        flags.append(Flag('no_dft', text, '`--dft` repeats the scans, `--dft-phases` the whole', '', NOTE))
+    others = {name: phase for name, phase in phases.items() if name != ROOT_PHASE}
+    formula, group = root['formula'], root['space_group']
+    if root['dynamically_stable']:
+        title, sentences = f'{formula} ({group}) is stable by {source}.', ['It has no imaginary mode to be followed.']
+    elif not others:
+        title = f'{formula} ({group}) is unstable by {source}, and no phase below it was found.'
+        sentences = ['Follow more modes (`max_modes`), or scan further (`amplitudes_angstrom`).']
+    else:
+        name, lowest = max(others.items(), key=lambda pair: pair[1]['energy_below_root_mev_per_atom'])
+        title = (
+            f'{formula} ({group}) is unstable by {source}; the lowest phase that was found is {lowest["space_group"]}, '
+            f'{number(lowest["energy_below_root_mev_per_atom"])} meV/atom below.'
+        )
+        words = {True: 'stable', False: 'unstable: go on from it (`--depth`)', None: 'not examined further'}
+        sentences = [f'It is {words[lowest["dynamically_stable"]]} ({name}; {len(others)} phases in all).']
+    return _simple(title, sentences, flags)
+
+
+def of_expansion(node: Any, facts: Mapping[str, Any]) -> Verdict:
+    """Return the verdict on thermal expansion."""
+    flags = common_flags(node)
+    left_out = len(facts['left_out'])
+    if left_out:
+        text = f'{left_out} volume(s) have imaginary modes and were left out'
+        flags.append(Flag('left_out', text, 'the approximation may not hold: look at the modes', '', NOTE))
+    title = (
+        f'The linear thermal expansion is {number(1e6 * facts["linear_thermal_expansion_per_k"])}·10⁻⁶ per K at '
+        f'{facts["temperature_k"]:g} K.'
+    )
+    trusted = trusted_temperature(facts)
+    sentences = [
+        f'Curves end at {facts["temperature_reached_k"]:g} K, as far as the volumes reach; above about {trusted:.0f} K '
+        f'({QHA_DEBYE:g} Debye temperatures) the approximation itself ends: frequencies then change with temperature, '
+        'not with volume alone.',
+    ]
+    return _simple(title, sentences, flags)
+
+
+def trusted_temperature(facts: Mapping[str, Any]) -> float:
+    """Return the temperature (K) up to which the quasi-harmonic approximation is trusted."""
+    return QHA_DEBYE * float(facts['debye_temperature_k'])
+
+
+def of_conductivity(node: Any, facts: Mapping[str, Any]) -> Verdict:
+    """Return the verdict on a thermal conductivity."""
+    temperatures, kappa = facts['temperatures_k'], facts['kappa_w_per_m_k']
+    index = min(range(len(temperatures)), key=lambda place: abs(temperatures[place] - 300.0))
+    title = f'The lattice thermal conductivity is {number(kappa[index])} W/m/K at {temperatures[index]:g} K.'
+    errors = facts.get('errors')
+    sentences = (
+        [f'Against the reference: SRE {errors["sre"][0]:+.3f}, SRME {errors["srme"][0]:.3f}.']
+        if errors
+        else ['Nothing judges it: give a `reference`. Third-order force constants feel an error of a potential most.']
+    )
+    return _simple(title, sentences, common_flags(node))
+
+
+def common_flags(node: Any) -> list[Flag]:
+    """Return what is to be said of every result of a potential."""
+    potential = node.inputs.potential if 'potential' in node.inputs else None
+    return [flag_of_starter()] if potential is not None and uses_starter(potential) else []
+
+
+def steps_after(node: Any, done: str) -> list[dict[str, Any]]:
+    """Return what to do after a result of a potential.
+
+    :param done: the kind of job that this is, which is not done again.
+    """
+    structure = node.inputs.structure if 'structure' in node.inputs else None
+    crystal = str(structure.pk) if structure is not None else 'FILE.cif'
+    potential = node.inputs.potential if 'potential' in node.inputs else None
+    verdict = Verdict('', '', [])
+    steps = [step for step in _further(crystal, potential, None, verdict) if f'launch {done} ' not in step[1]]
+    improve = [('Judge and correct the phonons by labels', f'aiida-equitrain launch material {crystal} --recipe mixed')]
+    if common_flags(node):
+        improve.append(('A better foundation', 'aiida-equitrain setup --with nequix'))
+    return [
+        {
+            'title': 'Use it',
+            'items': _items([('Take along figures and numbers', f'aiida-equitrain export {node.pk} DIR')]),
+        },
+        {'title': 'Improve it', 'items': _items(improve)},
+        {'title': 'Go on', 'items': _items(steps)},
+    ]
+
+
+def _simple(title: str, sentences: list[str], flags: list[Flag]) -> Verdict:
+    """Return a verdict that is bad if there is a red flag, else fair: nothing has judged it."""
+    level = 'bad' if any(flag.level == RED for flag in flags) else 'fair'
+    return Verdict(level, title, sentences, None, sorted(flags, key=lambda flag: flag.level != RED))
+
+
+def as_data(verdict: Verdict, steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a verdict for the page."""
+    return {
+        'level': verdict.level,
+        'title': verdict.title,
+        'sentences': verdict.sentences,
+        'flags': [flag.as_dict() for flag in verdict.flags],
+        'steps': steps,
+    }
+
+
+def for_summary(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict for ``summary.json``."""
+    return {
+        'verdict_level': verdict.level,
+        'verdict_text': ' '.join([verdict.title, *verdict.sentences]),
+        'best_side': verdict.side,
+        'red_flags': [flag.key for flag in verdict.red],
+        'flags': [flag.as_dict() for flag in verdict.flags],
+    }
+
+
+def describe_flags(flags: list[Mapping[str, str]]) -> list[str]:
+    """Return a sentence for everything that is wrong or to be known, with what to do."""
+    return [f'{flag["text"][:1].upper()}{flag["text"][1:]}: {flag["remedy"]}.' for flag in flags]
+
+
+def next_steps(node: Any, inputs: Mapping[str, Any], verdict: Verdict, strategy: str) -> list[dict[str, Any]]:
+    """Return what to do next in three groups: use it, improve it, go on; each step is a sentence and a command."""
+    structure, dataset, foundation = (inputs.get(name) for name in ('structure', 'dataset', 'foundation'))
+    crystal = str(structure.pk) if structure is not None and structure.is_stored else 'FILE.cif'
+    potential = node.outputs.potential if 'potential' in node.outputs else None
+    launch = f'aiida-equitrain launch material {crystal}'
+    reference = _reference_of(node)
+    again = f'{launch} --dataset {dataset.pk}{reference}' if dataset is not None else f'{launch}{reference}'
+    use = [('Take along phonons, figures and numbers', f'aiida-equitrain export {node.pk} DIR')]
+    if potential is not None:
+        use.append(('The fine-tuned potential as an ASE calculator', f"load_node('{potential.uuid}').get_calculator()"))
+    keys = {flag.key for flag in verdict.red}
+    improve = [('Frames made to correct the phonons', f'{launch} --recipe harmonic --strategy none{reference}')]
+    if 'starter' in keys or foundation is None or foundation.family != 'nequix':
+        improve.append(
+            ('A better foundation, with the same labels', f'aiida-equitrain setup --with nequix && {again} '
+             '--foundation nequix-oam-1-pft')
+        )  # fmt: skip
+    improve.append(('Another strategy', f'{again} --strategy {OTHER_STRATEGIES.get(strategy, "l2-tsp")}'))
+    if 'no_nac' in keys:
+        improve.append(('The non-analytical term', f'{again} --born-charges'))
+    return [
+        {'title': 'Use it', 'items': _items(use)},
+        {'title': 'Improve it', 'items': _items(improve)},
+        {'title': 'Go on', 'items': _items(_further(crystal, potential, foundation, verdict))},
+    ]
+
+
+def _further(crystal: str, potential: Any, foundation: Any, verdict: Verdict) -> list[tuple[str, str]]:
+    """Return the commands that take a potential further: the fine-tuned one unless something is wrong with it."""
+    wrong = any(flag.side == 'finetuned' and flag.level == RED for flag in verdict.flags)
+    chosen = foundation if potential is None or (wrong and foundation is not None) else potential
+    of = f' --foundation {chosen.pk}' if chosen is not None else ''
+    return [
+        ('Thermal expansion', f'aiida-equitrain launch qha {crystal}{of}'),
+        ('Thermal conductivity', f'aiida-equitrain launch kappa {crystal}{of}'),
+        ('Phases behind imaginary modes', f'aiida-equitrain launch instability {crystal}{of}'),
+    ]
+
+
+def _items(pairs: list[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{'text': text, 'command': command} for text, command in pairs]
+
+
+def _reference_of(node: Any) -> str:
+    """Return the option that takes the phonons of DFT again, where there are some."""
+    if 'reference' in node.inputs:
+        return f' --reference {node.inputs.reference.pk}'
+    phonons = node.outputs.phonons if 'phonons' in node.outputs else {}
+    if 'dft' in phonons and 'phonopy_data' in phonons['dft']:
+        return f' --reference {phonons["dft"]["phonopy_data"].pk}'
+    return ''
+
+
+def _any_nac(node: orm.ProcessNode) -> bool:
+    """Say whether the reference or any phonons have the non-analytical term."""
+    found: list[Any] = [node.inputs.reference] if 'reference' in node.inputs else []
+    phonons = node.outputs.phonons if 'phonons' in node.outputs else {}
+    found += [phonons[side]['phonopy_data'] for side in phonons if 'phonopy_data' in phonons[side]]
+    return any(data.has_nac_parameters() for data in found)
