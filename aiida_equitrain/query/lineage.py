@@ -42,7 +42,7 @@ def lineage(node: orm.Node) -> dict[str, pd.DataFrame]:
 def best_potential(structure: orm.StructureData) -> PotentialData | None:
     """Return the potential for a crystal whose training has shown the smallest error on its own formula.
 
-    Those with fewer red flags (:func:`~aiida_equitrain.query.flags.red_flags`) come first. Then those whose phonons
+    Those with fewer red flags (:func:`~aiida_equitrain.query.red_flags`) come first. Then those whose phonons
     were compared with DFT come before the others, by the error over the Brillouin zone; then those with validation
     frames, by the error of the forces. Training on other structures of the same formula counts.
 
