@@ -87,6 +87,7 @@ NODES = {
     'launch phonons': ['labels'],
     'launch follow': ['job'],
     'report': ['job'],
+    'export': ['phonons'],
     'show': ['potential'],
     'potential show': ['potential'],
     'potential export': ['potential'],

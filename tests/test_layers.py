@@ -16,7 +16,7 @@ PACKAGE = 'aiida_equitrain'
 ROOT = Path(aiida_equitrain.__file__).parent
 #: From the lowest to the highest.
 LAYERS = ('common', 'science', 'drivers', 'data', 'calculations', 'parsers', 'query', 'workflows', 'setup', 'launch',
-          'report', 'publish', 'cli')  # fmt: skip
+          'report', 'export', 'publish', 'cli')  # fmt: skip
 #: Layers that may be used where there is no AiiDA.
 WITHOUT_AIIDA = ('common', 'science', 'drivers')
 #: Ways to import by a name that is computed; the command does so with its subcommands, which stand in a table.

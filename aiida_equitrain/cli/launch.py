@@ -18,6 +18,7 @@ from aiida_equitrain.cli.launch_options import (
     go,
     options,
     postprocess,
+    refuse_figure,
     show_plan,
     with_recipe,
 )
@@ -186,12 +187,10 @@ def cmd_phonons(
     """Compute phonons with a potential (`--foundation LABEL or PK`), or with DFT (`--dft`).
 
     With `--labels` the potential's force constants are corrected by labelled frames of the same supercell; all results
-    are then those of the corrected phonons, with error bars. `--report` is for these.
+    are then those of the corrected phonons, with error bars.
     """
     if dft and labels is not None:
         raise click.UsageError('`--labels` correct the phonons of a potential: leave out `--dft`')
-    if report is not None and labels is None:
-        raise click.UsageError('`--report` is of corrected phonons: give `--labels`')
 
     def build() -> Any:
         from aiida_equitrain.launch import nodes
@@ -212,11 +211,7 @@ def cmd_phonons(
             crystal, **codes(chosen, 'phonopy'), **source, **common(chosen)
         )
 
-    node = go(build, submit, report)
-    if node is not None and report is None and 'correction' in node.outputs:
-        from aiida_equitrain.report.correction import describe_correction
-
-        echo(describe_correction(node.outputs.correction.get_dict()), lines=True)
+    go(build, submit, report)
 
 
 @cmd_launch.command('instability')
@@ -231,12 +226,19 @@ def cmd_phonons(
 @click.option('--dft', is_flag=True, help='Repeat the scans of the structure with DFT.')
 @click.option('--dft-phases', is_flag=True, help='Find the phases with DFT, for a study to be compared with.')
 @options(
-    'block', 'symprec', 'protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy',
-    'postprocess',
+    'block', 'symprec', 'protocol', 'metal', 'overrides', 'report', 'submit', 'foundation', 'family', 'python', 'pw',
+    'phonopy', 'postprocess',
 )  # fmt: skip
 @with_profile
 def cmd_instability(
-    structure: str, depth: int | None, figure: Path | None, dft: bool, dft_phases: bool, submit: bool, **chosen: Any
+    structure: str,
+    depth: int | None,
+    figure: Path | None,
+    dft: bool,
+    dft_phases: bool,
+    report: Path | None,
+    submit: bool,
+    **chosen: Any,
 ) -> None:
     """Follow imaginary modes to the phases behind them, with a potential or with DFT (`--dft-phases`).
 
@@ -263,14 +265,13 @@ def cmd_instability(
             **inputs,
         )
 
-    node = go(build, submit)
-    if node is not None and 'tree' in node.outputs:
-        from aiida_equitrain.report.instability import describe_tree, save_figure
+    refuse_figure(figure, submit)
+    node = go(build, submit, report)
+    if node is not None and 'tree' in node.outputs and figure is not None:
+        from aiida_equitrain.report.instability import save_figure
 
-        echo(describe_tree(node.outputs.tree['phases']), lines=True)
-        if figure is not None:
-            save_figure(node, figure)
-            echo(f'Energy along the modes: {figure}')
+        save_figure(node, figure)
+        echo(f'Energy along the modes: {figure}')
 
 
 @cmd_launch.command('follow')

@@ -8,7 +8,6 @@ import click
 
 from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, foundation_of, go, options
 from aiida_equitrain.cli.profile import with_profile
-from aiida_equitrain.cli.terminal import echo
 
 
 @click.command('active-learning')
@@ -62,24 +61,4 @@ def cmd_active_learning(
             **common(chosen, 'phonons'),
         )
 
-    node = go(build, submit)
-    if node is not None and 'rounds' in node.outputs:
-        echo(describe_rounds(node.outputs.rounds.get_dict()), lines=True)
-
-
-def describe_rounds(content: dict[str, Any]) -> str:
-    """Return the rounds as lines of text."""
-    from aiida_equitrain.common.formatting import number
-    from aiida_equitrain.common.printable import NAME, printable
-
-    lines = [f'{"frames":>6}  {"moved, THz":>10}  {"error, THz":>10}  {"spread of the pool, eV/Å":>24}']
-    for item in content['rounds']:
-        spread = (item.get('spread') or {}).get('max_ev_per_angstrom')
-        moved, error = number(item['change_thz']), number(item['error_thz'])
-        lines.append(f'{item["n_train"]:>6}  {moved:>10}  {error:>10}  {number(spread):>24}')
-    reasons = {
-        'phonon_tolerance_thz': 'the phonons stand still',
-        'max_train': 'the budget of labels is spent',
-        'pool': 'no frame of the pool is left',
-    }
-    return '\n'.join([*lines, f'ended as {printable(reasons.get(content["reason"], content["reason"]), longest=NAME)}'])
+    go(build, submit)

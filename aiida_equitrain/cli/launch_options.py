@@ -242,6 +242,18 @@ def show_plan(build: Callable[[], Any]) -> None:
     echo(describe_plan(found), lines=True)
 
 
+def refuse_figure(figure: Path | None, submit: bool) -> None:
+    """Refuse a figure of a job that is only submitted.
+
+    :raises click.UsageError: with the remedy.
+    """
+    if figure is not None and submit:
+        raise click.UsageError(
+            '`--figure` is drawn at the end of the job, which `--submit` does not wait for: leave one out, and write '
+            'the figures afterwards with `aiida-equitrain report PK -o DIR`'
+        )
+
+
 def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> Any:
     """Build the inputs, start the job where it can run, show its progress, and write the report.
 
@@ -256,6 +268,11 @@ def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> An
     from aiida_equitrain.launch.slots import slots_problem
     from aiida_equitrain.workflows.checks import symmetry_hints
 
+    if submit and report is not None:
+        raise click.UsageError(
+            '`--report` is written at the end of the job, which `--submit` does not wait for: leave one out, and write '
+            'the report afterwards with `aiida-equitrain report PK -o DIR`'
+        )
     problem = daemon_problem()
     if submit and problem:
         raise click.ClickException(f'nothing can be submitted: {problem}')
@@ -291,8 +308,8 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
     """
     from aiida_equitrain.cli.follow import Display
     from aiida_equitrain.cli.report import show_report
+    from aiida_equitrain.cli.results import show_result
     from aiida_equitrain.launch.run import describe_end, follow
-    from aiida_equitrain.report.collect import training_warnings
 
     try:
         if not node.is_terminated:
@@ -310,6 +327,7 @@ def follow_to_the_end(node: Any, report: Path | None) -> None:
             f'{node.process_label} {node.pk} {describe_end(node)} (`verdi process report {node.pk}`)'
         )
     if report is None:
-        for warning in training_warnings(node):
-            echo(warning, fg='red')
-        echo(f'{node.process_label} {node.pk} is done: `verdi node show {node.pk}` lists its results.')
+        if show_result(node):
+            echo()
+        echo(f'{node.process_label} {node.pk} is done: `aiida-equitrain show {node.pk}` says what it made, '
+             f'`aiida-equitrain export {node.pk} DIR` writes its files.')  # fmt: skip

@@ -19,7 +19,6 @@ from aiida_equitrain.cli.launch_options import (
     postprocess,
 )
 from aiida_equitrain.cli.profile import with_profile
-from aiida_equitrain.cli.terminal import echo
 
 
 def numbers(_ctx: Any, _param: Any, value: str | None) -> list[int] | None:
@@ -88,14 +87,7 @@ def cmd_study(
     def build() -> Any:
         return study_builder(sources, datasets, references, reference_phases, chosen)
 
-    node = go(build, submit, report)
-    # With a report it was printed already.
-    if node is not None and report is None and 'aggregates' in node.outputs:
-        from aiida_equitrain.report.study_collect import describe_study, study_warnings
-
-        echo(describe_study(node.outputs.aggregates.get_dict()), lines=True)
-        for warning in study_warnings(node):
-            echo(warning, fg='red')
+    go(build, submit, report)
 
 
 def study_builder(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aiida_equitrain.cli.launch_options import codes, common, foundation_of, go, options, postprocess
+from aiida_equitrain.cli.launch_options import codes, common, foundation_of, go, options, postprocess, refuse_figure
 from aiida_equitrain.cli.places import file_to_write
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
@@ -21,33 +21,35 @@ FIGURE = click.option(
 @click.command('qha')
 @click.argument('structure')
 @FIGURE
-@options('block', 'symprec', 'protocol', 'overrides', 'submit', 'foundation', 'python', 'postprocess')
+@options('block', 'symprec', 'protocol', 'overrides', 'report', 'submit', 'foundation', 'python', 'postprocess')
 @with_profile
-def cmd_qha(structure: str, figure: Path | None, submit: bool, **chosen: Any) -> None:
+def cmd_qha(structure: str, figure: Path | None, report: Path | None, submit: bool, **chosen: Any) -> None:
     """Compute thermal expansion in the quasi-harmonic approximation, with a potential.
 
     STRUCTURE is a file (CIF, POSCAR, ...) or the PK of a StructureData.
     """
     from aiida_equitrain.report import thermal
 
-    node = go(lambda: _builder('equitrain.qha', structure, chosen), submit)
-    _show(node, 'qha', thermal.describe_qha, thermal.save_qha, figure)
+    refuse_figure(figure, submit)
+    node = go(lambda: _builder('equitrain.qha', structure, chosen), submit, report)
+    _draw(node, 'qha', thermal.save_qha, figure)
 
 
 @click.command('kappa')
 @click.argument('structure')
 @FIGURE
-@options('block', 'symprec', 'protocol', 'overrides', 'submit', 'foundation', 'python', 'postprocess')
+@options('block', 'symprec', 'protocol', 'overrides', 'report', 'submit', 'foundation', 'python', 'postprocess')
 @with_profile
-def cmd_kappa(structure: str, figure: Path | None, submit: bool, **chosen: Any) -> None:
+def cmd_kappa(structure: str, figure: Path | None, report: Path | None, submit: bool, **chosen: Any) -> None:
     """Compute the lattice thermal conductivity with phono3py, with a potential.
 
     STRUCTURE is a file (CIF, POSCAR, ...) or the PK of a StructureData.
     """
     from aiida_equitrain.report import thermal
 
-    node = go(lambda: _builder('equitrain.kappa', structure, chosen), submit)
-    _show(node, 'kappa', thermal.describe_kappa, thermal.save_kappa, figure)
+    refuse_figure(figure, submit)
+    node = go(lambda: _builder('equitrain.kappa', structure, chosen), submit, report)
+    _draw(node, 'kappa', thermal.save_kappa, figure)
 
 
 def _builder(name: str, structure: str, chosen: dict[str, Any]) -> Any:
@@ -67,10 +69,7 @@ def _builder(name: str, structure: str, chosen: dict[str, Any]) -> Any:
     )
 
 
-def _show(node: Any, output: str, describe: Any, save: Any, figure: Path | None) -> None:
-    if node is None or output not in node.outputs:
-        return
-    echo(describe(node.outputs[output].get_dict()), lines=True)
-    if figure is not None:
+def _draw(node: Any, output: str, save: Any, figure: Path | None) -> None:
+    if node is not None and output in node.outputs and figure is not None:
         save(node, figure)
         echo(f'Curves: {figure}')

@@ -14,6 +14,7 @@ COMMANDS = {
     'setup': 'Create what a profile lacks: computer, codes, pseudopotentials, foundation potential.',
     'launch': 'Run a job, such as the main job on a crystal structure.',
     'report': 'Write the page of results of a finished job.',
+    'export': 'Write phonons, potentials, datasets and results as files that other programs open.',
     'list': 'List potentials, datasets, phonons, instabilities or studies in the database.',
     'show': 'Say what a node is and where it came from.',
     'data': 'Import labelled frames that exist already.',

@@ -45,6 +45,20 @@ def load_node(identifier: str) -> Any:
         raise NotExistent(message) from exception
 
 
+def load_any(text: str) -> Any:
+    """Return a node by PK or UUID, or a potential by its label.
+
+    :raises NotExistent: with a sentence, if there is none.
+    """
+    try:
+        return load_node(text)
+    except NotExistent as exception:
+        try:
+            return load_potential(text)
+        except (NotExistent, ValueError):
+            raise exception from None
+
+
 def load_structure(text: str, block: str | None = None) -> orm.StructureData:
     """Return a structure by file name, PK or UUID; what was chosen or left out of a file is told on stderr.
 

@@ -118,7 +118,7 @@ def summarize(
     structure = inputs.get('structure')
     formulas = dataset.formulas if dataset is not None else []
     return {
-        'material': formula(structure.get_formula()) if structure is not None else ' '.join(formulas),
+        'material': formula(structure.get_formula()) if structure is not None else ' '.join(map(formula, formulas)),
         'foundation_mae_thz': (candidates.get('foundation') or {}).get('phonon_mae_thz'),
         'finetuned_mae_thz': (candidates.get('finetuned') or {}).get('phonon_mae_thz'),
         'corrected_mae_thz': (candidates.get('corrected') or {}).get('phonon_mae_thz'),

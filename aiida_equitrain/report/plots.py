@@ -265,6 +265,14 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def to_bytes(figure: Figure, suffix: str) -> bytes:
+    """Return ``figure`` as a file of its own: ``svg`` with text as text, or ``pdf``; the same bytes each time."""
+    buffer = io.BytesIO()
+    with _drawing():
+        figure.savefig(buffer, format=suffix, metadata={'svg': {'Date': None}, 'pdf': {'CreationDate': None}}[suffix])
+    return buffer.getvalue()
+
+
 def save(figure: Figure, path: str | Path) -> None:
     """Write ``figure`` to a file, whose suffix tells the format."""
     FigureCanvasAgg(figure)

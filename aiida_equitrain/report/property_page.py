@@ -18,10 +18,14 @@ from aiida_equitrain.science.verdict import Verdict
 
 from . import page, thermal
 from .collect import NoReportError, error_bars_of
-from .correction import describe_correction
-from .instability import describe_tree, draw_wells, mode_pairs
+from .instability import draw_wells, mode_pairs
+from .phonons import density_of, draw_phonons, path_of
 from .plots import STYLE, draw_error_bars
+<<<<<<< HEAD
 from .verdict import as_data, for_summary, of_conductivity, of_corrected, of_expansion, of_phases, steps_after
+=======
+from .results import describe_result, summary_of
+>>>>>>> 0832a2f (Results come out: export of every kind of node; tables with units at the end of every job)
 
 PREFIX = 'aiida.workflows:equitrain.'
 #: Radii of atoms in pictures, as a part of the covalent ones: neighbours do not hide one another.
@@ -44,17 +48,20 @@ def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
     title, needed, collect = KINDS[kind]
     if needed not in node.outputs:
         why = f'it failed: {reason_of(node)}' if node.is_terminated else 'it has not ended'
-        if node.is_finished_ok:
-            why = 'a page is made of phonons that were corrected by `labels`'
         raise NoReportError(f'PK {node.pk} has no `{needed}`: {why}')
     data = collect(node)
     structure = _crystal(node)
-    head = {
+    head: dict[str, Any] = {
         'title': f'{formula(structure.get_formula())}: {title}' if structure is not None else title,
         'subtitle': f'{node.process_label} {node.pk} · {node.uuid} · {node.ctime:%Y-%m-%d %H:%M} UTC',
-        'commands': [f'verdi process status {node.pk}', f'aiida-equitrain show {node.pk}'],
+        'commands': [
+            f'verdi process status {node.pk}',
+            f'aiida-equitrain show {node.pk}',
+            f'aiida-equitrain export {node.pk} DIR',
+        ],
     }
-    return {**printable_tree(head, longest=SENTENCE), **data}
+    head['summary'] = summary_of(node)
+    return {**printable_tree(head, longest=SENTENCE), 'text': describe_result(node), **data}
 
 
 def render_property(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
@@ -127,26 +134,39 @@ def _instability(node: Any) -> dict[str, Any]:
             figures['phases'] = draw_phases(phases, structures)
             captions['phases'] = ('Phases', 'Conventional cells, small ones repeated, seen along x and along z.')
     notes = [] if pairs else ['There are no imaginary modes beyond the tolerance: nothing was followed.']
+<<<<<<< HEAD
     judged = _judged(of_phases(node, phases), {'phases': phases}, steps_after(node, 'instability'))
     return {'text': describe_tree(phases), 'figures': figures, 'captions': captions, 'notes': notes, **judged}
+=======
+    return {'figures': figures, 'captions': captions, 'notes': notes}
+>>>>>>> 0832a2f (Results come out: export of every kind of node; tables with units at the end of every job)
 
 
 def _qha(node: Any) -> dict[str, Any]:
     caption = ('Quasi-harmonic approximation', 'Free energy over volume; what follows at its minimum over temperature.')
+<<<<<<< HEAD
     facts = node.outputs.qha.get_dict()
     drawn = _drawn('qha', thermal.describe_qha(facts), thermal.draw_qha, node.outputs.curves, caption)
     return {**drawn, **_judged(of_expansion(node, facts), facts, steps_after(node, 'qha'))}
+=======
+    return _drawn('qha', thermal.draw_qha, node.outputs.curves, caption)
+>>>>>>> 0832a2f (Results come out: export of every kind of node; tables with units at the end of every job)
 
 
 def _kappa(node: Any) -> dict[str, Any]:
     caption = ('Lattice thermal conductivity', 'Over temperature, and summed over modes up to a frequency.')
+<<<<<<< HEAD
     facts = node.outputs.kappa.get_dict()
     drawn = _drawn('kappa', thermal.describe_kappa(facts), thermal.draw_kappa, node.outputs.modes, caption)
     return {**drawn, **_judged(of_conductivity(node, facts), facts, steps_after(node, 'kappa'))}
+=======
+    return _drawn('kappa', thermal.draw_kappa, node.outputs.modes, caption)
+>>>>>>> 0832a2f (Results come out: export of every kind of node; tables with units at the end of every job)
 
 
 def _corrected(node: Any) -> dict[str, Any]:
     caption = ('Corrected phonon bands', 'Shaded: one and two standard deviations. Beside them the potential alone.')
+<<<<<<< HEAD
     facts = printable_tree(node.outputs.correction.get_dict(), longest=SENTENCE)
     bars = printable_tree(error_bars_of(node.outputs.error_bars), longest=NAME)
     with matplotlib.rc_context(STYLE):
@@ -168,10 +188,27 @@ def _judged(verdict: Verdict, facts: Mapping[str, Any], steps: list[dict[str, An
 
 
 def _drawn(name: str, text: str, draw: Callable[[Any], Any], arrays: Any, caption: tuple[str, str]) -> dict[str, Any]:
+=======
+    with matplotlib.rc_context(STYLE):
+        figure = draw_error_bars(printable_tree(error_bars_of(node.outputs.error_bars), longest=NAME))
+    return {'figures': {'bands': figure}, 'captions': {'bands': caption}}
+
+
+def _phonons(node: Any) -> dict[str, Any]:
+    if 'correction' in node.outputs:
+        return _corrected(node)
+    side, source = ('finetuned', 'of a potential') if 'potential' in node.inputs else ('dft', 'of DFT')
+    figure = draw_phonons(printable_tree(path_of(node.outputs.bands), longest=NAME), side, density_of(node))
+    caption = ('Phonon bands and density of states', f'Phonons {source}; imaginary frequencies are below zero.')
+    return {'figures': {'bands': figure}, 'captions': {'bands': caption}}
+
+
+def _drawn(name: str, draw: Callable[[Any], Any], arrays: Any, caption: tuple[str, str]) -> dict[str, Any]:
+>>>>>>> 0832a2f (Results come out: export of every kind of node; tables with units at the end of every job)
     """Return a section with one figure, of the arrays of a node."""
     with matplotlib.rc_context(STYLE):
         figure = draw(arrays_of(arrays))
-    return {'text': text, 'figures': {name: figure}, 'captions': {name: caption}}
+    return {'figures': {name: figure}, 'captions': {name: caption}}
 
 
 def _crystal(node: Any) -> Any:
@@ -185,6 +222,6 @@ def _crystal(node: Any) -> Any:
 KINDS: dict[str, tuple[str, str, Callable[[Any], dict[str, Any]]]] = {
     'instability': ('imaginary modes and the phases behind them', 'tree', _instability),
     'qha': ('thermal expansion', 'qha', _qha),
-    'phonons': ('phonons, corrected by labels', 'correction', _corrected),
+    'phonons': ('phonons', 'bands', _phonons),
     'kappa': ('lattice thermal conductivity', 'kappa', _kappa),
 }

@@ -18,6 +18,7 @@ from ase.build import bulk
 from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.common.formatting import describe_verdict
 from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.export.write import export
 from aiida_equitrain.launch.data_import import store_phonons
 from aiida_equitrain.report.collect import NoReportError
 from aiida_equitrain.report.write import write_report
@@ -25,7 +26,7 @@ from aiida_equitrain.science.correction import compact_force_constants
 from aiida_equitrain.science.frames import Frames
 from aiida_equitrain.science.labelled_cell import labelled_cell
 from aiida_equitrain.science.phonon_metrics import frequencies_at
-from aiida_equitrain.science.phonopy_io import phonon_from_arrays
+from aiida_equitrain.science.phonopy_io import load_phonopy, phonon_from_arrays
 
 CHEAP = {'settings': {'mesh': [6, 6, 6], 'temperature_step_k': 500.0, 'harmonic': False}}
 QPOINTS = np.array([[0.5, 0.0, 0.5], [0.1, 0.2, 0.3], [0.5, 0.5, 0.5]])
@@ -100,7 +101,14 @@ def check_page(node: Any, correction: dict[str, Any], folder: Path) -> None:
     page = (folder / 'report.html').read_text()
     assert 'corrected, ± 1 and 2 σ' in page
     assert page.count('<svg') == 1
-    assert json.loads((folder / 'summary.json').read_text())['uncertainty_thz'] == correction['uncertainty_thz']
+    summary = json.loads((folder / 'summary.json').read_text())
+    assert summary['correction']['uncertainty_thz'] == correction['uncertainty_thz']
+    files = {str(path.relative_to(folder / 'files')) for path in export(node, folder / 'files')}
+    assert {'phonopy.yaml', 'uncorrected/phonopy.yaml', 'FORCE_CONSTANTS_change', 'figures/bands.csv'} <= files
+    written = load_phonopy(folder / 'files' / 'phonopy.yaml')
+    assert np.array(written.force_constants) == pytest.approx(
+        node.outputs.force_constants.get_array('force_constants'), abs=1e-5
+    )
 
 
 @pytest.mark.real

@@ -18,6 +18,7 @@ from aiida.plugins import WorkflowFactory
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from aiida_equitrain.export.write import export
 from aiida_equitrain.report.instability import describe_tree, save_figure
 from aiida_equitrain.report.write import write_report
 from aiida_equitrain.workflows.instability.checks import validate_settings
@@ -111,6 +112,9 @@ def test_double_well(make_builder: Any, analytic_code: Any, tmp_path: Path) -> N
     assert (tmp_path / 'wells.png').read_bytes().startswith(b'\x89PNG')
     data = write_report(node, tmp_path / 'page')
     assert set(data['figures']) == {'wells', 'phases'}
+    files = {str(path.relative_to(tmp_path / 'files')) for path in export(node, tmp_path / 'files')}
+    assert {f'phases/{name}.cif' for name in outputs['phases']} <= files
+    assert {'figures/wells.csv', 'phonopy_data/root/phonopy.yaml', 'tree.json'} <= files
     page = (tmp_path / 'page' / 'report.html').read_text()
     assert 'R3m (160)' in page
     assert page.count('<svg ') == 2

@@ -13,6 +13,7 @@ from aiida.engine import run_get_node
 from aiida.plugins import CalculationFactory, WorkflowFactory
 
 from aiida_equitrain.calculations.arrays import with_forces
+from aiida_equitrain.export.write import export
 from aiida_equitrain.report.write import write_report
 from aiida_equitrain.science.conductivity import conductivity_errors
 from aiida_equitrain.workflows.kappa import validate_settings
@@ -100,6 +101,12 @@ def test_potential(run_conductivity: Any, silicon: Any, starter: Any, python_cod
     assert jobs == ['ConductivityCalculation', 'RelaxCalculation', 'ThirdOrderCalculation']
     assert set(write_report(node, tmp_path)['figures']) == {'kappa'}
     assert 'W/m/K' in (tmp_path / 'report.html').read_text()
+    export(node, tmp_path / 'files')
+    loaded = phono3py.load(tmp_path / 'files' / 'phono3py_params.yaml.xz', produce_fc=False, log_level=0)
+    assert loaded.dataset is not None
+    head, first = (tmp_path / 'files' / 'kappa.csv').read_text().splitlines()[:2]
+    assert head.startswith('temperature_k,kappa_w_per_m_k,kappa_xx_w_per_m_k')
+    assert float(first.split(',')[1]) == outputs['kappa']['kappa_w_per_m_k'][0]
     kappa = outputs['kappa'].get_dict()
     assert kappa['space_group'] == 'Fd-3m'
     ours = kappa['kappa_w_per_m_k'][kappa['temperatures_k'].index(300.0)]

@@ -18,6 +18,7 @@ from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.calculations.functions import elastic
 from aiida_equitrain.calculations.functions import phonons as phonon_functions
 from aiida_equitrain.calculations.functions import qha as functions
+from aiida_equitrain.export.write import export
 from aiida_equitrain.report.write import write_report
 from aiida_equitrain.science.correction import compact_force_constants, make_basis
 from aiida_equitrain.science.elasticity import slack_conductivity
@@ -62,6 +63,8 @@ def test_qha(make_builder: Any, starter: Any, python_code: Any, tmp_path: Path) 
 
     assert set(write_report(node, tmp_path)['figures']) == {'qha'}
     assert 'bulk modulus' in (tmp_path / 'report.html').read_text()
+    files = {str(path.relative_to(tmp_path / 'files')) for path in export(node, tmp_path / 'files')}
+    assert {'qha.csv', 'figures/qha.csv', 'phonopy_data/volume_00/phonopy.yaml', 'structures/volume_00.cif'} <= files
     facts, curves = outputs['qha'].get_dict(), outputs['curves']
     assert facts['n_volumes'] == 5
     assert facts['left_out'] == []

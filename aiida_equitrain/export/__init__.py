@@ -1,0 +1,1 @@
+"""Write what is stored as files that other programs open: phonopy, ASE, LAMMPS, spreadsheets."""
