@@ -48,8 +48,7 @@ def cmd_launch() -> None:
 @options('recipe', 'dry_run')
 @options(
     'block', 'symprec', 'training_protocol', 'strategy_or_none', 'engine', 'replay', 'metal', 'seed', 'overrides',
-    'report', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy', 'postprocess',
-    'born_charges', 'ph',
+    'report', 'label', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph', 'postprocess',
 )  # fmt: skip
 @with_profile
 def cmd_material(
@@ -96,14 +95,14 @@ def cmd_material(
     if dry_run:
         show_plan(build)
     else:
-        go(build, submit, report)
+        go(build, submit, report, chosen['label'])
 
 
 @cmd_launch.command('label')
 @click.argument('structure')
 @options(
-    'block', 'symprec', 'protocol', 'recipe', 'metal', 'seed', 'overrides', 'dry_run', 'submit', 'foundation', 'family',
-    'python', 'pw',
+    'block', 'symprec', 'protocol', 'recipe', 'metal', 'seed', 'overrides', 'dry_run', 'label', 'submit', 'foundation',
+    'family', 'python', 'pw',
 )  # fmt: skip
 @with_profile
 def cmd_label(structure: str, submit: bool, dry_run: bool, **chosen: Any) -> None:
@@ -128,7 +127,7 @@ def cmd_label(structure: str, submit: bool, dry_run: bool, **chosen: Any) -> Non
     if dry_run:
         show_plan(build)
     else:
-        go(build, submit)
+        go(build, submit, None, chosen['label'])
 
 
 @cmd_launch.command('finetune')
@@ -141,8 +140,9 @@ def cmd_label(structure: str, submit: bool, dry_run: bool, **chosen: Any) -> Non
     help='Train a committee of so many members, with the seeds from `--seed` on.',
 )
 @options(
-    'training_protocol', 'strategy', 'engine', 'replay', 'seed', 'overrides', 'report', 'submit', 'foundation', 'python'
-)
+    'training_protocol', 'strategy', 'engine', 'replay', 'seed', 'overrides', 'report', 'label', 'submit', 'foundation',
+    'python',
+)  # fmt: skip
 @with_profile
 def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, **chosen: Any) -> None:
     """Fine-tune the foundation on labelled frames (PK of a DatasetData)."""
@@ -169,7 +169,7 @@ def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, 
         inputs['overrides'] = {'finetune': inputs['overrides'] or {}}
         return CommitteeWorkChain.get_builder_from_protocol(n_seeds=n_seeds, **inputs)
 
-    go(build, submit, report)
+    go(build, submit, report, chosen['label'])
 
 
 @cmd_launch.command('phonons')
@@ -178,7 +178,7 @@ def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, 
 @click.option('--labels', metavar='PK', help='DatasetData: correct the phonons of the potential by these frames.')
 @options(
     'block', 'symprec', 'protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy',
-    'postprocess', 'born_charges', 'ph', 'report',
+    'born_charges', 'ph', 'report', 'label', 'postprocess',
 )  # fmt: skip
 @with_profile
 def cmd_phonons(
@@ -211,7 +211,7 @@ def cmd_phonons(
             crystal, **codes(chosen, 'phonopy'), **source, **common(chosen)
         )
 
-    go(build, submit, report)
+    go(build, submit, report, chosen['label'])
 
 
 @cmd_launch.command('instability')
@@ -226,8 +226,8 @@ def cmd_phonons(
 @click.option('--dft', is_flag=True, help='Repeat the scans of the structure with DFT.')
 @click.option('--dft-phases', is_flag=True, help='Find the phases with DFT, for a study to be compared with.')
 @options(
-    'block', 'symprec', 'protocol', 'metal', 'overrides', 'report', 'submit', 'foundation', 'family', 'python', 'pw',
-    'phonopy', 'postprocess',
+    'block', 'symprec', 'protocol', 'metal', 'overrides', 'report', 'label', 'submit', 'foundation', 'family', 'python',
+    'pw', 'phonopy', 'postprocess',
 )  # fmt: skip
 @with_profile
 def cmd_instability(
@@ -266,7 +266,7 @@ def cmd_instability(
         )
 
     refuse_figure(figure, submit)
-    node = go(build, submit, report)
+    node = go(build, submit, report, chosen['label'])
     if node is not None and 'tree' in node.outputs and figure is not None:
         from aiida_equitrain.report.instability import save_figure
 

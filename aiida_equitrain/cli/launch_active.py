@@ -23,6 +23,7 @@ from aiida_equitrain.cli.profile import with_profile
     'metal',
     'seed',
     'overrides',
+    'label',
     'submit',
     'foundation',
     'family',
@@ -61,4 +62,4 @@ def cmd_active_learning(
             **common(chosen, 'phonons'),
         )
 
-    go(build, submit)
+    go(build, submit, None, chosen['label'])

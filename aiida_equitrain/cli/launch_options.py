@@ -26,6 +26,8 @@ SEED = click.IntRange(0, 2**32 - 1)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(path_type=Path)
 
+#: Characters of the label of a node.
+LONGEST_LABEL = 255
 #: Options of jobs, and their names in `metadata.options`.
 OF_JOBS = {'account': 'account', 'queue': 'queue_name', 'qos': 'qos', 'walltime': 'max_wallclock_seconds',
            'memory': 'max_memory_kb'}  # fmt: skip
@@ -95,6 +97,7 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     'dry_run': click.option(
         '--dry-run', is_flag=True, help='Submit nothing: print what DFT would compute, and an estimate of its cost.'
     ),
+    'label': click.option('--label', metavar='TEXT', help='Of the job.  [default: crystal, potential, what is done]'),
     'submit': click.option('--submit', is_flag=True, help='Hand it to the daemon and return at once.'),
     'foundation': click.option(
         '--foundation', metavar='LABEL_OR_FILE', help='Potential: label, PK, model file.  [default: the best here]'
@@ -254,9 +257,10 @@ def refuse_figure(figure: Path | None, submit: bool) -> None:
         )
 
 
-def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> Any:
+def go(build: Callable[[], Any], submit: bool, report: Path | None = None, label: str | None = None) -> Any:
     """Build the inputs, start the job where it can run, show its progress, and write the report.
 
+    :param label: of the job; by default one that says what it is about.
     :returns: the job if it has ended, ``None`` if it is submitted or goes on.
     :raises click.ClickException: with a sentence, if the inputs are wrong or the job fails.
     """
@@ -264,6 +268,7 @@ def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> An
 
     from aiida_equitrain.cli.follow import Display
     from aiida_equitrain.launch.in_process import run_here
+    from aiida_equitrain.launch.labels import label_of
     from aiida_equitrain.launch.run import daemon_problem
     from aiida_equitrain.launch.slots import slots_problem
     from aiida_equitrain.workflows.checks import symmetry_hints
@@ -280,6 +285,7 @@ def go(build: Callable[[], Any], submit: bool, report: Path | None = None) -> An
         builder = build()
         for hint in symmetry_hints(builder._inputs(prune=True)):
             echo(hint, err=True)
+        builder.metadata.label = (label_of(builder) if label is None else label)[:LONGEST_LABEL]
         if problem is None:
             from aiida.engine import submit as submit_to_daemon
 

@@ -65,8 +65,21 @@ def pairs(_ctx: Any, _param: Any, value: Sequence[str]) -> dict[str, str]:
 )
 @click.option('--instability', is_flag=True, help='Follow imaginary modes of the fine-tuned potentials to new phases.')
 @click.option('--max-concurrent', type=click.IntRange(min=1), help='WorkChains at a time.')
-@options('symprec', 'training_protocol', 'replay', 'metal', 'overrides', 'report', 'submit', 'foundation', 'family',
-         'python', 'pw', 'phonopy', 'postprocess')  # fmt: skip
+@options(
+    'symprec',
+    'training_protocol',
+    'replay',
+    'metal',
+    'overrides',
+    'report',
+    'label',
+    'submit',
+    'foundation',
+    'family',
+    'python',
+    'pw',
+    'phonopy',
+)  # fmt: skip, 'postprocess',
 @with_profile
 def cmd_study(
     sources: tuple[str, ...],
@@ -87,7 +100,7 @@ def cmd_study(
     def build() -> Any:
         return study_builder(sources, datasets, references, reference_phases, chosen)
 
-    go(build, submit, report)
+    go(build, submit, report, chosen['label'])
 
 
 def study_builder(

@@ -21,7 +21,9 @@ FIGURE = click.option(
 @click.command('qha')
 @click.argument('structure')
 @FIGURE
-@options('block', 'symprec', 'protocol', 'overrides', 'report', 'submit', 'foundation', 'python', 'postprocess')
+@options(
+    'block', 'symprec', 'protocol', 'overrides', 'report', 'label', 'submit', 'foundation', 'python', 'postprocess'
+)
 @with_profile
 def cmd_qha(structure: str, figure: Path | None, report: Path | None, submit: bool, **chosen: Any) -> None:
     """Compute thermal expansion in the quasi-harmonic approximation, with a potential.
@@ -31,14 +33,16 @@ def cmd_qha(structure: str, figure: Path | None, report: Path | None, submit: bo
     from aiida_equitrain.report import thermal
 
     refuse_figure(figure, submit)
-    node = go(lambda: _builder('equitrain.qha', structure, chosen), submit, report)
+    node = go(lambda: _builder('equitrain.qha', structure, chosen), submit, report, chosen['label'])
     _draw(node, 'qha', thermal.save_qha, figure)
 
 
 @click.command('kappa')
 @click.argument('structure')
 @FIGURE
-@options('block', 'symprec', 'protocol', 'overrides', 'report', 'submit', 'foundation', 'python', 'postprocess')
+@options(
+    'block', 'symprec', 'protocol', 'overrides', 'report', 'label', 'submit', 'foundation', 'python', 'postprocess'
+)
 @with_profile
 def cmd_kappa(structure: str, figure: Path | None, report: Path | None, submit: bool, **chosen: Any) -> None:
     """Compute the lattice thermal conductivity with phono3py, with a potential.
@@ -48,7 +52,7 @@ def cmd_kappa(structure: str, figure: Path | None, report: Path | None, submit: 
     from aiida_equitrain.report import thermal
 
     refuse_figure(figure, submit)
-    node = go(lambda: _builder('equitrain.kappa', structure, chosen), submit, report)
+    node = go(lambda: _builder('equitrain.kappa', structure, chosen), submit, report, chosen['label'])
     _draw(node, 'kappa', thermal.save_kappa, figure)
 
 

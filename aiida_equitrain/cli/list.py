@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Columns for people; ``--json`` and ``--csv`` have all.
 SHOWN = {
+    'jobs': ['pk', 'kind', 'label', 'material', 'state', 'result', 'created'],
     'potentials': ['pk', 'name', 'kind', 'materials', 'n_frames', 'seed', 'forces_mae_mev_per_angstrom',
                    'phonon_mae_thz'],
     'datasets': ['pk', 'label', 'materials', 'n_frames', 'max_atoms', 'functional', 'code', 'licence'],
@@ -29,6 +32,11 @@ SHOWN = {
 
 #: So many potentials are shown unless another number is asked for.
 SHOWN_AT_ONCE = 100
+#: Columns of words, which begin at the left, and characters of a cell.
+LEFT, LONGEST = ('kind', 'label', 'state', 'result', 'name', 'materials', 'material'), 100
+#: Kinds of jobs.
+KINDS = ('material', 'phonons', 'finetune', 'committee', 'label', 'qha', 'kappa', 'instability', 'active_learning',
+         'study', 'born_charges')  # fmt: skip
 
 
 @click.group('list')
@@ -65,6 +73,21 @@ def cmd_potentials(
     if limit is None and style is None:
         limit = SHOWN_AT_ONCE
     _write('potentials', style, elements=symbols, max_phonon_mae_thz=max_error, limit=limit or None, **chosen)
+
+
+@cmd_list.command('jobs', epilog=examples('list jobs', 'list jobs --kind phonons --material NaCl', 'list jobs --json'))
+@click.option('--kind', type=click.Choice(KINDS), help='Only of this kind.')
+@click.option('--state', type=click.Choice(['running', 'done', 'failed']), help='Only of this state.')
+@click.option('--called', is_flag=True, help='Also those that another one has called.')
+@click.option(
+    '--limit', type=click.IntRange(min=0), help='Only the newest; 0: all.  [default: 100, with --json or --csv all]'
+)
+@_options
+def cmd_jobs(limit: int | None, style: str | None, **chosen: Any) -> None:
+    """List jobs: what they are about, whether they ended, and what came out."""
+    if limit is None and style is None:
+        limit = SHOWN_AT_ONCE
+    _write('jobs', style, limit=limit or None, **chosen)
 
 
 @cmd_list.command('datasets')
@@ -133,8 +156,17 @@ def _text(table: pd.DataFrame) -> str:
             return ' '.join(printable(item, longest=NAME) for item in value)
         if value is None or isna(value) or value == '':
             return '–'
-        return f'{value:.3f}' if isinstance(value, float) else printable(value, longest=NAME)
+        if isinstance(value, datetime):
+            return f'{value:%Y-%m-%d %H:%M}'
+        return f'{value:.3f}' if isinstance(value, float) else printable(value, longest=LONGEST)
 
     rows = [list(table.columns), *([cell(value) for value in row] for row in table.itertuples(index=False))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return '\n'.join('  '.join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
+    left = [name in LEFT for name in table.columns]
+    return '\n'.join(
+        '  '.join(
+            text.ljust(width) if is_left else text.rjust(width)
+            for text, width, is_left in zip(row, widths, left, strict=True)
+        ).rstrip()
+        for row in rows
+    )

@@ -15,7 +15,7 @@ COMMANDS = {
     'launch': 'Run a job, such as the main job on a crystal structure.',
     'report': 'Write the page of results of a finished job.',
     'export': 'Write phonons, potentials, datasets and results as files that other programs open.',
-    'list': 'List potentials, datasets, phonons, instabilities or studies in the database.',
+    'list': 'List jobs, potentials, datasets, phonons, instabilities or studies in the database.',
     'show': 'Say what a node is and where it came from.',
     'data': 'Import labelled frames that exist already.',
     'publish': 'Write the graph of a study as an archive that others can check and run again.',

@@ -7,6 +7,8 @@ from pathlib import Path
 from aiida.engine import ExitCode
 
 from aiida_equitrain.calculations.train import TrainCalculation
+from aiida_equitrain.common.formatting import formula
+from aiida_equitrain.common.names import Role
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.parsers.script_job import ScriptParser
 
@@ -32,9 +34,12 @@ class TrainParser(ScriptParser):
         inputs = self.node.inputs
         strategy, foundation = inputs.strategy.value, inputs.foundation
         name = foundation.card.get('name') or foundation.origin or 'foundation'
+        dataset = inputs.dataset
+        materials = ' '.join(formula(item) for item in dataset.formulas)
+        n_frames = dataset.n_frames - dataset.counts.get(Role.TEST.value, 0)
         card = {
-            'name': f'{name}, fine-tuned ({strategy})',
-            'functional': inputs.dataset.functional,
+            'name': f'{materials}, {name} → {strategy}, {n_frames} frames',
+            'functional': dataset.functional,
             'starter': bool(foundation.card.get('starter', False)),
         }
         origin = f'{strategy} fine-tuning of {foundation.uuid} on {inputs.dataset.uuid}'

@@ -5,6 +5,7 @@ from .jobs import cost
 from .lineage import best_potential, describe, lineage
 from .studies import studies, study_table
 from .tables import datasets, instabilities, phonons, potentials
+from .work import jobs
 
 __all__ = [
     'best_potential',
@@ -12,6 +13,7 @@ __all__ = [
     'datasets',
     'describe',
     'instabilities',
+    'jobs',
     'lineage',
     'phonons',
     'potentials',

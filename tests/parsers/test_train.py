@@ -82,7 +82,7 @@ def test_finished(parse: Any) -> None:
     assert potential.foundation.card['name'] == 'tiny'
     assert potential.n_bytes < 10_000
     assert potential.elements == ['Na', 'Si', 'Cl']
-    assert potential.card['name'] == 'tiny, fine-tuned (l2-tsp)'
+    assert potential.card['name'] == 'Si, tiny → l2-tsp, 6 frames'
     assert potential.card['functional'] == 'PBE'
     assert metrics.get_array('epoch').tolist() == [0, 1, 2]
     assert metrics.base.attributes.get('units')['forces'] == 'eV/Å'
