@@ -21,11 +21,8 @@ from .collect import NoReportError, error_bars_of
 from .instability import draw_wells, mode_pairs
 from .phonons import density_of, draw_phonons, path_of
 from .plots import STYLE, draw_error_bars
-<<<<<<< HEAD
-from .verdict import as_data, for_summary, of_conductivity, of_corrected, of_expansion, of_phases, steps_after
-=======
 from .results import describe_result, summary_of
->>>>>>> 0832a2f (Results come out: export of every kind of node; tables with units at the end of every job)
+from .verdict import as_data, for_summary, of_conductivity, of_corrected, of_expansion, of_phases, steps_after
 
 PREFIX = 'aiida.workflows:equitrain.'
 #: Radii of atoms in pictures, as a part of the covalent ones: neighbours do not hide one another.
@@ -60,8 +57,9 @@ def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
             f'aiida-equitrain export {node.pk} DIR',
         ],
     }
-    head['summary'] = summary_of(node)
-    return {**printable_tree(head, longest=SENTENCE), 'text': describe_result(node), **data}
+    summary = printable_tree({**summary_of(node), **data.get('summary', {})}, longest=SENTENCE)
+    head = printable_tree(head, longest=SENTENCE)
+    return {**head, 'text': describe_result(node), **data, 'summary': summary}
 
 
 def render_property(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
@@ -134,46 +132,32 @@ def _instability(node: Any) -> dict[str, Any]:
             figures['phases'] = draw_phases(phases, structures)
             captions['phases'] = ('Phases', 'Conventional cells, small ones repeated, seen along x and along z.')
     notes = [] if pairs else ['There are no imaginary modes beyond the tolerance: nothing was followed.']
-<<<<<<< HEAD
     judged = _judged(of_phases(node, phases), {'phases': phases}, steps_after(node, 'instability'))
-    return {'text': describe_tree(phases), 'figures': figures, 'captions': captions, 'notes': notes, **judged}
-=======
-    return {'figures': figures, 'captions': captions, 'notes': notes}
->>>>>>> 0832a2f (Results come out: export of every kind of node; tables with units at the end of every job)
+    return {'figures': figures, 'captions': captions, 'notes': notes, **judged}
 
 
 def _qha(node: Any) -> dict[str, Any]:
     caption = ('Quasi-harmonic approximation', 'Free energy over volume; what follows at its minimum over temperature.')
-<<<<<<< HEAD
     facts = node.outputs.qha.get_dict()
-    drawn = _drawn('qha', thermal.describe_qha(facts), thermal.draw_qha, node.outputs.curves, caption)
+    drawn = _drawn('qha', thermal.draw_qha, node.outputs.curves, caption)
     return {**drawn, **_judged(of_expansion(node, facts), facts, steps_after(node, 'qha'))}
-=======
-    return _drawn('qha', thermal.draw_qha, node.outputs.curves, caption)
->>>>>>> 0832a2f (Results come out: export of every kind of node; tables with units at the end of every job)
 
 
 def _kappa(node: Any) -> dict[str, Any]:
     caption = ('Lattice thermal conductivity', 'Over temperature, and summed over modes up to a frequency.')
-<<<<<<< HEAD
     facts = node.outputs.kappa.get_dict()
-    drawn = _drawn('kappa', thermal.describe_kappa(facts), thermal.draw_kappa, node.outputs.modes, caption)
+    drawn = _drawn('kappa', thermal.draw_kappa, node.outputs.modes, caption)
     return {**drawn, **_judged(of_conductivity(node, facts), facts, steps_after(node, 'kappa'))}
-=======
-    return _drawn('kappa', thermal.draw_kappa, node.outputs.modes, caption)
->>>>>>> 0832a2f (Results come out: export of every kind of node; tables with units at the end of every job)
 
 
 def _corrected(node: Any) -> dict[str, Any]:
     caption = ('Corrected phonon bands', 'Shaded: one and two standard deviations. Beside them the potential alone.')
-<<<<<<< HEAD
     facts = printable_tree(node.outputs.correction.get_dict(), longest=SENTENCE)
     bars = printable_tree(error_bars_of(node.outputs.error_bars), longest=NAME)
     with matplotlib.rc_context(STYLE):
         figure = draw_error_bars(bars)
     verdict = of_corrected(node, facts, float(bars['path_frequencies_thz'].max()))
     return {
-        'text': describe_correction(facts),
         'figures': {'bands': figure},
         'captions': {'bands': caption},
         **_judged(verdict, facts, steps_after(node, 'phonons')),
@@ -187,13 +171,6 @@ def _judged(verdict: Verdict, facts: Mapping[str, Any], steps: list[dict[str, An
     return shown
 
 
-def _drawn(name: str, text: str, draw: Callable[[Any], Any], arrays: Any, caption: tuple[str, str]) -> dict[str, Any]:
-=======
-    with matplotlib.rc_context(STYLE):
-        figure = draw_error_bars(printable_tree(error_bars_of(node.outputs.error_bars), longest=NAME))
-    return {'figures': {'bands': figure}, 'captions': {'bands': caption}}
-
-
 def _phonons(node: Any) -> dict[str, Any]:
     if 'correction' in node.outputs:
         return _corrected(node)
@@ -204,7 +181,6 @@ def _phonons(node: Any) -> dict[str, Any]:
 
 
 def _drawn(name: str, draw: Callable[[Any], Any], arrays: Any, caption: tuple[str, str]) -> dict[str, Any]:
->>>>>>> 0832a2f (Results come out: export of every kind of node; tables with units at the end of every job)
     """Return a section with one figure, of the arrays of a node."""
     with matplotlib.rc_context(STYLE):
         figure = draw(arrays_of(arrays))
