@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.terminal import echo
 from aiida_equitrain.common.phonon_settings import MESH, STABILITY_TOLERANCE_THZ, SYMPREC, TEMPERATURE_K
@@ -47,7 +48,7 @@ COLUMNS = {
 }
 
 
-@click.command('compare')
+@click.command('compare', epilog=examples('compare si/phonopy.yaml dft/phonopy.yaml'))
 @click.argument('candidate', type=click.Path(path_type=Path), metavar='A.yaml')
 @click.argument('reference', type=click.Path(path_type=Path), metavar='B.yaml')
 @click.option('--json', 'as_json', is_flag=True, help="Print one JSON object with the authors' names of columns.")

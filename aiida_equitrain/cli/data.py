@@ -7,17 +7,22 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.examples import examples
+from aiida_equitrain.cli.group import NamedGroup
 from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 
 
-@click.group('data')
+@click.group('data', cls=NamedGroup)
 def cmd_data() -> None:
     """Labelled frames from elsewhere."""
 
 
-@cmd_data.command('import')
+@cmd_data.command(
+    'import',
+    epilog=examples('data import frames.xyz --functional PBE --n-frames 10'),
+)
 @click.argument('files', nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option('--functional', required=True, help='Of the labels, such as PBE.')
 @click.option('--n-frames', type=click.IntRange(min=2), help='Train on so many, drawn at random.  [default: all]')

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from aiida_equitrain.cli.completion import NODES
 from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.places import folder_to_write
 from aiida_equitrain.cli.profile import with_profile
@@ -16,7 +17,7 @@ from aiida_equitrain.cli.terminal import echo
     'export',
     epilog=examples('export 1420 si/', 'export starter model/', 'compare si/phonopy.yaml dft/phonopy.yaml'),
 )
-@click.argument('identifier', metavar='PK')
+@click.argument('identifier', metavar='PK', shell_complete=NODES)
 @click.argument('folder', metavar='DIR', type=click.Path(path_type=Path), callback=folder_to_write)
 @with_profile
 def cmd_export(identifier: str, folder: Path) -> None:

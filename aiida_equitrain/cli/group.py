@@ -9,13 +9,31 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.failures import TRACEBACK, sentence
-from aiida_equitrain.common.printable import SENTENCE, printable
+from aiida_equitrain.common.printable import NAME, SENTENCE, printable
+from aiida_equitrain.common.validation import nearest
 
 #: Libraries whose warnings say nothing to a user of a command: what is wrong, we say in a sentence.
 LIBRARIES = ('ase', 'phonopy', 'phono3py', 'pymatgen', 'seekpath', 'spglib', 'symfc')
 
 
-class SentenceGroup(click.Group):
+class NamedGroup(click.Group):
+    """A group that names the nearest command where there is none of a name."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find a subcommand; of a wrong name the nearest one is told.
+
+        :raises click.UsageError: with that.
+        """
+        name = args[0] if args else ''
+        if name and not name.startswith('-') and self.get_command(ctx, name) is None and not ctx.resilient_parsing:
+            known = self.list_commands(ctx)
+            raise click.UsageError(
+                f'there is no command `{printable(name, longest=NAME)}`: {nearest(name, known)}', ctx
+            )
+        return super().resolve_command(ctx, args)
+
+
+class SentenceGroup(NamedGroup):
     """A group that ends with a sentence, whatever goes wrong below it."""
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.completion import DATASETS, JOBS, PHONONS, crystals
+from aiida_equitrain.cli.examples import examples
+from aiida_equitrain.cli.group import NamedGroup
 from aiida_equitrain.cli.launch_active import cmd_active_learning
 from aiida_equitrain.cli.launch_options import (
     NO_STRATEGY,
@@ -31,7 +34,7 @@ from aiida_equitrain.cli.terminal import echo
 FILE_TO_WRITE = click.Path(path_type=Path)
 
 
-@click.group('launch')
+@click.group('launch', cls=NamedGroup)
 def cmd_launch() -> None:
     """Run a job with the codes, pseudopotentials and foundation that `aiida-equitrain setup` made.
 
@@ -40,11 +43,27 @@ def cmd_launch() -> None:
     """
 
 
-@cmd_launch.command('material')
-@click.argument('structure')
+@cmd_launch.command(
+    'material',
+    epilog=examples(
+        'launch material Si.cif --protocol fast --dry-run',
+        'launch material NaCl.cif --dataset 88 --reference 86 --report nacl/',
+    ),
+)
+@click.argument('structure', shell_complete=crystals)
 @click.option('--dft/--no-dft', default=True, show_default=True, help='Judge the result by DFT phonons.')
-@click.option('--dataset', metavar='PK', help='Labelled frames that exist already; nothing is labelled then.')
-@click.option('--reference', metavar='PK', help='DFT phonons that exist already (PhonopyData); none are computed then.')
+@click.option(
+    '--dataset',
+    shell_complete=DATASETS,
+    metavar='PK',
+    help='Labelled frames that exist already; nothing is labelled then.',
+)
+@click.option(
+    '--reference',
+    shell_complete=PHONONS,
+    metavar='PK',
+    help='DFT phonons that exist already (PhonopyData); none are computed then.',
+)
 @options('recipe', 'dry_run')
 @options(
     'block', 'symprec', 'training_protocol', 'strategy_or_none', 'engine', 'replay', 'metal', 'seed', 'overrides',
@@ -98,8 +117,10 @@ def cmd_material(
         go(build, submit, report, chosen['label'])
 
 
-@cmd_launch.command('label')
-@click.argument('structure')
+@cmd_launch.command(
+    'label', epilog=examples('launch label Si.cif --protocol fast --dry-run', 'launch label Si.cif --recipe harmonic')
+)
+@click.argument('structure', shell_complete=crystals)
 @options(
     'block', 'symprec', 'protocol', 'recipe', 'metal', 'seed', 'overrides', 'dry_run', 'label', 'submit', 'foundation',
     'family', 'python', 'pw',
@@ -130,8 +151,10 @@ def cmd_label(structure: str, submit: bool, dry_run: bool, **chosen: Any) -> Non
         go(build, submit, None, chosen['label'])
 
 
-@cmd_launch.command('finetune')
-@click.argument('dataset')
+@cmd_launch.command(
+    'finetune', epilog=examples('launch finetune 88 --strategy lora --report lora/', 'launch finetune 88 --n-seeds 4')
+)
+@click.argument('dataset', shell_complete=DATASETS)
 @click.option(
     '--n-seeds',
     type=click.IntRange(min=1),
@@ -172,10 +195,22 @@ def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, 
     go(build, submit, report, chosen['label'])
 
 
-@cmd_launch.command('phonons')
-@click.argument('structure')
+@cmd_launch.command(
+    'phonons',
+    epilog=examples(
+        'launch phonons Si.cif --report si/',
+        'launch phonons 85 --labels 88',
+        'launch phonons Si.cif --dft --protocol fast',
+    ),
+)
+@click.argument('structure', shell_complete=crystals)
 @click.option('--dft/--potential', default=False, show_default=True, help='What the forces come from.')
-@click.option('--labels', metavar='PK', help='DatasetData: correct the phonons of the potential by these frames.')
+@click.option(
+    '--labels',
+    shell_complete=DATASETS,
+    metavar='PK',
+    help='DatasetData: correct the phonons of the potential by these frames.',
+)
 @options(
     'block', 'symprec', 'protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy',
     'born_charges', 'ph', 'report', 'label', 'postprocess',
@@ -214,8 +249,8 @@ def cmd_phonons(
     go(build, submit, report, chosen['label'])
 
 
-@cmd_launch.command('instability')
-@click.argument('structure')
+@cmd_launch.command('instability', epilog=examples('launch instability GeTe.cif --depth 2 --report gete/'))
+@click.argument('structure', shell_complete=crystals)
 @click.option('--depth', type=click.IntRange(1), help='Generations of phases.  [default: that of the protocol]')
 @click.option(
     '--figure',
@@ -274,8 +309,8 @@ def cmd_instability(
         echo(f'Energy along the modes: {figure}')
 
 
-@cmd_launch.command('follow')
-@click.argument('identifier', metavar='PK')
+@cmd_launch.command('follow', epilog=examples('launch follow 1420'))
+@click.argument('identifier', metavar='PK', shell_complete=JOBS)
 @options('report')
 @with_profile
 def cmd_follow(identifier: str, report: Path | None) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, foundation_of, go, options
 from aiida_equitrain.cli.profile import with_profile
 
 
-@click.command('active-learning')
+@click.command('active-learning', epilog=examples('launch active-learning Si.cif 88 --protocol fast'))
 @click.argument('structure')
 @click.argument('pool', metavar='POOL')
 @click.option('--dataset', metavar='PK', help='Labelled frames to start from; for a pool without labels.')

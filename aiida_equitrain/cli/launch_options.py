@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.completion import CODES, DATASETS, POTENTIALS
 from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.places import folder_to_write
 from aiida_equitrain.cli.terminal import echo
@@ -74,7 +75,12 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     'engine': click.option(
         '--engine', type=click.Choice([item.value for item in Engine]), help='[default: the first with the strategy]'
     ),
-    'replay': click.option('--replay', metavar='PK', help='For multihead: DatasetData, or TrajectoryData to label.'),
+    'replay': click.option(
+        '--replay',
+        shell_complete=DATASETS,
+        metavar='PK',
+        help='For multihead: DatasetData, or TrajectoryData to label.',
+    ),
     'strategy': click.option('--strategy', type=click.Choice(STRATEGIES), default='l2-tsp', show_default=True),
     'strategy_or_none': click.option(
         '--strategy',
@@ -100,12 +106,17 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     'label': click.option('--label', metavar='TEXT', help='Of the job.  [default: crystal, potential, what is done]'),
     'submit': click.option('--submit', is_flag=True, help='Hand it to the daemon and return at once.'),
     'foundation': click.option(
-        '--foundation', metavar='LABEL_OR_FILE', help='Potential: label, PK, model file.  [default: the best here]'
+        '--foundation',
+        shell_complete=POTENTIALS,
+        metavar='LABEL_OR_FILE',
+        help='Potential: label, PK, model file.  [default: the best here]',
     ),
     'family': click.option('--family', metavar='LABEL', help='Pseudopotentials.  [default: those of the set-up]'),
-    'python': click.option('--python', metavar='LABEL', help='Code: Python.  [default: the one for the foundation]'),
-    'pw': click.option('--pw', default='pw', show_default=True, help='Code: pw.x.'),
-    'ph': click.option('--ph', default='ph', show_default=True, help='Code: ph.x.'),
+    'python': click.option(
+        '--python', shell_complete=CODES, metavar='LABEL', help='Code: Python.  [default: the one for the foundation]'
+    ),
+    'pw': click.option('--pw', shell_complete=CODES, default='pw', show_default=True, help='Code: pw.x.'),
+    'ph': click.option('--ph', shell_complete=CODES, default='ph', show_default=True, help='Code: ph.x.'),
     'born_charges': click.option('--born-charges', is_flag=True, help='Of a polar crystal: compute them with ph.x.'),
     'account': click.option('--account', metavar='NAME', help='Of all jobs; for the scheduler, as the next ones.'),
     'queue': click.option('--queue', metavar='NAME', help='Queue or partition of all jobs.'),
@@ -124,7 +135,9 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
         metavar='LABEL',
         help='Code: a Python for what looks at phonons, such as python@localhost.  [default: that of --python]',
     ),
-    'phonopy': click.option('--phonopy', default='phonopy', show_default=True, help='Code: phonopy.'),
+    'phonopy': click.option(
+        '--phonopy', shell_complete=CODES, default='phonopy', show_default=True, help='Code: phonopy.'
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.launch_options import (
     STRATEGIES,
     codes,
@@ -48,7 +49,9 @@ def pairs(_ctx: Any, _param: Any, value: Sequence[str]) -> dict[str, str]:
     return dict(item.split('=', 1) for item in value)
 
 
-@click.command('study')
+@click.command(
+    'study', epilog=examples('launch study crystals/ --strategies l2-tsp,transfer --sizes 5,10 --report report/')
+)
 @click.argument('sources', nargs=-1, required=True)
 @click.option('--strategies', callback=names, default='l2-tsp', show_default=True, help='With commas between.')
 @click.option('--sizes', callback=numbers, help='Numbers of training frames.  [default: that of the protocol]')

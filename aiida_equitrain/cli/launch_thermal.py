@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.completion import crystals
+from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.launch_options import codes, common, foundation_of, go, options, postprocess, refuse_figure
 from aiida_equitrain.cli.places import file_to_write
 from aiida_equitrain.cli.profile import with_profile
@@ -18,8 +20,8 @@ FIGURE = click.option(
 )
 
 
-@click.command('qha')
-@click.argument('structure')
+@click.command('qha', epilog=examples('launch qha MgO.cif --protocol fast --report mgo/'))
+@click.argument('structure', shell_complete=crystals)
 @FIGURE
 @options(
     'block', 'symprec', 'protocol', 'overrides', 'report', 'label', 'submit', 'foundation', 'python', 'postprocess'
@@ -37,8 +39,8 @@ def cmd_qha(structure: str, figure: Path | None, report: Path | None, submit: bo
     _draw(node, 'qha', thermal.save_qha, figure)
 
 
-@click.command('kappa')
-@click.argument('structure')
+@click.command('kappa', epilog=examples('launch kappa Si.cif --protocol fast --report si/'))
+@click.argument('structure', shell_complete=crystals)
 @FIGURE
 @options(
     'block', 'symprec', 'protocol', 'overrides', 'report', 'label', 'submit', 'foundation', 'python', 'postprocess'

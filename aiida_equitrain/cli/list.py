@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiida_equitrain.cli.examples import examples
+from aiida_equitrain.cli.group import NamedGroup
 from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
@@ -39,7 +40,7 @@ KINDS = ('material', 'phonons', 'finetune', 'committee', 'label', 'qha', 'kappa'
          'study', 'born_charges')  # fmt: skip
 
 
-@click.group('list')
+@click.group('list', cls=NamedGroup)
 def cmd_list() -> None:
     """Show what is in the database, as a table; `--json` and `--csv` give all columns."""
 
@@ -54,7 +55,7 @@ def _options(function: Any) -> Any:
     return with_profile(function)
 
 
-@cmd_list.command('potentials')
+@cmd_list.command('potentials', epilog=examples('list potentials --material NaCl --max-error 0.1'))
 @click.option('--strategy', help='Only those trained with it.')
 @click.option(
     '--foundation', metavar='PK', type=click.IntRange(1, 2**63 - 1), help='Only those trained from this potential.'
@@ -90,14 +91,14 @@ def cmd_jobs(limit: int | None, style: str | None, **chosen: Any) -> None:
     _write('jobs', style, limit=limit or None, **chosen)
 
 
-@cmd_list.command('datasets')
+@cmd_list.command('datasets', epilog=examples('list datasets --material NaCl'))
 @_options
 def cmd_datasets(style: str | None, **chosen: Any) -> None:
     """List labelled frames."""
     _write('datasets', style, **chosen)
 
 
-@cmd_list.command('phonons')
+@cmd_list.command('phonons', epilog=examples('list phonons --unstable'))
 @click.option('--stable/--unstable', default=None, help='Only those without or with imaginary modes.')
 @_options
 def cmd_phonons(style: str | None, **chosen: Any) -> None:
@@ -105,14 +106,14 @@ def cmd_phonons(style: str | None, **chosen: Any) -> None:
     _write('phonons', style, **chosen)
 
 
-@cmd_list.command('instabilities')
+@cmd_list.command('instabilities', epilog=examples('list instabilities --material GeTe'))
 @_options
 def cmd_instabilities(style: str | None, **chosen: Any) -> None:
     """List the phases behind imaginary modes."""
     _write('instabilities', style, **chosen)
 
 
-@cmd_list.command('studies')
+@cmd_list.command('studies', epilog=examples('list studies --json'))
 @_options
 def cmd_studies(style: str | None, **chosen: Any) -> None:
     """List studies; `--material` takes the name of a crystal in it."""

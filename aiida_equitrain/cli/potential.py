@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiida_equitrain.cli.completion import POTENTIALS
 from aiida_equitrain.cli.download import download_display
+from aiida_equitrain.cli.examples import examples
+from aiida_equitrain.cli.group import NamedGroup
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 from aiida_equitrain.common.names import Family
@@ -23,12 +26,12 @@ if TYPE_CHECKING:
 MAX_CARD = 2**20
 
 
-@click.group('potential')
+@click.group('potential', cls=NamedGroup)
 def cmd_potential() -> None:
     """Store and show potentials, and write them as model files for other programs."""
 
 
-@cmd_potential.command('import')
+@cmd_potential.command('import', epilog=examples('potential import medium-mpa-0', 'potential import my.model'))
 @click.argument('source', metavar='FILE_OR_NAME')
 @click.option('--label', default='', help='Of the node.  [default: the name]')
 @click.option('--functional', default='', help='Of the data that it was trained on, such as PBE.')
@@ -62,8 +65,8 @@ def cmd_import(source: str, card: Path | None, **chosen: Any) -> None:
     echo(f'To use it: aiida-equitrain launch material FILE.cif --foundation {node.label}')
 
 
-@cmd_potential.command('show')
-@click.argument('identifier', metavar='PK')
+@cmd_potential.command('show', epilog=examples('potential show starter'))
+@click.argument('identifier', metavar='PK', shell_complete=POTENTIALS)
 @with_profile
 def cmd_show(identifier: str) -> None:
     """Show what a potential is; nothing in its file is run.
@@ -81,7 +84,7 @@ def cmd_show(identifier: str) -> None:
         echo(f'{name:<14}{value}')
 
 
-@cmd_potential.command('forget')
+@cmd_potential.command('forget', epilog=examples('potential forget medium-mpa-0'))
 @click.argument('name')
 def cmd_forget(name: str) -> None:
     """Forget the SHA-256 of a download, so that the next download of it may be another file.
@@ -100,8 +103,8 @@ def cmd_forget(name: str) -> None:
     echo(f'Forgot {name}, SHA-256 {found}: the next download decides.')
 
 
-@cmd_potential.command('export')
-@click.argument('identifier', metavar='PK')
+@cmd_potential.command('export', epilog=examples('potential export 88 si.model'))
+@click.argument('identifier', metavar='PK', shell_complete=POTENTIALS)
 @click.argument('file', type=click.Path(dir_okay=False, path_type=Path))
 @click.option('-y', '--yes', is_flag=True, help='Do not ask: I trust the model file of the foundation.')
 @with_profile

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 
 
-@click.command('publish')
+@click.command('publish', epilog=examples('publish 1420 -o study.aiida'))
 @click.argument('identifier', metavar='PK')
 @click.option('-o', '--output', type=click.Path(dir_okay=False, path_type=Path), default=Path('study.aiida'),
               show_default=True, help='Archive to write; its README and report go beside it.')  # fmt: skip

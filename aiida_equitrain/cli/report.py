@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.completion import JOBS
 from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
@@ -16,7 +17,7 @@ FILES = 'files'
 
 
 @click.command('report', epilog=examples('list jobs', 'report 1420 -o si/'))
-@click.argument('identifier', metavar='PK')
+@click.argument('identifier', metavar='PK', shell_complete=JOBS)
 @click.option(
     '-o',
     '--output',

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.launch_study import pairs
 from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.places import file_to_write
@@ -15,7 +16,7 @@ from aiida_equitrain.cli.terminal import echo, echo_passing
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command('reproduce')
+@click.command('reproduce', epilog=examples('reproduce study.aiida', 'reproduce study.aiida --rerun finetune,phonons'))
 @click.argument('archive', type=FILE)
 @click.option('--sha256', help='What the publisher says that the file has.')
 @click.option('--rerun', default='', help='Steps to run again: `finetune,phonons`, or `all` (with DFT).')

@@ -7,13 +7,14 @@ from itertools import chain
 import click
 
 from aiida_equitrain.cli.download import download_display
+from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 
 COLOURS = {'found': 'blue', 'created': 'green', 'note': 'yellow', 'missing': 'red'}
 
 
-@click.command('setup')
+@click.command('setup', epilog=examples('setup --offline', 'setup --with nequix', 'setup --check'))
 @click.option('--check', is_flag=True, help='Change nothing; try everything that is there.')
 @click.option('--offline', is_flag=True, help='Use the pseudopotentials and the starter potential of the package.')
 @click.option('--computer', default='localhost', show_default=True, help='Computer of the codes.')

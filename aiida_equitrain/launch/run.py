@@ -11,7 +11,7 @@ from aiida.manage import get_manager
 from aiida_equitrain.common.printable import printable
 from aiida_equitrain.launch.in_process import Watch, run_here
 from aiida_equitrain.launch.slots import slots_problem
-from aiida_equitrain.query.failures import reason_of
+from aiida_equitrain.query.failures import cause_of, reason_of
 
 
 def daemon_problem() -> str | None:
@@ -52,7 +52,9 @@ def describe_end(node: orm.ProcessNode) -> str:
         return 'is done'
     state = node.process_state.value if node.process_state else 'created'
     status = '' if node.exit_status is None else f' [{node.exit_status}]'
-    return f'ended as {state}{status}: {reason_of(node)}'
+    cause = cause_of(node)
+    root = f'; at the root of it {cause}' if cause else ''
+    return f'ended as {state}{status}: {reason_of(node).strip().rstrip(".")}{root}'
 
 
 def follow(node: orm.ProcessNode, watch: Watch) -> None:

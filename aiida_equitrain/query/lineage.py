@@ -9,11 +9,13 @@ from typing import Any
 import pandas as pd
 from aiida import orm
 
+from aiida_equitrain.common.formatting import duration
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 
-from .failures import reason_of
+from .failures import cause_of, reason_of
 from .flags import red_flags
+from .jobs import cost
 from .tables import potentials, reduced_formula
 
 PW = 'aiida.calculations:quantumespresso.pw'
@@ -86,12 +88,27 @@ def describe(node: orm.Node) -> dict[str, str]:
         rows['made by'] = 'nothing in this database' + (f'; from {source["uri"]}' if source.get('uri') else '')
     made_of = lineage(node)
     jobs = Counter(made_of['jobs']['process'])
-    rows['behind it'] = ', '.join(f'{number} × {name}' for name, number in jobs.most_common()) or 'no jobs'
+    if isinstance(node, orm.ProcessNode):
+        rows |= _spent(node)
+    if jobs or not isinstance(node, orm.ProcessNode):
+        rows['behind it'] = ', '.join(f'{number} × {name}' for name, number in jobs.most_common()) or 'no jobs'
     for name in ('datasets', 'potentials', 'structures'):
         if len(made_of[name]):
             pks = [str(pk) for pk in made_of[name]['pk']]
             rows[name] = ' '.join(pks[:10]) + (f' … ({len(pks)})' if len(pks) > 10 else '')
     return rows
+
+
+def _spent(node: orm.ProcessNode) -> dict[str, str]:
+    """Return the jobs that a process has run itself, and what they cost."""
+    spent = cost(node)
+    names = [
+        f'{row.n_jobs} × {row.process}' + (f' ({row.n_reused} reused)' if row.n_reused else '')
+        for row in spent.itertuples()
+    ]
+    wall = (node.mtime - node.ctime).total_seconds()
+    core = float(spent['core_seconds'].sum())
+    return {'jobs': ', '.join(names) or 'none', 'cost': f'{duration(wall)}, {duration(core)} of core time'}
 
 
 def _facts(node: orm.Node) -> dict[str, str]:
@@ -124,7 +141,9 @@ def _facts(node: orm.Node) -> dict[str, str]:
         state = node.process_state.value if node.process_state else 'unknown'
         code = '' if node.exit_status is None else f' [{node.exit_status}]'
         message = f': {reason_of(node)}' if node.is_terminated and not node.is_finished_ok else ''
-        return {'state': f'{state}{code}{message}', 'outputs': ' '.join(sorted(node.outputs)) or 'none'}
+        rows = {'state': f'{state}{code}{message}'}
+        cause = '' if node.is_finished_ok or not node.is_terminated else cause_of(node)
+        return rows | ({'root of it': cause} if cause else {}) | {'outputs': ' '.join(sorted(node.outputs)) or 'none'}
     return {}
 
 

@@ -120,7 +120,7 @@ def test_correction_fails(make_builder: Any) -> None:
     assert node.exit_status == node.process_class.exit_codes.ERROR_CORRECTION_FAILED.status
     assert '2 × an atom is displaced by more than `max_displacement_angstrom`' in node.exit_message
     assert set(outputs) == {'supercell_matrix', 'forces', 'uncorrected'}
-    with pytest.raises(NoReportError, match='no `correction`: it failed'):
+    with pytest.raises(NoReportError, match='no `bands`: it failed'):
         write_report(node, Path('nowhere'))
 
 

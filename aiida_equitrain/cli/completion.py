@@ -1,0 +1,96 @@
+"""What the Tab key of a shell offers: codes, potentials, datasets and jobs of the profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+#: So many nodes are offered, the newest ones.
+OFFERED = 50
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+Pairs = Iterable[tuple[str, str]]
+
+
+def _completer(find: Callable[[], Pairs]) -> Complete:
+    """Return what offers the pairs of a value and what it is that begin as was typed; nothing without a profile."""
+
+    def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from aiida_equitrain.cli.profile import load_profile
+
+        try:
+            load_profile(ctx.find_root().params.get('profile'))
+            return [CompletionItem(value, help=text) for value, text in find() if value.startswith(incomplete)]
+        except Exception:
+            # A message would stand between the words that somebody is typing.
+            return []
+
+    return complete
+
+
+def _codes() -> Pairs:
+    from aiida import orm
+
+    query = orm.QueryBuilder().append(orm.Computer, tag='computer', project='label')
+    query.append(orm.AbstractCode, with_computer='computer', project=['label', 'attributes.input_plugin'])
+    return sorted({(f'{label}@{computer}', plugin or '') for computer, label, plugin in query.all()})
+
+
+def _potentials() -> Pairs:
+    from aiida import orm
+
+    from aiida_equitrain.data.potential import PotentialData
+
+    query = orm.QueryBuilder().append(
+        PotentialData, tag='node', project=['id', 'label', 'attributes.card.name', 'attributes.family']
+    )
+    for pk, label, name, family in query.order_by({'node': {'id': 'desc'}}).limit(OFFERED).all():
+        text = f'{name or ""} ({family})'.strip()
+        if label and ' ' not in label:
+            yield label, text
+        yield str(pk), text
+
+
+def _datasets() -> Pairs:
+    from aiida import orm
+
+    from aiida_equitrain.data.dataset import DatasetData
+
+    query = orm.QueryBuilder().append(
+        DatasetData, tag='node', project=['id', 'attributes.n_frames', 'attributes.formulas']
+    )
+    for pk, n_frames, formulas in query.order_by({'node': {'id': 'desc'}}).limit(OFFERED).all():
+        yield str(pk), f'{n_frames} frames of {" ".join(formulas[:4])}'
+
+
+def _phonons() -> Pairs:
+    from aiida import orm
+    from aiida_phonopy.data.phonopy import PhonopyData
+
+    query = orm.QueryBuilder().append(PhonopyData, tag='node', project=['id', 'label'])
+    for pk, label in query.order_by({'node': {'id': 'desc'}}).limit(OFFERED).all():
+        yield str(pk), label or 'phonons'
+
+
+def _jobs() -> Pairs:
+    from aiida_equitrain.query import jobs
+
+    for row in jobs(limit=OFFERED).itertuples():
+        yield str(row.pk), f'{row.kind} {row.label or row.material or ""}, {row.state}'
+
+
+def _nodes() -> Pairs:
+    for find in (_jobs, _potentials, _datasets, _phonons):
+        yield from find()
+
+
+CODES, POTENTIALS, DATASETS = _completer(_codes), _completer(_potentials), _completer(_datasets)
+PHONONS, JOBS, NODES = _completer(_phonons), _completer(_jobs), _completer(_nodes)
+
+
+def crystals(_ctx: click.Context, _param: Any, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete names of files."""
+    return [CompletionItem(incomplete, type='file')]
