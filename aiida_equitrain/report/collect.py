@@ -14,6 +14,7 @@ from aiida_equitrain.common.formatting import duration, formula, number
 from aiida_equitrain.common.names import Role
 from aiida_equitrain.query.failures import reason_of
 from aiida_equitrain.science.epoch_choice import WORDS, describe_worse
+from aiida_equitrain.science.verdict import numbers_in, volume_change
 
 from ..query.jobs import stages_of, state_of
 from .flow import flow_data
@@ -51,6 +52,11 @@ ELASTIC = {
     'shear_modulus_gpa': 'shear modulus (GPa)',
     'slack_conductivity_300k_w_per_m_k': 'Slack conductivity (W/m/K)',
 }
+#: Those that are errors, which a fit that is the reference has none of.
+OF_ERRORS = ('phonon_mae_thz', 'phonon_rmse_thz', 'phonon_bias_thz')
+CELL = 'at the cell of'
+#: Of more branches not each has a row; volumes that differ by less, in percent, are those of one cell.
+MANY_BRANCHES, SAME_CELL = 12, 0.05
 ERRORS = {
     'forces_mae_mev_per_angstrom': 'force MAE, {split} (meV/Å)',
     'energy_mae_mev_per_atom': 'energy MAE, {split} (meV/atom)',
@@ -91,13 +97,15 @@ def collect(node: orm.ProcessNode) -> dict[str, Any]:
         'notes': _notes(node, inputs, stages),
         'headline': _headline(summary),
         'errors': [*phonon_rows(judged), *elastic_rows(outputs)],
+        'branches': branch_rows(comparison),
+        'how_symfc': symfc_words(comparison),
         'training_tables': {name: training_rows(each) for name, each in trainings.items()},
         'validation': [row for name, each in trainings.items() for row in validation_rows(each, _of(name))],
         'stages': stages,
         'facts': [*_facts(inputs, comparison, training), *_spread(outputs)],
         'commands': commands(node),
         'summary': summary,
-        'bands': bands_data(outputs),
+        'bands': bands_data(outputs, comparison),
         'error_bars': error_bars_data(outputs),
         'thermal': thermal_data(outputs),
         'learning': learning,
@@ -170,6 +178,21 @@ def error_bars_of(node: orm.ArrayData) -> dict[str, Any]:
     return {**arrays, 'path_labels': arrays['path_labels'].tolist()}
 
 
+def bands_of_bars(bars: Mapping[str, Any]) -> dict[str, Any]:
+    """Return corrected bands with their error bars, and those of the potential, as :func:`bands_data` does."""
+    distances, starts = bars['path_distances'], [int(start) for start in bars['path_segment_starts']]
+    parts = {
+        name: np.split(np.asarray(bars[key]), starts[1:])
+        for name, key in (('foundation', 'path_potential_thz'), ('corrected', 'path_frequencies_thz'))
+    }
+    segments = [
+        {'distances': place, 'sides': {name: parts[name][index] for name in parts}}
+        for index, place in enumerate(np.split(np.asarray(distances), starts[1:]))
+    ]
+    sigmas = {'corrected': np.split(np.asarray(bars['path_sigmas_thz']), starts[1:])}
+    return {'segments': segments, 'ticks': path_ticks(distances, starts, bars['path_labels']), 'sigmas': sigmas}
+
+
 def phonon_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the table of phonon quantities: one row per quantity, one key per side."""
     if not comparison:
@@ -181,7 +204,64 @@ def phonon_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
         values = {name: side.get(key) for name, side in sides.items() if side}
         if any(value is not None for value in values.values()):
             rows.append({'quantity': title, **values})
+    symfc = comparison.get('symfc') or {}
+    if symfc.get('is_reference'):
+        for row in rows:
+            if row['quantity'] in {QUANTITIES[key] for key in OF_ERRORS}:
+                row['symfc'] = 'is the reference'
+    cells = cells_of(comparison)
+    return [*rows, {'quantity': CELL, **cells}] if cells else rows
+
+
+def symfc_words(comparison: Mapping[str, Any]) -> str:
+    """Return in words what the fit without a potential was made of."""
+    symfc = comparison.get('symfc') or {}
+    how = f': {symfc["n_frames"]} {symfc["how"]}' if symfc.get('how') else ''
+    if symfc.get('is_reference'):
+        return f'{how}; it is the reference, which was made of the very same frames'
+    return how
+
+
+def branch_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return errors (THz) by branch and at the points of the path that have a name, one key per side.
+
+    Of many optical branches the mean stands for all; at a point it is the mean over all branches.
+    """
+    sides = dict(comparison.get('candidates') or {})
+    if comparison.get('symfc'):
+        sides['symfc'] = comparison['symfc']
+    sides = {name: values for name, values in sides.items() if numbers_in(values, 'branch_mae_thz')}
+    if not sides:
+        return []
+    number_of = max(len(values['branch_mae_thz']) for values in sides.values())
+    rows = []
+    for index in range(number_of if number_of <= MANY_BRANCHES else 3):
+        kind = 'acoustic' if index < 3 else 'optical'
+        values = {name: errors[index] for name, side in sides.items() if index < len(errors := side['branch_mae_thz'])}
+        rows.append({'quantity': f'branch {index + 1} ({kind})', **values})
+    if number_of > MANY_BRANCHES:
+        mean = {name: side.get('optical_mae_thz') for name, side in sides.items()}
+        rows.append({'quantity': f'branches 4 to {number_of} (optical), mean', **mean})
+    for point in comparison.get('points') or []:
+        found = point['frequencies_thz']
+        if 'reference' in found:
+            wanted = np.sort(found['reference'])
+            errors = {name: float(np.abs(np.sort(found[name]) - wanted).mean()) for name in sides if name in found}
+            rows.append({'quantity': f'at {point["name"]}, mean of all branches', **errors})
     return rows
+
+
+def cells_of(comparison: Mapping[str, Any]) -> dict[str, str]:
+    """Return in words at which cell the phonons of each side are, by its volume and that of DFT's."""
+    reference = comparison.get('reference') or {}
+    words = {}
+    for name, side in (comparison.get('candidates') or {}).items():
+        share = volume_change(side, reference)
+        if share is not None:
+            change = 100 * share
+            own = f'own ({"+" if change > 0 else ""}{number(change, 2)} %)'
+            words[name] = 'DFT’s' if abs(change) < SAME_CELL else own
+    return words
 
 
 def elastic_rows(outputs: Any) -> list[dict[str, Any]]:
@@ -407,19 +487,65 @@ def _spread(outputs: Any) -> list[tuple[str, str]]:
 NAMES = {'reference': 'dft'}
 
 
-def bands_data(outputs: Any) -> dict[str, Any] | None:
-    """Return the bands of all sides along one path, segment by segment, and the ticks of the path."""
+def bands_data(outputs: Any, comparison: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """Return the bands of all sides along one path, segment by segment, and the ticks of the path.
+
+    Where they are known, beside them stand densities of states, error bars of corrected sides, and the point where each
+    side is furthest from DFT.
+    """
     node = outputs.bands if 'bands' in outputs else None
     if not isinstance(node, orm.ArrayData) or isinstance(node, orm.BandsData):
         return None
-    distances, starts = node.get_array('distances'), node.get_array('segment_starts').tolist()
+    arrays = arrays_of(node)
+    distances, starts, labels = arrays['distances'], arrays['segment_starts'].tolist(), arrays['labels'].tolist()
     sides = _by_side(node, 'frequencies')
     ends = [*starts[1:], len(distances)]
     segments = [
-        {'distances': distances[a:b], 'sides': {name: values[a:b] for name, values in sides.items()}}
+        {
+            'distances': distances[a:b],
+            'sides': {name: values[a:b] for name, values in sides.items()},
+            'qpoints': arrays['qpoints'][a:b] if 'qpoints' in arrays else None,
+        }
         for a, b in zip(starts, ends, strict=True)
     ]
-    return {'segments': segments, 'ticks': path_ticks(distances, starts, node.get_array('labels').tolist())}
+    bands = {
+        'segments': segments,
+        'ticks': path_ticks(distances, starts, labels),
+        'sigmas': _sigmas(outputs, labels, starts, len(distances)),
+        'marks': _marks(comparison or {}, distances, sides),
+    }
+    if 'dos_frequencies' in arrays:
+        densities = _by_side(node, 'dos')
+        densities.pop('frequencies', None)
+        bands |= {'dos': densities, 'dos_frequencies': arrays['dos_frequencies']}
+    return bands
+
+
+def _sigmas(outputs: Any, labels: list[Any], starts: list[int], number: int) -> dict[str, list[Any]]:
+    """Return the standard deviations of corrected sides, by segment, if their path is that of the comparison."""
+    phonons, found = outputs.phonons if 'phonons' in outputs else {}, {}
+    for side in phonons:
+        if 'error_bars' not in phonons[side]:
+            continue
+        bars = arrays_of(phonons[side]['error_bars'])
+        own = [int(start) for start in bars['path_segment_starts']]
+        if bars['path_labels'].tolist() == labels and own == starts and len(bars['path_sigmas_thz']) == number:
+            found[side] = np.split(bars['path_sigmas_thz'], starts[1:])
+    return found
+
+
+def _marks(comparison: Mapping[str, Any], distances: Any, sides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return where each side is furthest from DFT."""
+    marks = {}
+    for name, worst in (comparison.get('worst') or {}).items():
+        if name not in sides or 'dft' not in sides:
+            continue
+        index, branch = int(worst['index']), int(worst['branch']) - 1
+        where = '–'.join(dict.fromkeys(worst['between']))
+        error = number(worst['error_thz'])
+        text = f'furthest from DFT: {"+" if worst["error_thz"] > 0 else ""}{error} THz, branch {branch + 1}, {where}'
+        marks[name] = {'x': distances[index], 'y': np.sort(sides[name][index])[branch], 'text': text}
+    return marks
 
 
 def thermal_data(outputs: Any) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from aiida_equitrain.common.printable import NAME, printable_tree
 from aiida_equitrain.report.plots import STYLE, save
 
-COLOURS = ('#0a85d1', '#e69f00', '#009e73', '#cc79a7', '#d55e00', '#56b4e9')
+COLOURS = ('#0a85d1', '#c07600', '#009e73', '#cc79a7', '#d55e00', '#8a6fd1')
 
 
 def describe_tree(phases: Mapping[str, Mapping[str, Any]]) -> str:

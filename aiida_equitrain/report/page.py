@@ -19,6 +19,8 @@ from markupsafe import Markup, escape
 from aiida_equitrain.common.formatting import duration, number
 from aiida_equitrain.science.epoch_choice import worse_quantities
 
+from . import live
+
 #: Heading and caption of every figure, in the order of the page.
 FIGURES = {
     'bands': ('Phonon bands', 'Where there is DFT, the curves that labels have changed should lie on its own.'),
@@ -46,6 +48,8 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     :param figures: SVG text by name of figure.
     """
     errors = data.get('errors', [])
+    branches = data.get('branches', [])
+    beside = {side: title for side, title in SIDES.items() if any(row.get(side) is not None for row in branches)}
     wrong = {flag.get('side') for flag in (data.get('verdict') or {}).get('flags', []) if flag['level'] == 'red'}
     sides = {side: title for side, title in SIDES.items() if any(row.get(side) is not None for row in errors)}
     return fill(
@@ -56,10 +60,15 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         warnings=data.get('warnings', []),
         notes=data.get('notes', []),
         headline=data.get('headline', []),
-        figures=accessible(figures, FIGURES),
+        figures=accessible(figures, FIGURES, data.get('described')),
         captions=FIGURES,
+        live=live_figures({'bands': data.get('bands')}) if 'bands' in figures else {},
+        csv={name: f'{name}.csv' for name in data.get('curves', {})},
         sides=sides,
         errors=[[row['quantity'], *(_plain(row.get(side), side in wrong) for side in sides)] for row in errors],
+        how_symfc=data.get('how_symfc', ''),
+        branches=[[row['quantity'], *(row.get(side) for side in beside)] for row in branches],
+        branch_sides=beside,
         trainings={
             name: [{**row, 'is_worse': _is_worse(row)} for row in rows]
             for name, rows in data.get('training_tables', {}).items()
@@ -82,12 +91,36 @@ def _is_worse(row: Mapping[str, Any]) -> bool:
     return before is not None and after is not None and bool(worse_quantities({'': before}, {'': after}))
 
 
-def accessible(figures: Mapping[str, str], captions: Mapping[str, Sequence[str]]) -> dict[str, Markup]:
-    """Return figures, whose text matplotlib has escaped, as parts of a page, with their headings for screen readers."""
+def accessible(
+    figures: Mapping[str, str], captions: Mapping[str, Sequence[str]], described: Mapping[str, str] | None = None
+) -> dict[str, Markup]:
+    """Return figures, whose text matplotlib has escaped, as parts of a page, in words for who does not see them.
+
+    :param described: what each shows, in numbers; the heading without it.
+    """
+    words = {name: f'{captions[name][0]}. {(described or {}).get(name, "")}'.strip() for name in figures}
     return {
-        name: Markup(svg.replace('<svg ', f'<svg role="img" aria-label="{escape(captions[name][0])}" ', 1))
+        name: Markup(svg.replace('<svg ', f'<svg role="img" aria-label="{escape(words[name])}" ', 1))
         for name, svg in figures.items()
     }
+
+
+def live_figures(bands: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
+    """Return what the page needs to draw figures live, by their names: data, and the switches of the sides.
+
+    :param bands: as for :func:`~.plots.draw_bands`; ``None`` where there are none.
+    """
+    found = {}
+    for name, each in bands.items():
+        if each:
+            spec = live.band_spec(each)
+            # The labels of the data are escaped for plotly.js, those of the switches by the template.
+            sides = [
+                {'label': Markup(side['label']), 'color': 'var(--ink)' if side['color'] == 'ink' else side['color']}
+                for side in spec['sides']
+            ]
+            found[name] = {'name': name, 'block': live.data_block(spec), 'sides': sides}
+    return found
 
 
 def fill(template: str, *, style: str = '', script: str = '', **content: Any) -> str:
@@ -95,17 +128,24 @@ def fill(template: str, *, style: str = '', script: str = '', **content: Any) ->
 
     :param template: name of a file of ``templates``.
     :param style: name of a file of ours with further CSS.
-    :param script: name of the file of ours with the only script that may run.
+    :param script: name of the file of ours with a script that may run; with ``live`` figures it is that of theirs, and
+        plotly.js. No other script runs.
     :param content: what the template shows, all of it escaped but ``Markup``.
     """
-    css, program = _text('page.css') + (_text(style) if style else ''), _text(script) if script else ''
+    css = _text('page.css') + (_text(style) if style else '')
+    programs = [_text(script)] if script else []
+    if content.get('live'):
+        programs += [live.library(), _text('live.js')]
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-    if program:
-        digest = base64.b64encode(hashlib.sha256(program.encode()).digest()).decode()
-        policy += f"; script-src 'sha256-{digest}'"
-    ours = {'policy': Markup(policy), 'style': Markup(css), 'script': Markup(program)}
-    shown = {'verdict': None, 'warnings': [], 'notes': [], 'headline': [], **content, **ours}
-    return _environment().get_template(template).render(shown)
+    if programs:
+        digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in programs)
+        policy += '; script-src ' + ' '.join(f"'sha256-{digest}'" for digest in digests)
+    ours = {'policy': Markup(policy), 'style': Markup(css), 'programs': [Markup(text) for text in programs]}
+    empty: dict[str, Any] = {'verdict': None, 'warnings': [], 'notes': [], 'headline': [], 'live': {}, 'csv': {}}
+    shown = {**empty, **content, **ours}
+    template_ = _environment().get_template(template)
+    size = len(template_.render({**shown, 'size': '0.0 MB'}).encode()) if shown['live'] else 0
+    return template_.render({**shown, 'size': f'{size / 1e6:.1f} MB'})
 
 
 @cache

@@ -25,10 +25,13 @@ from matplotlib.figure import Figure
 #: Colours that the page replaces by its own (never used by a curve).
 INK, GRID, PAPER = '#1b1d22', '#d5d8de', '#fefefd'
 
-#: How each side is called, drawn and stacked; colours are those of Okabe and Ito, told apart by colour-blind readers.
+#: How a component of a q-point is written.
+Q_MARK = '{:.3g}'
+#: How each side is called, drawn and stacked; colours are near those of Okabe and Ito, told apart by the colour-blind,
+#: and have a contrast of 3 and more on the light and on the dark page.
 SIDES: dict[str, dict[str, Any]] = {
     'symfc': {'label': 'symfc fit, no potential', 'color': '#7f8796', 'linestyle': (0, (1, 1.4)), 'zorder': 2},
-    'foundation': {'label': 'foundation', 'color': '#e69f00', 'linestyle': '-', 'zorder': 3},
+    'foundation': {'label': 'foundation', 'color': '#c07600', 'linestyle': '-', 'zorder': 3},
     'dft': {'label': 'DFT', 'color': INK, 'linestyle': '-', 'zorder': 4, 'linewidth': 2.0},
     'corrected': {'label': 'foundation, corrected', 'color': '#009e73', 'linestyle': '-', 'zorder': 5},
     'corrected_finetuned': {
@@ -100,14 +103,22 @@ def frame_bands(axes: Axes, ticks: list[tuple[float, str]]) -> None:
 
 
 def draw_bands(bands: Mapping[str, Any]) -> Figure:
-    """Draw the bands of all sides over one another.
+    """Draw the bands of all sides over one another, beside them the densities of states.
 
-    :param bands: ``segments`` (a list of ``distances`` (Q,) and ``sides`` {name: (Q, B) in THz}) and ``ticks``
-        (positions and labels).
+    :param bands: ``segments`` (a list of ``distances`` (Q,), ``sides`` {name: (Q, B) in THz} and, where known,
+        ``qpoints`` (Q, 3)) and ``ticks`` (positions and labels); where known ``dos`` {name: (F,)} over
+        ``dos_frequencies`` (F,), ``marks`` {name: ``x``, ``y``, ``text``}, and ``sigmas`` {name: (Q, B) by segment}.
     """
-    figure = Figure(figsize=(4.6, 3.6), layout='constrained')
-    axes = figure.subplots()
+    figure = Figure(figsize=(4.6, 3.8), layout='constrained')
+    density = bands.get('dos')
+    if density:
+        axes, beside = figure.subplots(1, 2, sharey=True, width_ratios=[4, 1])
+    else:
+        axes, beside = figure.subplots(), None
     names = ordered(bands['segments'][0]['sides'])
+    for name, sigmas in (bands.get('sigmas') or {}).items():
+        for segment, spread in zip(bands['segments'], sigmas, strict=True):
+            _shade(axes, segment['distances'], segment['sides'][name], spread, style_of(name)['color'])
     for segment in bands['segments']:
         for name in names:
             style = style_of(name)
@@ -116,10 +127,32 @@ def draw_bands(bands: Mapping[str, Any]) -> Figure:
     for name in names:
         axes.plot([], [], **style_of(name))
     frame_bands(axes, bands['ticks'])
+    for name, mark in (bands.get('marks') or {}).items():
+        color = style_of(name)['color']
+        axes.plot(mark['x'], mark['y'], 'o', markersize=8, markerfacecolor='none', markeredgecolor=color, zorder=6)
+    if beside is not None and density:
+        for name in names:
+            if name in density:
+                style = style_of(name)
+                beside.plot(density[name], bands['dos_frequencies'], **{**style, 'label': None, 'linewidth': 1.0})
+        beside.set_xlim(left=0)
+        beside.set_xticks([])
+        beside.set_xlabel('DOS')
+        beside.axhline(0, color=INK, linewidth=0.5, zorder=1)
     lowest = min(float(np.min(segment['sides'][name])) for segment in bands['segments'] for name in names)
     axes.set_ylim(bottom=0 if lowest > -0.05 else None)
-    _legend_above(axes, len(names))
+    columns = 3 if len(names) in (3, 5, 6) else 2
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc='outside upper left', ncols=columns, columnspacing=1.0, fontsize=8)
     return figure
+
+
+def _shade(axes: Axes, place: Any, middle: Any, sigma: Any, color: str) -> None:
+    """Draw one and two standard deviations of bands (Q, B) as shades."""
+    for band in range(middle.shape[1]):
+        for factor, alpha in ((2, 0.18), (1, 0.3)):
+            low, high = (middle[:, band] + sign * factor * sigma[:, band] for sign in (-1, 1))
+            axes.fill_between(place, low, high, color=color, alpha=alpha, linewidth=0, zorder=4)
 
 
 def path_ticks(distances: Any, starts: list[int], labels: list[list[str]]) -> list[tuple[float, str]]:
@@ -147,10 +180,7 @@ def draw_error_bars(bars: Mapping[str, Any]) -> Figure:
         middle, sigma = bars['path_frequencies_thz'][begin:end], bars['path_sigmas_thz'][begin:end]
         axes.plot(place, bars['path_potential_thz'][begin:end], **{**before, 'label': None})
         axes.plot(place, middle, color=color, linewidth=1.2, zorder=5)
-        for band in range(middle.shape[1]):
-            for factor, alpha in ((2, 0.18), (1, 0.3)):
-                low, high = (middle[:, band] + sign * factor * sigma[:, band] for sign in (-1, 1))
-                axes.fill_between(place, low, high, color=color, alpha=alpha, linewidth=0, zorder=4)
+        _shade(axes, place, middle, sigma, color)
     axes.plot([], [], **before)
     axes.plot([], [], color=color, label='corrected, ± 1 and 2 σ')
     frame_bands(axes, path_ticks(distances, starts, bars['path_labels']))

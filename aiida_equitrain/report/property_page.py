@@ -17,7 +17,7 @@ from aiida_equitrain.query.failures import reason_of
 from aiida_equitrain.science.verdict import Verdict
 
 from . import page, thermal
-from .collect import NoReportError, error_bars_of
+from .collect import NoReportError, bands_of_bars, error_bars_of
 from .instability import draw_wells, mode_pairs
 from .phonons import density_of, draw_phonons, path_of
 from .plots import STYLE, draw_error_bars
@@ -68,8 +68,16 @@ def render_property(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     :param figures: SVG text by name of figure.
     """
     shown = {key: data[key] for key in ('title', 'subtitle', 'captions', 'text', 'commands')}
-    drawn = page.accessible(figures, data['captions'])
-    return page.fill('property.html', notes=data.get('notes', []), verdict=data.get('verdict'), figures=drawn, **shown)
+    drawn = page.accessible(figures, data['captions'], data.get('described'))
+    return page.fill(
+        'property.html',
+        notes=data.get('notes', []),
+        verdict=data.get('verdict'),
+        figures=drawn,
+        live=page.live_figures(data.get('bands', {})),
+        csv={name: f'{name}.csv' for name in data.get('curves', {})},
+        **shown,
+    )
 
 
 def draw_phases(phases: Mapping[str, Any], structures: Mapping[str, Any]) -> Figure:
@@ -160,6 +168,7 @@ def _corrected(node: Any) -> dict[str, Any]:
     return {
         'figures': {'bands': figure},
         'captions': {'bands': caption},
+        'bands': {'bands': bands_of_bars(bars)},
         **_judged(verdict, facts, steps_after(node, 'phonons')),
     }
 

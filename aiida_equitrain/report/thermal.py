@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from aiida_equitrain.calculations.arrays import arrays_of
 from aiida_equitrain.report.plots import STYLE, save
 
-BLUE, ORANGE = '#0a85d1', '#e69f00'
+BLUE, ORANGE = '#0a85d1', '#c07600'
 
 
 def describe_qha(facts: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_equitrain.common.formatting import number
+from aiida_equitrain.common.formatting import formula, number
 from aiida_equitrain.common.names import ROOT_PHASE
 from aiida_equitrain.query.flags import uses_starter
 from aiida_equitrain.science.verdict import (
@@ -20,8 +20,10 @@ from aiida_equitrain.science.verdict import (
     flags_of_phonons,
     flags_of_training,
     judge,
+    number_in,
 )
 
+BELOW = 'energy_below_root_mev_per_atom'
 #: The temperature up to which an expansion is trusted, in Debye temperatures; beyond it phonons are no longer harmonic.
 QHA_DEBYE = 1.5
 #: What is tried instead of the strategy that was taken.
@@ -77,27 +79,28 @@ def of_corrected(node: Any, facts: Mapping[str, Any], highest: float) -> Verdict
 
 def of_phases(node: Any, phases: Mapping[str, Mapping[str, Any]]) -> Verdict:
     """Return the verdict on a search for phases."""
-    root = phases[ROOT_PHASE]
+    root = phases.get(ROOT_PHASE, {})
     source = 'the potential' if 'potential' in node.inputs else 'DFT'
     flags = common_flags(node)
     if 'potential' in node.inputs and 'dft' not in node.outputs:
         text = 'energies and phases are those of the potential; no DFT has looked at them'
         flags.append(Flag('no_dft', text, '`--dft` repeats the scans, `--dft-phases` the whole', '', NOTE))
     others = {name: phase for name, phase in phases.items() if name != ROOT_PHASE}
-    formula, group = root['formula'], root['space_group']
-    if root['dynamically_stable']:
-        title, sentences = f'{formula} ({group}) is stable by {source}.', ['It has no imaginary mode to be followed.']
+    crystal = f'{formula(str(root.get("formula") or "the crystal"))} ({root.get("space_group") or "no space group"})'
+    if root.get('dynamically_stable'):
+        title, sentences = f'{crystal} is stable by {source}.', ['It has no imaginary mode to be followed.']
     elif not others:
-        title = f'{formula} ({group}) is unstable by {source}, and no phase below it was found.'
+        title = f'{crystal} is unstable by {source}, and no phase below it was found.'
         sentences = ['Follow more modes (`max_modes`), or scan further (`amplitudes_angstrom`).']
     else:
-        name, lowest = max(others.items(), key=lambda pair: pair[1]['energy_below_root_mev_per_atom'])
+        name, lowest = max(others.items(), key=lambda pair: number_in(pair[1], BELOW) or 0.0)
         title = (
-            f'{formula} ({group}) is unstable by {source}; the lowest phase that was found is {lowest["space_group"]}, '
-            f'{number(lowest["energy_below_root_mev_per_atom"])} meV/atom below.'
+            f'{crystal} is unstable by {source}; the lowest phase that was found is {lowest.get("space_group")}, '
+            f'{number(number_in(lowest, BELOW))} meV/atom below.'
         )
         words = {True: 'stable', False: 'unstable: go on from it (`--depth`)', None: 'not examined further'}
-        sentences = [f'It is {words[lowest["dynamically_stable"]]} ({name}; {len(others)} phases in all).']
+        state = words.get(lowest.get('dynamically_stable'), words[None])
+        sentences = [f'It is {state} ({name}; phases below it: {len(others)}).']
     return _simple(title, sentences, flags)
 
 

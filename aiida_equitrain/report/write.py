@@ -11,6 +11,7 @@ from aiida import orm
 from aiida_equitrain.common.printable import NAME, SENTENCE, printable_tree
 
 from .collect import NoReportError, collect
+from .curves import band_table, curves_of, describe, to_csv
 from .flow import draw_flow
 from .page import render
 from .plots import draw_all, to_png, to_svg
@@ -51,16 +52,23 @@ def _write_material(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
         figures['flow'] = draw_flow(drawable['flow'])
     for name, figure in figures.items():
         _write(folder / f'{name}.png', to_png(figure))
+    curves = curves_of(data)
+    for name, table in curves.items():
+        _write(folder / f'{name}.csv', to_csv(table))
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
-    _write(folder / PAGE, render(data, drawn).encode())
+    shown = {**data, 'curves': curves, 'described': describe(drawable)}
+    _write(folder / PAGE, render(shown, drawn).encode())
     _write(folder / SUMMARY, (json.dumps(data['summary'], indent=2) + '\n').encode())
     return data
 
 
 def _write_property(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
-    """Write the page of phases, expansion or conductivity, and its figures."""
+    """Write the page of phases, expansion or conductivity, its figures, and their curves."""
     data = collect_property(node)
     folder.mkdir(parents=True, exist_ok=True)
+    data['curves'] = {name: band_table(bands) for name, bands in data.get('bands', {}).items()} | data.get('curves', {})
+    for name, table in data['curves'].items():
+        _write(folder / f'{name}.csv', to_csv(table))
     for name, figure in data['figures'].items():
         _write(folder / f'{name}.png', to_png(figure))
     drawn = {name: to_svg(figure, name) for name, figure in data['figures'].items()}

@@ -94,7 +94,7 @@ def judge(
     :param corrections: facts of corrections by side.
     :param flags: of the functions of this module.
     """
-    flags = sorted(set(flags), key=lambda flag: flag.level != RED)
+    flags = sorted(dict.fromkeys(flags), key=lambda flag: flag.level != RED)
     side = best_side(comparison, flags)
     if side is not None and _error(comparison, side) is not None:
         level, title, sentences = _against_dft(comparison, corrections, side)
@@ -108,6 +108,30 @@ def judge(
         what = 'One thing is wrong' if len(red) == 1 else f'{len(red)} things are wrong'
         title = f'{what}. {title}'
     return Verdict(level, title, sentences, side, flags)
+
+
+def number_in(values: Mapping[str, Any], key: str) -> float | None:
+    """Return a finite number, or ``None``: an archive of somebody may hold anything under the key."""
+    value = values.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        return None
+    return float(value)
+
+
+def numbers_in(values: Mapping[str, Any], key: str) -> list[float]:
+    """Return a list of finite numbers; nothing if it is none."""
+    found = values.get(key)
+    items = [number_in({key: item}, key) for item in found] if isinstance(found, list) else []
+    return [] if None in items else [item for item in items if item is not None]
+
+
+def volume_change(values: Mapping[str, Any], other: Mapping[str, Any]) -> float | None:
+    """Return by how much the volume per atom of one side differs from that of another, relatively."""
+    found = [number_in(part, 'volume_angstrom3') for part in (values, other)]
+    atoms = [number_in(part, 'n_atoms') or 1.0 for part in (values, other)]
+    if found[0] is None or not found[1]:
+        return None
+    return found[0] / atoms[0] / (found[1] / atoms[1]) - 1
 
 
 def result_sides(comparison: Mapping[str, Any]) -> list[str]:
@@ -145,6 +169,8 @@ def flags_of_training(training: Mapping[str, Any], learning: Mapping[str, Any] |
     """
     side, flags = 'finetuned', []
     for name, errors in (training.get('worse_than_foundation') or {}).items():
+        if name not in WORDS:
+            continue
         words, unit = WORDS[name]
         before, after = errors
         text = f'{words} of validation frames got worse: {number(after)} {unit}, {number(before)} with the foundation'
@@ -160,7 +186,7 @@ def flags_of_training(training: Mapping[str, Any], learning: Mapping[str, Any] |
         )
         flags.append(Flag('training_diverged', text, 'lower `lr`, or take another `--strategy`', side))
     forgetting = training.get('forgetting') or {}
-    before, after = (forgetting.get(f'forces_mae_{when}_mev_per_angstrom') for when in ('before', 'after'))
+    before, after = (number_in(forgetting, f'forces_mae_{when}_mev_per_angstrom') for when in ('before', 'after'))
     if before and after and after > FORGETTING * before:
         text = (
             f'it forgets: forces of other crystals are off by {number(after)} meV/Å, by {number(before)} before the '
@@ -206,14 +232,14 @@ def _flags_of_side(comparison: Mapping[str, Any], side: str) -> list[Flag]:
         else _volume_flag(values, candidates.get('corrected'), side, 'the labels')
     ]
     if reference:
-        highest, wanted = values.get('max_frequency_thz'), reference.get('max_frequency_thz')
+        highest, wanted = number_in(values, 'max_frequency_thz'), number_in(reference, 'max_frequency_thz')
         if highest is not None and wanted and abs(highest / wanted - 1) > HIGHEST:
             text = (
                 f'the highest mode of {name} is off by {_percent(highest / wanted - 1)}: {number(highest)} THz, by DFT '
                 f'{number(wanted)}'
             )
             found.append(Flag('highest_mode', text, remedy, side))
-        error = values.get('phonon_mae_thz')
+        error = number_in(values, 'phonon_mae_thz')
         if error is not None and wanted and error > ROUGH * wanted:
             text = (
                 f'phonons of {name} are far from DFT: off by {number(error)} THz, {_percent(error / wanted, False)} of '
@@ -221,7 +247,7 @@ def _flags_of_side(comparison: Mapping[str, Any], side: str) -> list[Flag]:
             )
             found.append(Flag('phonons_far', text, remedy, side))
         stable = [part.get('dynamically_stable') for part in (values, reference)]
-        if None not in stable and stable[0] != stable[1]:
+        if all(isinstance(value, bool) for value in stable) and stable[0] != stable[1]:
             words = ['stable' if value else 'unstable' for value in stable]
             text = f'the crystal is dynamically {words[0]} by {name}, {words[1]} by DFT'
             found.append(Flag('stability', text, remedy, side))
@@ -235,12 +261,8 @@ def _flags_of_side(comparison: Mapping[str, Any], side: str) -> list[Flag]:
 
 
 def _volume_flag(values: Mapping[str, Any], other: Mapping[str, Any] | None, side: str, whose: str) -> Flag | None:
-    volumes = [(part or {}).get('volume_angstrom3') for part in (values, other)]
-    if None in volumes:
-        return None
-    per_atom = [volume / (part or {}).get('n_atoms', 1) for volume, part in zip(volumes, (values, other), strict=True)]
-    change = per_atom[0] / per_atom[1] - 1
-    if abs(change) <= VOLUME:
+    change = volume_change(values, other or {})
+    if change is None or abs(change) <= VOLUME:
         return None
     name = SIDES.get(side, side)
     text = (
@@ -254,7 +276,7 @@ def _volume_flag(values: Mapping[str, Any], other: Mapping[str, Any] | None, sid
 
 def _branch_flags(values: Mapping[str, Any], foundation: Mapping[str, Any], side: str) -> list[Flag]:
     """Return a flag for acoustic branches, and one for optical ones, that are worse than the foundation's."""
-    after, before = values.get('branch_mae_thz') or [], foundation.get('branch_mae_thz') or []
+    after, before = numbers_in(values, 'branch_mae_thz'), numbers_in(foundation, 'branch_mae_thz')
     if len(after) != len(before):
         return []
     worse = [
@@ -281,12 +303,12 @@ def _branch_flags(values: Mapping[str, Any], foundation: Mapping[str, Any], side
 def _flags_of_labels(comparison: Mapping[str, Any]) -> list[Flag]:
     """Return a note if the reference was made of the labels."""
     symfc = comparison.get('symfc') or {}
-    shared = symfc.get('n_frames_of_reference') or 0
+    shared = number_in(symfc, 'n_frames_of_reference')
     if not shared:
         return []
     text = (
-        f'{shared} of the supercells that the reference was made of are among the labels: what was fitted to them is '
-        'nearer to it than to the crystal'
+        f'{shared:.0f} of the supercells that the reference was made of are among the labels: what was fitted to them '
+        'is nearer to it than to the crystal'
     )
     return [Flag('labels_of_reference', text, 'judge by a reference of its own', '', NOTE)]
 
@@ -306,14 +328,14 @@ def _divergence(training: Mapping[str, Any], learning: Mapping[str, Any]) -> flo
 
 
 def _error(comparison: Mapping[str, Any], side: str) -> float | None:
-    error: float | None = ((comparison.get('candidates') or {}).get(side) or {}).get('phonon_mae_thz')
-    return error
+    return number_in((comparison.get('candidates') or {}).get(side) or {}, 'phonon_mae_thz')
 
 
 def _against_dft(
     comparison: Mapping[str, Any], corrections: Mapping[str, Mapping[str, Any]], side: str
 ) -> tuple[str, str, list[str]]:
-    error, highest = _error(comparison, side), comparison['reference'].get('max_frequency_thz') or 0.0
+    error = _error(comparison, side)
+    highest = number_in(comparison.get('reference') or {}, 'max_frequency_thz') or 0.0
     assert error is not None
     share = error / highest if highest > 0 else np.inf
     level = 'good' if share <= CLOSE else 'fair'
@@ -327,7 +349,7 @@ def _against_dft(
         )
         if share <= limit
     )
-    bar = corrections.get(side, {}).get('uncertainty_thz')
+    bar = number_in(corrections.get(side, {}), 'uncertainty_thz')
     text = f'Off by {number(error)} THz over the Brillouin zone, {_percent(share, False)} of the highest frequency'
     sentences = [text + (f'; error bar from the labels alone {number(bar)} THz.' if bar is not None else '.')]
     beside = []
@@ -335,14 +357,15 @@ def _against_dft(
     if side != 'foundation' and foundation is not None:
         beside.append(f'the foundation as it comes is off by {number(foundation)} THz')
     symfc = comparison.get('symfc') or {}
+    near = number_in(symfc, 'phonon_mae_thz')
     if symfc.get('is_reference'):
         beside.append('the fit to the same frames without a potential is the reference')
-    elif symfc.get('phonon_mae_thz') is not None:
+    elif near is not None:
         how = f' ({symfc["how"]})' if symfc.get('how') else ''
-        beside.append(f'the fit to the same frames without a potential by {number(symfc["phonon_mae_thz"])} THz{how}')
+        beside.append(f'the fit to the same frames without a potential by {number(near)} THz{how}')
     if beside:
         sentences.append('Beside it: ' + ', '.join(beside) + '.')
-    if symfc.get('phonon_mae_thz') is not None and symfc['phonon_mae_thz'] < error:
+    if near is not None and near < error:
         sentences.append('The fit without a potential is nearer: for these harmonic phonons no potential is needed.')
     tuned = _error(comparison, 'finetuned')
     if side != 'finetuned' and tuned is not None:
@@ -351,27 +374,30 @@ def _against_dft(
             'say, such as other volumes, wells and temperatures.'
         )
     name = SIDES.get(side, side)
-    return level, f'Phonons of {name} are {words}.', sentences
+    comma = ',' if ',' in name else ''
+    return level, f'Phonons of {name}{comma} are {words}.', sentences
 
 
 def _by_error_bars(comparison: Mapping[str, Any], facts: Mapping[str, Any], side: str) -> tuple[str, str, list[str]]:
-    bar, highest = facts.get('uncertainty_thz'), comparison['candidates'][side].get('max_frequency_thz') or 0.0
+    bar = number_in(facts, 'uncertainty_thz')
+    highest = number_in(comparison['candidates'][side], 'max_frequency_thz') or 0.0
     share = bar / highest if bar is not None and highest > 0 else np.inf
+    unseen, alone = (number_in(facts, f'{name}_error_ev_per_angstrom') for name in ('left_out', 'potential'))
     sentences = [
         f'Error bar of the frequencies {number(bar)} THz on average, {_percent(share, False)} of the highest.',
-        f'Forces of frames that were left out are missed by {_mev(facts.get("left_out_error_ev_per_angstrom"))}, by '
-        f'the potential alone by {_mev(facts.get("potential_error_ev_per_angstrom"))}.',
+        f'Forces of frames that were left out are missed by {_mev(unseen)}, by the potential alone by {_mev(alone)}.',
     ]
     if facts.get('is_corrected') is False:
         sentences.append('The labels do not favour a correction: these are the phonons of the potential.')
-    title = f'No DFT phonons judge this; the phonons of {SIDES.get(side, side)} have error bars.'
+    name = SIDES.get(side, side)
+    title = f'No DFT phonons judge this; the phonons of {name}{"," if "," in name else ""} have error bars.'
     return 'good' if share <= CLOSE else 'fair', title, sentences
 
 
 def _by_training(training: Mapping[str, Any], has_phonons: bool) -> tuple[str, str, list[str]]:
     errors = training.get('errors') or {}
     key = 'forces_mae_mev_per_angstrom'
-    before, after = (((errors.get(side) or {}).get('valid') or {}).get(key) for side in ('before', 'after'))
+    before, after = (number_in((errors.get(side) or {}).get('valid') or {}, key) for side in ('before', 'after'))
     if after is None:
         what = 'phonons of the foundation as it comes' if has_phonons else 'nothing'
         return 'fair', f'There is neither DFT nor a label to judge by: {what}.', []

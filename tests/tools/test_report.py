@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,23 @@ from ase.build import bulk as bulk_crystal
 from aiida_equitrain.cli.report import show_report
 from aiida_equitrain.common.formatting import duration, number
 from aiida_equitrain.common.progress import describe_progress
-from aiida_equitrain.report.collect import collect, elastic_rows, path_ticks, phonon_rows, training_rows
+from aiida_equitrain.report import collect as collect_module
+from aiida_equitrain.report.collect import (
+    branch_rows,
+    collect,
+    elastic_rows,
+    path_ticks,
+    phonon_rows,
+    symfc_words,
+    training_rows,
+)
+from aiida_equitrain.report.curves import curves_of, describe, to_csv
 from aiida_equitrain.report.flow import draw_flow
+from aiida_equitrain.report.instability import COLOURS
+from aiida_equitrain.report.live import MAX_NUMBERS, band_spec, data_block, library
 from aiida_equitrain.report.page import render
-from aiida_equitrain.report.plots import draw_all, to_png, to_svg
+from aiida_equitrain.report.plots import INK, SIDES, draw_all, draw_bands, to_png, to_svg
+from aiida_equitrain.report.thermal import BLUE, ORANGE
 from aiida_equitrain.report.write import _write
 
 
@@ -122,20 +137,159 @@ def test_page(data: dict[str, Any]) -> None:
     figures['flow'] = draw_flow(flow)
     assert set(figures) == {'bands', 'learning', 'parity', 'thermal', 'flow'}
     assert to_png(figures['bands']).startswith(b'\x89PNG')
-    page = render(data, {name: to_svg(figure, name) for name, figure in figures.items()})
+    shown = {**data, 'curves': curves_of(data), 'described': describe(data)}
+    whole = render(shown, {name: to_svg(figure, name) for name, figure in figures.items()})
+    assert whole.count(library()) == 1
+    assert f'One file of {len(whole.encode()) / 1e6:.1f} MB' in whole
+    page = whole.replace(library(), '')
     assert 'Si&lt;2&gt;' in page
     assert '<p class="note warning">the energy is &lt;worse&gt;</p>' in page
     assert re.findall(r'<td class="bad">(.*?)</td>', page) == ['3.00']
     assert '<section class="verdict is-bad" aria-label="Verdict"><h2>One thing is &lt;wrong&gt;.</h2>' in page
     assert 'What to do: take <code>--recipe mixed</code> &amp; more.' in page
     assert '<code>aiida-equitrain export 1 DIR</code>' in page
-    assert '<script' not in page
+    # Data, plotly.js and our own script, and a policy that lets no other run.
+    assert re.findall(r'<script(.*?)>', page) == [' type="application/json" id="live-bands"', '', '']
+    policy = html.unescape(re.findall(r'http-equiv="Content-Security-Policy" content="(.*?)"', page)[0])
+    assert [len(part.split()) for part in policy.split('; ') if part.startswith('script-src')] == [3]
     links = re.findall(r'(?:src|href|url)[=(]["\']?([^"\')\s>]+)', page)
-    assert [link for link in links if not link.startswith(('#', 'data:'))] == []
+    beside = {'bands.csv', 'thermal.csv', 'learning.csv', 'parity.csv'}
+    assert {link for link in links if not link.startswith(('#', 'data:'))} == beside
+    assert 'aria-label="Phonon bands. Along Γ, X, frequencies in THz; DFT from 0 to 2.00; ' in page
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert page.count('<svg ') == 5
     assert 'var(--ink)' in page
+
+
+def real_bands(points: int = 11, n_bands: int = 6) -> dict[str, Any]:
+    """Return two segments with everything that bands may have beside them."""
+    place = np.linspace(0, 1, points)
+    first = np.arange(1, n_bands + 1) * place[:, None]
+    segments = [
+        {
+            'distances': place + shift,
+            'sides': {'dft': first, 'corrected': first + 0.1},
+            'qpoints': np.ones((points, 3)) / 3,
+        }
+        for shift in (0, 1)
+    ]
+    return {
+        'segments': segments, 'ticks': [(0, 'Γ'), (1, '<b>$X$'), (2, 'L')],
+        'sigmas': {'corrected': [0.01 + 0 * first, 0.02 + 0 * first]},
+        'marks': {'corrected': {'x': 0.5, 'y': 3.0, 'text': 'furthest & <worst>'}},
+        'dos': {'dft': place, 'corrected': place}, 'dos_frequencies': n_bands * place,
+    }  # fmt: skip
+
+
+def test_live_bands() -> None:
+    """The data of a live figure are complete, of bounded size, and cannot end their block."""
+    spec = band_spec(real_bands())
+    side = spec['sides'][1]
+    assert [each['name'] for each in spec['sides']] == ['dft', 'corrected']
+    assert (len(spec['x']), len(side['bands']), len(side['bands'][0])) == (23, 6, 23)
+    assert side['bands'][0][11] is None
+    assert side['sigmas'][0][12] == 0.02
+    assert spec['q'][0] == '0.333 0.333 0.333'
+    assert side['mark']['text'] == 'furthest &amp; &lt;worst&gt;'
+    assert spec['ticks'][1] == [1.0, '&lt;b&gt;&#36;X&#36;']
+    block = str(data_block(spec))
+    assert not set('<>&') & set(block)
+    assert json.loads(block) == spec
+    long = band_spec(real_bands(points=400, n_bands=300))
+    assert sum(len(band) for each in long['sides'] for band in each['bands']) < 1.1 * MAX_NUMBERS
+    assert long['x'][-1] == 2.0
+
+
+def test_browser_draws_live_bands(data: dict[str, Any], browser: str, tmp_path: Path) -> None:
+    """In a browser the bands are drawn by the script that the policy lets run, without a word on the console."""
+    bands = real_bands()
+    drawn = {'bands': to_svg(draw_bands(bands), 'bands')}
+    path = tmp_path / 'report.html'
+    path.write_text(render({**data, 'bands': bands}, drawn), encoding='utf-8')
+    options = ['--headless', '--no-sandbox', '--disable-gpu', '--enable-logging=stderr', '--virtual-time-budget=5000']
+    command = [browser, *options, f'--user-data-dir={tmp_path / "profile"}', '--dump-dom', path.as_uri()]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert 'CONSOLE' not in result.stderr, result.stderr
+    assert '<figure data-live="live-bands" class="is-live">' in result.stdout
+    # Two sides: bands and density of each, two shades and a mark of the corrected one.
+    assert result.stdout.count('<g class="trace scatter') == 2 * 2 + 2 + 1
+
+
+def test_still_bands() -> None:
+    """The figure for print has densities of states, shades, marks, and a legend that is not cut."""
+    figure = draw_bands(real_bands())
+    main, beside = figure.axes
+    assert len(main.collections) == 2 * 2 * 6
+    assert len(beside.lines) == 3
+    text = to_svg(figure, 'bands')
+    assert 'foundation, corrected' in text
+    box, page = figure.legends[0].get_window_extent(), figure.bbox
+    assert box.x0 >= page.x0
+    assert box.x1 <= page.x1
+
+
+def test_csv() -> None:
+    """Curves are tables with units in their headings."""
+    table = curves_of({'bands': real_bands()})['bands']
+    lines = to_csv(table).decode().splitlines()
+    assert lines[0].startswith('distance_per_angstrom,q1,q2,q3,dft_1_thz,dft_2_thz')
+    assert len(lines) == 23
+    assert lines[2].startswith('0.1,0.33333333,0.33333333,0.33333333,0.1,0.2')
+
+
+def contrast(first: str, second: str) -> float:
+    """Return the contrast of two colours as WCAG 2.2 defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_contrast() -> None:
+    """Every line stands out from the page, be it light or dark; the ink changes with the page."""
+    assert contrast('#000000', '#ffffff') == pytest.approx(21)
+    style = (Path(collect_module.__file__).parent / 'page.css').read_text()
+    papers = re.findall(r'--paper: (#\w{6})', style)
+    assert len(papers) == 2
+    colours = {str(side['color']) for side in SIDES.values()} - {INK}
+    for colour in colours | {*COLOURS, BLUE, ORANGE}:
+        for paper in papers:
+            assert contrast(colour, paper) >= 3, (colour, paper)
+
+
+def test_branches() -> None:
+    """Errors by branch, with the mean of many optical ones, and at the points of the path that have a name."""
+    side = {'branch_mae_thz': [0.1, 0.2, 0.3, 0.4], 'optical_mae_thz': 0.4}
+    points = [{'name': 'X', 'frequencies_thz': {'reference': [1.0, 2, 3, 4], 'finetuned': [4.5, 1.5, 2.5, 3.5]}}]
+    rows = branch_rows({'candidates': {'finetuned': side}, 'points': points})
+    assert [row['quantity'] for row in rows] == [
+        'branch 1 (acoustic)', 'branch 2 (acoustic)', 'branch 3 (acoustic)', 'branch 4 (optical)',
+        'at X, mean of all branches',
+    ]  # fmt: skip
+    assert rows[-1]['finetuned'] == pytest.approx(0.5)
+    many = {'branch_mae_thz': [0.1] * 30, 'optical_mae_thz': 0.4}
+    rows = branch_rows({'candidates': {'finetuned': many}})
+    assert rows[3] == {'quantity': 'branches 4 to 30 (optical), mean', 'finetuned': 0.4}
+    assert branch_rows({'candidates': {'finetuned': {'phonon_mae_thz': 0.1}}}) == []
+
+
+def test_cells_and_the_reference() -> None:
+    """Each side is named by its cell; a fit that is the reference has no error of 0."""
+    side = {'phonon_mae_thz': 0.1, 'volume_angstrom3': 41.0, 'n_atoms': 2}
+    comparison = {
+        'reference': {'volume_angstrom3': 40.0, 'n_atoms': 2},
+        'candidates': {'finetuned': side, 'corrected': {**side, 'volume_angstrom3': 80.0, 'n_atoms': 4}},
+        'symfc': {'phonon_mae_thz': None, 'is_reference': True, 'n_frames': 4, 'how': 'unstrained frames alone'},
+    }
+    rows = {row['quantity']: row for row in phonon_rows(comparison)}
+    assert rows['error over the Brillouin zone: MAE (THz)']['symfc'] == 'is the reference'
+    assert rows['at the cell of'] == {'quantity': 'at the cell of', 'finetuned': 'own (+2.5 %)', 'corrected': 'DFT’s'}
+    assert symfc_words(comparison).startswith(': 4 unstrained frames alone; it is the reference')
 
 
 def add_outputs(node: Any, **outputs: Any) -> None:
