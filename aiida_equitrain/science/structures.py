@@ -119,8 +119,13 @@ def check_overlap(atoms: Atoms, fraction: float = OVERLAP_FRACTION) -> str | Non
     )
 
 
-def check_size(n_atoms: int, max_atoms: int, supercell_matrix: Sequence[Sequence[int]] | None = None) -> str | None:
-    """Return a sentence if the supercell is larger than allowed, or the matrix is none of a supercell."""
+def check_size(
+    n_atoms: int, max_atoms: int, supercell_matrix: Sequence[Sequence[int]] | None = None, stage: str = ''
+) -> str | None:
+    """Return a sentence if the supercell is larger than allowed, or the matrix is none of a supercell.
+
+    :param stage: of the main job, such as `label`, for the line that raises the limit there.
+    """
     size = n_atoms
     if supercell_matrix is not None:
         try:
@@ -135,7 +140,8 @@ def check_size(n_atoms: int, max_atoms: int, supercell_matrix: Sequence[Sequence
         size *= multiple
     if size > max_atoms:
         return (
-            f'the supercell has {size} atoms, more than `max_atoms` ({max_atoms}): '
-            'choose a smaller one, or raise `max_atoms` if you mean it'
+            f'the supercell has {size} atoms, more than `max_atoms` ({max_atoms}): choose a smaller one, or, if you '
+            f'mean it, raise the limit by a line of `--overrides`: `max_atoms: {size}`'
+            + (f' (of the main job: `{stage}: {{max_atoms: {size}}}`)' if stage else '')
         )
     return None

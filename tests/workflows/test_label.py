@@ -12,12 +12,17 @@ from aiida.orm import Dict, InstalledCode, Int, StructureData, TrajectoryData
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from aiida_equitrain.calculations.functions.label import harmonic_supercell_rows, trajectory_of
+from aiida_equitrain.calculations.functions.label import RATTLE, harmonic_supercell_rows, trajectory_of
 from aiida_equitrain.calculations.functions.phonons import phonon_supercell_rows
+from aiida_equitrain.common.names import Recipe
+from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.science.extxyz import from_extxyz
 from aiida_equitrain.science.frame_files import read_labelled
 from aiida_equitrain.science.frames import to_extxyz
 from aiida_equitrain.science.harmonic_frames import phonon_supercell
+from aiida_equitrain.science.structures import check_size
+from aiida_equitrain.workflows.label.builder import fit_cells
+from aiida_equitrain.workflows.label.checks import supercell_matrix
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
@@ -438,3 +443,26 @@ def test_functional_has_to_be_known(build, monkeypatch):
     assert dft_inputs.functional_of('SSSP/1.3/PBEsol/efficiency', {'pw': {'parameters': Dict({})}}) == 'PBEsol'
     with pytest.raises(ValueError, match='give `functional`'):
         dft_inputs.functional_of('mine', {'pw': {'parameters': Dict({})}})
+
+
+@pytest.mark.parametrize(
+    ('cell', 'edge'), [(bulk('MgO', 'rocksalt', a=4.25), 9.0), (bulk('Si', a=5.47), 10.0)], ids=['MgO', 'Si']
+)
+def test_fast_fits(aiida_profile, cell, edge) -> None:
+    """`fast` takes the longest edge whose supercell is within its own limit, and leaves what fits as it is."""
+    inputs = LabelWorkChain.get_protocol_inputs('fast')
+    structure = StructureData(ase=cell)
+    fit_cells(structure, inputs, {}, (Recipe.PAPER,))
+    assert with_defaults(inputs['rattle'], RATTLE)['min_length_angstrom'] == edge
+    matrix = supercell_matrix(structure, None, inputs['rattle'], inputs['symprec'])
+    assert check_size(len(cell), inputs['max_atoms'], matrix) is None
+    given = LabelWorkChain.get_protocol_inputs('fast')
+    fit_cells(structure, given, {'rattle': {'min_length_angstrom': 10.0}}, (Recipe.PAPER,))
+    assert given == LabelWorkChain.get_protocol_inputs('fast')
+
+
+def test_line_that_raises_the_limit() -> None:
+    """The sentence about the limit has the line to paste."""
+    sentence = check_size(2, 100, [[0, 4, 4], [4, 0, 4], [4, 4, 0]], 'label')
+    assert sentence is not None
+    assert 'by a line of `--overrides`: `max_atoms: 256` (of the main job: `label: {max_atoms: 256}`)' in sentence

@@ -113,6 +113,8 @@ class LabelBuilder(EquitrainProtocolMixin):
         overrides, options = take_options(overrides, options)
         inputs = cls.get_protocol_inputs(protocol, overrides)
         made = recipes_of(recipe or inputs['recipe'])
+        if protocol in FITTING and structure is not None and 'max_atoms' not in overrides:
+            fit_cells(structure, inputs, overrides, made)
         sample = sample_structure(structure, frames, foundation, inputs, made)
         builder: ProcessBuilder = cls.get_builder()
         builder.pw = pw_builder(pw_code, sample, pseudo_family, electronic_type, protocol, inputs, overrides)
@@ -157,6 +159,37 @@ class LabelBuilder(EquitrainProtocolMixin):
         if of_python := options_for(options, *([GPU] if on_gpu else [])):
             builder.options = Dict({**of_python, 'withmpi': False, 'resources': dict(SERIAL_RESOURCES)})
         return set_options(builder, overrides, options)
+
+
+#: Protocols whose cells are made to fit their own `max_atoms`, whatever the crystal, and edges (Å) that are tried.
+FITTING, EDGES = ('fast',), (9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0)
+EDGE = 'min_length_angstrom'
+
+
+def fit_cells(
+    structure: StructureData, inputs: dict[str, Any], overrides: Mapping[str, Any], recipes: tuple[Recipe, ...]
+) -> None:
+    """Shorten the shortest edge of supercells that are larger than `max_atoms`, unless edge or supercell are given.
+
+    A crystal whose unit cell alone is larger is left as it is, to be refused.
+
+    :param inputs: of the protocol; the edges in them are changed.
+    """
+    stages = {
+        Recipe.PAPER: ('rattle', 'supercell_matrix', supercell_matrix),
+        Recipe.HARMONIC: ('harmonic', 'phonon_supercell_matrix', phonon_supercell_matrix),
+    }
+    for recipe in recipes:
+        stage, port, matrix_of = stages[recipe]
+        given = overrides.get(stage) or {}
+        if inputs.get(port) is not None or EDGE in given:
+            continue
+        for edge in (None, *EDGES):
+            trial = inputs[stage] if edge is None else {**inputs[stage], EDGE: edge}
+            matrix = matrix_of(structure, None, trial, inputs['symprec'])
+            if check_size(len(structure.sites), inputs['max_atoms'], matrix) is None:
+                inputs[stage] = trial
+                break
 
 
 def recipes_of(name: str) -> tuple[Recipe, ...]:
@@ -208,7 +241,7 @@ def _supercell(structure: StructureData, matrix: Any, max_atoms: int) -> Any:
 
     :raises ValueError: if it is too large.
     """
-    problem = check_size(len(structure.sites), max_atoms, matrix)
+    problem = check_size(len(structure.sites), max_atoms, matrix, 'label')
     if problem:
         raise ValueError(problem)
     return make_supercell(structure.get_ase(), matrix)

@@ -127,7 +127,7 @@ def _harmonic_problem(inputs: Mapping[str, Any]) -> str | None:
         return None
     matrix = phonon_supercell_matrix(inputs['structure'], inputs.get('phonon_supercell_matrix'), known,
                                      inputs['symprec'].value if 'symprec' in inputs else SYMPREC)  # fmt: skip
-    return check_size(len(inputs['structure'].sites), inputs['max_atoms'].value, matrix)
+    return check_size(len(inputs['structure'].sites), inputs['max_atoms'].value, matrix, 'label')
 
 
 def _crystal_problem(inputs: Mapping[str, Any]) -> str | None:
@@ -155,7 +155,9 @@ def _structure_problem(inputs: Mapping[str, Any]) -> str | None:
     if problem:
         return problem
     matrix = supercell_matrix(structure, inputs.get('supercell_matrix'), inputs['rattle'], symprec)
-    return check_size(len(structure.sites), inputs['max_atoms'].value, matrix) if 'max_atoms' in inputs else None
+    return (
+        check_size(len(structure.sites), inputs['max_atoms'].value, matrix, 'label') if 'max_atoms' in inputs else None
+    )
 
 
 def _frames_problem(inputs: Mapping[str, Any]) -> str | None:
@@ -170,7 +172,7 @@ def _frames_problem(inputs: Mapping[str, Any]) -> str | None:
         return f'there are {len(images)} `frames`, fewer than `min_frames` ({inputs["min_frames"].value})'
     for index, image in enumerate(images):
         problem = check_periodicity(image) or check_overlap(image)
-        problem = problem or check_size(len(image), inputs['max_atoms'].value)
+        problem = problem or check_size(len(image), inputs['max_atoms'].value, stage='label')
         if problem:
             return f'`frames` {index}: {problem}'
     return None

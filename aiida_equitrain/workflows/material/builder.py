@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
@@ -15,6 +16,7 @@ from aiida_equitrain.workflows.base import EquitrainProtocolMixin, fill
 from aiida_equitrain.workflows.born_charges import BornChargesWorkChain, fill_born_builder
 from aiida_equitrain.workflows.checks import with_symprec
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+from aiida_equitrain.workflows.label.builder import EDGE, FITTING
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 from aiida_equitrain.workflows.options import set_options, take_options
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
@@ -135,6 +137,8 @@ class MaterialBuilder(EquitrainProtocolMixin):
                 **common,
             )
             fill(builder, cls, 'label', stage)
+            if common['protocol'] in FITTING and matrix is None and 'harmonic' in stage:
+                fit_phonons(inputs, overrides, stage['harmonic'].get_dict())
         if strategy is None:
             builder.pop('finetune', None)
         else:
@@ -170,3 +174,17 @@ class MaterialBuilder(EquitrainProtocolMixin):
             builder.pop('dft_phonons', None)
         builder['compare'].settings = orm.Dict(inputs['compare']['settings'])
         return set_options(builder, overrides, options, skip=(*STAGES, 'born_charges'))
+
+
+def fit_phonons(inputs: dict[str, Any], overrides: Mapping[str, Any], harmonic: Mapping[str, Any]) -> None:
+    """Give the phonons the shortest edge of the frames for them, where the protocol has shortened it.
+
+    :param inputs: of the protocol, which are changed.
+    :param harmonic: of the labels.
+    """
+    own = (overrides.get('label') or {}).get('harmonic') or {}
+    for stage in ('phonons', 'dft_phonons'):
+        given = (overrides.get(stage) or {}).get('settings') or {}
+        if EDGE not in {**own, **given}:
+            part = inputs.setdefault(stage, {})
+            part['settings'] = {**(part.get('settings') or {}), EDGE: harmonic[EDGE]}
