@@ -21,7 +21,13 @@ from aiida_equitrain.setup.extras import EXTRAS
 PYTHON_PROBE = """
 import importlib.metadata as m
 import mace.calculators, equitrain, phonopy, symfc, ase
-print(" ".join(p + "=" + m.version(p) for p in ("mace-torch", "equitrain", "torch", "phonopy", "symfc", "ase")))
+print(*(p + "=" + m.version(p) for p in ("mace-torch", "equitrain", "torch", "phonopy", "symfc", "ase")), end=" ")
+"""
+#: What only `launch kappa` needs there.
+KAPPA_PROBE = """
+import importlib.metadata as m, importlib.util
+found = importlib.util.find_spec("phono3py")
+print("phono3py=" + m.version("phono3py") if found else "but no phono3py, for `launch kappa`: pip install phono3py")
 """
 
 
@@ -132,7 +138,7 @@ def check_pw(code: orm.InstalledCode) -> str:
 def check_python(code: orm.InstalledCode) -> str:
     """Import what training, evaluation and comparison need."""
     remedy = 'install there `torch==2.13.0`, then `"equitrain[torch,mace]==1.0.0" mace-torch==0.3.16 phonopy symfc`'
-    return _check_imports(code, PYTHON_PROBE, 'jobs need', remedy)
+    return _check_imports(code, PYTHON_PROBE + KAPPA_PROBE, 'jobs need', remedy)
 
 
 def check_extra(recipe: Recipe, code: orm.InstalledCode) -> str:

@@ -106,3 +106,16 @@ def test_two_at_once(tmp_path: Path) -> None:
     )
     counted = start(sys.executable, '-c', script).communicate()[0]
     assert re.findall(r"', (\d+)\)", counted) == ['1', '1', '1', '1'], counted
+
+
+def test_python_without_phono3py() -> None:
+    """What `launch kappa` lacks is told with the remedy, and found where it is."""
+    from aiida_equitrain.setup.checks import KAPPA_PROBE
+
+    def run(*options: str) -> str:
+        command = [sys.executable, *options, '-c', KAPPA_PROBE]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    # Without the installed packages there is none.
+    assert run('-S', '-I') == 'but no phono3py, for `launch kappa`: pip install phono3py'
+    assert run().startswith('phono3py=')
