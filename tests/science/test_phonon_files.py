@@ -16,6 +16,8 @@ from aiida_equitrain.science.phonon_files import _math, csv_text, write_bands, w
 from aiida_equitrain.science.phonon_metrics import frequencies_at
 from aiida_equitrain.science.phonopy_io import load_phonopy
 
+#: The phonons of 64 atoms take seconds.
+pytestmark = pytest.mark.real
 QPOINTS = np.array([[0.0, 0.0, 0.01], [0.1, 0.2, 0.3], [0.5, 0.0, 0.5]])
 
 

@@ -57,6 +57,7 @@ def finished(process: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> A
     return node
 
 
+@pytest.mark.real
 def test_phonons(silicon_phonons: tuple[Any, Any], tmp_path: Path) -> None:
     """Of phonons alone: files of phonopy, density of states, thermal properties; `compare` reads them."""
     _, phonons = silicon_phonons
@@ -92,6 +93,7 @@ def test_phonons(silicon_phonons: tuple[Any, Any], tmp_path: Path) -> None:
     assert json.loads(result.stdout)['phonon_mae'] == 0
 
 
+@pytest.mark.real
 def test_born_charges(silicon_phonons: tuple[Any, Any], tmp_path: Path) -> None:
     """Born charges and dielectric tensor are in the one file."""
     nac = orm.ArrayData({'dielectric': 12 * np.eye(3), 'born_charges': np.zeros((2, 3, 3))})
@@ -102,6 +104,7 @@ def test_born_charges(silicon_phonons: tuple[Any, Any], tmp_path: Path) -> None:
     assert (tmp_path / 'BORN').exists()
 
 
+@pytest.mark.real
 def test_work_chain(silicon_phonons: tuple[Any, Any], tmp_path: Path) -> None:
     """Of a WorkChain: all outputs, tables, figures with their curves; what was corrected stands in the file."""
     structure, phonons = silicon_phonons
@@ -150,6 +153,7 @@ def test_work_chain(silicon_phonons: tuple[Any, Any], tmp_path: Path) -> None:
     assert all(f'`{name}`' in readme for name in names - {'README.md'})
 
 
+@pytest.mark.real
 def test_corrected(silicon_phonons: tuple[Any, Any], tmp_path: Path) -> None:
     """What was corrected stands at the head of the file, and what the labels added lies beside it."""
     structure, phonons = silicon_phonons
