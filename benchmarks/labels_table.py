@@ -120,10 +120,16 @@ def figure(rows: list[dict[str, Any]], target: Path) -> None:
     from matplotlib import pyplot
 
     names = foundations_of(rows)
-    styles = dict(zip(names, (('#7f7f7f', 'o'), ('#1f77b4', 's'), ('#d55e00', 'D'), ('#007a5e', '^')), strict=False))
-    sheet, panels = pyplot.subplots(1, len(SETS), figsize=(11, 3.6), layout='constrained', sharey=True)
+    # The best one is green, whatever is drawn beside it.
+    styles = dict(
+        zip(reversed(names), (('#007a5e', '^'), ('#d55e00', 'D'), ('#1f77b4', 's'), ('#7f7f7f', 'o')), strict=False)
+    )
+    sets = [material for material in SETS if any(row['set'] == material for row in rows)]
+    sheet, panels = pyplot.subplots(
+        1, len(sets), figsize=(2.9 * len(sets), 3.4), layout='constrained', sharey=True, squeeze=False
+    )
     zero, symfc, corrected = (means(rows, f'{name}_mae_thz') for name in ('zero_label', 'symfc', 'corrected'))
-    for axes, material in zip(panels, SETS, strict=True):
+    for axes, material in zip(panels[0], sets, strict=True):
         places = range(len(SETS[material]) + 1)
         fitted = {number: value for (name, _, number), value in symfc.items() if name == material}
         xs = [index for index, number in enumerate(SETS[material], 1) if number in fitted]
@@ -140,10 +146,10 @@ def figure(rows: list[dict[str, Any]], target: Path) -> None:
         axes.set_title(material, fontsize=11)
         axes.set_xlabel('labelled supercells')
         axes.grid(axis='y', which='both', alpha=0.25)
-    panels[0].set_yscale('log')
-    panels[0].set_ylabel('error of the phonons, THz')
-    handles, labels = panels[0].get_legend_handles_labels()
-    sheet.legend(handles, labels, loc='outside lower center', ncols=5, frameon=False, fontsize=9)
+    panels[0, 0].set_yscale('log')
+    panels[0, 0].set_ylabel('error of the phonons, THz')
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    sheet.legend(handles, labels, loc='outside lower center', ncols=3, frameon=False, fontsize=9)
     sheet.savefig(target, dpi=150)
 
 
