@@ -100,7 +100,10 @@ class CompareCalculation(ScriptCalculation):
             help='Labelled frames, for force constants fitted by symfc without a potential.',
         )
         spec.exit_code(
-            323, 'ERROR_OUT_OF_MEMORY', message='The job ran out of memory; lower `mesh` of `settings`: {message}'
+            323,
+            'ERROR_OUT_OF_MEMORY',
+            invalidates_cache=True,
+            message='The job ran out of memory; lower `mesh` of `settings`: {message}',
         )
         spec.exit_code(
             410,

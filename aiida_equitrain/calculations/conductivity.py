@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import isotopes_of, phonopy_arrays, structure_arrays
 from aiida_equitrain.calculations.compare import validate_phonons
-from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation, frames_problem
+from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, PARTIAL, EvaluationCalculation, frames_problem
 from aiida_equitrain.calculations.harmonic import mesh_problem
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
 from aiida_equitrain.common.phonon_settings import shared
@@ -29,7 +29,7 @@ class ThirdOrderCalculation(EvaluationCalculation):
     """Evaluate all supercells with one or two displaced atoms, and keep them as phono3py does."""
 
     DRIVER = 'third_order'
-    OUTPUTS = {
+    OUTPUTS = PARTIAL | {
         'phono3py_params': Output(
             'phono3py_params.yaml.xz',
             'Crystal, displacements and forces, as phono3py saves and loads them.',
@@ -147,7 +147,10 @@ class ConductivityCalculation(ScriptCalculation):
             help='`modes` of another conductivity on the same mesh, usually from DFT, to take errors against.',
         )
         spec.exit_code(
-            323, 'ERROR_OUT_OF_MEMORY', message='The job ran out of memory; lower `mesh` of `settings`: {message}'
+            323,
+            'ERROR_OUT_OF_MEMORY',
+            invalidates_cache=True,
+            message='The job ran out of memory; lower `mesh` of `settings`: {message}',
         )
         spec.exit_code(410, 'ERROR_FORCES_UNUSABLE', message='`phono3py_params` cannot be used: {message}')
         spec.exit_code(

@@ -10,13 +10,22 @@ from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import structure_symbols
-from aiida_equitrain.calculations.script_job import PotentialScriptCalculation
+from aiida_equitrain.calculations.script_job import Output, PotentialScriptCalculation
 from aiida_equitrain.common.settings import Setting
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.structures import check_elements
 
 #: Of jobs that evaluate many structures.
 BATCH_SIZE = Setting(1, 'frames evaluated at once; above 1 for GPUs only', minimum=1)
+#: What is done of a job that ends before all is.
+PARTIAL = {
+    'partial': Output(
+        'partial.npz',
+        'What was done when the job was ended from outside, for the input `partial` of the next one.',
+        orm.SinglefileData,
+        may_lack=True,
+    )
+}
 #: Settings of every job that evaluates a potential.
 COMMON_SETTINGS = {
     'dtype': Setting('float64', 'precision of the model', choices=('float64', 'float32')),
@@ -31,7 +40,7 @@ class EvaluationCalculation(PotentialScriptCalculation):
     SETTINGS = COMMON_SETTINGS
     CHECKED: ClassVar[tuple[str, ...]] = ('potential', 'frames')
     POTENTIAL_PORT, DEVICE_PORT = 'potential', 'settings'
-    STRUCTURES = 'structures.npz'
+    STRUCTURES, PARTIAL_IN = 'structures.npz', 'partial_in.npz'
     FAILURES = PotentialScriptCalculation.FAILURES | {'forces_not_finite': 'ERROR_FORCES_NOT_FINITE'}
 
     @classmethod
@@ -39,9 +48,17 @@ class EvaluationCalculation(PotentialScriptCalculation):
         """Declare the ports that all evaluations share."""
         super().define(spec)
         spec.input('potential', valid_type=PotentialData, help='The potential.')
+        if 'partial' in cls.OUTPUTS:
+            spec.input(
+                'partial',
+                valid_type=orm.SinglefileData,
+                required=False,
+                help='What an interrupted job with the same inputs has done, to be continued.',
+            )
         spec.exit_code(
             323,
             'ERROR_OUT_OF_MEMORY',
+            invalidates_cache=True,
             message='The job ran out of memory; lower `batch_size` of `settings` or take more memory: {message}',
         )
         spec.exit_code(
@@ -69,6 +86,8 @@ class EvaluationCalculation(PotentialScriptCalculation):
     def get_copies(self) -> list[tuple[str, str, str]]:
         """Return the files of the potential."""
         copies: list[tuple[str, str, str]] = self.inputs.potential.stage()
+        if 'partial' in self.inputs:
+            copies.append((self.inputs.partial.uuid, self.inputs.partial.filename, self.PARTIAL_IN))
         return copies
 
 

@@ -9,7 +9,13 @@ from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import structure_arrays, structure_symbols, trajectory_arrays
-from aiida_equitrain.calculations.evaluation import BATCH_SIZE, COMMON_SETTINGS, EvaluationCalculation, frames_problem
+from aiida_equitrain.calculations.evaluation import (
+    BATCH_SIZE,
+    COMMON_SETTINGS,
+    PARTIAL,
+    EvaluationCalculation,
+    frames_problem,
+)
 from aiida_equitrain.calculations.script_job import Output
 from aiida_equitrain.common.names import ForceMethod
 from aiida_equitrain.common.settings import Setting
@@ -20,7 +26,7 @@ class ForcesCalculation(EvaluationCalculation):
     """Evaluate energies, forces and stresses of many frames of the same atoms in one process."""
 
     DRIVER = 'forces'
-    OUTPUTS = {
+    OUTPUTS = PARTIAL | {
         'forces': Output(
             'forces.npz',
             '`forces` (F, N, 3) eV/Å, `energies` (F,) eV, `stress` (F, 3, 3) eV/Å³ (not of the Hessian), '

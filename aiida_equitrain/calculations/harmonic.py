@@ -76,7 +76,10 @@ class HarmonicCalculation(ScriptCalculation):
             help='Phonons with forces.',
         )
         spec.exit_code(
-            323, 'ERROR_OUT_OF_MEMORY', message='The job ran out of memory; lower `projected_mesh`: {message}'
+            323,
+            'ERROR_OUT_OF_MEMORY',
+            invalidates_cache=True,
+            message='The job ran out of memory; lower `projected_mesh`: {message}',
         )
         spec.exit_code(
             410,

@@ -105,6 +105,7 @@ class ModesCalculation(ScriptCalculation):
         spec.exit_code(
             323,
             'ERROR_OUT_OF_MEMORY',
+            invalidates_cache=True,
             message='The job ran out of memory; raise that of `metadata.options`: {message}',
         )
         spec.exit_code(

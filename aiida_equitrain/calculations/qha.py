@@ -89,7 +89,10 @@ class QHACalculation(ScriptCalculation):
             'energies', valid_type=orm.ArrayData, help='`energies` (V,), eV, of the unit cells of `phonons`, by name.'
         )
         spec.exit_code(
-            323, 'ERROR_OUT_OF_MEMORY', message='The job ran out of memory; lower `mesh` of `settings`: {message}'
+            323,
+            'ERROR_OUT_OF_MEMORY',
+            invalidates_cache=True,
+            message='The job ran out of memory; lower `mesh` of `settings`: {message}',
         )
         spec.exit_code(
             410, 'ERROR_PHONONS_UNUSABLE', message='No force constants follow from one of `phonons`: {message}'

@@ -10,7 +10,7 @@ from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.arrays import structure_arrays, trajectory_arrays
-from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation, frames_problem
+from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, PARTIAL, EvaluationCalculation, frames_problem
 from aiida_equitrain.calculations.script_job import Output
 from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting
@@ -20,7 +20,7 @@ class RelaxCalculation(EvaluationCalculation):
     """Relax one structure, or many frames of the same atoms, and keep every step of every trajectory."""
 
     DRIVER = 'relax'
-    OUTPUTS = {
+    OUTPUTS = PARTIAL | {
         'trajectory': Output(
             'trajectory.npz',
             'Every step of every trajectory, one after another; step ids count through. Arrays beside positions '

@@ -9,7 +9,7 @@ from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, EvaluationCalculation
+from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, PARTIAL, EvaluationCalculation
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.calculations.script_job import Output
 from aiida_equitrain.common.settings import Setting
@@ -52,7 +52,7 @@ class ScanCalculation(BatchCalculation):
     """Energies, forces and stresses of structures of different sizes."""
 
     DRIVER = 'scan'
-    OUTPUTS = {
+    OUTPUTS = PARTIAL | {
         'scan': Output(
             'scan.npz',
             '`energies` (F,) eV, `forces` (all atoms, 3) eV/Å, `stress` (F, 3, 3) eV/Å³, positive under tension.',
@@ -65,7 +65,7 @@ class RelaxPhasesCalculation(BatchCalculation):
     """Relax displaced structures, first with the cell fixed, then with the cell free."""
 
     DRIVER = 'relax_phases'
-    OUTPUTS = {
+    OUTPUTS = PARTIAL | {
         'relaxed': Output(
             'relaxed.npz',
             '`n_atoms` (F,), `numbers`, and for `fixed` and `free` cells: `<cell>_positions` (Å), `<cell>_cells` '

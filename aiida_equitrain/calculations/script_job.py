@@ -27,6 +27,16 @@ from aiida_equitrain.data.potential import PotentialData
 SERIAL_RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
 
 
+#: How a job can be ended from outside: exit code, label, sentence.
+ENDINGS = (
+    (330, 'ERROR_OUT_OF_WALLTIME', 'The job ran out of walltime; raise `max_wallclock_seconds` in `metadata.options`'),
+    (331, 'ERROR_NODE_FAILURE', 'A node of the cluster failed'),
+    (332, 'ERROR_PREEMPTED', 'The job had to make way for another'),
+    (333, 'ERROR_CANCELLED', 'The job was cancelled'),
+    (334, 'ERROR_INTERRUPTED', 'The job was ended from outside, and the scheduler does not say why'),
+)
+
+
 @dataclass(frozen=True)
 class Output:
     """An output that a driver writes as a file.
@@ -74,6 +84,7 @@ class ScriptCalculation(CalcJob):
         'module_missing': 'ERROR_MODULE_MISSING',
         'out_of_memory': 'ERROR_OUT_OF_MEMORY',
         'file_changed': 'ERROR_FILE_CHANGED',
+        'terminated': 'ERROR_INTERRUPTED',
     }
 
     @classmethod
@@ -118,6 +129,10 @@ class ScriptCalculation(CalcJob):
             invalidates_cache=True,  # the module may have been installed since
             message=f'The Python of `code` lacks a module; install {cls.INSTALL} for it: {{message}}',
         )
+
+        for status, label, what in ENDINGS:
+            # Another try may end otherwise.
+            spec.exit_code(status, label, invalidates_cache=True, message=f'{what} ({{message}}).')
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let the cache forget results that another version of the driver has made."""

@@ -102,10 +102,10 @@ class TrainCalculation(PotentialScriptCalculation):
         spec.exit_code(326, 'ERROR_NO_REPLAY',
                        message='Nothing was replayed: {message}. Look at the labels of `replay`, or take another '
                                'strategy than `multihead`.')  # fmt: skip
-        spec.exit_code(400, 'ERROR_OUT_OF_WALLTIME',
+        spec.exit_code(400, 'ERROR_OUT_OF_WALLTIME', invalidates_cache=True,
                        message='The training ran out of walltime ({message}); continue it by giving its output '
                                '`checkpoint` as the input `checkpoint`.')  # fmt: skip
-        spec.exit_code(401, 'ERROR_OUT_OF_MEMORY',
+        spec.exit_code(401, 'ERROR_OUT_OF_MEMORY', invalidates_cache=True,
                        message='The training ran out of memory: {message}. Lower `batch_size` in `hyperparameters`, or '
                                'ask for more memory.')  # fmt: skip
         spec.exit_code(410, 'ERROR_DIVERGED',

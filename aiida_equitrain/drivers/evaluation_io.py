@@ -6,11 +6,23 @@ A helper, staged beside them. It imports nothing heavy by itself, so that the nu
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
-from .job_io import SUMMARY_FILE, limit_threads, read_arrays, read_job, versions, write_json, write_progress
+from .job_io import (
+    SAVES,
+    SUMMARY_FILE,
+    limit_threads,
+    read_arrays,
+    read_job,
+    versions,
+    write_arrays,
+    write_json,
+    write_progress,
+)
 
 STRUCTURES = 'structures.npz'
+PARTIAL, PARTIAL_IN = 'partial.npz', 'partial_in.npz'
 #: Seconds between two saves of unfinished results.
 SAVE_INTERVAL = 60.0
 PACKAGES = ('numpy', 'ase', 'torch', 'mace-torch', 'sevenn', 'nequix', 'e3nn', 'equitrain')
@@ -40,6 +52,49 @@ class Evaluation:
             'versions': versions(*PACKAGES),
         }
         write_json(SUMMARY_FILE, {**facts, **common})
+
+
+class Partial:
+    """What is done of a job, unit by unit, in its order: begins with what an interrupted job has done.
+
+    It is saved now and then, and when the process is told to end. Once the results are written it is removed.
+    """
+
+    def __init__(self) -> None:
+        self.units: list[dict[str, Any]] = []
+        if Path(PARTIAL_IN).exists():
+            arrays = read_arrays(PARTIAL_IN)
+            count = int(arrays.pop('count'))
+            self.units = [{} for _ in range(count)]
+            for name, array in arrays.items():
+                key, _, index = name.rpartition('.')
+                self.units[int(index)][key] = array
+        self.n_before = len(self.units)
+        self.saved = time.time()
+        SAVES.append(self.save)
+
+    def __len__(self) -> int:
+        """Return how many units are done."""
+        return len(self.units)
+
+    def add(self, **arrays: Any) -> None:
+        """Add the arrays of a unit."""
+        self.units.append(arrays)
+        if time.time() - self.saved > SAVE_INTERVAL:
+            self.save()
+
+    def save(self) -> None:
+        """Write what is done."""
+        import numpy as np
+
+        named = {f'{key}.{index}': value for index, unit in enumerate(self.units) for key, value in unit.items()}
+        write_arrays(PARTIAL, count=np.array(len(self.units)), **named)
+        self.saved = time.time()
+
+    def remove(self) -> None:
+        """Remove the file, as the results are there."""
+        SAVES.remove(self.save)
+        Path(PARTIAL).unlink(missing_ok=True)
 
 
 class Progress:

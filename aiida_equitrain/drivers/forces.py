@@ -9,11 +9,10 @@ given displacements, and each costs one backward pass (or three per displaced at
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
-from .evaluation_io import SAVE_INTERVAL, Evaluation, Progress, make_atoms, stress_tensor
+from .evaluation_io import Evaluation, Partial, Progress, make_atoms, stress_tensor
 from .job_io import DriverFailure, run_driver, write_arrays
 
 FORCES = 'forces.npz'
@@ -151,19 +150,17 @@ def run_finite_differences(
         pristine = make_atoms(file['numbers'], file['supercell_positions'], file['supercell_cell'])
         ((_, residual, _),) = evaluate(calculator, [pristine], 1)
         arrays['residual_forces'] = residual[0]
-    progress, saved = Progress('forces', len(frames)), time.time()
-    parts: list[tuple[Any, Any, Any]] = []
-    done = 0
-    for part in evaluate(calculator, frames, batch_size):
-        parts.append(part)
-        done += len(part[0])
+    progress, partial = Progress('forces', len(frames)), Partial()
+    done = sum(len(unit['energies']) for unit in partial.units)
+    for energies, forces, stress in evaluate(calculator, frames[done:], batch_size):
+        partial.add(energies=energies, forces=forces, stress=stress)
+        done += len(energies)
         progress(done)
-        if done == len(frames) or time.time() - saved > SAVE_INTERVAL:
-            for name, values in zip(('energies', 'forces', 'stress'), zip(*parts, strict=True), strict=True):
-                arrays[name] = np.concatenate(values)
-            write_arrays(FORCES, **arrays)
-            saved = time.time()
-    return arrays, {'batch_size': batch_size}
+    for name in ('energies', 'forces', 'stress'):
+        arrays[name] = np.concatenate([unit[name] for unit in partial.units])
+    write_arrays(FORCES, **arrays)
+    partial.remove()
+    return arrays, {'batch_size': batch_size, 'n_units_before': partial.n_before}
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import ctypes
 import hashlib
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -35,6 +36,14 @@ class DriverFailure(Exception):  # noqa: N818
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+
+class Terminated(BaseException):
+    """The system or a person told the process to end; no ``except Exception`` on the way may keep it."""
+
+
+#: What is saved when the process is told to end.
+SAVES: list[Callable[[], None]] = []
 
 
 def read_job() -> dict[str, Any]:
@@ -127,8 +136,19 @@ def versions(*packages: str) -> dict[str, str]:
 def run_driver(main: Callable[[], None]) -> None:
     """Run ``main``; when it fails, write ``failure.json`` and exit with 1."""
     keep_memory()
+
+    def terminate(number: int, frame: Any) -> None:
+        raise Terminated
+
+    # Slurm's time limit, scancel, preemption and a node that is drained all begin with it, seconds before the end.
+    signal.signal(signal.SIGTERM, terminate)
     try:
         main()
+    except Terminated:
+        for save in SAVES:
+            save()
+        write_json(FAILURE_FILE, {'reason': 'terminated', 'message': 'it was told to end (SIGTERM)'})
+        sys.exit('TERMINATED: what was done is saved')
     except Exception as error:
         reason, message = 'crashed', f'{type(error).__name__}: {_first_line(error)}'
         if isinstance(error, DriverFailure):

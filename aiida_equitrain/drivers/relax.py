@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .evaluation_io import SAVE_INTERVAL, Evaluation, Progress, make_atoms, stress_tensor
+from .evaluation_io import Evaluation, Partial, Progress, make_atoms, stress_tensor
 from .job_io import DriverFailure, run_driver, write_arrays
 
 TRAJECTORY = 'trajectory.npz'
@@ -19,9 +19,10 @@ MAX_VOLUME_RATIO = 3.0
 class Recorder:
     """Collect every step of every trajectory, and save them now and then."""
 
-    def __init__(self) -> None:
-        self.steps: list[dict[str, Any]] = []
-        self.saved = time.time()
+    def __init__(self, partial: Partial | None = None) -> None:
+        """Begin with the steps of an interrupted job, if there are any."""
+        self.partial = partial
+        self.steps: list[dict[str, Any]] = [] if partial is None else [plain(unit) for unit in partial.units]
 
     def add(self, atoms: Any, index: int, step: int) -> None:
         """Append the present step; energy, forces and stress are the calculator's, free of constraints."""
@@ -38,8 +39,8 @@ class Recorder:
                 'trajectory_step': step,
             }
         )
-        if time.time() - self.saved > SAVE_INTERVAL:
-            self.save()
+        if self.partial is not None:
+            self.partial.add(**self.steps[-1])
 
     def save(self) -> None:
         """Write ``trajectory.npz``."""
@@ -47,7 +48,15 @@ class Recorder:
 
         if self.steps:
             write_arrays(TRAJECTORY, **{key: np.array([step[key] for step in self.steps]) for key in self.steps[0]})
-        self.saved = time.time()
+
+    def of(self, index: int) -> list[dict[str, Any]]:
+        """Return the steps of a trajectory."""
+        return [step for step in self.steps if step['trajectory_index'] == index]
+
+
+def plain(step: dict[str, Any]) -> dict[str, Any]:
+    """Return a step that was read from a file with plain numbers."""
+    return {key: value.item() if value.ndim == 0 else value for key, value in step.items()}
 
 
 def optimizer_of(atoms: Any, settings: dict[str, Any]) -> Any:
@@ -76,11 +85,17 @@ def relax(atoms: Any, index: int, settings: dict[str, Any], recorder: Recorder) 
     import numpy as np
 
     start, volume = time.time(), atoms.get_volume()
-    first = len(recorder.steps)
+    before = recorder.of(index)
+    if before:
+        atoms.set_cell(before[-1]['cells'])
+        atoms.positions = before[-1]['positions']
     optimizer = optimizer_of(atoms, settings)
-    converged = False
-    for step, state in enumerate(optimizer.irun(fmax=settings['fmax_ev_per_angstrom'], steps=settings['max_steps'])):
+    converged, first = False, max(len(before) - 1, 0)
+    limit = max(settings['max_steps'] - first, 0)
+    for step, state in enumerate(optimizer.irun(fmax=settings['fmax_ev_per_angstrom'], steps=limit), start=first):
         converged = bool(state)
+        if before and step == first:
+            continue  # the last one of the interrupted job
         recorder.add(atoms, index, step)
         last = recorder.steps[-1]
         if not (np.isfinite(last['energies']) and np.isfinite(last['forces']).all()):
@@ -90,7 +105,7 @@ def relax(atoms: Any, index: int, settings: dict[str, Any], recorder: Recorder) 
             raise DriverFailure(
                 'cell_diverged', f'at step {step} of structure {index} the volume is {ratio:.3g} times the initial one'
             )
-    steps = recorder.steps[first:]
+    steps = recorder.of(index)
     return {
         'converged': converged,
         'n_steps': len(steps) - 1,
@@ -108,7 +123,8 @@ def main() -> None:
     numbers, positions, cells = (job.structures[name] for name in ('numbers', 'positions', 'cells'))
     factors = job.settings.get('volume_factors', [])
     n_trajectories = len(positions) + len(factors)
-    recorder, progress = Recorder(), Progress('relax', n_trajectories)
+    partial = Partial()
+    recorder, progress = Recorder(partial), Progress('relax', n_trajectories)
     results: list[dict[str, Any]] = []
     try:
         for index in range(len(positions)):
@@ -123,6 +139,7 @@ def main() -> None:
             atoms.calc = job.calculator
             results.append(relax(atoms, index, at_volume, recorder))
             progress(index + 1)
+        partial.remove()
     finally:
         recorder.save()
         job.write_summary(

@@ -5,14 +5,16 @@ Reads ``job.json`` and ``structures.npz``; writes ``relaxed.npz``, ``progress.js
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from .evaluation_io import Evaluation, Progress, make_atoms
+from .evaluation_io import Evaluation, Partial, Progress, make_atoms
 from .job_io import DriverFailure, run_driver, write_arrays
 from .relax import Recorder, relax
 
 RELAXED = 'relaxed.npz'
 CELLS = ('fixed', 'free')
+ARRAYS = ('positions', 'cell')
 
 
 def relax_one(atoms: Any, index: int, settings: dict[str, Any]) -> dict[str, Any]:
@@ -30,6 +32,23 @@ def relax_one(atoms: Any, index: int, settings: dict[str, Any]) -> dict[str, Any
     return outcome
 
 
+def flatten(outcome: dict[str, Any]) -> dict[str, Any]:
+    """Return an outcome as arrays; what is said of it as text."""
+    flat: dict[str, Any] = {}
+    for cell, part in outcome.items():
+        said = {key: value for key, value in part.items() if key not in ARRAYS}
+        flat |= {f'{cell}_{key}': part[key] for key in ARRAYS} | {f'{cell}_said': json.dumps(said)}
+    return flat
+
+
+def unflatten(unit: dict[str, Any]) -> dict[str, Any]:
+    """Return the outcome that :func:`flatten` was given."""
+    return {
+        cell: {**json.loads(str(unit[f'{cell}_said'])), **{key: unit[f'{cell}_{key}'] for key in ARRAYS}}
+        for cell in CELLS
+    }
+
+
 def main() -> None:
     """Relax all structures."""
     job = Evaluation()
@@ -38,13 +57,13 @@ def main() -> None:
     from ..science.frames import pack, unpack
 
     structures = list(unpack(job.structures))
-    progress = Progress('relax', len(structures))
-    outcomes = []
-    for index, structure in enumerate(structures):
-        atoms = make_atoms(*structure)
+    progress, partial = Progress('relax', len(structures)), Partial()
+    for index in range(len(partial), len(structures)):
+        atoms = make_atoms(*structures[index])
         atoms.calc = job.calculator
-        outcomes.append(relax_one(atoms, index, job.settings))
+        partial.add(**flatten(relax_one(atoms, index, job.settings)))
         progress(index + 1)
+    outcomes = [unflatten(unit) for unit in partial.units]
     arrays: dict[str, Any] = {}
     for cell in CELLS:
         parts = [outcome[cell] for outcome in outcomes]
@@ -53,11 +72,9 @@ def main() -> None:
         arrays[f'{cell}_energies'] = np.array([part['energy_end_ev'] for part in parts], dtype=float)
         arrays[f'{cell}_converged'] = np.array([part['converged'] for part in parts], dtype=bool)
     write_arrays(RELAXED, **arrays)
+    partial.remove()
     kept = [
-        {
-            cell: {key: value for key, value in outcome[cell].items() if key not in ('positions', 'cell')}
-            for cell in CELLS
-        }
+        {cell: {key: value for key, value in outcome[cell].items() if key not in ARRAYS} for cell in CELLS}
         for outcome in outcomes
     ]
     job.write_summary({'n_structures': len(structures), 'structures': kept})

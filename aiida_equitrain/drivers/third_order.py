@@ -9,7 +9,7 @@ import lzma
 from pathlib import Path
 from typing import Any
 
-from .evaluation_io import Evaluation, Progress, make_atoms
+from .evaluation_io import Evaluation, Partial, Progress, make_atoms
 from .job_io import DriverFailure, run_driver
 
 PARAMS = 'phono3py_params.yaml'
@@ -60,22 +60,19 @@ def main() -> None:
     solver = make_solver(job)
     groups = [solver.supercells_with_displacements, solver.phonon_supercells_with_displacements]
     total = sum(cell is not None for cells in groups for cell in cells)
-    progress, done = Progress('forces', total), 0
-    forces: list[Any] = []
-    for cells in groups:
-        found = []
-        for cell in cells:
-            if cell is None:  # beyond the cut-off
-                found.append(np.zeros((len(solver.supercell), 3)))
-                continue
-            atoms = make_atoms(cell.numbers, cell.positions, cell.cell)
-            job.calculator.calculate(atoms)
-            found.append(np.array(job.calculator.results['forces'], dtype=float))
-            done += 1
-            progress(done)
-        forces.append(np.array(found))
+    progress, partial = Progress('forces', total), Partial()
+    wanted = [cell for cells in groups for cell in cells if cell is not None]
+    for cell in wanted[len(partial) :]:
+        atoms = make_atoms(cell.numbers, cell.positions, cell.cell)
+        job.calculator.calculate(atoms)
+        partial.add(forces=np.array(job.calculator.results['forces'], dtype=float))
+        progress(len(partial))
+    found = iter(unit['forces'] for unit in partial.units)
+    none = np.zeros((len(solver.supercell), 3))  # beyond the cut-off
+    forces = [np.array([none if cell is None else next(found) for cell in cells]) for cells in groups]
     solver.forces, solver.phonon_forces = forces
     save(solver)
+    partial.remove()
     job.write_summary(
         {
             'n_supercells_third_order': sum(cell is not None for cell in groups[0]),

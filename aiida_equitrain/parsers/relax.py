@@ -18,7 +18,11 @@ class RelaxParser(ScriptParser):
 
     def attach_results(self, folder: Path) -> list[ExitCode | None]:
         """Attach ``trajectory`` and ``relaxed_structure``."""
-        return [self.attach_file(folder / RelaxCalculation.OUTPUTS['trajectory'].file, self.attach_steps)]
+        outputs = RelaxCalculation.OUTPUTS
+        return [
+            self.attach_file(folder / outputs['trajectory'].file, self.attach_steps),
+            self.attach_output('partial', outputs['partial'], folder),
+        ]
 
     def attach_steps(self, path: Path) -> None:
         """Attach every step, and the last one if it converged."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 from aiida import orm
@@ -14,16 +14,24 @@ from aiida.parsers import Parser
 from numpy.typing import NDArray
 
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
+from aiida_equitrain.parsers.ending import Ending, ending_of
 
 #: What the operating system or the shell writes when it ends a process that takes too much memory.
 KILLED = ('Killed', 'oom-kill', 'out of memory', 'MemoryError')
+#: Reasons of a driver that was told to end, and does not know why: the scheduler may.
+FROM_OUTSIDE = ('terminated', 'walltime')
+#: Exit codes for what a scheduler says.
+ENDINGS = {
+    Ending.MEMORY: 'ERROR_OUT_OF_MEMORY',
+    Ending.WALLTIME: 'ERROR_OUT_OF_WALLTIME',
+    Ending.NODE: 'ERROR_NODE_FAILURE',
+    Ending.PREEMPTED: 'ERROR_PREEMPTED',
+    Ending.CANCELLED: 'ERROR_CANCELLED',
+}
 
 
 class ScriptParser(Parser):
     """Parser of the jobs derived from :class:`ScriptCalculation`: makes nodes of what their ``OUTPUTS`` declare."""
-
-    #: Exit codes of AiiDA for what the scheduler said, and ours that say more; the others survive.
-    SCHEDULER_FAILURES: ClassVar[dict[str, str]] = {}
 
     @property
     def calculation(self) -> type[ScriptCalculation]:
@@ -37,7 +45,7 @@ class ScriptParser(Parser):
             *self.attach_results(Path(kwargs['retrieved_temporary_folder'])),
         ]
         problem = next((item for item in problems if item is not None), None)
-        return self._known_failure() or self._scheduler_failure() or self._kill() or problem
+        return self._known_failure() or self._ending() or self._kill() or self._last_words() or problem
 
     def attach_results(self, folder: Path) -> list[ExitCode | None]:
         """Attach the outputs other than the summary, and return the problem with each.
@@ -118,19 +126,17 @@ class ScriptParser(Parser):
     def _known_failure(self) -> ExitCode | None:
         """Return the exit code of ``failure.json``, if there is one."""
         failure = self.read_json(self.calculation.FAILURE)
-        if failure is None:
+        if failure is None or (failure.get('reason') in FROM_OUTSIDE and ending_of(self.node) is not None):
             return None
         label = self.calculation.FAILURES.get(failure.get('reason', ''), 'ERROR_DRIVER_FAILED')
         return self.exit(label, message=str(failure.get('message', 'no message')).rstrip('.'))
 
-    def _scheduler_failure(self) -> ExitCode | None:
+    def _ending(self) -> ExitCode | None:
         """Return what the scheduler said, such as that walltime or memory ran out."""
-        if not self.node.exit_status:
-            return None
-        for theirs, ours in self.SCHEDULER_FAILURES.items():
-            if self.node.exit_status == self.exit_codes[theirs].status:
-                return self.exit(ours, message='the scheduler ended the job')
-        return ExitCode(self.node.exit_status, self.node.exit_message)
+        ending = ending_of(self.node)
+        if ending is not None:
+            return self.exit(ENDINGS[ending], message='the scheduler ended the job')
+        return ExitCode(self.node.exit_status, self.node.exit_message) if self.node.exit_status else None
 
     def _kill(self) -> ExitCode | None:
         """Return the exit code for a process that the system ended: the driver could write nothing."""
@@ -141,6 +147,12 @@ class ScriptParser(Parser):
         return (
             self.exit('ERROR_OUT_OF_MEMORY', message=f'the process was ended by the system ({word})') if word else None
         )
+
+    def _last_words(self) -> ExitCode | None:
+        """Return the exit code for a job that began, and neither finished nor failed: its own words decide."""
+        if self.read_json(self.calculation.SUMMARY) is not None or self.read_json(self.calculation.PROGRESS) is None:
+            return None
+        return self.exit('ERROR_INTERRUPTED', message='it says neither that it finished nor that it failed')
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -16,11 +16,6 @@ from aiida_equitrain.parsers.script_job import ScriptParser
 class TrainParser(ScriptParser):
     """Parse the output of a ``TrainCalculation``."""
 
-    SCHEDULER_FAILURES = {
-        'ERROR_SCHEDULER_OUT_OF_WALLTIME': 'ERROR_OUT_OF_WALLTIME',
-        'ERROR_SCHEDULER_OUT_OF_MEMORY': 'ERROR_OUT_OF_MEMORY',
-    }
-
     def attach_results(self, folder: Path) -> list[ExitCode | None]:
         """Attach the potential, how it came about, and the state of an interrupted training."""
         # A job that was killed at the wrong moment has left both: the adapter is the one that is checked.

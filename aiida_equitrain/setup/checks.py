@@ -20,8 +20,9 @@ from aiida_equitrain.setup.extras import EXTRAS
 #: What the Python of the code must be able to import. MACE comes first: equitrain and e3nn want it so.
 PYTHON_PROBE = """
 import importlib.metadata as m
-import mace.calculators, equitrain, phonopy, symfc, ase
-print(*(p + "=" + m.version(p) for p in ("mace-torch", "equitrain", "torch", "phonopy", "symfc", "ase")), end=" ")
+import mace.calculators, equitrain, phonopy, symfc, seekpath, ase
+names = ("mace-torch", "equitrain", "torch", "phonopy", "symfc", "seekpath", "ase")
+print(*(p + "=" + m.version(p) for p in names), end=" ")
 """
 #: What only `launch kappa` needs there.
 KAPPA_PROBE = """
@@ -29,6 +30,10 @@ import importlib.metadata as m, importlib.util
 found = importlib.util.find_spec("phono3py")
 print("phono3py=" + m.version("phono3py") if found else "but no phono3py, for `launch kappa`: pip install phono3py")
 """
+#: Seconds after which a program that is tried has lost its chance.
+PATIENCE_S = 300
+#: How `timeout` ends then.
+TIMED_OUT = 124
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,8 @@ def check_computer(label: str) -> str:
         raise CheckError(f'there is no computer `{label}`: run `aiida-equitrain setup`') from exception
     if problem := defaults.computer_problem(computer):
         raise CheckError(f'the computer {problem}')
-    workdir = computer.get_workdir()
+    with computer.get_transport() as transport:
+        workdir = computer.get_workdir().format(username=transport.whoami())
     code, _, stderr = _run(computer, f'mkdir -p "{workdir}" && test -w "{workdir}"')
     if code:
         raise CheckError(f'the working directory `{workdir}` of `{label}` cannot be written: {stderr.strip()}')
@@ -128,7 +134,7 @@ def check_computer(label: str) -> str:
 
 def check_pw(code: orm.InstalledCode) -> str:
     """Start ``pw.x`` without input: it prints its version before it complains."""
-    _, stdout, stderr = _run_code(code, '</dev/null')
+    _, stdout, stderr = _run_code(code, '')
     match = re.search(r'Program PWSCF\s+v\.?\s*(\S+)', stdout)
     if match is None:
         raise CheckError(f'`{code.full_label}` did not say that it is PWSCF: {(stdout + stderr).strip()[:300]}')
@@ -137,7 +143,9 @@ def check_pw(code: orm.InstalledCode) -> str:
 
 def check_python(code: orm.InstalledCode) -> str:
     """Import what training, evaluation and comparison need."""
-    remedy = 'install there `torch==2.13.0`, then `"equitrain[torch,mace]==1.0.0" mace-torch==0.3.16 phonopy symfc`'
+    remedy = (
+        'install there `torch==2.13.0`, then `"equitrain[torch,mace]==1.0.0" mace-torch==0.3.16 phonopy symfc seekpath`'
+    )
     return _check_imports(code, PYTHON_PROBE + KAPPA_PROBE, 'jobs need', remedy)
 
 
@@ -150,6 +158,10 @@ def check_extra(recipe: Recipe, code: orm.InstalledCode) -> str:
 def _check_imports(code: orm.InstalledCode, probe: str, what: str, remedy: str) -> str:
     """Run lines of Python that import something and print what it is."""
     status, stdout, stderr = _run_code(code, f"-c '{probe}'")
+    if status == TIMED_OUT:
+        raise CheckError(
+            f'the Python of `{code.full_label}` has not imported what {what} within {PATIENCE_S} s: try again'
+        )
     if status:
         reason = (stderr.strip().splitlines() or ['no message'])[-1]
         raise CheckError(f'the Python of `{code.full_label}` cannot import what {what} ({reason}): {remedy}')
@@ -158,7 +170,7 @@ def _check_imports(code: orm.InstalledCode, probe: str, what: str, remedy: str) 
 
 def check_phonopy(code: orm.InstalledCode) -> str:
     """Start phonopy in an empty folder: it prints its version before it misses its input."""
-    _, stdout, stderr = _run_code(code, '</dev/null')
+    _, stdout, stderr = _run_code(code, '')
     match = re.search(r'^\s+(\d+\.\d+\.\d+\S*)\s*$', stdout, re.MULTILINE)
     if match is None or 'phonopy' not in stdout:
         reason = ((stderr.strip() or stdout.strip()).splitlines() or ['no message'])[-1]
@@ -193,7 +205,9 @@ def _run_code(code: orm.InstalledCode, arguments: str) -> tuple[int, str, str]:
             'install the program there, or make a code with the right path'
         )
     prepend = f'{code.prepend_text}\n' if code.prepend_text else ''
-    command = f'cd "$(mktemp -d)"\n{prepend}"{code.filepath_executable}" {arguments}\nstatus=$?\n'
+    # What the program starts and leaves behind (OpenMPI's `orted`) would keep the connection open by its stdout.
+    program = f'timeout {PATIENCE_S} "{code.filepath_executable}" {arguments} </dev/null >stdout 2>stderr'
+    command = f'cd "$(mktemp -d)"\n{prepend}{program}\nstatus=$?\ncat stdout; cat stderr >&2\n'
     return _run(code.computer, f'{command}rm -rf "$PWD"; exit $status')
 
 

@@ -59,10 +59,10 @@ class Recipe:
     @property
     def probe(self) -> str:
         """Lines of Python that import what jobs need, and print the versions."""
-        names = (self.package, 'equitrain', 'torch', 'phonopy', 'symfc', 'ase')
+        names = (self.package, 'equitrain', 'torch', 'phonopy', 'symfc', 'seekpath', 'ase')
         return (
             'import importlib.metadata as m\n'
-            f'import {self.module}, equitrain, phonopy, symfc, ase\n'
+            f'import {self.module}, equitrain, phonopy, symfc, seekpath, ase\n'
             f'print(" ".join(p + "=" + m.version(p) for p in {json.dumps(names)}))\n'
         )
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import yaml
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, PortNamespace, ProcessBuilder, WorkChain
+from aiida.engine import ExitCode, PortNamespace, ProcessBuilder
 from aiida.orm import Dict, List, StructureData
 from aiida_quantumespresso.workflows.protocols.utils import ProtocolMixin, recursive_merge
 
@@ -21,6 +21,7 @@ from aiida_equitrain.common.validation import refuse_quoted_numbers, refuse_unkn
 from aiida_equitrain.query.failures import describe_failure
 from aiida_equitrain.science.structures import is_left_handed
 from aiida_equitrain.workflows.checks import symmetry_hints
+from aiida_equitrain.workflows.restarts import Restarts
 
 #: How the process types of our WorkChains begin.
 OURS = 'aiida.workflows:equitrain.'
@@ -31,7 +32,7 @@ _HIDDEN = {'structure', 'foundation', 'potential', 'dataset', 'code', 'python_co
 ELSEWHERE = ('symprec', 'device', 'threads')
 
 
-class StagedWorkChain(WorkChain):
+class StagedWorkChain(Restarts):
     """Base of the WorkChains whose stages have an input namespace each."""
 
     def stage_inputs(self, process: Any, namespace: str) -> AttributeDict:

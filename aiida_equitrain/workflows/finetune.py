@@ -40,6 +40,8 @@ UNRECOVERABLE = [
     CODES.ERROR_BAD_INPUT,
     CODES.ERROR_NO_REPLAY,
 ]
+#: Ends of the job that another run does not have.
+INTERRUPTIONS = [CODES.ERROR_NODE_FAILURE, CODES.ERROR_PREEMPTED, CODES.ERROR_INTERRUPTED]
 
 
 class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: ignore[misc,unused-ignore]
@@ -68,6 +70,9 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
         spec.exit_code(411, 'ERROR_OUT_OF_MEMORY',
                        message='The training ran out of memory with one frame at once; ask for more memory in '
                                '`metadata.options`, or give smaller frames.')  # fmt: skip
+        spec.exit_code(413, 'ERROR_CANCELLED',
+                       message='The training was cancelled; what it has learnt is in `checkpoint`, with which another '
+                               'goes on.')  # fmt: skip
         spec.exit_code(412, 'ERROR_NO_CHECKPOINT',
                        message='The walltime ended before a first checkpoint was written; raise '
                                '`max_wallclock_seconds` in `metadata.options`.')  # fmt: skip
@@ -250,6 +255,23 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
             f'{calculation.process_label}<{calculation.pk}> ran out of walltime: continuing from its checkpoint'
         )
         return ProcessHandlerReport(True)
+
+    @process_handler(priority=495, exit_codes=INTERRUPTIONS)  # type: ignore[untyped-decorator,unused-ignore]
+    def handle_interruption(self, calculation: CalcJobNode) -> ProcessHandlerReport:
+        """Run again after a node failed, or the job had to make way: from the checkpoint, if there is one."""
+        how = 'starting again'
+        if 'checkpoint' in calculation.outputs:
+            self.ctx.inputs.checkpoint = calculation.outputs.checkpoint
+            how = 'continuing from its checkpoint'
+        self.report(
+            f'{calculation.process_label}<{calculation.pk}> was interrupted ({calculation.exit_message}): {how}'
+        )
+        return ProcessHandlerReport(True)
+
+    @process_handler(priority=494, exit_codes=CODES.ERROR_CANCELLED)  # type: ignore[untyped-decorator,unused-ignore]
+    def handle_cancelled(self, calculation: CalcJobNode) -> ProcessHandlerReport:
+        """Stop, as somebody wants it; the checkpoint is kept."""
+        return self.give_up(calculation, self.exit_codes.ERROR_CANCELLED)
 
     @process_handler(priority=490, exit_codes=CODES.ERROR_DIVERGED)  # type: ignore[untyped-decorator,unused-ignore]
     def handle_diverged(self, calculation: CalcJobNode) -> ProcessHandlerReport:

@@ -102,6 +102,258 @@ def study() -> str:
     return f'{len(table)} rows done'
 
 
+def services(command: str) -> None:
+    """Run functions of services.sh, such as ``end slurmctld``."""
+    base = os.environ['CLUSTER_BASE']
+    text = f'ROOT={ROOT} BASE={base} CONFIG={ROOT}/scripts/cluster; fail() {{ echo "$*" >&2; exit 1; }}'
+    run('bash', '-ec', f'{text}; source {ROOT}/scripts/cluster/services.sh; {command}')
+
+
+def build_training(epochs: int = 30, **options: Any) -> Any:
+    """Return the builder of a small training."""
+    from aiida import orm
+
+    from aiida_equitrain.data.dataset import DatasetData
+    from aiida_equitrain.science.frames import Frames
+    from aiida_equitrain.setup import defaults
+    from aiida_equitrain.workflows.finetune import FinetuneWorkChain
+
+    label = 'Si8 of the scenarios'
+    dataset = orm.QueryBuilder().append(DatasetData, filters={'label': label}).first(flat=True)
+    if dataset is None:
+        frames = Frames.load(ROOT / 'tests' / 'fixtures' / 'si8_pbe.npz')
+        dataset = DatasetData(frames, functional='PBE', code='Quantum ESPRESSO 6.7')
+        dataset.label = label
+        dataset.store()
+    return FinetuneWorkChain.get_builder_from_protocol(
+        foundation=defaults.default_foundation(),
+        dataset=dataset,
+        python_code=orm.load_code(f'python@{COMPUTER}'),
+        protocol='fast',
+        overrides={'train': {'hyperparameters': {'epochs': epochs, 'patience': epochs}}, 'options': options},
+    )
+
+
+def build_frames(**options: Any) -> Any:
+    """Return the builder of two frames of eight silicon atoms for pw.x."""
+    import numpy as np
+    from aiida import orm
+    from ase.build import bulk
+
+    from aiida_equitrain.calculations.functions.label import trajectory_of
+    from aiida_equitrain.setup import defaults
+    from aiida_equitrain.workflows.label.workchain import LabelWorkChain
+
+    frames = []
+    for seed in (1, 2):
+        atoms = bulk('Si', a=5.47, cubic=True)
+        atoms.positions += np.random.default_rng(seed).normal(0, 0.03, (8, 3))
+        frames.append(atoms)
+    cutoffs = {'SYSTEM': {'ecutwfc': 16.0, 'ecutrho': 64.0}}
+    return LabelWorkChain.get_builder_from_protocol(
+        structure=None,
+        frames=trajectory_of(frames),
+        foundation=defaults.default_foundation(),
+        python_code=orm.load_code(f'python@{COMPUTER}'),
+        pw_code=orm.load_code(f'pw@{COMPUTER}'),
+        pseudo_family=defaults.default_family().label,
+        protocol='fast',
+        overrides={
+            'min_frames': 1,
+            'pw': {'kpoints_distance': 1.0, 'pw': {'parameters': cutoffs}},
+            'options': options,
+        },
+    )
+
+
+def start(builder: Any) -> Any:
+    """Hand a job to the daemon."""
+    from aiida.engine import submit
+
+    return submit(builder)
+
+
+def finished(node: Any) -> Any:
+    """Wait for a job, and return it."""
+    wait_for(f'{node.process_label} {node.pk}', lambda: node.is_terminated)
+    return node
+
+
+def jobs_of(node: Any) -> list[Any]:
+    """Return the jobs of a WorkChain, the first first."""
+    from aiida import orm
+
+    return sorted((item for item in node.called_descendants if isinstance(item, orm.CalcJobNode)), key=lambda j: j.pk)
+
+
+def running(node: Any, number: int = 1, progress: str | None = None) -> str:
+    """Wait until so many jobs of a WorkChain were started and the last runs; return its id in Slurm.
+
+    :param progress: what the last line of its progress has to have.
+    """
+
+    def look() -> str | None:
+        jobs = jobs_of(node)
+        if node.is_terminated:
+            raise RuntimeError(f'{node.process_label} {node.pk} ended: {node.exit_message}')
+        if len(jobs) < number or (job_id := jobs[-1].get_job_id()) is None:
+            return None
+        if run('squeue', '-h', '-o', '%t', '-j', job_id, check=False).strip() != 'R':
+            return None
+        file = Path(jobs[-1].get_remote_workdir() or '/', 'progress.json')
+        if progress is not None and not (file.is_file() and progress in file.read_text(encoding='utf-8')):
+            return None
+        return str(job_id)
+
+    return str(wait_for('a job that runs', look))
+
+
+#: What was not disturbed, by its name.
+UNDISTURBED: dict[str, Any] = {}
+
+
+def undisturbed(name: str, build: Callable[[], Any]) -> Any:
+    """Return a job that nothing happened to, run once."""
+    if name not in UNDISTURBED:
+        UNDISTURBED[name] = start(build())
+    node = finished(UNDISTURBED[name])
+    assert node.is_finished_ok, node.exit_message
+    return node
+
+
+def same_training(node: Any) -> str:
+    """See that a training ended as one that was not disturbed; return what was reported."""
+    import numpy as np
+
+    whole = undisturbed('training', build_training)
+    assert finished(node).is_finished_ok, node.exit_message
+    for name in ('energies_finetuned', 'forces_finetuned', 'energies', 'forces'):
+        if name in whole.outputs.predictions.get_arraynames():
+            one, other = (item.outputs.predictions.get_array(name) for item in (whole, node))
+            assert np.allclose(one, other, atol=1e-6), f'{name}: {np.abs(one - other).max()}'
+    return last_report(node)
+
+
+def same_frames(node: Any) -> str:
+    """See that frames are labelled as those that were not disturbed."""
+    import numpy as np
+
+    whole = undisturbed('frames', build_frames)
+    assert finished(node).is_finished_ok, node.exit_message
+    one, other = (item.outputs.dataset.get_frames() for item in (whole, node))
+    assert len(one) == len(other) == 2
+    assert all(np.allclose(a.forces, b.forces, atol=1e-8) for a, b in zip(one, other, strict=True))
+    return last_report(node)
+
+
+def last_report(node: Any) -> str:
+    """Return what a job said of what happened to its jobs."""
+    from aiida.orm import Log
+
+    words = ('once more', 'continuing', 'dropped', 'starting again')
+    lines = [log.message for log in Log.collection.find({'dbnode_id': node.pk})]
+    found = [line.partition(': ')[2] or line for line in lines if any(word in line for word in words)]
+    return '; '.join(found)[-300:] or 'nothing had to be done'
+
+
+def stall_once(name: str, seconds: int) -> str:
+    """Return commands that let the first job of a name stand still."""
+    flag = Path(os.environ['CLUSTER_BASE'], 'scratch', f'stalled-{name}-{os.getpid()}')
+    return f'mkdir {flag} 2>/dev/null && sleep {seconds}'
+
+
+@scenario
+def time_limit_training() -> str:
+    """Let Slurm's time limit end a training, which goes on from its checkpoint."""
+    node = start(build_training())
+    run('scontrol', 'update', f'jobid={running(node)}', 'TimeLimit=1')
+    wait_for('a second job', lambda: len(jobs_of(node)) > 1 or node.is_terminated)
+    assert jobs_of(node)[0].exit_status == 400, jobs_of(node)[0].exit_message
+    return same_training(node)
+
+
+@scenario
+def time_limit_pw() -> str:
+    """Let Slurm's time limit end a pw.x that stands still; it is tried once more."""
+    options = {'max_wallclock_seconds': 120, 'prepend_text': stall_once('time', 300)}
+    return same_frames(start(build_frames(**options)))
+
+
+@scenario
+def memory_limit_training() -> str:
+    """Limit the memory of a training: it takes fewer frames at once, and says so in the end if that does not help."""
+    node = finished(start(build_training(max_memory_kb=300_000)))
+    assert node.exit_status == 411, node.exit_message
+    return str(node.exit_message)
+
+
+@scenario
+def memory_limit_pw() -> str:
+    """Limit the memory of pw.x: it gets twice as much, once."""
+    node = finished(start(build_frames(max_memory_kb=24_000)))
+    if node.is_finished_ok:
+        return same_frames(node)
+    assert 'out of memory' in str(node.outputs.dropped.get_dict()), node.outputs.dropped.get_dict()
+    return str(node.exit_message)
+
+
+@scenario
+def scancel_training() -> str:
+    """Cancel a training: it stays so, and says that; its checkpoint is kept."""
+    node = start(build_training())
+    run('scancel', running(node, progress='"train'))
+    assert finished(node).exit_status == 413, node.exit_message
+    return f'{node.exit_message} checkpoint: {"checkpoint" in node.outputs}'
+
+
+@scenario
+def scancel_pw() -> str:
+    """Cancel a frame: it is dropped, and not tried again."""
+    node = start(build_frames(prepend_text=stall_once('cancel', 300)))
+    run('scancel', running(node))
+    finished(node)
+    dropped = node.outputs.dropped.get_dict()
+    assert dropped['n_dropped'] == 1, dropped
+    assert 'cancelled' in str(dropped), dropped
+    assert len(jobs_of(node)) == 2
+    return last_report(node)
+
+
+@scenario
+def node_down() -> str:
+    """Let the node fail below a training, which goes on once it is back."""
+    node = start(build_training())
+    running(node, progress='"train')
+    run('scontrol', 'update', 'nodename=localhost', 'state=down', 'reason=test')
+    wait_for('the end of the job', lambda: jobs_of(node)[0].is_terminated)
+    run('scontrol', 'update', 'nodename=localhost', 'state=resume')
+    assert jobs_of(node)[0].exit_status == 331, jobs_of(node)[0].exit_message
+    return same_training(node)
+
+
+@scenario
+def outages() -> str:
+    """Stop Slurm's controller, then sshd, for a minute each, and kill the daemon: the results are the same."""
+    training, frames = start(build_training()), start(build_frames())
+    running(training)
+    for name, again in (('slurmctld', 'start_slurmctld'), ('sshd', 'start_sshd')):
+        services(f'end {name}')
+        time.sleep(60)
+        services(again)
+    kill_daemon()
+    run('verdi', 'daemon', 'start', '2')
+    return f'{same_training(training)}; {same_frames(frames)}'
+
+
+def kill_daemon() -> None:
+    """Kill the daemon and its workers, none of which can say goodbye."""
+    from aiida.engine.daemon.client import get_daemon_client
+
+    pid = get_daemon_client().get_daemon_pid()
+    children = run('pgrep', '-P', str(pid), check=False).split()
+    run('kill', '-9', str(pid), *children, check=False)
+
+
 def main() -> int:
     """Run the scenarios that are named, or all; return how many failed."""
     names = sys.argv[1:] or list(SCENARIOS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +215,11 @@ def test_check_finds_code_that_is_not_executable(make_code: Any, tmp_path: Path)
         checks.check_pw(make_code('pw-closed', str(path)))
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     assert 'Quantum ESPRESSO 7.3' in checks.check_pw(make_code('pw-open', str(path)))
+    # As OpenMPI does, which leaves a process behind that holds the output.
+    path.write_text('#!/bin/sh\nsleep 60 &\necho "Program PWSCF v.7.3 starts"\ncat\n')
+    begin = time.monotonic()
+    assert 'Quantum ESPRESSO 7.3' in checks.check_pw(make_code('pw-open', str(path)))
+    assert time.monotonic() - begin < 50
     with pytest.raises(checks.CheckError, match='not there or not executable'):
         checks.check_pw(make_code('pw-absent', str(tmp_path / 'absent')))
 
@@ -226,6 +233,17 @@ def test_check_finds_wrong_programs(make_code: Any, tmp_path: Path) -> None:
     bare.chmod(0o755)
     with pytest.raises(checks.CheckError, match=r'cannot import .*No module named .mace.'):
         checks.check_python(make_code('python-bare', str(bare)))
+    bare.write_text('#!/bin/sh\necho "ModuleNotFoundError: No module named seekpath" >&2\nexit 1\n')
+    with pytest.raises(checks.CheckError, match=r'No module named seekpath\): install there .* seekpath'):
+        checks.check_python(make_code('python-without', str(bare)))
+
+
+def test_check_knows_the_user(aiida_computer_local: Any, tmp_path: Path) -> None:
+    """The working directory is that of the user, and no folder with braces is made."""
+    computer = aiida_computer_local(label='of-users')
+    computer.set_workdir(f'{tmp_path}/{{username}}/aiida')
+    assert str(tmp_path / getpass.getuser() / 'aiida') in checks.check_computer('of-users')
+    assert not (tmp_path / '{username}').exists()
 
 
 @pytest.mark.usefixtures('aiida_profile_clean')

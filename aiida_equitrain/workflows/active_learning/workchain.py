@@ -160,13 +160,13 @@ class ActiveLearningWorkChain(ActiveLearningBuilder, StagedWorkChain):
                 inputs = self.stage_inputs(CompareCalculation, 'compare')
                 inputs.update(code=self.inputs.python_code, reference=other, candidates={'present': self.ctx.phonons})
                 jobs[name] = self.launch(CompareCalculation, inputs, f'{name}_{len(self.ctx.rounds) - 1}')
-        self.ctx.compared = {name: job.pk for name, job in jobs.items()}
+        self.ctx.compared = list(jobs)
         return ToContext(**{f'compare_{name}': job for name, job in jobs.items()})
 
     def inspect_compare(self) -> ExitCode | None:
         """Note how far the phonons moved, and end if that is little."""
-        for name, pk in self.ctx.compared.items():
-            job: Any = orm.load_node(pk)
+        for name in self.ctx.compared:
+            job = self.ctx[f'compare_{name}']
             if not job.is_finished_ok:
                 return self.stop('ERROR_COMPARE_FAILED', job)
             self.tell(name, job.outputs.comparison)

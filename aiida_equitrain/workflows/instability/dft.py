@@ -104,8 +104,9 @@ class DftPhases(StagedWorkChain, JobQueue):
         """
 
         def start(name: str) -> Any:
-            inputs = prepare_process_inputs(process, inputs_of(name))
-            return self.launch(process, inputs, f'{prefix}_{self.ctx.level}_{name}')
+            given = inputs_of(name)
+            label = self.in_second_try(name, given, 'pw' if 'pw' in given else None)
+            return self.launch(process, prepare_process_inputs(process, given), f'{prefix}_{self.ctx.level}_{label}')
 
         self.run_jobs(start)
 

@@ -22,6 +22,7 @@ from aiida_equitrain.workflows.dft import may_use_gamma_trick
 from aiida_equitrain.workflows.label import ports
 from aiida_equitrain.workflows.label.builder import LabelBuilder
 from aiida_equitrain.workflows.label.rounds import LabelRounds
+from aiida_equitrain.workflows.queue import why_failed
 
 
 class LabelWorkChain(LabelBuilder, LabelRounds):
@@ -247,7 +248,7 @@ class LabelWorkChain(LabelBuilder, LabelRounds):
             inputs.kpoints = self.ctx.kpoints[name]
             if self.ctx.settings[name] is not None:
                 inputs.pw.settings = self.ctx.settings[name]
-            inputs.metadata.call_link_label = name
+            inputs.metadata.call_link_label = self.in_second_try(name, inputs, 'pw')
             return self.submit(PwBaseWorkChain, **inputs)
 
         self.run_jobs(start)
@@ -258,7 +259,7 @@ class LabelWorkChain(LabelBuilder, LabelRounds):
             if job.is_finished_ok and 'output_trajectory' in job.outputs:
                 self.ctx.labelled[name] = job.pk
             else:
-                self.ctx.failures[name] = failure_of(job)
+                self.ctx.failures[name] = why_failed(job)
                 self.report(f'WARNING: {name} is dropped, its DFT failed: {self.ctx.failures[name]}')
         done = len(self.ctx.labelled) + len(self.ctx.failures)
         self.report(f'{done} of {len(self.ctx.structures) - len(self.ctx.spare)} frames done')

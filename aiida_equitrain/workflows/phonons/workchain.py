@@ -52,7 +52,8 @@ class DftForces(StagedWorkChain, JobQueue):
             inputs.pw.structure = self.ctx.supercells[label]
             if may_use_gamma_trick(self.ctx.kpoints, inputs.pw.parameters):
                 inputs.pw.settings = {**dict(inputs.pw.get('settings', {})), 'GAMMA_ONLY': True}
-            return self.launch(PwBaseWorkChain, prepare_process_inputs(PwBaseWorkChain, inputs), label)
+            name = self.in_second_try(label, inputs, 'pw')
+            return self.launch(PwBaseWorkChain, prepare_process_inputs(PwBaseWorkChain, inputs), name)
 
         self.run_jobs(start)
 
