@@ -89,6 +89,16 @@ class Row:
     computer: int | None
     paused: bool | None
     said: str | None
+    queued: str | None
+    told: Any
+
+    @property
+    def waits_because(self) -> str | None:
+        """Why a job waits in a queue, in the word of the scheduler, empty if it gives none; ``None`` if it does not."""
+        if self.terminated or not self.job or self.queued not in ('queued', 'queued held'):
+            return None
+        told = self.told if isinstance(self.told, dict) else {}
+        return str(told.get('annotation') or '')
 
     @property
     def terminated(self) -> bool:
@@ -163,7 +173,8 @@ class ProgressReader:
         row, jobs = self.rows[pk], self._jobs(pk)
         done, reused = sum(job.terminated for job in jobs), sum(job.reused for job in jobs)
         seconds = ((row.end if row.terminated else now) - row.start).total_seconds()
-        notes = (describe_progress(read_job_progress(job)) for job in jobs if job.ours and not job.terminated)
+        notes = [describe_progress(read_job_progress(job)) for job in jobs if job.ours and not job.terminated]
+        notes += [_scheduler_note(jobs, now)]
         return Stage(title, row.outcome, done, len(jobs), reused, seconds, next((note for note in notes if note), ''))
 
 
@@ -172,12 +183,25 @@ def read_progress(node: orm.ProcessNode) -> Progress:
     return ProgressReader(node).read()
 
 
+def _scheduler_note(jobs: list[Row], now: datetime) -> str:
+    """Return what the scheduler says of jobs that have not ended: how many run, since when others wait, and why."""
+    waiting = [job for job in jobs if job.waits_because is not None]
+    at_work = sum(not job.terminated and job.queued == 'running' for job in jobs)
+    words = [f'{at_work} at work'] if at_work else []
+    if waiting:
+        first = min(waiting, key=lambda job: job.start)
+        why = f' ({first.waits_because})' if first.waits_because else ''
+        words.append(f'{len(waiting)} in the queue for {duration((now - first.start).total_seconds())}{why}')
+    return ', '.join(words)
+
+
 def _rows(filters: dict[str, Any]) -> dict[int, Row]:
     """Return processes by PK, without loading a node."""
     project = [
         'id', 'attributes.process_label', 'node_type', 'process_type', f'extras.{CACHED_FROM}',
         'attributes.process_state', 'attributes.exit_status', 'ctime', 'mtime', 'attributes.remote_workdir',
-        'dbcomputer_id', 'attributes.paused', 'attributes.process_status',
+        'dbcomputer_id', 'attributes.paused', 'attributes.process_status', 'attributes.scheduler_state',
+        'attributes.last_job_info',
     ]  # fmt: skip
     rows: list[Any] = orm.QueryBuilder().append(orm.ProcessNode, filters=filters, project=project).all()
     return {

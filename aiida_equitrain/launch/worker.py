@@ -15,6 +15,10 @@ from aiida.manage import get_manager
 GRACE = 30.0
 #: Seconds in which a worker takes a new process, if one has a free slot, and something happens to one at work.
 PATIENCE = 120.0
+#: Parts of the reasons of Slurm with which a job stays where it is until somebody changes it or a limit.
+NEVER = ('PartitionTimeLimit', 'PartitionNodeLimit', 'MaxWall', 'MaxCpuPerJob', 'MaxMemPerJob', 'MaxNodePerJob',
+         'MaxTRESPerJob', 'InvalidAccount', 'InvalidQOS', 'QOSNotAllowed', 'AccountNotAllowed', 'BadConstraints',
+         'JobHeldAdmin', 'JobHeldUser', 'PartitionInactive')  # fmt: skip
 REPAIR = '`verdi daemon stop`, then `verdi process repair` and `verdi daemon start` let it go on'
 
 
@@ -30,6 +34,10 @@ class Active(Protocol):
     end: datetime
     tasked: bool
     job: bool
+
+    @property
+    def waits_because(self) -> str | None:
+        """Why it waits in the queue of a scheduler; ``None`` if it does not."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ def find_trouble(top: int, active: Iterable[Active], changed: datetime | None = 
         *_without_worker(tasked),
         *_maybe_lost(tasked, changed),
         *_paused(paused),
+        *_never(tasked),
     ]
     at_work = [row for row in tasked if row.job] or tasked
     stuck = bool(lost) or any(row.pk == top for row in paused) or all(row.paused for row in at_work)
@@ -129,6 +138,19 @@ def _paused(rows: list[Active]) -> list[str]:
     if len(rows) > len(sentences):
         sentences.append(f'{len(rows) - len(sentences)} more are paused: `verdi process play --all` lets all go on')
     return sentences
+
+
+def _never(rows: list[Active]) -> list[str]:
+    """Return a sentence of jobs that wait in a queue for what will never be."""
+    for row in rows:
+        reason = row.waits_because or ''
+        if any(word.lower() in reason.lower() for word in NEVER):
+            return [
+                f'{row.label} {row.pk} waits in the queue of the scheduler, and will not run ({reason}): it asks for '
+                f'what is not given; `verdi process kill {row.pk}`, and launch again with another `--walltime`, '
+                '`--queue`, `--qos`, `--account` or `--memory`'
+            ]
+    return []
 
 
 def _is_queue_hidden() -> bool:

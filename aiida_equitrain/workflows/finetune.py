@@ -71,8 +71,8 @@ class FinetuneWorkChain(EquitrainProtocolMixin, BaseRestartWorkChain):  # type: 
                        message='The training ran out of memory with one frame at once; ask for more memory in '
                                '`metadata.options`, or give smaller frames.')  # fmt: skip
         spec.exit_code(413, 'ERROR_CANCELLED',
-                       message='The training was cancelled; what it has learnt is in `checkpoint`, with which another '
-                               'goes on.')  # fmt: skip
+                       message='The training was cancelled; where it has left a `checkpoint`, another goes on '
+                               'from it.')  # fmt: skip
         spec.exit_code(412, 'ERROR_NO_CHECKPOINT',
                        message='The walltime ended before a first checkpoint was written; raise '
                                '`max_wallclock_seconds` in `metadata.options`.')  # fmt: skip

@@ -70,5 +70,5 @@ def test_missing_and_unreadable(tmp_path: Path, aiida_profile_clean: Any, aiida_
 
 
 def test_scheduler_code_survives(tmp_path: Path, aiida_profile_clean: Any, aiida_localhost: Any) -> None:
-    _, code = parse(tmp_path, aiida_localhost, {}, arrays=False, status=120)
-    assert (code.status, code.message) == (120, 'from the scheduler')
+    _, code = parse(tmp_path, aiida_localhost, {}, arrays=False, status=131)
+    assert (code.status, code.message) == (131, 'from the scheduler')

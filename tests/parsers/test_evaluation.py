@@ -173,9 +173,13 @@ def test_scheduler_and_kill(run_driver: Any, parse: Any, tmp_path: Any) -> None:
     for name in ('summary.json', 'failure.json'):
         (tmp_path / 'job' / name).unlink(missing_ok=True)
     outputs, node = parse('forces', tmp_path / 'job', exit_status=120)
-    assert node.exit_status == 120
+    assert node.exit_status == codes_of('forces').ERROR_OUT_OF_WALLTIME.status
     assert 'forces' in outputs
+    _, node = parse('forces', tmp_path / 'job', exit_status=131)
+    assert node.exit_status == 131
     _, node = parse('forces', tmp_path / 'job')
+    assert node.exit_status == codes_of('forces').ERROR_INTERRUPTED.status
+    _, node = parse('forces', tmp_path / 'job', leave_out='progress.json')
     assert node.exit_status == codes_of('forces').ERROR_OUTPUT_MISSING.status
     assert 'summary.json' in node.exit_message
     (tmp_path / 'job' / '_scheduler-stderr.txt').write_text('_aiidasubmit.sh: line 12: 4242 Killed python\n')

@@ -136,7 +136,10 @@ def test_model_that_is_none(parse: Any, case: str, name: str) -> None:
 
 
 def test_nothing_written(parse: Any) -> None:
+    """A job that began says neither that it finished nor that it failed: it was ended from outside."""
     _, code = parse('crashed', without=('failure.json',))
+    assert label_of(code) == 'ERROR_INTERRUPTED'
+    _, code = parse('crashed', without=('failure.json', 'progress.json'))
     assert label_of(code) == 'ERROR_OUTPUT_MISSING'
 
 

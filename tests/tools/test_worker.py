@@ -17,7 +17,7 @@ from plumpy import ProcessState
 
 from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.launch import worker
-from aiida_equitrain.launch.progress import ProgressReader, Row
+from aiida_equitrain.launch.progress import ProgressReader, Row, _scheduler_note
 
 
 def make_row(pk: int = 1, **values: Any) -> Row:
@@ -26,6 +26,7 @@ def make_row(pk: int = 1, **values: Any) -> Row:
     given: dict[str, Any] = {
         'label': 'MaterialWorkChain', 'job': False, 'tasked': True, 'ours': True, 'reused': False, 'state': 'waiting',
         'status': None, 'start': then, 'end': then, 'folder': None, 'computer': None, 'paused': None, 'said': None,
+        'queued': None, 'told': None,
     }  # fmt: skip
     return Row(pk, **{**given, **values})
 
@@ -54,6 +55,31 @@ def test_nothing_wrong(daemon: Any) -> None:
     rows = [make_row(1), make_row(2, job=True), make_row(3, tasked=False)]
     assert worker.find_trouble(1, rows) == worker.Trouble()
     assert worker.find_trouble(1, []) == worker.Trouble()
+
+
+def test_queue_that_never_runs(daemon: Any) -> None:
+    """A job that asks for what no partition gives is named with the reason; one that waits for its turn is not."""
+    daemon(1, 2, folder='processing')
+    for reason, problem in (('PartitionTimeLimit', True), ('QOSMaxWallDurationPerJobLimit', True), ('Priority', False)):
+        job = make_row(2, label='PwCalculation', job=True, queued='queued', told={'annotation': reason})
+        found = worker.find_trouble(1, [make_row(1), job]).sentences
+        assert bool(found) == problem
+        if problem:
+            assert f'PwCalculation 2 waits in the queue of the scheduler, and will not run ({reason})' in found[0]
+            assert '--walltime' in found[0]
+
+
+def test_scheduler_note(daemon: Any) -> None:
+    """What the scheduler says of the jobs of a stage is told in a few words."""
+    jobs = [
+        make_row(2, job=True, queued='running'),
+        make_row(3, job=True, queued='queued', told={'annotation': 'Resources'}),
+        make_row(4, job=True, queued='queued', state='finished'),
+    ]
+    note = _scheduler_note(jobs, datetime.now(UTC))
+    assert note.startswith('1 at work, 1 in the queue for 1 h')
+    assert note.endswith('(Resources)')
+    assert _scheduler_note([make_row(1)], datetime.now(UTC)) == ''
 
 
 def test_lost_task(daemon: Any) -> None:
