@@ -266,7 +266,8 @@ def stall_once(name: str, seconds: int) -> str:
 def time_limit_training() -> str:
     """Let Slurm's time limit end a training, which goes on from its checkpoint."""
     node = start(build_training())
-    run('scontrol', 'update', f'jobid={running(node)}', 'TimeLimit=1')
+    job = running(node, progress='"train"')
+    run('scontrol', 'update', f'jobid={job}', 'TimeLimit=1')
     wait_for('a second job', lambda: len(jobs_of(node)) > 1 or node.is_terminated)
     assert jobs_of(node)[0].exit_status == 400, jobs_of(node)[0].exit_message
     return same_training(node)
@@ -301,7 +302,7 @@ def memory_limit_pw() -> str:
 def scancel_training() -> str:
     """Cancel a training: it stays so, and says that; its checkpoint is kept."""
     node = start(build_training())
-    run('scancel', running(node, progress='"train'))
+    run('scancel', running(node, progress='"train"'))
     assert finished(node).exit_status == 413, node.exit_message
     return f'{node.exit_message} checkpoint: {"checkpoint" in node.outputs}'
 
@@ -309,7 +310,7 @@ def scancel_training() -> str:
 @scenario
 def scancel_pw() -> str:
     """Cancel a frame: it is dropped, and not tried again."""
-    node = start(build_frames(prepend_text=stall_once('cancel', 300)))
+    node = start(build_frames(prepend_text='sleep 45'))
     run('scancel', running(node))
     finished(node)
     dropped = node.outputs.dropped.get_dict()
@@ -323,7 +324,7 @@ def scancel_pw() -> str:
 def node_down() -> str:
     """Let the node fail below a training, which goes on once it is back."""
     node = start(build_training())
-    running(node, progress='"train')
+    running(node, progress='"train"')
     run('scontrol', 'update', 'nodename=localhost', 'state=down', 'reason=test')
     wait_for('the end of the job', lambda: jobs_of(node)[0].is_terminated)
     run('scontrol', 'update', 'nodename=localhost', 'state=resume')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from aiida import orm
@@ -197,7 +198,12 @@ class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
 
     def get_row(self, name: str) -> Row:
         """Return a row by its name."""
-        return next(row for row in self.get_rows() if row.name == name)
+        return self._rows[name]
+
+    @cached_property
+    def _rows(self) -> dict[str, Row]:
+        """Rows by name: looked for among thousands of them, each would cost more than the one before."""
+        return {row.name: row for row in self.get_rows()}
 
     def get_obstacle(self, row: Row) -> str | None:
         """Return why a row cannot be run, or ``None``."""
