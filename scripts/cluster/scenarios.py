@@ -208,16 +208,16 @@ def running(node: Any, number: int = 1, progress: str | None = None) -> str:
     return str(wait_for('a job that runs', look))
 
 
-#: What was not disturbed, by its name.
-UNDISTURBED: dict[str, Any] = {}
-
-
 def undisturbed(name: str, build: Callable[[], Any]) -> Any:
-    """Return a job that nothing happened to, run once."""
-    if name not in UNDISTURBED:
-        UNDISTURBED[name] = start(build())
-    node = finished(UNDISTURBED[name])
-    assert node.is_finished_ok, node.exit_message
+    """Return a job that nothing happened to, run once for all scenarios of this cluster."""
+    from aiida import orm
+
+    label = f'undisturbed {name}'
+    node = orm.QueryBuilder().append(orm.WorkChainNode, filters={'label': label}).first(flat=True)
+    if node is None:
+        node = start(build())
+        node.label = label
+    assert finished(node).is_finished_ok, node.exit_message
     return node
 
 
