@@ -27,6 +27,9 @@ from aiida_equitrain.data.potential import PotentialData
 SERIAL_RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
 
 
+#: Slurm tells the shell of a job to end along with its programs, and kills these at once when the shell is gone; so it
+#: waits for the driver, which saves what it has done.
+OUTLIVE = 'trap : TERM'
 #: How a job can be ended from outside: exit code, label, sentence.
 ENDINGS = (
     (330, 'ERROR_OUT_OF_WALLTIME', 'The job ran out of walltime; raise `max_wallclock_seconds` in `metadata.options`'),
@@ -222,6 +225,7 @@ class ScriptCalculation(CalcJob):
         code_info.stdout_name, code_info.stderr_name = self.options.output_filename, self.STDERR
         calc_info = CalcInfo()
         calc_info.codes_info = [code_info]
+        calc_info.prepend_text = OUTLIVE
         calc_info.local_copy_list = self.get_copies()
         names = [output.file for output in self.OUTPUTS.values()]
         kept = [self.SUMMARY, self.PROGRESS, self.FAILURE, *(name for name in names if name.endswith('.json'))]
