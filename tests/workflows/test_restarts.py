@@ -24,7 +24,7 @@ CODES = ForcesCalculation.exit_codes
 TERMINATE_ONCE = """
 if mkdir '{folder}/once' 2>/dev/null; then
     (until grep -q '"done": [1-9]' progress.json 2>/dev/null; do sleep 0.05; done
-     pkill -TERM -f 'equitrain_job.drivers.{driver}') &
+     kill -TERM $(pgrep -P $$ -f 'equitrain_job.drivers.{driver}')) &
 fi
 """
 
