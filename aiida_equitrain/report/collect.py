@@ -513,6 +513,7 @@ def bands_data(outputs: Any, comparison: Mapping[str, Any] | None = None) -> dic
         'ticks': path_ticks(distances, starts, labels),
         'sigmas': _sigmas(outputs, labels, starts, len(distances)),
         'marks': _marks(comparison or {}, distances, sides),
+        'marked': 'where a side is furthest from DFT',
     }
     if 'dos_frequencies' in arrays:
         densities = _by_side(node, 'dos')
@@ -534,7 +535,7 @@ def _sigmas(outputs: Any, labels: list[Any], starts: list[int], number: int) -> 
     return found
 
 
-def _marks(comparison: Mapping[str, Any], distances: Any, sides: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _marks(comparison: Mapping[str, Any], distances: Any, sides: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Return where each side is furthest from DFT."""
     marks = {}
     for name, worst in (comparison.get('worst') or {}).items():
@@ -544,7 +545,7 @@ def _marks(comparison: Mapping[str, Any], distances: Any, sides: Mapping[str, An
         where = '–'.join(dict.fromkeys(worst['between']))
         error = number(worst['error_thz'])
         text = f'furthest from DFT: {"+" if worst["error_thz"] > 0 else ""}{error} THz, branch {branch + 1}, {where}'
-        marks[name] = {'x': distances[index], 'y': np.sort(sides[name][index])[branch], 'text': text}
+        marks[name] = [{'x': distances[index], 'y': np.sort(sides[name][index])[branch], 'text': text}]
     return marks
 
 

@@ -90,8 +90,8 @@ def _describe_bands(bands: Mapping[str, Any]) -> str:
         values = [part['sides'][name] for part in bands['segments']]
         low, high = min(float(np.min(part)) for part in values), max(float(np.max(part)) for part in values)
         text = f'{style_of(name)["label"]} from {number(low)} to {number(high)}'
-        mark = (bands.get('marks') or {}).get(name)
-        parts.append(f'{text}, {mark["text"]}' if mark else text)
+        marks = (bands.get('marks') or {}).get(name, [])
+        parts.append(', '.join([text, *(str(mark['text']) for mark in marks)]))
     return '; '.join(parts) + '.'
 
 

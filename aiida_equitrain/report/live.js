@@ -49,9 +49,10 @@
         hovertemplate: `<b>${side.label}</b><br>%{y:.2f} THz: %{x:.3g} per THz<extra></extra>`,
       });
     }
-    if (side.mark) {
+    if (side.marks.length) {
       traces.push({
-        ...own, x: [side.mark.x], y: [side.mark.y], mode: 'markers', hovertemplate: `${side.mark.text}<extra></extra>`,
+        ...own, x: side.marks.map((mark) => mark.x), y: side.marks.map((mark) => mark.y), mode: 'markers',
+        customdata: side.marks.map((mark) => mark.text), hovertemplate: '%{customdata}<extra></extra>',
         marker: { symbol: 'circle-open', size: 13, color: line.color, line: { width: 2.5 } },
       });
     }

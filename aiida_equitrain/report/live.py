@@ -47,7 +47,7 @@ def band_spec(bands: Mapping[str, Any]) -> dict[str, Any]:
             'width': style.get('linewidth', 1.6),
             'bands': _by_band(values),
             'dos': None if dos is None else _rounded(dos),
-            'mark': _mark(bands, name),
+            'marks': _marks(bands, name),
             'sigmas': None,
         }
         if name in (bands.get('sigmas') or {}):
@@ -76,11 +76,11 @@ def _text(value: Any) -> str:
     return escape(str(value)).replace('$', '&#36;')
 
 
-def _mark(bands: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    mark = (bands.get('marks') or {}).get(name)
-    if mark is None:
-        return None
-    return {'x': round(float(mark['x']), 5), 'y': round(float(mark['y']), 4), 'text': _text(mark['text'])}
+def _marks(bands: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    return [
+        {'x': round(float(mark['x']), 5), 'y': round(float(mark['y']), 4), 'text': _text(mark['text'])}
+        for mark in (bands.get('marks') or {}).get(name, [])
+    ]
 
 
 def _range(bands: Mapping[str, Any], names: list[str]) -> tuple[float, float]:

@@ -119,7 +119,12 @@ def live_figures(bands: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dic
                 {'label': Markup(side['label']), 'color': 'var(--ink)' if side['color'] == 'ink' else side['color']}
                 for side in spec['sides']
             ]
-            found[name] = {'name': name, 'block': live.data_block(spec), 'sides': sides}
+            found[name] = {
+                'name': name,
+                'block': live.data_block(spec),
+                'sides': sides,
+                'marked': each.get('marked', ''),
+            }
     return found
 
 

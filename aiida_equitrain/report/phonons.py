@@ -19,8 +19,9 @@ _SIGNS = {r'\Gamma': 'Γ', r'\Delta': 'Δ', r'\Lambda': 'Λ', r'\Sigma': 'Σ'}
 def path_of(node: orm.BandsData) -> dict[str, Any]:
     """Return bands along their path, segment by segment.
 
-    :returns: ``segments``, a list of ``distances`` (Q,) in 1/Å (without 2π) and ``frequencies`` (Q, B) in the unit of
-        the node, and ``ticks``, positions and names. Where two named points follow one another, the path jumps.
+    :returns: ``segments``, a list of ``distances`` (Q,) in 1/Å (without 2π), ``qpoints`` (Q, 3) and ``frequencies``
+        (Q, B) in the unit of the node, and ``ticks``, positions and names. Where two named points follow one another,
+        the path jumps.
     """
     points = np.array(node.get_kpoints(), dtype=float)
     bands = np.array(node.get_bands(), dtype=float)
@@ -36,7 +37,7 @@ def path_of(node: orm.BandsData) -> dict[str, Any]:
         steps = np.linalg.norm(np.diff(cartesian[start:end], axis=0), axis=1)
         distances = total + np.concatenate([[0.0], np.cumsum(steps)])
         total = float(distances[-1])
-        segments.append({'distances': distances, 'frequencies': bands[start:end]})
+        segments.append({'distances': distances, 'frequencies': bands[start:end], 'qpoints': points[start:end]})
         for index in range(start, end):
             if index in names:
                 place = float(distances[index - start])

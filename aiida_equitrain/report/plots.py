@@ -107,7 +107,7 @@ def draw_bands(bands: Mapping[str, Any]) -> Figure:
 
     :param bands: ``segments`` (a list of ``distances`` (Q,), ``sides`` {name: (Q, B) in THz} and, where known,
         ``qpoints`` (Q, 3)) and ``ticks`` (positions and labels); where known ``dos`` {name: (F,)} over
-        ``dos_frequencies`` (F,), ``marks`` {name: ``x``, ``y``, ``text``}, and ``sigmas`` {name: (Q, B) by segment}.
+        ``dos_frequencies`` (F,), ``marks`` {name: [``x``, ``y``, ``text``]}, and ``sigmas`` {name: (Q, B) by segment}.
     """
     figure = Figure(figsize=(4.6, 3.8), layout='constrained')
     density = bands.get('dos')
@@ -127,9 +127,10 @@ def draw_bands(bands: Mapping[str, Any]) -> Figure:
     for name in names:
         axes.plot([], [], **style_of(name))
     frame_bands(axes, bands['ticks'])
-    for name, mark in (bands.get('marks') or {}).items():
+    for name, marks in (bands.get('marks') or {}).items():
+        place, height = [mark['x'] for mark in marks], [mark['y'] for mark in marks]
         color = style_of(name)['color']
-        axes.plot(mark['x'], mark['y'], 'o', markersize=8, markerfacecolor='none', markeredgecolor=color, zorder=6)
+        axes.plot(place, height, 'o', markersize=8, markerfacecolor='none', markeredgecolor=color, zorder=6)
     if beside is not None and density:
         for name in names:
             if name in density:

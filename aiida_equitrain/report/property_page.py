@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import matplotlib
 from aiida import orm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from aiida_equitrain.calculations.arrays import arrays_of
 from aiida_equitrain.common.formatting import formula, number
 from aiida_equitrain.common.names import ROOT_PHASE
 from aiida_equitrain.common.printable import NAME, SENTENCE, printable, printable_tree
 from aiida_equitrain.query.failures import reason_of
-from aiida_equitrain.science.verdict import Verdict
+from aiida_equitrain.science.verdict import Verdict, number_in
 
 from . import page, thermal
 from .collect import NoReportError, bands_of_bars, error_bars_of
-from .instability import draw_wells, mode_pairs
+from .curves import describe
+from .instability import draw_phase_phonons, draw_wells, mode_name, mode_pairs, soft_bands
 from .phonons import density_of, draw_phonons, path_of
-from .plots import STYLE, draw_error_bars
+from .plots import STYLE, draw_bands, draw_error_bars
 from .results import describe_result, summary_of
-from .verdict import as_data, for_summary, of_conductivity, of_corrected, of_expansion, of_phases, steps_after
+from .verdict import (
+    BELOW,
+    as_data,
+    for_summary,
+    of_conductivity,
+    of_corrected,
+    of_expansion,
+    of_phases,
+    steps_after,
+    trusted_temperature,
+)
 
 PREFIX = 'aiida.workflows:equitrain.'
 #: Radii of atoms in pictures, as a part of the covalent ones: neighbours do not hide one another.
 RADIUS = 0.5
 #: Tolerance of symmetry in pictures, Å, and from how many atoms on a cell is not repeated.
 LOOSE, ENOUGH_ATOMS = 1e-2, 8
+
+PHASE_HEADS = ['phase', 'space group', 'meV/atom below', 'phonons', 'reached from', 'structure']
 
 
 def is_property(node: Any) -> bool:
@@ -71,6 +86,7 @@ def render_property(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     drawn = page.accessible(figures, data['captions'], data.get('described'))
     return page.fill(
         'property.html',
+        table=data.get('table'),
         notes=data.get('notes', []),
         verdict=data.get('verdict'),
         figures=drawn,
@@ -86,10 +102,19 @@ def draw_phases(phases: Mapping[str, Any], structures: Mapping[str, Any]) -> Fig
     :param phases: of the tree, by name.
     :param structures: ASE atoms by name.
     """
+    from ase.data import chemical_symbols
+    from ase.data.colors import jmol_colors
     from ase.visualize.plot import plot_atoms
 
     names = [name for name in phases if name in structures]
-    figure = Figure(figsize=(4.6, 2.3 * len(names)), layout='constrained')
+    figure = Figure(figsize=(4.6, 2.3 * len(names) + 0.3), layout='constrained')
+    elements = sorted({int(element) for name in names for element in structures[name].numbers})
+    handles = [
+        Line2D([], [], marker='o', linestyle='', markersize=9, markeredgecolor='#7f8796', color=jmol_colors[element],
+               label=chemical_symbols[element])
+        for element in elements
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc='outside upper left', ncols=len(handles))
     for row, name in enumerate(names):
         phase = phases[name]
         atoms = _conventional(structures[name])
@@ -126,28 +151,81 @@ def _instability(node: Any) -> dict[str, Any]:
     root = _crystal(node)
     if root is not None:
         structures[ROOT_PHASE] = root.get_ase()
-    figures, captions = {}, {}
+    figures: dict[str, Figure] = {}
+    captions: dict[str, tuple[str, str]] = {}
     pairs = printable_tree(mode_pairs(node), longest=NAME)
     source = 'the potential' if 'potential' in node.inputs else 'DFT'
+    bands = soft_bands(node)
+    bands = None if bands is None else printable_tree(bands, longest=NAME)
     with matplotlib.rc_context(STYLE):
+        if bands:
+            figures['bands'] = draw_bands(bands)
+            captions['bands'] = ('Phonon bands of the parent', f'By {source}; imaginary frequencies are below zero.')
         if pairs:
             figures['wells'] = draw_wells(pairs)
             captions['wells'] = (
                 'Energy along imaginary modes',
-                f'Marks: {source}; lines: the fit; triangle: its minimum.',
+                f'Marks: {source}, hollow where symmetry makes both sides alike; lines: the fit; triangles: its '
+                'minimum. Named is the atom that moves most, and where to in conventional axes.',
             )
+        phonons = draw_phase_phonons(node, phases)
+        if phonons is not None:
+            figures['phase_phonons'] = phonons
+            captions['phase_phonons'] = ('Phonon bands of the phases', f'By {source}, THz.')
         if structures:
             figures['phases'] = draw_phases(phases, structures)
             captions['phases'] = ('Phases', 'Conventional cells, small ones repeated, seen along x and along z.')
+    files = {f'phase_{number}.cif': cif_of(atoms) for number, atoms in enumerate(structures.values())}
+    named = dict(zip(structures, files, strict=True))
     notes = [] if pairs else ['There are no imaginary modes beyond the tolerance: nothing was followed.']
     judged = _judged(of_phases(node, phases), {'phases': phases}, steps_after(node, 'instability'))
-    return {'figures': figures, 'captions': captions, 'notes': notes, **judged}
+    table = {'heads': PHASE_HEADS, 'rows': phase_rows(phases, pairs, named)}
+    return {
+        'figures': figures, 'captions': captions, 'notes': notes, 'bands': {'bands': bands} if bands else {},
+        'described': describe({'bands': bands}), 'files': files, 'table': table, **judged,
+    }  # fmt: skip
+
+
+def phase_rows(phases: Mapping[str, Any], pairs: Any, files: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the phases as rows of a table, the lowest in energy first, with the name of the file of each."""
+    words = {True: 'stable', False: 'unstable', None: 'not examined'}
+    along = {(entry['parent'], tuple(entry['direction'])): entry.get('along', '') for entry, _ in pairs}
+    rows = []
+    for name, phase in sorted(phases.items(), key=lambda pair: -(number_in(pair[1], BELOW) or 0.0)):
+        direction = phase.get('direction')
+        where = along.get((phase['parent'], tuple(direction)), '') if isinstance(direction, list) else ''
+        way = '' if phase['parent'] is None else f'{phase["parent"]}, {mode_name(phase)} {where}'.strip()
+        cells = [name, phase['space_group'], phase[BELOW], words.get(phase['dynamically_stable'], words[None]), way]
+        rows.append({'cells': cells, 'file': files.get(name, '')})
+    return rows
+
+
+def cif_of(atoms: Any) -> bytes:
+    """Return a crystal as a CIF."""
+    from ase.io import write
+
+    buffer = io.BytesIO()
+    write(buffer, atoms, format='cif')
+    return buffer.getvalue()
 
 
 def _qha(node: Any) -> dict[str, Any]:
-    caption = ('Quasi-harmonic approximation', 'Free energy over volume; what follows at its minimum over temperature.')
+    caption = (
+        'Quasi-harmonic approximation',
+        'Free energy above its minimum, over volume, at some temperatures; what follows at the minimum over '
+        'temperature. Grey: where the approximation itself ends.',
+    )
     facts = node.outputs.qha.get_dict()
-    drawn = _drawn('qha', thermal.draw_qha, node.outputs.curves, caption)
+    curves = arrays_of(node.outputs.curves)
+    modes = arrays_of(node.outputs.gruneisen) if 'gruneisen' in node.outputs else None
+    with matplotlib.rc_context(STYLE):
+        figure = thermal.draw_qha(curves, trusted_temperature(facts), modes)
+    drawn = {
+        'figures': {'qha': figure},
+        'captions': {'qha': caption},
+        'curves': {'qha': thermal.qha_table(curves)},
+        'described': {'qha': thermal.describe_qha(facts)},
+    }
     return {**drawn, **_judged(of_expansion(node, facts), facts, steps_after(node, 'qha'))}
 
 

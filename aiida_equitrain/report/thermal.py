@@ -58,30 +58,62 @@ def save_kappa(node: orm.WorkChainNode, path: str | Path) -> None:
         save(draw_kappa(modes), path)
 
 
-def draw_qha(curves: Mapping[str, Any]) -> Figure:
-    """Return free energies over volume, and expansion, bulk modulus and heat capacity over temperature."""
-    figure = Figure(figsize=(7.2, 5.4), layout='constrained')
-    first, expansion, modulus, capacity = figure.subplots(2, 2).ravel()
+def draw_qha(curves: Mapping[str, Any], trusted: float | None = None, modes: Mapping[str, Any] | None = None) -> Figure:
+    """Return free energies over volume, expansion, bulk modulus, heat capacity and Grüneisen parameters.
+
+    :param curves: of ``equitrain.qha``.
+    :param trusted: temperature (K) beyond which the approximation ends; what lies there is grey.
+    :param modes: ``mesh_frequencies_thz`` and ``mesh_gruneisen`` (Q, B), of the modes.
+    """
+    figure = Figure(figsize=(7.2, 7.8), layout='constrained')
+    first, expansion, modulus, capacity, mean, single = figure.subplots(3, 2).ravel()
     temperatures, volumes = curves['temperatures_k'], curves['volumes_angstrom3']
-    for index in np.unique(np.linspace(0, len(temperatures) - 1, 6).astype(int)):
+    for index in np.unique(np.linspace(0, len(temperatures) - 1, 5).astype(int)):
         shade = index / max(len(temperatures) - 1, 1)
-        label = f'{temperatures[index]:g} K'
-        first.plot(
-            volumes, curves['helmholtz_ev'][index], 'o-', color=(shade, 0.3, 1 - shade), markersize=2, label=label
-        )
-    first.plot(curves['equilibrium_volume_angstrom3'], curves['gibbs_ev'], color='#7f8796', label='minimum')
-    first.set_xlabel('volume of primitive cell, Å³')
-    first.set_ylabel('free energy, eV')
-    first.legend(fontsize=7, ncols=4, loc='lower center', bbox_to_anchor=(0.5, 1.0))
+        # Above the minimum of each temperature: the minima are volts apart, and the wells a hundredth of that.
+        energies = 1000 * (curves['helmholtz_ev'][index] - curves['gibbs_ev'][index])
+        color = (0.75 * shade + 0.1, 0.35, 0.85 - 0.7 * shade)
+        first.plot(volumes, energies, 'o-', color=color, markersize=3, label=f'{temperatures[index]:g} K')
+        first.plot(curves['equilibrium_volume_angstrom3'][index], 0.0, 'v', color=color, markersize=5)
+    first.set_xlabel('volume of primitive cell (Å³)')
+    first.set_ylabel('free energy above\nits minimum (meV)')
+    first.legend(fontsize=8, ncols=2, loc='upper center')
+    low, high = first.get_ylim()
+    first.set_ylim(low, high + 0.45 * (high - low))
     for axis, key, factor, label in (
-        (expansion, 'thermal_expansion_per_k', 1e6 / 3, 'linear expansion, 10⁻⁶ per K'),
-        (modulus, 'bulk_modulus_gpa', 1.0, 'bulk modulus, GPa'),
-        (capacity, 'heat_capacity_p_j_per_k_mol', 1.0, 'heat capacity Cp, J/K/mol'),
+        (expansion, 'thermal_expansion_per_k', 1e6 / 3, 'linear expansion (10⁻⁶/K)'),
+        (modulus, 'bulk_modulus_gpa', 1.0, 'bulk modulus (GPa)'),
+        (capacity, 'heat_capacity_p_j_per_k_mol', 1.0, 'heat capacity Cp\n(J/K/mol of cells)'),
+        (mean, 'gruneisen_parameter', 1.0, 'Grüneisen parameter'),
     ):
         axis.plot(temperatures, factor * curves[key], color=BLUE)
-        axis.set_xlabel('temperature, K')
+        axis.set_xlabel('temperature (K)')
         axis.set_ylabel(label)
+        axis.grid(True)
+        if trusted is not None and trusted < temperatures[-1]:
+            axis.axvspan(trusted, temperatures[-1], color='#7f8796', alpha=0.25, linewidth=0)
+    if modes is None:
+        single.set_axis_off()
+        return figure
+    frequencies, values = modes['mesh_frequencies_thz'].ravel(), modes['mesh_gruneisen'].ravel()
+    real = (frequencies > 0.05 * frequencies.max()) & np.isfinite(values)
+    single.plot(frequencies[real], values[real], '.', color=ORANGE, markersize=2, rasterized=True)
+    single.axhline(0, color='#7f8796', linewidth=0.8)
+    single.set_xlabel('frequency (THz)')
+    single.set_ylabel('Grüneisen parameter\nof each mode')
+    single.grid(True)
     return figure
+
+
+def qha_table(curves: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Return what depends on temperature as headings and rows."""
+    names = [
+        name
+        for name, values in curves.items()
+        if np.ndim(values) == 1 and len(values) == len(curves['temperatures_k']) and name != 'volumes_angstrom3'
+    ]
+    names = ['temperatures_k', *sorted(set(names) - {'temperatures_k', 'energies_ev'})]
+    return names, np.array([curves[name] for name in names], dtype=float).T.tolist()
 
 
 def draw_kappa(modes: Mapping[str, Any]) -> Figure:

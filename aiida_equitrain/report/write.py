@@ -69,6 +69,8 @@ def _write_property(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     data['curves'] = {name: band_table(bands) for name, bands in data.get('bands', {}).items()} | data.get('curves', {})
     for name, table in data['curves'].items():
         _write(folder / f'{name}.csv', to_csv(table))
+    for name, content in data.get('files', {}).items():
+        _write(folder / name, content)
     for name, figure in data['figures'].items():
         _write(folder / f'{name}.png', to_png(figure))
     drawn = {name: to_svg(figure, name) for name, figure in data['figures'].items()}

@@ -62,7 +62,7 @@ def test_text_is_text(page: Path) -> None:
     for name in ('id', 'class', 'for', 'aria-labelledby', 'data-material'):
         assert all(re.fullmatch(r'[\w .-]*', value, re.ASCII) for value in outline.values.get(name, [])), name
     links = outline.values.get('href', []) + outline.values.get('xlink:href', [])
-    assert all(re.fullmatch(r'#[\w-]+|data:,|[a-z_]+\.(csv|cif)', link, re.ASCII) for link in links)
+    assert all(re.fullmatch(r'#[\w-]+|data:,|[a-z0-9_]+\.(csv|cif)', link, re.ASCII) for link in links)
     assert set(outline.values.get('data-material', ['0'])) == {'0'}
     # Of our own scripts and of data there are so many; of data each has its block.
     n_data = text.count('<script type="application/json"')

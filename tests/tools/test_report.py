@@ -34,7 +34,7 @@ from aiida_equitrain.report.instability import COLOURS
 from aiida_equitrain.report.live import MAX_NUMBERS, band_spec, data_block, library
 from aiida_equitrain.report.page import render
 from aiida_equitrain.report.plots import INK, SIDES, draw_all, draw_bands, to_png, to_svg
-from aiida_equitrain.report.thermal import BLUE, ORANGE
+from aiida_equitrain.report.thermal import BLUE, ORANGE, draw_qha, qha_table
 from aiida_equitrain.report.write import _write
 
 
@@ -177,7 +177,7 @@ def real_bands(points: int = 11, n_bands: int = 6) -> dict[str, Any]:
     return {
         'segments': segments, 'ticks': [(0, 'Γ'), (1, '<b>$X$'), (2, 'L')],
         'sigmas': {'corrected': [0.01 + 0 * first, 0.02 + 0 * first]},
-        'marks': {'corrected': {'x': 0.5, 'y': 3.0, 'text': 'furthest & <worst>'}},
+        'marks': {'corrected': [{'x': 0.5, 'y': 3.0, 'text': 'furthest & <worst>'}]},
         'dos': {'dft': place, 'corrected': place}, 'dos_frequencies': n_bands * place,
     }  # fmt: skip
 
@@ -191,7 +191,7 @@ def test_live_bands() -> None:
     assert side['bands'][0][11] is None
     assert side['sigmas'][0][12] == 0.02
     assert spec['q'][0] == '0.333 0.333 0.333'
-    assert side['mark']['text'] == 'furthest &amp; &lt;worst&gt;'
+    assert side['marks'][0]['text'] == 'furthest &amp; &lt;worst&gt;'
     assert spec['ticks'][1] == [1.0, '&lt;b&gt;&#36;X&#36;']
     block = str(data_block(spec))
     assert not set('<>&') & set(block)
@@ -236,6 +236,22 @@ def test_csv() -> None:
     assert lines[0].startswith('distance_per_angstrom,q1,q2,q3,dft_1_thz,dft_2_thz')
     assert len(lines) == 23
     assert lines[2].startswith('0.1,0.33333333,0.33333333,0.33333333,0.1,0.2')
+
+
+def test_expansion() -> None:
+    """Free energies are drawn above their minimum; where the approximation ends, the curves lie on grey."""
+    temperatures, volumes = np.linspace(0, 1000, 11), np.linspace(40, 44, 5)
+    names = ('thermal_expansion_per_k', 'bulk_modulus_gpa', 'heat_capacity_p_j_per_k_mol', 'gruneisen_parameter',
+             'equilibrium_volume_angstrom3', 'gibbs_ev')  # fmt: skip
+    curves = {name: 0 * temperatures for name in names} | {'temperatures_k': temperatures, 'volumes_angstrom3': volumes}
+    curves |= {'gibbs_ev': -temperatures, 'helmholtz_ev': -temperatures[:, None] + 0.01 * (volumes - 42) ** 2}
+    modes = {'mesh_frequencies_thz': np.ones((3, 6)), 'mesh_gruneisen': np.ones((3, 6))}
+    figure = draw_qha(curves, 600.0, modes)
+    assert [line.get_ydata().max() for line in figure.axes[0].lines[::2]] == pytest.approx([40.0] * 5)
+    assert [len(axes.patches) for axes in figure.axes] == [0, 1, 1, 1, 1, 0]
+    assert not any(axes.patches for axes in draw_qha(curves, 2000.0).axes)
+    heads, rows = qha_table(curves)
+    assert (heads[0], len(rows), len(rows[0])) == ('temperatures_k', 11, len(heads))
 
 
 def contrast(first: str, second: str) -> float:
