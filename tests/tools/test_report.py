@@ -243,7 +243,7 @@ def test_expansion() -> None:
     temperatures, volumes = np.linspace(0, 1000, 11), np.linspace(40, 44, 5)
     names = ('thermal_expansion_per_k', 'bulk_modulus_gpa', 'heat_capacity_p_j_per_k_mol', 'gruneisen_parameter',
              'equilibrium_volume_angstrom3', 'gibbs_ev')  # fmt: skip
-    curves = {name: 0 * temperatures for name in names} | {'temperatures_k': temperatures, 'volumes_angstrom3': volumes}
+    curves = dict.fromkeys(names, 0 * temperatures) | {'temperatures_k': temperatures, 'volumes_angstrom3': volumes}
     curves |= {'gibbs_ev': -temperatures, 'helmholtz_ev': -temperatures[:, None] + 0.01 * (volumes - 42) ** 2}
     modes = {'mesh_frequencies_thz': np.ones((3, 6)), 'mesh_gruneisen': np.ones((3, 6))}
     figure = draw_qha(curves, 600.0, modes)
