@@ -21,9 +21,8 @@ def show_result(node: Any) -> bool:
     except (KeyError, TypeError, ValueError, AttributeError) as exception:
         # Somebody's archive may hold anything where our WorkChains have their results.
         text = f'its results are not of the form that aiida-equitrain gives them ({printable(exception)})'
-    for number, line in enumerate(text.splitlines()):
-        colour = 'red' if line.endswith(WORSE) else None
-        echo(line, lines=True, fg=colour, bold=number == 0)
+    for line in text.splitlines():
+        echo(line, lines=True, fg='red' if line.endswith(WORSE) else None)
     for warning in warnings_of(node):
         echo(f'  {warning}', fg='red')
     return bool(text)
@@ -31,7 +30,7 @@ def show_result(node: Any) -> bool:
 
 def show_verdict(verdict: Mapping[str, Any]) -> None:
     """Print whether the result is good by the stated rules, what is wrong, and what to do about it."""
-    echo(f'  {verdict["title"]}', fg={'good': 'green', 'bad': 'red'}.get(verdict['level']), bold=True)
+    echo(f'  {verdict["title"]}', fg={'good': 'green', 'bad': 'red'}.get(verdict['level']))
     for flag in verdict['flags']:
         is_red = flag['level'] == 'red'
         echo(f'  {"Wrong" if is_red else "To know"}: {flag["text"]}.', fg='red' if is_red else None)

@@ -105,9 +105,9 @@ def _is_dictionary(node: Any, name: str) -> bool:
 
 
 def table(title: str, rows: Iterable[Row]) -> str:
-    """Return a title and one line for each row: name, value, unit."""
+    """Return a title and one line for each row: name, value, unit. What a stranger named makes no lines of its own."""
     lines = [f'  {name:<{WIDTH}}{value:>9} {unit}'.rstrip() for name, value, unit in rows]
-    return '\n'.join([title, *lines])
+    return '\n'.join(printable(line) for line in [title, *lines])
 
 
 def _phonons(node: Any) -> str:

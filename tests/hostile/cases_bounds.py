@@ -454,7 +454,7 @@ COMMANDS = [
     command('figure-folder', 'no regular file', 'launch', 'kappa', HUGE, '--figure', '{}'),
     command('figure-device', 'no regular file', 'launch', 'instability', HUGE, '--figure', '/dev/full'),
     command('no-profile', 'no AiiDA profile', '-p', 'none', 'list', 'potentials'),
-    command('no-command', 'No such command', 'nothing', profile=False),
+    command('no-command', 'there is no command', 'nothing', profile=False),
     command('no-job', 'there is no job', 'launch', 'follow', 'x' * 1000),
 ]
 
