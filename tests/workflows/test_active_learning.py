@@ -96,7 +96,7 @@ def test_wrong_pool(make_builder: Any, tiny_dataset: Any, pw_code: Any, pseudo_f
     [
         ('committee', 'inspect_committee', 'ERROR_COMMITTEE_FAILED'),
         ('phonon_work', 'inspect_phonons', 'ERROR_PHONONS_FAILED'),
-        ('compared', 'inspect_compare', 'ERROR_COMPARE_FAILED'),
+        ('compare_error', 'inspect_compare', 'ERROR_COMPARE_FAILED'),
         ('evaluate_a', 'choose', 'ERROR_EVALUATE_FAILED'),
         ('label', 'inspect_label', 'ERROR_LABEL_FAILED'),
     ],
@@ -110,7 +110,7 @@ def test_failures(make_builder: Any, part: str, step: str, label: str) -> None:
     node.set_process_state(ProcessState.FINISHED)
     node.set_exit_status(499)
     node.set_exit_message('what went wrong')
-    process.ctx[part] = {'error': node.pk} if part == 'compared' else node
+    process.ctx[part], process.ctx.compared = node, ['error']
     if part == 'evaluate_a':
         process.ctx.members = {'a': process.inputs.foundation}
     code = getattr(process, step)()
