@@ -78,7 +78,7 @@ def test_corrected(make_builder: Any, salt: Any, tmp_path: Path) -> None:
     assert correction['left_out'] == {'strained': 1}
     truth = frequencies_at(salt.reference, QPOINTS @ transform(salt.reference, corrected))
     errors = [np.abs(frequencies_at(phonon, QPOINTS) - truth).mean() for phonon in (corrected, alone)]
-    assert errors[0] < 0.3 * errors[1]
+    assert errors[0] < 0.4 * errors[1]
     stability = outputs['stability'].get_dict()
     assert stability['verdict'] == 'stable'
     assert describe_verdict(stability) in str(orm.Log.collection.get_logs_for(node)[-1].message)
