@@ -64,7 +64,6 @@ TOOLS = {
     "pip install 'aiida-equitrain[kappa]'": ('pyproject.toml', 'kappa = ['),
     'aiida-equitrain setup --check --computer cluster': (
         'scripts/cluster/scenarios.py', "'aiida-equitrain', 'setup', '--check', '--computer'"),
-    'verdi daemon incr 1': ('tests/workflows/test_slots.py', '`verdi daemon incr 1`'),
     'pre-commit install': ('.pre-commit-config.yaml', 'ruff'),
     "pytest -n 2 -m 'not real'": ('pyproject.toml', "'real: runs"),
     'pytest tests/workflows': ('scripts/test.sh', 'python -m pytest'),
