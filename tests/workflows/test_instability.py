@@ -111,7 +111,7 @@ def test_double_well(make_builder: Any, analytic_code: Any, tmp_path: Path) -> N
     save_figure(node, tmp_path / 'wells.png')
     assert (tmp_path / 'wells.png').read_bytes().startswith(b'\x89PNG')
     data = write_report(node, tmp_path / 'page')
-    assert set(data['figures']) == {'wells', 'phases'}
+    assert set(data['figures']) == {'bands', 'phase_phonons', 'phases', 'wells'}
     files = {str(path.relative_to(tmp_path / 'files')) for path in export(node, tmp_path / 'files')}
     assert {f'phases/{name}.cif' for name in outputs['phases']} <= files
     assert {'figures/wells.csv', 'phonopy_data/root/phonopy.yaml', 'tree.json'} <= files
