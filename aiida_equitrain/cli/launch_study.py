@@ -69,20 +69,9 @@ def pairs(_ctx: Any, _param: Any, value: Sequence[str]) -> dict[str, str]:
 @click.option('--instability', is_flag=True, help='Follow imaginary modes of the fine-tuned potentials to new phases.')
 @click.option('--max-concurrent', type=click.IntRange(min=1), help='WorkChains at a time.')
 @options(
-    'symprec',
-    'training_protocol',
-    'replay',
-    'metal',
-    'overrides',
-    'report',
-    'label',
-    'submit',
-    'foundation',
-    'family',
-    'python',
-    'pw',
-    'phonopy',
-)  # fmt: skip, 'postprocess',
+    'symprec', 'training_protocol', 'replay', 'metal', 'overrides', 'report', 'label', 'submit', 'foundation', 'family',
+    'python', 'pw', 'phonopy', 'postprocess',
+)  # fmt: skip
 @with_profile
 def cmd_study(
     sources: tuple[str, ...],

@@ -32,6 +32,9 @@ from aiida_equitrain.workflows.label.checks import (
 from aiida_equitrain.workflows.options import GPU, options_for, set_options, take_options
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
+#: Protocols whose cells are made to fit their own `max_atoms`, whatever the crystal, and edges (Å) that are tried.
+FITTING, EDGES = ('fast',), (9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0)
+EDGE = 'min_length_angstrom'
 #: Recipes of frames by the name that a user gives.
 RECIPES = {**{item.value: (item,) for item in Recipe}, 'mixed': tuple(Recipe)}
 
@@ -113,9 +116,11 @@ class LabelBuilder(EquitrainProtocolMixin):
         overrides, options = take_options(overrides, options)
         inputs = cls.get_protocol_inputs(protocol, overrides)
         made = recipes_of(recipe or inputs['recipe'])
-        if protocol in FITTING and structure is not None and 'max_atoms' not in overrides:
-            fit_cells(structure, inputs, overrides, made)
-        sample = sample_structure(structure, frames, foundation, inputs, made)
+        if structure is not None:
+            check_crystal(structure, foundation, inputs, made, is_rattled=frames is None)
+            if protocol in FITTING and 'max_atoms' not in overrides:
+                fit_cells(structure, inputs, overrides, made)
+        sample = sample_structure(structure, frames, inputs, made)
         builder: ProcessBuilder = cls.get_builder()
         builder.pw = pw_builder(pw_code, sample, pseudo_family, electronic_type, protocol, inputs, overrides)
         for name, node in (('structure', structure), ('frames', frames)):
@@ -161,11 +166,6 @@ class LabelBuilder(EquitrainProtocolMixin):
         return set_options(builder, overrides, options)
 
 
-#: Protocols whose cells are made to fit their own `max_atoms`, whatever the crystal, and edges (Å) that are tried.
-FITTING, EDGES = ('fast',), (9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0)
-EDGE = 'min_length_angstrom'
-
-
 def fit_cells(
     structure: StructureData, inputs: dict[str, Any], overrides: Mapping[str, Any], recipes: tuple[Recipe, ...]
 ) -> None:
@@ -202,27 +202,42 @@ def recipes_of(name: str) -> tuple[Recipe, ...]:
     return RECIPES[name]
 
 
+def check_crystal(
+    structure: StructureData,
+    foundation: PotentialData,
+    inputs: Mapping[str, Any],
+    recipes: tuple[Recipe, ...],
+    *,
+    is_rattled: bool,
+) -> None:
+    """Refuse a crystal, or settings of its frames, from which no supercell can be made.
+
+    :raises ValueError: with a sentence.
+    """
+    problem = structure_problem(structure, foundation.elements) or kinds_problem(structure)
+    if Recipe.PAPER in recipes and is_rattled:
+        problem = problem or validate_rattle(Dict(inputs['rattle']), None)
+    if Recipe.HARMONIC in recipes:
+        problem = problem or validate_harmonic(Dict(inputs['harmonic']), None)
+    if problem:
+        raise ValueError(problem)
+
+
 def sample_structure(
     structure: StructureData | None,
     frames: TrajectoryData | None,
-    foundation: PotentialData,
     inputs: Mapping[str, Any],
     recipes: tuple[Recipe, ...],
 ) -> StructureData:
     """Return a structure like those that DFT will get, from which its inputs follow.
 
-    :raises ValueError: if there is none, or it is wrong.
+    :raises ValueError: if there is none, or it is too large.
     """
     is_harmonic, is_rattled = Recipe.HARMONIC in recipes, Recipe.PAPER in recipes and frames is None
     if structure is None:
         if frames is None or is_harmonic:
             raise ValueError('give a `structure` to rattle or to displace, or `frames` to label')
         return StructureData(ase=trajectory_atoms(frames)[0])
-    problem = structure_problem(structure, foundation.elements) or kinds_problem(structure)
-    problem = problem or (validate_rattle(Dict(inputs['rattle']), None) if is_rattled else None)
-    problem = problem or (validate_harmonic(Dict(inputs['harmonic']), None) if is_harmonic else None)
-    if problem:
-        raise ValueError(problem)
     images = [] if frames is None else [trajectory_atoms(frames)[0]]
     if is_rattled:
         matrix = supercell_matrix(structure, inputs.get('supercell_matrix'), inputs['rattle'], inputs['symprec'])
