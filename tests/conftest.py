@@ -538,3 +538,17 @@ def load_silicon_phonons() -> Any:
         return phonon
 
     return load
+
+
+@pytest.fixture
+def silicon_phonons(stored_once: Any, load_silicon_phonons: Any) -> tuple[Any, Any]:
+    """Return silicon as DFT relaxed it, and its phonons, of phono3py's example; all tests share the nodes."""
+    from aiida_equitrain.launch.data_import import store_phonons
+
+    def make() -> tuple[Any, ...]:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return store_phonons(load_silicon_phonons(), 'Si')
+
+    structure, phonons = stored_once('silicon phonons', make)
+    return structure, phonons

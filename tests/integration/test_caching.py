@@ -100,7 +100,8 @@ def test_material(first: Any, tmp_path: Path) -> None:
     assert summary['n_frames'] == 3
     assert summary['foundation_mae_thz'] == pytest.approx(comparison['candidates']['foundation']['phonon_mae_thz'])
     assert {path.name for path in folder.iterdir()} == {
-        'report.html', 'summary.json', 'bands.png', 'flow.png', 'learning.png', 'parity.png', 'thermal.png',
+        'report.html', 'summary.json', 'flow.png',
+        *(f'{name}.{kind}' for name in ('bands', 'learning', 'parity', 'thermal') for kind in ('png', 'csv')),
     }  # fmt: skip
     assert [stage['name'] for stage in data['stages']] == [
         'label', 'finetune', 'phonons_foundation', 'phonons_finetuned', 'phonons_dft', 'compare', 'all',

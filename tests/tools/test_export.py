@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +20,12 @@ from aiida_equitrain.calculations.functions.phonons import attach_nac
 from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.export.figures import curves_of
 from aiida_equitrain.export.write import NoExportError, export
-from aiida_equitrain.launch.data_import import store_phonons
 from aiida_equitrain.report.phonons import path_of
 from aiida_equitrain.report.results import describe_result
 from aiida_equitrain.science.phonon_metrics import frequencies_at
 from aiida_equitrain.science.phonopy_io import load_phonopy
 
 QPOINTS = np.array([[0.1, 0.2, 0.3], [0.5, 0.0, 0.5]])
-
-
-@pytest.fixture
-def silicon_phonons(stored_once: Any, load_silicon_phonons: Any) -> tuple[Any, Any]:
-    """Return silicon as DFT relaxed it, and its phonons; all tests share the nodes."""
-
-    def make() -> tuple[Any, ...]:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            return store_phonons(load_silicon_phonons(), 'Si')
-
-    structure, phonons = stored_once('silicon phonons', make)
-    return structure, phonons
 
 
 def finished(process: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:

@@ -1,8 +1,7 @@
-"""What the tests of studies share: silicon with its DFT phonons, and a small study of it."""
+"""What the tests of WorkChains share: builders of the main job, and a small study of silicon."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from aiida import orm
 from aiida.engine import ProcessState
 
-from aiida_equitrain.launch.data_import import store_phonons
+from aiida_equitrain.workflows.material.workchain import MaterialWorkChain
 from aiida_equitrain.workflows.study.workchain import StudyWorkChain
 
 
@@ -60,16 +59,25 @@ def ended(aiida_profile: Any) -> Any:
 
 
 @pytest.fixture
-def silicon_phonons(stored_once: Any, load_silicon_phonons: Any) -> tuple[Any, Any]:
-    """Return silicon as DFT relaxed it, and its phonons, of phono3py's example; all tests share the nodes."""
+def make_material_builder(
+    silicon: Any, starter: Any, python_code: Any, pw_code: Any, phonopy_code: Any, pseudo_family: Any
+) -> Any:
+    """Return a factory of builders of the main job; ``None`` removes an argument."""
 
-    def make() -> tuple[Any, ...]:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            return store_phonons(load_silicon_phonons(), 'Si')
+    def factory(**changes: Any) -> Any:
+        arguments = {
+            'structure': silicon,
+            'foundation': starter,
+            'python_code': python_code,
+            'phonopy_code': phonopy_code,
+            'pw_code': pw_code,
+            'pseudo_family': pseudo_family.label,
+            'protocol': 'fast',
+        }
+        arguments = {key: value for key, value in (arguments | changes).items() if value is not None}
+        return MaterialWorkChain.get_builder_from_protocol(**arguments)
 
-    structure, phonons = stored_once('silicon phonons', make)
-    return structure, phonons
+    return factory
 
 
 @pytest.fixture

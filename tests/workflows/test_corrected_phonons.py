@@ -78,7 +78,7 @@ def test_corrected(make_builder: Any, salt: Any, tmp_path: Path) -> None:
     assert correction['left_out'] == {'strained': 1}
     truth = frequencies_at(salt.reference, QPOINTS @ transform(salt.reference, corrected))
     errors = [np.abs(frequencies_at(phonon, QPOINTS) - truth).mean() for phonon in (corrected, alone)]
-    assert errors[0] < 0.4 * errors[1]
+    assert errors[0] < min(0.4 * errors[1], 0.02)
     stability = outputs['stability'].get_dict()
     assert stability['verdict'] == 'stable'
     assert describe_verdict(stability) in str(orm.Log.collection.get_logs_for(node)[-1].message)
@@ -100,7 +100,7 @@ def check_page(node: Any, correction: dict[str, Any], folder: Path) -> None:
     assert 'left out: 1 × strained' in data['text']
     page = (folder / 'report.html').read_text()
     assert 'corrected, ± 1 and 2 σ' in page
-    assert page.count('<svg') == 1
+    assert page.count('<div class="still">') == len(data['figures']) == 1
     summary = json.loads((folder / 'summary.json').read_text())
     assert summary['correction']['uncertainty_thz'] == correction['uncertainty_thz']
     files = {str(path.relative_to(folder / 'files')) for path in export(node, folder / 'files')}

@@ -15,25 +15,9 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def make_builder(
-    silicon: Any, starter: Any, python_code: Any, pw_code: Any, phonopy_code: Any, pseudo_family: Any
-) -> Any:
+def make_builder(make_material_builder: Any) -> Any:
     """Return a factory of builders of the main job; ``None`` removes an argument."""
-
-    def factory(**changes: Any) -> Any:
-        arguments = {
-            'structure': silicon,
-            'foundation': starter,
-            'python_code': python_code,
-            'phonopy_code': phonopy_code,
-            'pw_code': pw_code,
-            'pseudo_family': pseudo_family.label,
-            'protocol': 'fast',
-        }
-        arguments = {key: value for key, value in (arguments | changes).items() if value is not None}
-        return WorkflowFactory('equitrain.material').get_builder_from_protocol(**arguments)
-
-    return factory
+    return make_material_builder
 
 
 def plain(values: Any) -> Any:

@@ -10,28 +10,14 @@ from aiida import orm
 
 from aiida_equitrain.cli.launch_options import kilobytes, seconds, with_options
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
-from aiida_equitrain.workflows.material.workchain import MaterialWorkChain
 from aiida_equitrain.workflows.options import options_for, take_options
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 
 @pytest.fixture
-def build(silicon: Any, starter: Any, python_code: Any, pw_code: Any, phonopy_code: Any, pseudo_family: Any) -> Any:
+def build(make_material_builder: Any) -> Any:
     """Return a factory of inputs of the main job."""
-
-    def factory(**changes: Any) -> Any:
-        arguments = {
-            'structure': silicon,
-            'foundation': starter,
-            'python_code': python_code,
-            'phonopy_code': phonopy_code,
-            'pw_code': pw_code,
-            'pseudo_family': pseudo_family.label,
-            'protocol': 'fast',
-        }
-        return MaterialWorkChain.get_builder_from_protocol(**{**arguments, **changes})._inputs(prune=True)
-
-    return factory
+    return lambda **changes: make_material_builder(**changes)._inputs(prune=True)
 
 
 def jobs_of(inputs: Any, path: str = '') -> dict[str, dict[str, Any]]:
