@@ -22,6 +22,7 @@ import json
 import resource
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,21 @@ def figure(rows: list[dict[str, Any]], target: Path) -> None:
     axes.figure.savefig(target, dpi=150)
 
 
+def show(
+    rows: list[dict[str, Any]],
+    args: argparse.Namespace,
+    as_text: Callable[[list[dict[str, Any]]], str],
+    draw: Callable[[list[dict[str, Any]], Path], None],
+) -> None:
+    """Print rows as a table; write it to ``args.markdown`` and the figure to ``args.figure``, where they are given."""
+    text = as_text(rows)
+    print(text)
+    if args.markdown:
+        args.markdown.write_text(text + '\n')
+    if args.figure:
+        draw(rows, args.figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--foundation', type=Path, default=None, help='model file; default: the starter')
@@ -269,11 +285,7 @@ def main() -> None:
             print(f'{crystal} {row["foundation"]} {cell}: {row["phonon_mae_thz"]:.3f} THz', file=sys.stderr, flush=True)
     rows = known_rows(args.output)
     if rows:
-        print(table(rows))
-        if args.markdown:
-            args.markdown.write_text(table(rows) + '\n')
-        if args.figure:
-            figure(rows, args.figure)
+        show(rows, args, table, figure)
 
 
 if __name__ == '__main__':

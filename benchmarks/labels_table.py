@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from foundations import RATTLED, REFERENCE, known_rows
+from foundations import RATTLED, REFERENCE, known_rows, show
 from labels import Table, load_crystal
 
 from aiida_equitrain.setup.shipped import starter_files
@@ -158,12 +158,7 @@ def main() -> None:
     warnings.simplefilter('ignore')
     for material in [] if args.show else args.materials:
         compute(material, args)
-    rows = known_rows(ROWS)
-    print(markdown(rows))
-    if args.markdown:
-        args.markdown.write_text(markdown(rows) + '\n')
-    if args.figure:
-        figure(rows, args.figure)
+    show(known_rows(ROWS), args, markdown, figure)
 
 
 if __name__ == '__main__':

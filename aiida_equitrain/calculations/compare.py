@@ -61,6 +61,7 @@ class CompareCalculation(ScriptCalculation):
         ),
     }
     NEEDS = INSTALL = 'phonopy, symfc and seekpath'
+    MEMORY = 'lower `mesh` of `settings`'
     CHECKED = ('candidates', 'reference')
     SETTINGS = {
         **shared('mesh', 'temperature_k', 'stability_tolerance_thz', 'band_points'),
@@ -98,12 +99,6 @@ class CompareCalculation(ScriptCalculation):
             valid_type=DatasetData,
             required=False,
             help='Labelled frames, for force constants fitted by symfc without a potential.',
-        )
-        spec.exit_code(
-            323,
-            'ERROR_OUT_OF_MEMORY',
-            invalidates_cache=True,
-            message='The job ran out of memory; lower `mesh` of `settings`: {message}',
         )
         spec.exit_code(
             410,

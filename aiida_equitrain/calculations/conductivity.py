@@ -106,6 +106,7 @@ class ConductivityCalculation(ScriptCalculation):
         ),
     }
     NEEDS, INSTALL = 'phono3py', EXTRA
+    MEMORY = 'lower `mesh` of `settings`'
     PHONONS = 'phonons.npz'
     SETTINGS = CONDUCTIVITY_SETTINGS | {
         'symprec': Setting(0.0, 'tolerance of the space group, Å; 0: that of the file', minimum=0.0),
@@ -145,12 +146,6 @@ class ConductivityCalculation(ScriptCalculation):
             valid_type=orm.ArrayData,
             required=False,
             help='`modes` of another conductivity on the same mesh, usually from DFT, to take errors against.',
-        )
-        spec.exit_code(
-            323,
-            'ERROR_OUT_OF_MEMORY',
-            invalidates_cache=True,
-            message='The job ran out of memory; lower `mesh` of `settings`: {message}',
         )
         spec.exit_code(410, 'ERROR_FORCES_UNUSABLE', message='`phono3py_params` cannot be used: {message}')
         spec.exit_code(

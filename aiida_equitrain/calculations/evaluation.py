@@ -38,6 +38,7 @@ class EvaluationCalculation(PotentialScriptCalculation):
     """Base of the jobs that run a driver with a potential on structures of the same atoms."""
 
     SETTINGS = COMMON_SETTINGS
+    MEMORY = 'lower `batch_size` of `settings` or take more memory'
     CHECKED: ClassVar[tuple[str, ...]] = ('potential', 'frames')
     POTENTIAL_PORT, DEVICE_PORT = 'potential', 'settings'
     STRUCTURES, PARTIAL_IN = 'structures.npz', 'partial_in.npz'
@@ -55,12 +56,6 @@ class EvaluationCalculation(PotentialScriptCalculation):
                 required=False,
                 help='What an interrupted job with the same inputs has done, to be continued.',
             )
-        spec.exit_code(
-            323,
-            'ERROR_OUT_OF_MEMORY',
-            invalidates_cache=True,
-            message='The job ran out of memory; lower `batch_size` of `settings` or take more memory: {message}',
-        )
         spec.exit_code(
             410,
             'ERROR_FORCES_NOT_FINITE',

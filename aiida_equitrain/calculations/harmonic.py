@@ -58,6 +58,7 @@ class HarmonicCalculation(ScriptCalculation):
         ),
     }
     NEEDS = INSTALL = 'phonopy, spglib and seekpath'
+    MEMORY = 'lower `projected_mesh`'
     SETTINGS = THERMAL_SETTINGS | {
         **shared('temperature_k', 'band_points'),
         'projected_mesh': Setting([12, 12, 12], 'q-points where eigenvectors are needed; without symmetry'),
@@ -74,12 +75,6 @@ class HarmonicCalculation(ScriptCalculation):
             valid_type=PhonopyData,
             validator=lambda value, _: validate_phonons(value, None, 'phonopy_data'),
             help='Phonons with forces.',
-        )
-        spec.exit_code(
-            323,
-            'ERROR_OUT_OF_MEMORY',
-            invalidates_cache=True,
-            message='The job ran out of memory; lower `projected_mesh`: {message}',
         )
         spec.exit_code(
             410,

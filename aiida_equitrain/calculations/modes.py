@@ -88,6 +88,7 @@ class ModesCalculation(ScriptCalculation):
         ),
     }
     NEEDS = INSTALL = 'phonopy, spglib and seekpath'
+    MEMORY = 'raise that of `metadata.options`'
     SETTINGS = MODE_SETTINGS
     FAILURES = ScriptCalculation.FAILURES | {'phonons_unusable': 'ERROR_PHONONS_UNUSABLE'}
 
@@ -101,12 +102,6 @@ class ModesCalculation(ScriptCalculation):
             dynamic=True,
             validator=validate_parents,
             help='Phonons by name; all are examined in this job.',
-        )
-        spec.exit_code(
-            323,
-            'ERROR_OUT_OF_MEMORY',
-            invalidates_cache=True,
-            message='The job ran out of memory; raise that of `metadata.options`: {message}',
         )
         spec.exit_code(
             410, 'ERROR_PHONONS_UNUSABLE', message='No force constants follow from one of `parents`: {message}'

@@ -67,6 +67,7 @@ class QHACalculation(ScriptCalculation):
         ),
     }
     NEEDS = INSTALL = 'phonopy, spglib, seekpath and ase'
+    MEMORY = 'lower `mesh` of `settings`'
     SETTINGS = QHA_SETTINGS
     FAILURES = ScriptCalculation.FAILURES | {
         'phonons_unusable': 'ERROR_PHONONS_UNUSABLE',
@@ -87,12 +88,6 @@ class QHACalculation(ScriptCalculation):
         )
         spec.input(
             'energies', valid_type=orm.ArrayData, help='`energies` (V,), eV, of the unit cells of `phonons`, by name.'
-        )
-        spec.exit_code(
-            323,
-            'ERROR_OUT_OF_MEMORY',
-            invalidates_cache=True,
-            message='The job ran out of memory; lower `mesh` of `settings`: {message}',
         )
         spec.exit_code(
             410, 'ERROR_PHONONS_UNUSABLE', message='No force constants follow from one of `phonons`: {message}'

@@ -72,6 +72,8 @@ class ScriptCalculation(CalcJob):
     #: Modules that the Python of ``code`` has to have, and what to install for them; for the sentences.
     NEEDS: ClassVar[str]
     INSTALL: ClassVar[str]
+    #: What helps against a lack of memory, in the message of the exit code; a job without has a code of its own.
+    MEMORY: ClassVar[str] = ''
     #: Keys of the ``settings`` input; without any there is no such port.
     SETTINGS: ClassVar[dict[str, Setting]] = {}
     #: Ports without which the inputs are not checked together: a WorkChain that hides one fills it in later.
@@ -92,7 +94,7 @@ class ScriptCalculation(CalcJob):
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
-        """Declare what all scripts share; how to get more memory is for the subclass to say."""
+        """Declare what all scripts share."""
         super().define(spec)
         spec.input('code', valid_type=orm.AbstractCode, help=f'A Python with {cls.NEEDS}.')
         if cls.SETTINGS:
@@ -132,7 +134,13 @@ class ScriptCalculation(CalcJob):
             invalidates_cache=True,  # the module may have been installed since
             message=f'The Python of `code` lacks a module; install {cls.INSTALL} for it: {{message}}',
         )
-
+        if cls.MEMORY:
+            spec.exit_code(
+                323,
+                'ERROR_OUT_OF_MEMORY',
+                invalidates_cache=True,
+                message=f'The job ran out of memory; {cls.MEMORY}: {{message}}',
+            )
         for status, label, what in ENDINGS:
             # Another try may end otherwise.
             spec.exit_code(status, label, invalidates_cache=True, message=f'{what} ({{message}}).')

@@ -21,7 +21,6 @@ from aiida_equitrain.cli.launch_options import (
     go,
     options,
     postprocess,
-    refuse_figure,
     show_plan,
     with_recipe,
 )
@@ -300,8 +299,7 @@ def cmd_instability(
             **inputs,
         )
 
-    refuse_figure(figure, submit)
-    node = go(build, submit, report, chosen['label'])
+    node = go(build, submit, report, chosen['label'], figure)
     if node is not None and 'tree' in node.outputs and figure is not None:
         from aiida_equitrain.report.instability import save_figure
 

@@ -258,22 +258,29 @@ def show_plan(build: Callable[[], Any]) -> None:
     echo(describe_plan(found), lines=True)
 
 
-def refuse_figure(figure: Path | None, submit: bool) -> None:
-    """Refuse a figure of a job that is only submitted.
+def refuse_at_the_end(given: Path | None, option: str, is_made: str, what: str) -> None:
+    """Refuse what is written at the end of a job that is only submitted.
 
     :raises click.UsageError: with the remedy.
     """
-    if figure is not None and submit:
+    if given is not None:
         raise click.UsageError(
-            '`--figure` is drawn at the end of the job, which `--submit` does not wait for: leave one out, and write '
-            'the figures afterwards with `aiida-equitrain report PK -o DIR`'
+            f'`{option}` is {is_made} at the end of the job, which `--submit` does not wait for: leave one out, and '
+            f'write the {what} afterwards with `aiida-equitrain report PK -o DIR`'
         )
 
 
-def go(build: Callable[[], Any], submit: bool, report: Path | None = None, label: str | None = None) -> Any:
+def go(
+    build: Callable[[], Any],
+    submit: bool,
+    report: Path | None = None,
+    label: str | None = None,
+    figure: Path | None = None,
+) -> Any:
     """Build the inputs, start the job where it can run, show its progress, and write the report.
 
     :param label: of the job; by default one that says what it is about.
+    :param figure: that the command draws at the end.
     :returns: the job if it has ended, ``None`` if it is submitted or goes on.
     :raises click.ClickException: with a sentence, if the inputs are wrong or the job fails.
     """
@@ -286,11 +293,9 @@ def go(build: Callable[[], Any], submit: bool, report: Path | None = None, label
     from aiida_equitrain.launch.slots import slots_problem
     from aiida_equitrain.workflows.checks import symmetry_hints
 
-    if submit and report is not None:
-        raise click.UsageError(
-            '`--report` is written at the end of the job, which `--submit` does not wait for: leave one out, and write '
-            'the report afterwards with `aiida-equitrain report PK -o DIR`'
-        )
+    if submit:
+        refuse_at_the_end(figure, '--figure', 'drawn', 'figures')
+        refuse_at_the_end(report, '--report', 'written', 'report')
     problem = daemon_problem()
     if submit and problem:
         raise click.ClickException(f'nothing can be submitted: {problem}')

@@ -9,7 +9,7 @@ import click
 
 from aiida_equitrain.cli.completion import crystals
 from aiida_equitrain.cli.examples import examples
-from aiida_equitrain.cli.launch_options import codes, common, foundation_of, go, options, postprocess, refuse_figure
+from aiida_equitrain.cli.launch_options import codes, common, foundation_of, go, options, postprocess
 from aiida_equitrain.cli.places import file_to_write
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
@@ -34,8 +34,7 @@ def cmd_qha(structure: str, figure: Path | None, report: Path | None, submit: bo
     """
     from aiida_equitrain.report import thermal
 
-    refuse_figure(figure, submit)
-    node = go(lambda: _builder('equitrain.qha', structure, chosen), submit, report, chosen['label'])
+    node = go(lambda: _builder('equitrain.qha', structure, chosen), submit, report, chosen['label'], figure)
     _draw(node, 'qha', thermal.save_qha, figure)
 
 
@@ -53,8 +52,7 @@ def cmd_kappa(structure: str, figure: Path | None, report: Path | None, submit: 
     """
     from aiida_equitrain.report import thermal
 
-    refuse_figure(figure, submit)
-    node = go(lambda: _builder('equitrain.kappa', structure, chosen), submit, report, chosen['label'])
+    node = go(lambda: _builder('equitrain.kappa', structure, chosen), submit, report, chosen['label'], figure)
     _draw(node, 'kappa', thermal.save_kappa, figure)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 
+#: How the process types of our WorkChains begin.
+WORKCHAINS = 'aiida.workflows:equitrain.'
+
 
 class Role(str, Enum):
     """What a labelled frame is used for."""

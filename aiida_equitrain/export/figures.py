@@ -55,8 +55,6 @@ def figures_of(node: Any) -> tuple[dict[str, Figure], dict[str, dict[str, Any]]]
         if 'error_bars' in node.outputs:
             return figures, {'bands': error_bar_columns(error_bars_of(node.outputs.error_bars))}
         return figures, {'bands': path_columns(path_of(node.outputs.bands))}
-    if kind_of(node) not in ('material', 'finetune', 'committee'):
-        return {}, {}
     data = printable_tree(collect(node), longest=NAME)
     tables = {'bands': band_columns(data['bands'])} if data.get('bands') else {}
     if data.get('error_bars'):

@@ -10,6 +10,7 @@ from aiida.common.links import LinkType
 from aiida.manage import get_manager
 from aiida.manage.configuration import get_config_option
 
+from aiida_equitrain.common.names import WORKCHAINS
 from aiida_equitrain.workflows.slots import TWO, count_waiting
 
 
@@ -64,7 +65,7 @@ def _unfinished() -> list[orm.WorkChainNode]:
 
 def _waiting_of(node: orm.WorkChainNode) -> int:
     """Return how many WorkChains of a job can wait at the same time; what is not ours counts as two."""
-    if not str(node.process_type).startswith('aiida.workflows:equitrain.'):
+    if not str(node.process_type).startswith(WORKCHAINS):
         return TWO
     return count_waiting(str(node.process_label), _nested(node))
 

@@ -7,6 +7,8 @@ from typing import Any
 from aiida import orm
 from aiida.common.links import LinkType
 
+from aiida_equitrain.common.names import WORKCHAINS
+
 #: How the links to the runs of a restarting WorkChain begin, and characters of a line of others that are shown.
 RESTART, LONGEST = 'iteration_', 200
 
@@ -16,7 +18,7 @@ def failed_process(node: Any) -> Any:
 
     WorkChains of ours repeat the words of what failed below them; those of others do not, so that it is searched for.
     """
-    if not isinstance(node, orm.WorkChainNode) or str(node.process_type).startswith('aiida.workflows:equitrain.'):
+    if not isinstance(node, orm.WorkChainNode) or str(node.process_type).startswith(WORKCHAINS):
         return node
     called: list[Any] = sorted(node.called, key=lambda child: child.pk or 0)
     return node if not called or called[-1].is_finished_ok else failed_process(called[-1])

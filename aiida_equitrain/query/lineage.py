@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from aiida import orm
@@ -12,6 +12,7 @@ from aiida import orm
 from aiida_equitrain.common.formatting import duration
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
+from aiida_equitrain.science.verdict import Flag
 
 from .failures import cause_of, reason_of
 from .flags import red_flags
@@ -56,16 +57,18 @@ def best_potential(structure: orm.StructureData) -> PotentialData | None:
     if table.empty:
         return None
     order = table.sort_values(['phonon_mae_thz', 'forces_mae_mev_per_angstrom'], na_position='last')
-    nodes: list[Any] = [orm.load_node(int(pk)) for pk in order['pk']]
-    flags = [red_flags(node) for node in nodes]
-    best = min(range(len(nodes)), key=lambda index: (len(flags[index]), index))
-    if flags[best]:
-        wrong = '; '.join(f'{flag.text} ({flag.remedy})' for flag in flags[best])
-        warnings.warn(
-            f'every potential for {formula} has a red flag; of PK {nodes[best].pk}, the best of them: {wrong}',
-            stacklevel=2,
-        )
-    potential: PotentialData = nodes[best]
+    flagged: list[tuple[list[Flag], PotentialData]] = []
+    for pk in order['pk']:
+        node: Any = orm.load_node(int(pk))
+        flags = red_flags(node)
+        if not flags:  # none that follows can be better
+            return cast(PotentialData, node)
+        flagged.append((flags, node))
+    flags, potential = min(flagged, key=lambda pair: len(pair[0]))
+    wrong = '; '.join(f'{flag.text} ({flag.remedy})' for flag in flags)
+    warnings.warn(
+        f'every potential for {formula} has a red flag; of PK {potential.pk}, the best of them: {wrong}', stacklevel=2
+    )
     return potential
 
 

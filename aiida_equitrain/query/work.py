@@ -9,11 +9,11 @@ import pandas as pd
 from aiida import orm
 
 from aiida_equitrain.common.formatting import formula, number
+from aiida_equitrain.common.names import WORKCHAINS
 from aiida_equitrain.data.dataset import DatasetData
 
 from .tables import _formula, reduced_formula
 
-WORKCHAINS = 'aiida.workflows:equitrain.'
 COLUMNS = ('pk', 'uuid', 'kind', 'label', 'material', 'state', 'result', 'created')
 #: Links of the frames that a WorkChain is about; those of replay and of forgetting are of other crystals.
 DATASETS = ['dataset', 'train__dataset', 'finetune__train__dataset']

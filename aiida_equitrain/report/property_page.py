@@ -24,7 +24,7 @@ from .curves import describe
 from .instability import draw_phase_phonons, draw_wells, mode_name, mode_pairs, soft_bands
 from .phonons import density_of, draw_phonons, path_of
 from .plots import STYLE, draw_bands, draw_error_bars
-from .results import describe_result, summary_of
+from .results import crystal_of, describe_result, kind_of, summary_of
 from .verdict import (
     BELOW,
     as_data,
@@ -37,7 +37,6 @@ from .verdict import (
     trusted_temperature,
 )
 
-PREFIX = 'aiida.workflows:equitrain.'
 #: Radii of atoms in pictures, as a part of the covalent ones: neighbours do not hide one another.
 RADIUS = 0.5
 #: Tolerance of symmetry in pictures, Å, and from how many atoms on a cell is not repeated.
@@ -48,7 +47,7 @@ PHASE_HEADS = ['phase', 'space group', 'meV/atom below', 'phonons', 'reached fro
 
 def is_property(node: Any) -> bool:
     """Say whether there is such a page of a node."""
-    return str(getattr(node, 'process_type', '')).removeprefix(PREFIX) in KINDS
+    return kind_of(node) in KINDS
 
 
 def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
@@ -56,13 +55,13 @@ def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
 
     :raises NoReportError: with a sentence, if the job has no result.
     """
-    kind = str(node.process_type).removeprefix(PREFIX)
+    kind = kind_of(node)
     title, needed, collect = KINDS[kind]
     if needed not in node.outputs:
         why = f'it failed: {reason_of(node)}' if node.is_terminated else 'it has not ended'
         raise NoReportError(f'PK {node.pk} has no `{needed}`: {why}')
     data = collect(node)
-    structure = _crystal(node)
+    structure = crystal_of(node)
     head: dict[str, Any] = {
         'title': f'{formula(structure.get_formula())}: {title}' if structure is not None else title,
         'subtitle': f'{node.process_label} {node.pk} · {node.uuid} · {node.ctime:%Y-%m-%d %H:%M} UTC',
@@ -148,7 +147,7 @@ def _instability(node: Any) -> dict[str, Any]:
         printable(name, longest=NAME): node.outputs.phases[name].get_ase()
         for name in (node.outputs.phases if 'phases' in node.outputs else [])
     }
-    root = _crystal(node)
+    root = crystal_of(node)
     if root is not None:
         structures[ROOT_PHASE] = root.get_ase()
     figures: dict[str, Figure] = {}
@@ -272,13 +271,6 @@ def _drawn(name: str, draw: Callable[[Any], Any], arrays: Any, caption: tuple[st
     with matplotlib.rc_context(STYLE):
         figure = draw(arrays_of(arrays))
     return {'figures': {name: figure}, 'captions': {name: caption}}
-
-
-def _crystal(node: Any) -> Any:
-    """Return the crystal that it began with."""
-    if 'structure' in node.inputs:
-        return node.inputs.structure
-    return node.inputs.phonopy_data.get_unitcell() if 'phonopy_data' in node.inputs else None
 
 
 #: Title, the output without which there is no page, and what reads it.

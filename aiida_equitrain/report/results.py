@@ -10,21 +10,24 @@ from aiida import orm
 
 import aiida_equitrain
 from aiida_equitrain.common.formatting import duration, formula, number
+from aiida_equitrain.common.names import WORKCHAINS
 from aiida_equitrain.common.printable import NAME, printable
 from aiida_equitrain.common.units import name_and_unit
 from aiida_equitrain.query.jobs import cost
 from aiida_equitrain.query.lineage import describe
 
 from . import thermal
-from .collect import collect, training_warnings, trainings_of, validation_rows
+from .collect import REPORTABLE, collect, training_warnings, trainings_of, validation_rows
 from .correction import describe_correction
 from .instability import describe_tree
 from .study_collect import describe_study, study_warnings
 
-#: How the process types of WorkChains of ours begin, and of ours at all.
-WORKCHAINS, OURS = 'aiida.workflows:equitrain.', ('aiida.workflows:equitrain.', 'aiida.calculations:equitrain.')
+#: How the process types of WorkChains and jobs of ours begin.
+OURS = (WORKCHAINS, 'aiida.calculations:equitrain.')
 #: How the line of an error ends that is larger than before.
 WORSE = ', worse'
+#: Thermal properties of phonons that the table has.
+PER_CELL = ('heat_capacity_j_per_k_mol_cell', 'entropy_j_per_k_mol_cell', 'free_energy_kj_per_mol_cell')
 #: Width of the names in a table.
 WIDTH = 40
 
@@ -54,8 +57,7 @@ def summary_of(node: Any) -> dict[str, Any]:
     Of the main job and of fine-tuning it is the summary of the report; of all others what the node is, and the
     dictionaries among its results, the tensors left out.
     """
-    kind = kind_of(node)
-    if kind in ('material', 'finetune', 'committee'):
+    if f'equitrain.{kind_of(node)}' in REPORTABLE:
         found: dict[str, Any] = collect(node)['summary']
         return found
     head: dict[str, Any] = {
@@ -124,15 +126,8 @@ def _phonons(node: Any) -> str:
     ]  # fmt: skip
     if 'correction' not in node.outputs and 'properties' in node.outputs:
         known = node.outputs.properties.get_dict()
-        rows += [
-            (f'{name_and_unit(key)[0]} at {number(known.get("temperature_k"))} K', number(known.get(key), 4), unit)
-            for key, unit in (
-                ('heat_capacity_j_per_k_mol_cell', 'J/K/mol of cells'),
-                ('entropy_j_per_k_mol_cell', 'J/K/mol of cells'),
-                ('free_energy_kj_per_mol_cell', 'kJ/mol of cells'),
-            )
-            if key in known
-        ]
+        temperature = number(known.get('temperature_k'))
+        rows += [(f'{name} at {temperature} K', value, unit) for name, value, unit in _quantities(known, PER_CELL)]
     if 'elastic' in node.outputs:
         rows += _quantities(node.outputs.elastic.get_dict(), ('bulk_modulus_gpa', 'shear_modulus_gpa',
                             'debye_temperature_k', 'slack_conductivity_300k_w_per_m_k'))  # fmt: skip
@@ -154,18 +149,12 @@ def _training(node: Any) -> str:
     rows: list[Row] = []
     for name, summary in found.items():
         of = f' ({name})' if name else ''
-        for row in validation_rows(summary, of):
-            worse = WORSE if row['worse'] else ''
-            rows.append(
-                (row['title'], number(row['after']), f'{row["unit"]}, foundation {number(row["before"])}{worse}')
-            )
+        rows += _validation(summary, of)
         change = (summary.get('forgetting') or {}).get('change_mev_per_angstrom')
         if change is not None:
             rows.append((f'forgetting (forces of other crystals){of}', number(change), 'meV/Å'))
         rows.append((f'kept epoch{of}', str(summary.get('best_epoch', '–')), f'of {summary.get("epochs", "–")}'))
-    for name in ('potential',):
-        if name in node.outputs:
-            rows.append((name, f'PK {node.outputs[name].pk}', ''))
+    rows += _potential(node)
     if 'potentials' in node.outputs:
         rows += [(f'potential ({name})', f'PK {node.outputs.potentials[name].pk}', '')
                  for name in sorted(node.outputs.potentials)]  # fmt: skip
@@ -180,17 +169,12 @@ def _material(node: Any) -> str:
         (title, number(summary[key]), unit) for key, title, unit in MATERIAL_ROWS if summary.get(key) is not None
     ]
     for name, each in trainings_of(node.outputs).items():
-        rows += [
-            (row['title'], number(row['after']), f'{row["unit"]}, foundation {number(row["before"])}'
-             + (WORSE if row['worse'] else ''))
-            for row in validation_rows(each, name and f' ({name})')
-        ]  # fmt: skip
+        rows += _validation(each, name and f' ({name})')
     if summary['n_frames']:
         rows.append(('labelled frames', str(summary['n_frames']), f'of up to {summary["n_atoms"]} atoms'))
     spent = f'{duration(summary["core_seconds"])} of core time'
     rows.append(('time', duration(summary['seconds']), spent))
-    if 'potential' in node.outputs:
-        rows.append(('potential', f'PK {node.outputs.potential.pk}', ''))
+    rows += _potential(node)
     return table(f'{printable(summary["material"], longest=NAME)}, {summary["strategy"]}: error against DFT', rows)
 
 
@@ -291,6 +275,25 @@ DESCRIBERS: dict[str, Callable[[Any], str]] = {
     'active_learning': _active_learning,
     'study': _study,
 }
+
+
+def _validation(summary: Mapping[str, Any], of: str) -> list[Row]:
+    """Return the errors on validation frames, marked where they are worse than the foundation's.
+
+    :param of: which member, for the names.
+    """
+    return [
+        (
+            row['title'],
+            number(row['after']),
+            f'{row["unit"]}, foundation {number(row["before"])}{WORSE if row["worse"] else ""}',
+        )
+        for row in validation_rows(summary, of)
+    ]
+
+
+def _potential(node: Any) -> list[Row]:
+    return [('potential', f'PK {node.outputs.potential.pk}', '')] if 'potential' in node.outputs else []
 
 
 def _quantities(facts: Mapping[str, Any], keys: Iterable[str]) -> list[Row]:

@@ -16,6 +16,7 @@ from aiida.orm import Dict, List, StructureData
 from aiida_quantumespresso.workflows.protocols.utils import ProtocolMixin, recursive_merge
 
 from aiida_equitrain.calculations.functions.phonons import right_handed
+from aiida_equitrain.common.names import WORKCHAINS
 from aiida_equitrain.common.settings import Setting
 from aiida_equitrain.common.validation import refuse_quoted_numbers, refuse_unknown_nested
 from aiida_equitrain.query.failures import describe_failure
@@ -23,8 +24,6 @@ from aiida_equitrain.science.structures import is_left_handed
 from aiida_equitrain.workflows.checks import symmetry_hints
 from aiida_equitrain.workflows.restarts import Restarts
 
-#: How the process types of our WorkChains begin.
-OURS = 'aiida.workflows:equitrain.'
 #: Inputs of the stages that stand at the top; a dynamic namespace would take them all the same.
 _HIDDEN = {'structure', 'foundation', 'potential', 'dataset', 'code', 'python_code', 'phonopy_code',
            'supercell_matrix', 'max_concurrent', 'nac', 'postprocess_code'}  # fmt: skip
@@ -59,7 +58,7 @@ class StagedWorkChain(Restarts):
     def hint_symmetry(self, supercell_matrix: List | None = None) -> None:
         """Tell of crystals whose space group is higher at a looser tolerance, unless what called this has told."""
         caller: Any = self.node.caller
-        if caller is not None and str(caller.process_type).startswith(OURS):
+        if caller is not None and str(caller.process_type).startswith(WORKCHAINS):
             return
         for hint in symmetry_hints(self.inputs, supercell_matrix):
             self.report(f'WARNING: {hint}')

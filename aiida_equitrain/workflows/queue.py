@@ -11,6 +11,7 @@ from aiida.engine import WorkChain
 from aiida.engine.processes.workchains.awaitable import Awaitable
 from aiida.orm import CalcFunctionNode, CalcJobNode, ProcessNode, load_node
 
+from aiida_equitrain.common.names import WORKCHAINS
 from aiida_equitrain.parsers.ending import Ending, accounting_of, ending_of
 from aiida_equitrain.query.failures import failure_of
 from aiida_equitrain.workflows.restarts import AGAIN
@@ -27,7 +28,7 @@ def last_job(node: Any) -> Any:
     """Return the last job below a process of Quantum ESPRESSO, ``None`` if there is none."""
     if isinstance(node, CalcJobNode):
         return node
-    if str(node.process_type).startswith('aiida.workflows:equitrain.'):
+    if str(node.process_type).startswith(WORKCHAINS):
         return None  # its own affair
     called = sorted(
         (child for child in node.called if not isinstance(child, CalcFunctionNode)), key=lambda child: child.pk
