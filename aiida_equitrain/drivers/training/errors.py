@@ -9,6 +9,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from ...science.energy_shift import fit_energy_shift
+from ...science.stress_consistency import StressGap, stress_gap
 from ..job_io import DriverFailure
 
 #: Mean absolute errors by quantity.
@@ -161,16 +162,42 @@ def refer_to_foundation(frames: Any, predicted: Any) -> dict[str, Any]:
     }
 
 
-def warnings(frames: Any, shift: dict[str, Any]) -> list[str]:
+def widest_stress_gap(frames: Sequence[Any], predictions: Predictions) -> StressGap | None:
+    """Return the widest gap between energies and stresses of the labels among the compositions; ``None`` if unknown."""
+    found = []
+    known = [i for i, frame in enumerate(frames) if frame.energy is not None and frame.stress is not None]
+    for formula in sorted({frames[i].formula for i in known}):
+        rows = []
+        for i in known:
+            frame, size = frames[i], len(frames[i])
+            if frame.formula == formula:
+                pressure = np.trace(frame.stress - predictions.stress[i]) / 3
+                volume = abs(np.linalg.det(frame.cell)) / size
+                rows.append((volume, (frame.energy - predictions.energies[i]) / size, pressure))
+        gap = stress_gap(*zip(*rows, strict=True))
+        if gap is not None:
+            found.append(gap)
+    return max(found, key=lambda gap: (gap.is_significant, abs(gap.gap)), default=None)
+
+
+def warnings(frames: Any, shift: dict[str, Any], gap: StressGap | None = None) -> list[str]:
     """Return what is odd about the labels, one sentence each.
 
     :param shift: what :func:`refer_to_foundation` returned.
+    :param gap: what :func:`widest_stress_gap` returned.
     """
     found = []
     missing = sum(frame.energy is None for frame in frames)
     if missing:
         found.append(f'{missing} of {len(frames)} frames have no energy: no energy is trained on')
-    return found + residual_warnings(shift['rmse_mev_per_atom'], 'training frames', 'set `energy_weight` to 0')
+    found += residual_warnings(shift['rmse_mev_per_atom'], 'training frames', 'set `energy_weight` to 0')
+    if gap is not None and gap.is_significant:
+        found.append(
+            f'energies and stresses of the labels disagree: {1e3 * gap.gap:.1f} ± {1e3 * gap.error:.1f} meV/Å³ between '
+            'the change of the energies with volume and the stresses (Pulay stress), so that no potential has both '
+            'right; label with a higher `ecutwfc`, or set `stress_weight` or `energy_weight` to 0'
+        )
+    return found
 
 
 def residual_warnings(residual: float | None, frames: str, otherwise: str) -> list[str]:

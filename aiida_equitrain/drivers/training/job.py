@@ -54,7 +54,7 @@ class TrainJob:
     def __init__(self, job: dict[str, Any]) -> None:
         from ...science.frames import Frames
         from ..potential_loader import check_device, set_threads
-        from .errors import check_frames, refer_to_foundation, warnings
+        from .errors import check_frames, refer_to_foundation, warnings, widest_stress_gap
 
         self.job, self.hyperparameters = job, job['hyperparameters']
         check_device(self.hyperparameters['device'])
@@ -71,7 +71,8 @@ class TrainJob:
         self.before, self.others_before = self.predict(calculator, 'foundation')
         self.evaluation_seconds = time.time() - start
         self.shift = refer_to_foundation(self.frames, self.before.energies)
-        self.warnings = warnings(self.frames, self.shift)
+        self.gap = widest_stress_gap(self.frames, self.before)
+        self.warnings = warnings(self.frames, self.shift, self.gap)
         self.start: dict[str, Any] = {'weights': 'of the foundation'}
         self.replay_facts: dict[str, Any] | None = None
 
@@ -319,6 +320,7 @@ class TrainJob:
             'n_trained_parameters': trainer.n_trained,
             'errors': {'before': errors_by_role(self.frames, self.before)},
             'energy_shift': self.shift,
+            'stress_gap_mev_per_angstrom3': None if self.gap is None else 1e3 * self.gap.gap,
             'warnings': self.warnings,
             'seconds': time.time() - START,
             'seconds_training': trainer.seconds,
