@@ -246,16 +246,24 @@ def show_plan(build: Callable[[], Any]) -> None:
     from aiida.common.exceptions import InputValidationError, NotExistent
 
     from aiida_equitrain.launch.plan import describe_plan, plan
-    from aiida_equitrain.workflows.checks import symmetry_hints
 
     try:
         builder = build()
-        for hint in symmetry_hints(builder._inputs(prune=True)):
-            echo(hint, err=True)
+        show_hints(builder)
         found = plan(builder)
     except (ValueError, NotExistent, InputValidationError) as exception:
         raise click.ClickException(str(exception)) from exception
     echo(describe_plan(found), lines=True)
+
+
+def show_hints(builder: Any) -> None:
+    """Print what is allowed, but may not be meant."""
+    from aiida_equitrain.workflows.checks import symmetry_hints
+    from aiida_equitrain.workflows.cutoffs import cutoff_hints
+
+    inputs = builder._inputs(prune=True)
+    for hint in (*symmetry_hints(inputs), *cutoff_hints(inputs)):
+        echo(f'Warning: {hint}', err=True, fg='yellow')
 
 
 def refuse_at_the_end(given: Path | None, option: str, is_made: str, what: str) -> None:
@@ -291,7 +299,6 @@ def go(
     from aiida_equitrain.launch.labels import label_of
     from aiida_equitrain.launch.run import daemon_problem
     from aiida_equitrain.launch.slots import slots_problem
-    from aiida_equitrain.workflows.checks import symmetry_hints
 
     if submit:
         refuse_at_the_end(figure, '--figure', 'drawn', 'figures')
@@ -301,8 +308,7 @@ def go(
         raise click.ClickException(f'nothing can be submitted: {problem}')
     try:
         builder = build()
-        for hint in symmetry_hints(builder._inputs(prune=True)):
-            echo(hint, err=True)
+        show_hints(builder)
         builder.metadata.label = (label_of(builder) if label is None else label)[:LONGEST_LABEL]
         if problem is None:
             from aiida.engine import submit as submit_to_daemon

@@ -52,7 +52,17 @@ def cmd_kappa(structure: str, figure: Path | None, report: Path | None, submit: 
     """
     from aiida_equitrain.report import thermal
 
-    node = go(lambda: _builder('equitrain.kappa', structure, chosen), submit, report, chosen['label'], figure)
+    def build() -> Any:
+        from aiida_equitrain.setup.checks import phono3py_hint
+
+        builder = _builder('equitrain.kappa', structure, chosen)
+        given = builder._inputs(prune=True)
+        for name in ('python_code', 'postprocess_code'):
+            if name in given and (hint := phono3py_hint(given[name])):
+                echo(f'Warning: {hint}', err=True, fg='yellow')
+        return builder
+
+    node = go(build, submit, report, chosen['label'], figure)
     _draw(node, 'kappa', thermal.save_kappa, figure)
 
 

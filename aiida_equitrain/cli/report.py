@@ -47,7 +47,7 @@ def cmd_report(identifier: str, output: Path) -> None:
 
 def show_report(node: Any, folder: Path) -> None:
     """Write the report and the files of the results; print their table, where they are, and how to look further."""
-    from aiida_equitrain.cli.results import show_result, show_verdict
+    from aiida_equitrain.cli.results import show_result
     from aiida_equitrain.export.write import NoExportError, export
     from aiida_equitrain.report.write import PAGE, SUMMARY, write_report
 
@@ -64,8 +64,6 @@ def show_report(node: Any, folder: Path) -> None:
         raise click.ClickException(message) from exception
     echo()
     show_result(node)
-    if data.get('verdict'):
-        show_verdict(data['verdict'])
     for note in data.get('notes', ()):
         echo(f'  Note: {note}', fg='yellow')
     echo()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .formatting import duration, number
 
 #: What every driver of ours writes while it works.
 PROGRESS_FILE = 'progress.json'
+#: What pw.x writes, step by step of a relaxation and iteration by iteration.
+_STEP = re.compile(r'number of scf cycles *= *(\d+)')
+_ITERATION = re.compile(r'iteration # *(\d+)')
+_ACCURACY = re.compile(r'estimated scf accuracy *< *(\d*\.?\d+(?:[EeDd][-+]?\d+)?) *Ry')
+_CONVERGED = 'convergence has been achieved'
 
 
 def describe_progress(content: dict[str, Any]) -> str:
@@ -16,6 +22,24 @@ def describe_progress(content: dict[str, Any]) -> str:
         return _describe(content)
     except (TypeError, ValueError):
         return ''
+
+
+def describe_pw(output: str) -> str:
+    """Return where pw.x is, such as ``SCF iteration 7, accuracy 1.2e-05 Ry``; nothing before the first iteration.
+
+    :param output: the end of what it has written.
+    """
+    iterations = list(_ITERATION.finditer(output))
+    if not iterations:
+        return ''
+    steps, accuracies = _STEP.findall(output), _ACCURACY.findall(output)
+    words = f'step {int(steps[-1]) + 1} of the relaxation, ' if steps else ''
+    if _CONVERGED in output[iterations[-1].end() :]:
+        return f'{words}SCF converged in {iterations[-1].group(1)} iterations, forces follow'
+    words += f'SCF iteration {iterations[-1].group(1)}'
+    if accuracies:
+        words += f', accuracy {float(re.sub("[Dd]", "e", accuracies[-1])):.1e} Ry'
+    return words
 
 
 def _describe(content: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aiida_equitrain.common.printable import NAME, printable_tree
-from aiida_equitrain.report.collect import NoReportError, collect, error_bars_of
-from aiida_equitrain.report.phonons import path_of
-from aiida_equitrain.report.plots import draw_all, ordered, to_bytes
+from aiida_equitrain.report.collect import NoReportError, collect
+from aiida_equitrain.report.curves import curves_of
+from aiida_equitrain.report.plots import draw_all, to_bytes
 from aiida_equitrain.report.property_page import collect_property, is_property
-from aiida_equitrain.report.results import kind_of
 from aiida_equitrain.report.study_collect import collect_study, is_study
 from aiida_equitrain.report.study_plots import draw_material, draw_study
 from aiida_equitrain.science.phonon_files import csv_text
@@ -34,11 +33,11 @@ def files_of(node: Any) -> Iterator[tuple[str, bytes]]:
     for name, figure in figures.items():
         for suffix in FORMATS:
             yield f'{name}.{suffix}', to_bytes(figure, suffix)
-        yield f'{name}.csv', csv_text(tables[name] if name in tables else curves_of(figure)).encode()
+        yield f'{name}.csv', csv_text(tables[name] if name in tables else points_of(figure)).encode()
 
 
 def figures_of(node: Any) -> tuple[dict[str, Figure], dict[str, dict[str, Any]]]:
-    """Return the figures of a job, and for bands their columns, as the curves of a figure have no names there.
+    """Return the figures of a job, and the curves of those that have tables: of the others they are read off.
 
     :raises NoReportError: if there is no page of it.
     """
@@ -49,48 +48,13 @@ def figures_of(node: Any) -> tuple[dict[str, Figure], dict[str, dict[str, Any]]]
             figures |= {f'{name}_{key}': figure for key, figure in draw_material(each).items()}
         return figures, {}
     if is_property(node):
-        figures = dict(collect_property(node)['figures'])
-        if kind_of(node) != 'phonons':
-            return figures, {}
-        if 'error_bars' in node.outputs:
-            return figures, {'bands': error_bar_columns(error_bars_of(node.outputs.error_bars))}
-        return figures, {'bands': path_columns(path_of(node.outputs.bands))}
+        data = collect_property(node)
+        return dict(data['figures']), data['curves']
     data = printable_tree(collect(node), longest=NAME)
-    tables = {'bands': band_columns(data['bands'])} if data.get('bands') else {}
-    if data.get('error_bars'):
-        tables['error_bars'] = error_bar_columns(data['error_bars'])
-    return draw_all(data), tables
+    return draw_all(data), curves_of(data)
 
 
-def band_columns(bands: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the bands of all sides: segment, distance along the path, and one column for each band of each side."""
-    segments = bands['segments']
-    columns: dict[str, Any] = {
-        'segment': [index + 1 for index, segment in enumerate(segments) for _ in segment['distances']],
-        'distance_per_angstrom': np.concatenate([segment['distances'] for segment in segments]),
-    }
-    for side in ordered(segments[0]['sides']):
-        columns[f'{side}_thz'] = np.concatenate([segment['sides'][side] for segment in segments])
-    return columns
-
-
-def path_columns(path: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the bands of one calculation: segment, distance along the path, and one column for each band."""
-    segments = [{**segment, 'sides': {'frequency': segment['frequencies']}} for segment in path['segments']]
-    return band_columns({'segments': segments})
-
-
-def error_bar_columns(bars: Mapping[str, Any]) -> dict[str, Any]:
-    """Return corrected bands, their standard deviations, and the bands of the potential alone."""
-    return {
-        'distance_per_angstrom': bars['path_distances'],
-        'corrected_thz': bars['path_frequencies_thz'],
-        'sigma_thz': bars['path_sigmas_thz'],
-        'potential_thz': bars['path_potential_thz'],
-    }
-
-
-def curves_of(figure: Figure) -> dict[str, list[Any]]:
+def points_of(figure: Figure) -> dict[str, list[Any]]:
     """Return all curves and points of a figure, one row for each point: panel, names of the axes, curve, x and y."""
     columns: dict[str, list[Any]] = {key: [] for key in ('panel', 'x_axis', 'y_axis', 'curve', 'x', 'y')}
     for number, axes in enumerate(figure.axes):

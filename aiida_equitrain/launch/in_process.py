@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ProcessBuilder
+from aiida.engine import ProcessBuilder, ProcessFuture
 from aiida.engine.runners import Runner
 from aiida.manage import get_manager
 from kiwipy import LocalCommunicator, UnroutableError
@@ -94,9 +94,10 @@ def _kill(runner: Runner, node: orm.ProcessNode) -> None:
 
 async def _until_the_end(runner: Runner, node: orm.ProcessNode, watch: Watch | None) -> None:
     """Run the loop until the process has ended, and all that it called."""
-    ended = runner.get_process_future(int(node.pk or 0))
+    # Not the runner's own future, which prints a line. What is broadcast and not heard is seen at the next look.
+    ended = ProcessFuture(int(node.pk or 0), loop=runner.loop, communicator=runner.communicator)
     while not node.is_terminated:
-        await asyncio.wait([ended], timeout=watch(node) if watch else None)
+        await asyncio.wait([ended], timeout=watch(node) if watch else PAUSE)
         if ended.done():
             break
     if node.is_finished:

@@ -14,15 +14,20 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_equitrain.common.formatting import duration
-from aiida_equitrain.common.progress import PROGRESS_FILE, describe_progress
+from aiida_equitrain.common.progress import PROGRESS_FILE, describe_progress, describe_pw
 from aiida_equitrain.launch.worker import Trouble, find_trouble
 from aiida_equitrain.query.jobs import STAGES
+from aiida_equitrain.query.studies import STUDY
 
 TERMINATED = ('finished', 'excepted', 'killed')
 JOB_TYPE = 'process.calculation.calcjob.'
 #: What a worker takes on its own; functions run with the process that calls them.
 TASKED = (JOB_TYPE, 'process.workflow.workchain.')
-OURS = 'aiida.calculations:equitrain.'
+OURS, PW = 'aiida.calculations:equitrain.', 'aiida.calculations:quantumespresso.pw'
+#: What pw.x writes to, and so many bytes from its end that an iteration is among them.
+PW_OUTPUT, PW_TAIL = 'aiida.out', 20_000
+#: How a study calls its rows; of more parts than can be shown those that have ended are counted.
+ROW, MANY_PARTS = 'row_', 12
 CACHED_FROM = '_aiida_cached_from'
 
 
@@ -79,7 +84,7 @@ class Row:
     label: str
     job: bool
     tasked: bool
-    ours: bool
+    kind: str
     reused: bool
     state: str | None
     status: int | None
@@ -139,7 +144,13 @@ class ProgressReader:
         now = datetime.now(UTC)
         top = self.rows[self.top]
         chosen = [(title, self.stages[name]) for name, title in STAGES.items() if name in self.stages]
+        if top.kind == STUDY:
+            chosen = [(name.removeprefix(ROW), pk) for name, pk in self.stages.items() if self.rows[pk].tasked]
         stages = [self._stage(title, pk, now) for title, pk in chosen or [(top.label, self.top)]]
+        if len(stages) > MANY_PARTS:
+            stages = _with_sum([stage for stage in stages if stage.state == 'done'], 'ended') + [
+                stage for stage in stages if stage.state != 'done'
+            ]
         seconds = ((top.end if top.terminated else now) - top.start).total_seconds()
         active = [row for row in self.rows.values() if not row.terminated] if self.by_daemon else []
         changed = max(row.end for row in self.rows.values())
@@ -173,7 +184,7 @@ class ProgressReader:
         row, jobs = self.rows[pk], self._jobs(pk)
         done, reused = sum(job.terminated for job in jobs), sum(job.reused for job in jobs)
         seconds = ((row.end if row.terminated else now) - row.start).total_seconds()
-        notes = [describe_progress(read_job_progress(job)) for job in jobs if job.ours and not job.terminated]
+        notes = [describe_job(job) for job in jobs if not job.terminated]
         notes += [_scheduler_note(jobs, now)]
         return Stage(title, row.outcome, done, len(jobs), reused, seconds, next((note for note in notes if note), ''))
 
@@ -181,6 +192,14 @@ class ProgressReader:
 def read_progress(node: orm.ProcessNode) -> Progress:
     """Return how far ``node`` is; who looks again keeps a :class:`ProgressReader`."""
     return ProgressReader(node).read()
+
+
+def _with_sum(stages: list[Stage], words: str) -> list[Stage]:
+    """Return many stages as one, or none."""
+    if not stages:
+        return []
+    done, jobs, reused = (sum(getattr(part, name) for part in stages) for name in ('done', 'jobs', 'reused'))
+    return [Stage(f'{len(stages)} {words}', 'done', done, jobs, reused, max(stage.seconds for stage in stages))]
 
 
 def _scheduler_note(jobs: list[Row], now: datetime) -> str:
@@ -205,8 +224,8 @@ def _rows(filters: dict[str, Any]) -> dict[int, Row]:
     ]  # fmt: skip
     rows: list[Any] = orm.QueryBuilder().append(orm.ProcessNode, filters=filters, project=project).all()
     return {
-        pk: Row(pk, str(label), kind.startswith(JOB_TYPE), kind.startswith(TASKED), (process or '').startswith(OURS),
-                bool(cached), *others)
+        pk: Row(pk, str(label), kind.startswith(JOB_TYPE), kind.startswith(TASKED), str(process or ''), bool(cached),
+                *others)
         for pk, label, kind, process, cached, *others in rows
     }  # fmt: skip
 
@@ -220,18 +239,30 @@ def _called(parents: list[int]) -> list[list[Any]]:
     return found
 
 
-def read_job_progress(job: Row) -> dict[str, Any]:
-    """Return the content of ``progress.json`` of a running job; nothing unless it is on this machine.
+def describe_job(job: Row) -> str:
+    """Return what a running job says of itself in its folder; nothing unless that is on this machine.
 
     Elsewhere every look would cost a connection.
     """
-    if job.folder is None or not _is_here(job.computer):
-        return {}
+    if job.folder is None or not job.kind.startswith((OURS, PW)) or not _is_here(job.computer):
+        return ''
+    if job.kind == PW:
+        return describe_pw(_tail(Path(job.folder, PW_OUTPUT)))
     try:
         content = json.loads(Path(job.folder, PROGRESS_FILE).read_text(encoding='utf-8'))
     except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return ''
+    return describe_progress(content) if isinstance(content, dict) else ''
+
+
+def _tail(path: Path) -> str:
+    """Return the end of a file that a program writes to, nothing if there is none."""
+    try:
+        with path.open('rb') as file:
+            file.seek(max(0, path.stat().st_size - PW_TAIL))
+            return file.read().decode(errors='replace')
+    except OSError:
+        return ''
 
 
 @cache

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,27 @@ ERRORS = {
 SPLITS = {Role.TRAIN.value: 'training frames', Role.VALID.value: 'validation frames', Role.TEST.value: 'test frames'}
 
 
+def read_once(read: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
+    """Let a function keep what it read last of a node that has ended, of which nothing changes.
+
+    Page, files and terminal ask for the same, and to read it from the graph takes seconds.
+    """
+    last: dict[str, dict[str, Any]] = {}
+
+    @wraps(read)
+    def reread(node: Any) -> dict[str, Any]:
+        if not getattr(node, 'is_terminated', False):
+            return read(node)
+        if node.uuid not in last:
+            found = read(node)
+            last.clear()
+            last[node.uuid] = found
+        return dict(last[node.uuid])
+
+    return reread
+
+
+@read_once
 def collect(node: orm.ProcessNode) -> dict[str, Any]:
     """Return everything that the report shows of ``node``, as plain data.
 
@@ -80,8 +102,8 @@ def collect(node: orm.ProcessNode) -> dict[str, Any]:
     comparison = dict(outputs.comparison) if 'comparison' in outputs else {}
     trainings = trainings_of(outputs)
     training = trainings.get('', {})
-    summary = summarize(node, inputs, comparison, training)
     stages = stages_of(node)
+    summary = summarize(node, inputs, comparison, training, stages)
     learning = learning_data(outputs, training)
     judged = with_error_bars(comparison, outputs)
     found = verdict_of(node, inputs, judged, trainings, corrections_of(outputs), learning)
@@ -116,7 +138,11 @@ def collect(node: orm.ProcessNode) -> dict[str, Any]:
 
 
 def summarize(
-    node: orm.ProcessNode, inputs: Mapping[str, Any], comparison: Mapping[str, Any], training: Mapping[str, Any]
+    node: orm.ProcessNode,
+    inputs: Mapping[str, Any],
+    comparison: Mapping[str, Any],
+    training: Mapping[str, Any],
+    stages: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return the content of ``summary.json``: what is not known is ``None``."""
     candidates = comparison.get('candidates') or {}
@@ -139,7 +165,7 @@ def summarize(
         'n_atoms': dataset.max_atoms if dataset is not None else None,
         'strategy': training.get('strategy') or inputs.get('strategy') or 'none',
         'seconds': round((node.mtime - node.ctime).total_seconds(), 1),
-        'core_seconds': round(stages_of(node)[-1]['core_seconds'], 1),
+        'core_seconds': round(stages[-1]['core_seconds'], 1),
         'pk': node.pk,
         'uuid': node.uuid,
         'exit_status': node.exit_status,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,63 +11,67 @@ from aiida_equitrain.common.formatting import number
 
 from .plots import ordered, style_of
 
-#: Headings, and rows of numbers or text.
-Table = tuple[list[str], list[list[Any]]]
+#: Columns by their headings, which have the units; one of two dimensions is several columns.
+Columns = dict[str, Any]
 
 
-def curves_of(data: Mapping[str, Any]) -> dict[str, Table]:
+def curves_of(data: Mapping[str, Any]) -> dict[str, Columns]:
     """Return the curves of all figures that ``data`` has, by the names of the figures."""
-    makers = {'bands': band_table, 'thermal': thermal_table, 'learning': learning_table, 'parity': parity_table}
+    makers = {
+        'bands': band_columns,
+        'error_bars': error_bar_columns,
+        'thermal': thermal_columns,
+        'learning': learning_columns,
+        'parity': parity_columns,
+    }
     return {name: make(data[name]) for name, make in makers.items() if data.get(name)}
 
 
-def band_table(bands: Mapping[str, Any]) -> Table:
-    """Return one row for each point of the path: distance, q-point, frequencies (THz) of all sides and branches."""
+def band_columns(bands: Mapping[str, Any]) -> Columns:
+    """Return one row for each point of the path: segment, distance, q-point, frequencies of all sides and branches."""
     segments = bands['segments']
-    names = ordered(segments[0]['sides'])
-    heads = ['distance_per_angstrom', 'q1', 'q2', 'q3']
-    heads += [f'{name}_{branch + 1}_thz' for name in names for branch in range(segments[0]['sides'][name].shape[1])]
-    rows = []
-    for part in segments:
-        points = part.get('qpoints')
-        for index, distance in enumerate(part['distances']):
-            place = ['', '', ''] if points is None else points[index].tolist()
-            rows.append([distance, *place, *np.concatenate([part['sides'][name][index] for name in names]).tolist()])
-    return heads, rows
+    columns: Columns = {
+        'segment': [index + 1 for index, part in enumerate(segments) for _ in part['distances']],
+        'distance_per_angstrom': np.concatenate([part['distances'] for part in segments]),
+    }
+    if all(part.get('qpoints') is not None for part in segments):
+        columns['q'] = np.concatenate([part['qpoints'] for part in segments])
+    for name in ordered(segments[0]['sides']):
+        columns[f'{name}_thz'] = np.concatenate([part['sides'][name] for part in segments])
+    for name, sigmas in (bands.get('sigmas') or {}).items():
+        columns[f'{name}_sigma_thz'] = np.concatenate(sigmas)
+    return columns
 
 
-def thermal_table(thermal: Mapping[str, Any]) -> Table:
+def error_bar_columns(bars: Mapping[str, Any]) -> Columns:
+    """Return corrected bands, their standard deviations, and the bands of the potential alone."""
+    return {
+        'distance_per_angstrom': bars['path_distances'],
+        'corrected_thz': bars['path_frequencies_thz'],
+        'sigma_thz': bars['path_sigmas_thz'],
+        'potential_thz': bars['path_potential_thz'],
+    }
+
+
+def thermal_columns(thermal: Mapping[str, Any]) -> Columns:
     """Return one row for each temperature."""
     names = ordered(thermal)
     units = {'heat_capacity': 'j_per_k_mol', 'entropy': 'j_per_k_mol', 'free_energy': 'kj_per_mol'}
     columns = [(name, key) for name in names for key in units if key in thermal[name]]
-    heads = ['temperature_k', *(f'{name}_{key}_{units[key]}' for name, key in columns)]
-    values = [thermal[names[0]]['temperature_k'], *(thermal[name][key] for name, key in columns)]
-    return heads, np.array(values, dtype=float).T.tolist()
+    curves = {f'{name}_{key}_{units[key]}': thermal[name][key] for name, key in columns}
+    return {'temperature_k': thermal[names[0]]['temperature_k'], **curves}
 
 
-def learning_table(learning: Mapping[str, Any]) -> Table:
+def learning_columns(learning: Mapping[str, Any]) -> Columns:
     """Return one row for each epoch."""
     length = len(learning['epoch'])
-    names = [key for key, values in learning.items() if np.ndim(values) == 1 and len(values) == length]
-    return names, [list(row) for row in zip(*(np.asarray(learning[name]).tolist() for name in names), strict=True)]
+    return {key: values for key, values in learning.items() if np.ndim(values) == 1 and len(values) == length}
 
 
-def parity_table(parity: Mapping[str, Any]) -> Table:
-    """Return one row for each component of a force, eV/Å."""
+def parity_columns(parity: Mapping[str, Any]) -> Columns:
+    """Return one row for each component of a force."""
     names = [name for name in ('reference', 'foundation', 'finetuned') if name in parity]
-    values = np.array([parity[name] for name in names], dtype=float)
-    return [f'{name}_ev_per_angstrom' for name in names], values.T.tolist()
-
-
-def to_csv(table: Table) -> bytes:
-    """Return a table as CSV."""
-    heads, rows = table
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator='\n')
-    writer.writerow(heads)
-    writer.writerows([f'{value:.8g}' if isinstance(value, float) else value for value in row] for row in rows)
-    return buffer.getvalue().encode()
+    return {f'{name}_ev_per_angstrom': np.asarray(parity[name], dtype=float) for name in names}
 
 
 def describe(data: Mapping[str, Any]) -> dict[str, str]:

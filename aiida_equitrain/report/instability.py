@@ -19,7 +19,7 @@ from aiida_equitrain.report.plots import STYLE, frame_bands, save
 from aiida_equitrain.science import frames as batch
 from aiida_equitrain.science.crystal_directions import crystal_direction
 
-from .phonons import path_of
+from .phonons import bands_of, path_of
 
 #: Of more phases the first ones are drawn.
 MANY_PHASES = 8
@@ -90,22 +90,18 @@ def soft_bands(node: Any) -> dict[str, Any] | None:
     """Return the bands of the parent with its imaginary modes marked, as :func:`~.plots.draw_bands` takes them."""
     if 'bands' not in node.outputs or ROOT_PHASE not in node.outputs.bands:
         return None
-    path = path_of(node.outputs.bands[ROOT_PHASE])
     side = 'the potential' if 'potential' in node.inputs else 'dft'
-    segments = [
-        {'distances': part['distances'], 'sides': {side: part['frequencies']}, 'qpoints': part['qpoints']}
-        for part in path['segments']
-    ]
+    bands = bands_of(node.outputs.bands[ROOT_PHASE], side)
     levels = sorted(node.outputs.modes) if 'modes' in node.outputs else []
     modes = node.outputs.modes[levels[0]]['parents'].get(ROOT_PHASE, {}).get('modes', []) if levels else []
     marks = []
     for mode in modes:
-        place = _place_of(mode, segments, path['ticks'])
+        place = _place_of(mode, bands['segments'], bands['ticks'])
         if place is not None:
             followed = '' if mode['followed'] else f', not followed: {mode["why_not"]}'
             text = f'{mode_name(mode)}: {mode["frequency_thz"]:.2f} THz{followed}'
             marks.append({'x': place, 'y': mode['frequency_thz'], 'text': text})
-    return {'segments': segments, 'ticks': path['ticks'], 'marks': {side: marks}, 'marked': 'imaginary modes'}
+    return {**bands, 'marks': {side: marks}, 'marked': 'imaginary modes'}
 
 
 def _place_of(mode: Mapping[str, Any], segments: list[dict[str, Any]], ticks: list[tuple[float, str]]) -> float | None:
@@ -135,7 +131,7 @@ def draw_phase_phonons(node: Any, phases: Mapping[str, Mapping[str, Any]]) -> Fi
         path = path_of(node.outputs.bands[name])
         for part in path['segments']:
             axes.plot(part['distances'], part['frequencies'], color=COLOURS[0], linewidth=0.9)
-        frame_bands(axes, path['ticks'] or [(0.0, ''), (float(path['segments'][-1]['distances'][-1]), '')])
+        frame_bands(axes, path['ticks'])
         axes.tick_params(axis='x', labelsize=7)
         axes.set_title(f'{name}: {phases[name].get("space_group", "")}', fontsize=9)
     return figure

@@ -1,16 +1,12 @@
-"""Bands and density of states of one phonon calculation as a figure."""
+"""Bands and density of states of one phonon calculation as figures and pages take them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 import numpy as np
 from aiida import orm
-from matplotlib.figure import Figure
-
-from .plots import INK, STYLE, frame_bands, style_of
 
 #: Names of points that AiiDA writes for LaTeX.
 _SIGNS = {r'\Gamma': 'Γ', r'\Delta': 'Δ', r'\Lambda': 'Λ', r'\Sigma': 'Σ'}
@@ -46,34 +42,21 @@ def path_of(node: orm.BandsData) -> dict[str, Any]:
                         ticks[-1] = (place, f'{ticks[-1][1]}|{names[index]}')
                 else:
                     ticks.append((place, names[index]))
-    return {'segments': segments, 'ticks': ticks}
+    return {'segments': segments, 'ticks': ticks or [(0.0, ''), (total, '')]}
 
 
-def draw_phonons(path: Mapping[str, Any], side: str, density: Mapping[str, Any] | None = None) -> Figure:
-    """Draw bands, and beside them the density of states.
+def bands_of(node: orm.BandsData, side: str, density: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the bands of one calculation as :func:`~.plots.draw_bands` takes them.
 
-    :param path: of :func:`path_of`.
-    :param side: whose colour they have, such as ``dft``.
+    :param side: their name, such as ``dft``.
     :param density: ``frequencies_thz`` (F,) and ``total_dos_per_thz`` (F,).
     """
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 3.6), layout='constrained')
-        style = style_of(side) | {'label': None, 'linestyle': '-'}
-        if density is None:
-            axes, beside = figure.subplots(), None
-        else:
-            axes, beside = figure.subplots(1, 2, sharey=True, width_ratios=[4, 1])
-        for segment in path['segments']:
-            axes.plot(segment['distances'], segment['frequencies'], **style)
-        frame_bands(axes, path['ticks'] or [(0.0, ''), (float(path['segments'][-1]['distances'][-1]), '')])
-        lowest = min(float(segment['frequencies'].min()) for segment in path['segments'])
-        axes.set_ylim(bottom=0 if lowest > -0.05 else None)
-        if beside is not None and density is not None:
-            beside.plot(density['total_dos_per_thz'], density['frequencies_thz'], **style)
-            beside.axhline(0, color=INK, linewidth=0.5, zorder=1)
-            beside.set_xlim(left=0)
-            beside.set_xlabel('states (1/THz)')
-    return figure
+    path = path_of(node)
+    segments = [{**part, 'sides': {side: part['frequencies']}} for part in path['segments']]
+    found = {'segments': segments, 'ticks': path['ticks']}
+    if density is not None:
+        found |= {'dos': {side: density['total_dos_per_thz']}, 'dos_frequencies': density['frequencies_thz']}
+    return found
 
 
 def density_of(node: Any) -> dict[str, Any] | None:

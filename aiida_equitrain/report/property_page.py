@@ -19,10 +19,10 @@ from aiida_equitrain.query.failures import reason_of
 from aiida_equitrain.science.verdict import Verdict, number_in
 
 from . import page, thermal
-from .collect import NoReportError, bands_of_bars, error_bars_of
-from .curves import describe
+from .collect import REPORTABLE, NoReportError, bands_of_bars, collect, error_bars_of, read_once
+from .curves import band_columns, describe
 from .instability import draw_phase_phonons, draw_wells, mode_name, mode_pairs, soft_bands
-from .phonons import density_of, draw_phonons, path_of
+from .phonons import bands_of, density_of
 from .plots import STYLE, draw_bands, draw_error_bars
 from .results import crystal_of, describe_result, kind_of, summary_of
 from .verdict import (
@@ -33,6 +33,7 @@ from .verdict import (
     of_corrected,
     of_expansion,
     of_phases,
+    of_phonons,
     steps_after,
     trusted_temperature,
 )
@@ -50,17 +51,21 @@ def is_property(node: Any) -> bool:
     return kind_of(node) in KINDS
 
 
+@read_once
 def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
-    """Return title, text, tables and figures of the page.
+    """Return title, text, tables, figures and their curves of the page.
 
     :raises NoReportError: with a sentence, if the job has no result.
     """
     kind = kind_of(node)
-    title, needed, collect = KINDS[kind]
+    title, needed, draw = KINDS[kind]
     if needed not in node.outputs:
         why = f'it failed: {reason_of(node)}' if node.is_terminated else 'it has not ended'
         raise NoReportError(f'PK {node.pk} has no `{needed}`: {why}')
-    data = collect(node)
+    data = draw(node)
+    facts, verdict = judge_property(node)
+    judged = {'verdict': as_data(verdict, steps_after(node, kind)), 'summary': {**facts, **for_summary(verdict)}}
+    data |= printable_tree(judged, longest=SENTENCE)
     structure = crystal_of(node)
     head: dict[str, Any] = {
         'title': f'{formula(structure.get_formula())}: {title}' if structure is not None else title,
@@ -71,9 +76,38 @@ def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
             f'aiida-equitrain export {node.pk} DIR',
         ],
     }
-    summary = printable_tree({**summary_of(node), **data.get('summary', {})}, longest=SENTENCE)
+    summary = printable_tree({**summary_of(node), **data['summary']}, longest=SENTENCE)
     head = printable_tree(head, longest=SENTENCE)
-    return {**head, 'text': describe_result(node), **data, 'summary': summary}
+    curves = {name: band_columns(bands) for name, bands in data.get('bands', {}).items()} | data.get('curves', {})
+    return {**head, 'text': describe_result(node), **data, 'curves': curves, 'summary': summary}
+
+
+def judge_property(node: Any) -> tuple[Mapping[str, Any], Verdict]:
+    """Return facts for ``summary.json``, and the verdict on a job; no figure is drawn for it."""
+    kind = kind_of(node)
+    if kind == 'instability':
+        phases = printable_tree(node.outputs.tree['phases'], longest=NAME)
+        return {'phases': phases}, of_phases(node, phases)
+    if kind in ('qha', 'kappa'):
+        facts = node.outputs[kind].get_dict()
+        return facts, {'qha': of_expansion, 'kappa': of_conductivity}[kind](node, facts)
+    if 'correction' in node.outputs:
+        facts = printable_tree(node.outputs.correction.get_dict(), longest=SENTENCE)
+        return facts, of_corrected(node, facts, float(node.outputs.error_bars.get_array('path_frequencies_thz').max()))
+    return {}, of_phonons(node, node.outputs.stability.get_dict() if 'stability' in node.outputs else {})
+
+
+def verdict_data(node: Any) -> dict[str, Any] | None:
+    """Return the verdict on a job as the page has it, ``None`` of a job that nothing judges."""
+    kind = kind_of(node)
+    if f'equitrain.{kind}' in REPORTABLE:
+        judged: dict[str, Any] = collect(node)['verdict']
+    elif kind in KINDS and KINDS[kind][1] in node.outputs:
+        judged = as_data(judge_property(node)[1], [])
+    else:
+        return None
+    shown: dict[str, Any] = printable_tree(judged, longest=SENTENCE)
+    return shown
 
 
 def render_property(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
@@ -177,11 +211,10 @@ def _instability(node: Any) -> dict[str, Any]:
     files = {f'phase_{number}.cif': cif_of(atoms) for number, atoms in enumerate(structures.values())}
     named = dict(zip(structures, files, strict=True))
     notes = [] if pairs else ['There are no imaginary modes beyond the tolerance: nothing was followed.']
-    judged = _judged(of_phases(node, phases), {'phases': phases}, steps_after(node, 'instability'))
     table = {'heads': PHASE_HEADS, 'rows': phase_rows(phases, pairs, named)}
     return {
         'figures': figures, 'captions': captions, 'notes': notes, 'bands': {'bands': bands} if bands else {},
-        'described': describe({'bands': bands}), 'files': files, 'table': table, **judged,
+        'described': describe({'bands': bands}), 'files': files, 'table': table,
     }  # fmt: skip
 
 
@@ -219,51 +252,36 @@ def _qha(node: Any) -> dict[str, Any]:
     modes = arrays_of(node.outputs.gruneisen) if 'gruneisen' in node.outputs else None
     with matplotlib.rc_context(STYLE):
         figure = thermal.draw_qha(curves, trusted_temperature(facts), modes)
-    drawn = {
+    return {
         'figures': {'qha': figure},
         'captions': {'qha': caption},
-        'curves': {'qha': thermal.qha_table(curves)},
+        'curves': {'qha': thermal.qha_columns(curves)},
         'described': {'qha': thermal.describe_qha(facts)},
     }
-    return {**drawn, **_judged(of_expansion(node, facts), facts, steps_after(node, 'qha'))}
 
 
 def _kappa(node: Any) -> dict[str, Any]:
     caption = ('Lattice thermal conductivity', 'Over temperature, and summed over modes up to a frequency.')
-    facts = node.outputs.kappa.get_dict()
-    drawn = _drawn('kappa', thermal.draw_kappa, node.outputs.modes, caption)
-    return {**drawn, **_judged(of_conductivity(node, facts), facts, steps_after(node, 'kappa'))}
+    return _drawn('kappa', thermal.draw_kappa, node.outputs.modes, caption)
 
 
 def _corrected(node: Any) -> dict[str, Any]:
     caption = ('Corrected phonon bands', 'Shaded: one and two standard deviations. Beside them the potential alone.')
-    facts = printable_tree(node.outputs.correction.get_dict(), longest=SENTENCE)
     bars = printable_tree(error_bars_of(node.outputs.error_bars), longest=NAME)
     with matplotlib.rc_context(STYLE):
         figure = draw_error_bars(bars)
-    verdict = of_corrected(node, facts, float(bars['path_frequencies_thz'].max()))
-    return {
-        'figures': {'bands': figure},
-        'captions': {'bands': caption},
-        'bands': {'bands': bands_of_bars(bars)},
-        **_judged(verdict, facts, steps_after(node, 'phonons')),
-    }
-
-
-def _judged(verdict: Verdict, facts: Mapping[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the verdict and the content of ``summary.json``."""
-    found = {'verdict': as_data(verdict, steps), 'summary': {**facts, **for_summary(verdict)}}
-    shown: dict[str, Any] = printable_tree(found, longest=SENTENCE)
-    return shown
+    return {'figures': {'bands': figure}, 'captions': {'bands': caption}, 'bands': {'bands': bands_of_bars(bars)}}
 
 
 def _phonons(node: Any) -> dict[str, Any]:
     if 'correction' in node.outputs:
         return _corrected(node)
-    side, source = ('finetuned', 'of a potential') if 'potential' in node.inputs else ('dft', 'of DFT')
-    figure = draw_phonons(printable_tree(path_of(node.outputs.bands), longest=NAME), side, density_of(node))
+    side, source = ('the potential', 'of a potential') if 'potential' in node.inputs else ('dft', 'of DFT')
+    bands = {'bands': printable_tree(bands_of(node.outputs.bands, side, density_of(node)), longest=NAME)}
+    with matplotlib.rc_context(STYLE):
+        figure = draw_bands(bands['bands'])
     caption = ('Phonon bands and density of states', f'Phonons {source}; imaginary frequencies are below zero.')
-    return {'figures': {'bands': figure}, 'captions': {'bands': caption}}
+    return {'figures': {'bands': figure}, 'captions': {'bands': caption}, 'bands': bands, 'described': describe(bands)}
 
 
 def _drawn(name: str, draw: Callable[[Any], Any], arrays: Any, caption: tuple[str, str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from aiida_equitrain.common.printable import NAME, printable
 from aiida_equitrain.query import study_table
 from aiida_equitrain.science.epoch_choice import WORDS
 
-from .collect import NoReportError, bands_data, learning_data, training_warnings, trainings_of
+from .collect import NoReportError, bands_data, learning_data, read_once, training_warnings, trainings_of
 from .instability import mode_pairs
 
 STUDY = 'aiida.workflows:equitrain.study'
@@ -58,6 +58,7 @@ def is_study(node: Any) -> bool:
     return getattr(node, 'process_type', None) == STUDY
 
 
+@read_once
 def collect_study(node: orm.ProcessNode) -> dict[str, Any]:
     """Return everything that the page of a study shows.
 

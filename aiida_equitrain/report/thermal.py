@@ -105,15 +105,15 @@ def draw_qha(curves: Mapping[str, Any], trusted: float | None = None, modes: Map
     return figure
 
 
-def qha_table(curves: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """Return what depends on temperature as headings and rows."""
+def qha_columns(curves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what depends on temperature as columns."""
     names = [
         name
         for name, values in curves.items()
         if np.ndim(values) == 1 and len(values) == len(curves['temperatures_k']) and name != 'volumes_angstrom3'
     ]
     names = ['temperatures_k', *sorted(set(names) - {'temperatures_k', 'energies_ev'})]
-    return names, np.array([curves[name] for name in names], dtype=float).T.tolist()
+    return {name: curves[name] for name in names}
 
 
 def draw_kappa(modes: Mapping[str, Any]) -> Figure:

@@ -77,6 +77,29 @@ def of_corrected(node: Any, facts: Mapping[str, Any], highest: float) -> Verdict
     return judge(comparison, {}, {'corrected': facts}, flags)
 
 
+def of_phonons(node: Any, facts: Mapping[str, Any]) -> Verdict:
+    """Return the verdict on phonons of a potential or of DFT as they are.
+
+    :param facts: of the output ``stability``.
+    """
+    source = 'the potential' if 'potential' in node.inputs else 'DFT'
+    flags, structure = common_flags(node), node.inputs.structure
+    nac = flag_of_nac(structure.get_symbols_set(), 'nac' in node.inputs or 'nac' in node.outputs)
+    flags += [nac] if nac is not None else []
+    is_stable = facts.get('dynamically_stable')
+    words = 'of unknown stability' if is_stable is None else 'stable' if is_stable else 'unstable'
+    if words == 'unstable':
+        remedy = '`aiida-equitrain launch instability` follows them'
+        flags.append(Flag('unstable', 'there are imaginary modes', remedy, '', NOTE))
+    sentences = [
+        f'Its lowest frequency is {number(number_in(facts, "lowest_frequency_thz"))} THz, '
+        f'judged within {number(number_in(facts, "tolerance_thz"))} THz.'
+    ]
+    if 'potential' in node.inputs:
+        sentences.append('Nothing judges the potential here: labelled frames do (`aiida-equitrain launch material`).')
+    return _simple(f'{formula(structure.get_formula())} is dynamically {words} by {source}.', sentences, flags)
+
+
 def of_phases(node: Any, phases: Mapping[str, Mapping[str, Any]]) -> Verdict:
     """Return the verdict on a search for phases."""
     root = phases.get(ROOT_PHASE, {})

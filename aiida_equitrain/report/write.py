@@ -9,9 +9,10 @@ from typing import Any
 from aiida import orm
 
 from aiida_equitrain.common.printable import NAME, SENTENCE, printable_tree
+from aiida_equitrain.science.phonon_files import csv_text
 
 from .collect import NoReportError, collect
-from .curves import band_table, curves_of, describe, to_csv
+from .curves import curves_of, describe
 from .flow import draw_flow
 from .page import render
 from .plots import draw_all, to_png, to_svg
@@ -53,8 +54,8 @@ def _write_material(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     for name, figure in figures.items():
         _write(folder / f'{name}.png', to_png(figure))
     curves = curves_of(data)
-    for name, table in curves.items():
-        _write(folder / f'{name}.csv', to_csv(table))
+    for name, columns in curves.items():
+        _write(folder / f'{name}.csv', csv_text(columns).encode())
     drawn = {name: to_svg(figure, name) for name, figure in figures.items()}
     shown = {**data, 'curves': curves, 'described': describe(drawable)}
     _write(folder / PAGE, render(shown, drawn).encode())
@@ -66,9 +67,8 @@ def _write_property(node: orm.ProcessNode, folder: Path) -> dict[str, Any]:
     """Write the page of phases, expansion or conductivity, its figures, and their curves."""
     data = collect_property(node)
     folder.mkdir(parents=True, exist_ok=True)
-    data['curves'] = {name: band_table(bands) for name, bands in data.get('bands', {}).items()} | data.get('curves', {})
-    for name, table in data['curves'].items():
-        _write(folder / f'{name}.csv', to_csv(table))
+    for name, columns in data['curves'].items():
+        _write(folder / f'{name}.csv', csv_text(columns).encode())
     for name, content in data.get('files', {}).items():
         _write(folder / name, content)
     for name, figure in data['figures'].items():

@@ -30,6 +30,8 @@ import importlib.metadata as m, importlib.util
 found = importlib.util.find_spec("phono3py")
 print("phono3py=" + m.version("phono3py") if found else "but no phono3py, for `launch kappa`: pip install phono3py")
 """
+#: It alone, quickly: nothing is imported.
+PHONO3PY_PROBE = 'import importlib.util, sys; sys.exit(importlib.util.find_spec("phono3py") is None)'
 #: Seconds after which a program that is tried has lost its chance.
 PATIENCE_S = 300
 #: How `timeout` ends then.
@@ -147,6 +149,27 @@ def check_python(code: orm.InstalledCode) -> str:
         'install there `torch==2.13.0`, then `"equitrain[torch,mace]==1.0.0" mace-torch==0.3.16 phonopy symfc seekpath`'
     )
     return _check_imports(code, PYTHON_PROBE + KAPPA_PROBE, 'jobs need', remedy)
+
+
+def phono3py_hint(code: orm.InstalledCode) -> str | None:
+    """Return a sentence if it is not known before a job runs whether the Python of a code has phono3py.
+
+    :raises ValueError: with a sentence, if it has none.
+    """
+    if code.computer.transport_type != 'core.local':
+        check = f'`aiida-equitrain setup --check --computer {code.computer.label}`'
+        return f'whether `{code.full_label}` has phono3py is not known before the job runs there: {check} looks'
+    try:
+        status, _, _ = _run_code(code, f"-c '{PHONO3PY_PROBE}'")
+    except CheckError:
+        return None  # The checks of the inputs say what is wrong with the code.
+    if status:
+        python = code.filepath_executable
+        raise ValueError(
+            f'the Python of `{code.full_label}` ({python}) has no phono3py, which thermal conductivity needs: '
+            f'`{python} -m pip install phono3py`'
+        )
+    return None
 
 
 def check_extra(recipe: Recipe, code: orm.InstalledCode) -> str:

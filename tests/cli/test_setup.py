@@ -119,3 +119,22 @@ def test_python_without_phono3py() -> None:
     # Without the installed packages there is none.
     assert run('-S', '-I') == 'but no phono3py, for `launch kappa`: pip install phono3py'
     assert run().startswith('phono3py=')
+
+
+def test_kappa_without_phono3py(make_code: Any, tmp_path: Path) -> None:
+    """`launch kappa` asks the Python on this machine before anything is submitted; of another it says how to ask."""
+    from aiida import orm
+
+    from aiida_equitrain.setup.checks import phono3py_hint
+
+    assert phono3py_hint(make_code('python', sys.executable)) is None
+    bare = tmp_path / 'python'
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -I "$@"\n')
+    bare.chmod(0o755)
+    with pytest.raises(
+        ValueError, match=r'has no phono3py, which thermal conductivity needs: `.*pip install phono3py`'
+    ):
+        phono3py_hint(make_code('bare', str(bare)))
+    elsewhere = orm.Computer('far', 'far', transport_type='core.ssh', scheduler_type='core.slurm').store()
+    code = orm.InstalledCode(label='python', computer=elsewhere, filepath_executable='/usr/bin/python3')
+    assert 'setup --check --computer far' in str(phono3py_hint(code))

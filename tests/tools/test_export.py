@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from aiida_equitrain.calculations.functions.phonons import attach_nac
 from aiida_equitrain.cli.root import cmd_root
-from aiida_equitrain.export.figures import curves_of
+from aiida_equitrain.export.figures import points_of
 from aiida_equitrain.export.write import NoExportError, export
 from aiida_equitrain.report.phonons import path_of
 from aiida_equitrain.report.results import describe_result
@@ -123,8 +123,8 @@ def test_work_chain(silicon_phonons: tuple[Any, Any], tmp_path: Path) -> None:
     assert (tmp_path / 'figures' / 'bands.svg').read_text().count('<svg') == 1
     assert (tmp_path / 'figures' / 'bands.pdf').read_bytes().startswith(b'%PDF')
     curves = (tmp_path / 'figures' / 'bands.csv').read_text().splitlines()
-    assert curves[0].split(',')[:3] == ['segment', 'distance_per_angstrom', 'frequency_thz_1']
-    assert [float(cell) for cell in curves[-1].split(',')[2:]] == [24, 25, 26, 27, 28, 29]
+    assert curves[0].split(',')[:6] == ['segment', 'distance_per_angstrom', 'q_1', 'q_2', 'q_3', 'dft_thz_1']
+    assert [float(cell) for cell in curves[-1].split(',')[5:]] == [24, 25, 26, 27, 28, 29]
     crystal = ase.io.read(tmp_path / 'relaxed_structure.cif')
     assert crystal.get_chemical_formula() == structure.get_formula()
     summary = json.loads((tmp_path / 'summary.json').read_text())
@@ -243,7 +243,7 @@ def test_curves_of_a_figure() -> None:
     axes.axhline(0.0)
     axes.axvline(1.0)
     axes.set_xlabel('x\n(THz)')
-    columns = curves_of(figure)
+    columns = points_of(figure)
     assert columns['curve'] == ['first', 'first', 'curve 2', 'curve 2', 'points']
     assert columns['y'] == [2, 3, 4, 5, 8]
     assert set(columns['x_axis']) == {'x (THz)'}

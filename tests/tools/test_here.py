@@ -40,8 +40,8 @@ def multiply_add(code: orm.InstalledCode) -> Any:
     return builder
 
 
-def test_run_here_twice(bash: Any) -> None:
-    """A job runs in this process whatever ran in it before, and is watched to its end."""
+def test_run_here_twice(bash: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """A job runs in this process whatever ran in it before, and is watched to its end; nothing is printed meanwhile."""
     for total in (3, 4):
         builder = bash().get_builder()
         builder.x, builder.y = orm.Int(total - 1), orm.Int(1)
@@ -56,6 +56,7 @@ def test_run_here_twice(bash: Any) -> None:
         assert node.outputs.sum.value == total
         assert {each.pk for each in seen} == {node.pk}
         assert describe_end(node) == 'is done'
+    assert capfd.readouterr().out == ''
 
 
 def test_interrupt_ends_all(bash: Any) -> None:

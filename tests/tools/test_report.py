@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from aiida.common.links import LinkType
 from ase.build import bulk as bulk_crystal
 
 from aiida_equitrain.cli.report import show_report
+from aiida_equitrain.cli.results import show_result
 from aiida_equitrain.common.formatting import duration, number
 from aiida_equitrain.common.progress import describe_progress
 from aiida_equitrain.report import collect as collect_module
@@ -25,17 +27,19 @@ from aiida_equitrain.report.collect import (
     elastic_rows,
     path_ticks,
     phonon_rows,
+    read_once,
     symfc_words,
     training_rows,
 )
-from aiida_equitrain.report.curves import curves_of, describe, to_csv
+from aiida_equitrain.report.curves import curves_of, describe
 from aiida_equitrain.report.flow import draw_flow
 from aiida_equitrain.report.instability import COLOURS
 from aiida_equitrain.report.live import MAX_NUMBERS, band_spec, data_block, library
 from aiida_equitrain.report.page import render
 from aiida_equitrain.report.plots import INK, SIDES, draw_all, draw_bands, to_png, to_svg
-from aiida_equitrain.report.thermal import BLUE, ORANGE, draw_qha, qha_table
+from aiida_equitrain.report.thermal import BLUE, ORANGE, draw_qha, qha_columns
 from aiida_equitrain.report.write import _write
+from aiida_equitrain.science.phonon_files import csv_text
 
 
 @pytest.mark.parametrize(
@@ -230,12 +234,28 @@ def test_still_bands() -> None:
 
 
 def test_csv() -> None:
-    """Curves are tables with units in their headings."""
-    table = curves_of({'bands': real_bands()})['bands']
-    lines = to_csv(table).decode().splitlines()
-    assert lines[0].startswith('distance_per_angstrom,q1,q2,q3,dft_1_thz,dft_2_thz')
+    """Curves are tables with units in their headings; standard deviations stand beside the bands."""
+    columns = curves_of({'bands': real_bands()})['bands']
+    lines = csv_text(columns).splitlines()
+    assert lines[0].startswith('segment,distance_per_angstrom,q_1,q_2,q_3,dft_thz_1,dft_thz_2')
+    assert lines[0].endswith('corrected_sigma_thz_6')
     assert len(lines) == 23
-    assert lines[2].startswith('0.1,0.33333333,0.33333333,0.33333333,0.1,0.2')
+    assert lines[2].startswith(f'1,0.1,{1 / 3},{1 / 3},{1 / 3},0.1,0.2')
+
+
+def test_read_once() -> None:
+    """What has ended is read once, however often it is asked for; what still runs is read each time."""
+    asked = []
+
+    @read_once
+    def read(node: Any) -> dict[str, Any]:
+        asked.append(node.uuid)
+        return {'uuid': node.uuid}
+
+    ended, running = SimpleNamespace(uuid='a', is_terminated=True), SimpleNamespace(uuid='b', is_terminated=False)
+    read(ended)['changed'] = True
+    assert [read(ended), read(running), read(running)] == [{'uuid': 'a'}, {'uuid': 'b'}, {'uuid': 'b'}]
+    assert asked == ['a', 'b', 'b']
 
 
 def test_expansion() -> None:
@@ -250,8 +270,9 @@ def test_expansion() -> None:
     assert [line.get_ydata().max() for line in figure.axes[0].lines[::2]] == pytest.approx([40.0] * 5)
     assert [len(axes.patches) for axes in figure.axes] == [0, 1, 1, 1, 1, 0]
     assert not any(axes.patches for axes in draw_qha(curves, 2000.0).axes)
-    heads, rows = qha_table(curves)
-    assert (heads[0], len(rows), len(rows[0])) == ('temperatures_k', 11, len(heads))
+    columns = qha_columns(curves)
+    assert next(iter(columns)) == 'temperatures_k'
+    assert {len(values) for values in columns.values()} == {11}
 
 
 def contrast(first: str, second: str) -> float:
@@ -314,7 +335,9 @@ def add_outputs(node: Any, **outputs: Any) -> None:
         output.store().base.links.add_incoming(node, LinkType.RETURN, label)
 
 
-def test_verdict_of_a_run_that_diverged(aiida_profile: Any, tmp_path: Path, starter: Any) -> None:
+def test_verdict_of_a_run_that_diverged(
+    aiida_profile: Any, tmp_path: Path, starter: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A run whose cell is 12 % off and that ran away is red, on the page, in the terminal and in `summary.json`."""
     structure = orm.StructureData(ase=bulk_crystal('NaCl', 'rocksalt', a=5.6)).store()
     node = orm.WorkChainNode(process_type='aiida.workflows:equitrain.material')
@@ -331,6 +354,9 @@ def test_verdict_of_a_run_that_diverged(aiida_profile: Any, tmp_path: Path, star
         metrics=orm.ArrayData({'epoch': np.arange(4), 'valid_forces_mae': np.array([0.1, 0.05, 0.2, 0.9])}),
     )
     show_report(node, tmp_path)
+    assert 'Wrong: the cell of the fine-tuned' in capsys.readouterr().out
+    assert show_result(node)
+    assert 'Wrong: the cell of the fine-tuned' in capsys.readouterr().out
     summary = json.loads((tmp_path / 'summary.json').read_text())
     assert summary['verdict_level'] == 'bad'
     assert set(summary['red_flags']) == {'volume', 'training_diverged', 'starter', 'no_nac'}

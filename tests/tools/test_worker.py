@@ -17,14 +17,48 @@ from plumpy import ProcessState
 
 from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.launch import worker
-from aiida_equitrain.launch.progress import ProgressReader, Row, _scheduler_note
+from aiida_equitrain.launch.progress import ProgressReader, Row, _scheduler_note, describe_job
+
+
+def test_rows_of_a_study(aiida_profile: Any) -> None:
+    """Rows stand by their names; of many those that have ended are one line."""
+    study = orm.WorkChainNode(process_type='aiida.workflows:equitrain.study').store()
+    study.set_process_label('StudyWorkChain')
+
+    def call(name: str, state: ProcessState) -> None:
+        row = orm.WorkChainNode(process_type='aiida.workflows:equitrain.material')
+        row.base.links.add_incoming(study, LinkType.CALL_WORK, name)
+        row.store().set_process_state(state)
+        row.set_exit_status(0 if state == ProcessState.FINISHED else None)
+
+    call('phonons_dft_Si', ProcessState.FINISHED)
+    call('row_Si_l2_tsp_10_1', ProcessState.RUNNING)
+    stages = ProgressReader(study).read().stages
+    assert [(stage.title, stage.state) for stage in stages] == [
+        ('phonons_dft_Si', 'done'),
+        ('Si_l2_tsp_10_1', 'running'),
+    ]
+    for seed in range(2, 14):
+        call(f'row_Si_l2_tsp_10_{seed}', ProcessState.FINISHED)
+    assert [stage.title for stage in ProgressReader(study).read().stages] == ['13 ended', 'Si_l2_tsp_10_1']
+
+
+def test_pw_tells(aiida_profile: Any, aiida_localhost: Any, tmp_path: Path) -> None:
+    """Of pw.x on this machine the end of its output is read."""
+    output = Path(__file__).parents[1] / 'fixtures' / 'cases' / 'si_unconv.out'
+    kind, computer = 'aiida.calculations:quantumespresso.pw', aiida_localhost.store().pk
+    row = make_row(kind=kind, job=True, folder=str(tmp_path), computer=computer)
+    assert describe_job(row) == ''
+    (tmp_path / 'aiida.out').write_bytes(output.read_bytes())
+    assert describe_job(row) == 'SCF iteration 3, accuracy 8.1e-05 Ry'
+    assert describe_job(make_row(kind='core.add', job=True, folder=str(tmp_path), computer=computer)) == ''
 
 
 def make_row(pk: int = 1, **values: Any) -> Row:
     """Return a process that has waited for an hour."""
     then = datetime.now(UTC) - timedelta(hours=1)
     given: dict[str, Any] = {
-        'label': 'MaterialWorkChain', 'job': False, 'tasked': True, 'ours': True, 'reused': False, 'state': 'waiting',
+        'label': 'MaterialWorkChain', 'job': False, 'tasked': True, 'kind': '', 'reused': False, 'state': 'waiting',
         'status': None, 'start': then, 'end': then, 'folder': None, 'computer': None, 'paused': None, 'said': None,
         'queued': None, 'told': None,
     }  # fmt: skip

@@ -24,6 +24,7 @@ from aiida_equitrain.science.structures import check_size
 from aiida_equitrain.workflows.label.builder import fit_cells
 from aiida_equitrain.workflows.label.checks import supercell_matrix
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
+from aiida_equitrain.workflows.phonons.builder import fit_dft
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 pytestmark = pytest.mark.real
@@ -459,6 +460,19 @@ def test_fast_fits(aiida_profile, cell, edge) -> None:
     given = LabelWorkChain.get_protocol_inputs('fast')
     fit_cells(structure, given, {'rattle': {'min_length_angstrom': 10.0}}, (Recipe.PAPER,))
     assert given == LabelWorkChain.get_protocol_inputs('fast')
+
+
+@pytest.mark.parametrize(('cell', 'edge'), [(bulk('MgO', 'rocksalt', a=4.25), 8.0), (bulk('Si', a=5.47), 10.0)])
+def test_phonons_of_dft_fit(aiida_profile, cell, edge) -> None:
+    """So do the phonons of DFT, unless their edge is given."""
+    inputs, structure = PhononsWorkChain.get_protocol_inputs('fast'), StructureData(ase=cell)
+    fit_dft(structure, inputs, {})
+    assert inputs['settings']['min_length_angstrom'] == edge
+    assert abs(np.linalg.det(phonon_supercell_rows(structure, inputs['settings'], inputs['symprec']))) * 2 <= 100
+    for protocol, overrides in (('fast', {'settings': {'min_length_angstrom': 10.0}}), ('balanced', {})):
+        given = PhononsWorkChain.get_protocol_inputs(protocol)
+        fit_dft(structure, given, overrides)
+        assert given == PhononsWorkChain.get_protocol_inputs(protocol)
 
 
 def test_line_that_raises_the_limit() -> None:

@@ -10,6 +10,7 @@ from aiida.common.links import LinkType
 from aiida.engine import ProcessState
 from aiida.manage import get_manager
 from aiida.plugins import WorkflowFactory
+from ase.build import bulk
 
 pytestmark = pytest.mark.real
 
@@ -49,6 +50,19 @@ def test_builder(make_builder: Any) -> None:
     assert inputs['label']['pw']['pw']['metadata']['options']['withmpi'] is False
     settings = [inputs[stage]['settings'] for stage in ('phonons', 'dft_phonons')]
     assert settings[0] == settings[1]
+
+
+def test_fast_fits(make_builder: Any) -> None:
+    """Cells of all stages are made to fit the limit of `fast`, and those of the phonons are the same."""
+    magnesia = orm.StructureData(ase=bulk('MgO', 'rocksalt', a=4.25))
+    edges = {}
+    for recipe in ('paper', 'mixed'):
+        inputs = plain(make_builder(structure=magnesia, overrides={'label': {'recipe': recipe}})._inputs(prune=True))
+        edges[recipe] = [inputs[stage]['settings']['min_length_angstrom'] for stage in ('phonons', 'dft_phonons')]
+    assert edges == {'paper': [8.0, 8.0], 'mixed': [8.0, 8.0]}
+    given = {'dft_phonons': {'settings': {'min_length_angstrom': 10.0}}}
+    inputs = plain(make_builder(structure=magnesia, overrides=given)._inputs(prune=True))
+    assert inputs['phonons']['settings']['min_length_angstrom'] == 10.0
 
 
 def test_builder_options(make_builder: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from aiida.engine import ProcessBuilder
@@ -23,6 +24,7 @@ from aiida_equitrain.science.supercells import make_supercell
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, schema_of
 from aiida_equitrain.workflows.checks import kinds_problem, structure_problem
 from aiida_equitrain.workflows.dft import functional_of, pw_builder, unit_cell_relax_builder
+from aiida_equitrain.workflows.fitting import EDGE, FITTING, fit_cell
 from aiida_equitrain.workflows.label.checks import (
     phonon_supercell_matrix,
     supercell_matrix,
@@ -32,9 +34,6 @@ from aiida_equitrain.workflows.label.checks import (
 from aiida_equitrain.workflows.options import GPU, options_for, set_options, take_options
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
-#: Protocols whose cells are made to fit their own `max_atoms`, whatever the crystal, and edges (Å) that are tried.
-FITTING, EDGES = ('fast',), (9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0)
-EDGE = 'min_length_angstrom'
 #: Recipes of frames by the name that a user gives.
 RECIPES = {**{item.value: (item,) for item in Recipe}, 'mixed': tuple(Recipe)}
 
@@ -171,8 +170,6 @@ def fit_cells(
 ) -> None:
     """Shorten the shortest edge of supercells that are larger than `max_atoms`, unless edge or supercell are given.
 
-    A crystal whose unit cell alone is larger is left as it is, to be refused.
-
     :param inputs: of the protocol; the edges in them are changed.
     """
     stages = {
@@ -184,12 +181,12 @@ def fit_cells(
         given = overrides.get(stage) or {}
         if inputs.get(port) is not None or EDGE in given:
             continue
-        for edge in (None, *EDGES):
-            trial = inputs[stage] if edge is None else {**inputs[stage], EDGE: edge}
-            matrix = matrix_of(structure, None, trial, inputs['symprec'])
-            if check_size(len(structure.sites), inputs['max_atoms'], matrix) is None:
-                inputs[stage] = trial
-                break
+        choose = partial(_matrix, matrix_of, symprec=inputs['symprec'])
+        inputs[stage] = fit_cell(structure, inputs[stage], inputs['max_atoms'], choose)
+
+
+def _matrix(matrix_of: Any, structure: StructureData, settings: Mapping[str, Any], symprec: float) -> Any:
+    return matrix_of(structure, None, settings, symprec)
 
 
 def recipes_of(name: str) -> tuple[Recipe, ...]:

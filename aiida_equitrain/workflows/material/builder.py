@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiida import orm
@@ -16,7 +16,7 @@ from aiida_equitrain.workflows.base import EquitrainProtocolMixin, fill
 from aiida_equitrain.workflows.born_charges import BornChargesWorkChain, fill_born_builder
 from aiida_equitrain.workflows.checks import with_symprec
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
-from aiida_equitrain.workflows.label.builder import EDGE, FITTING
+from aiida_equitrain.workflows.fitting import EDGE, FITTING
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 from aiida_equitrain.workflows.options import set_options, take_options
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
@@ -138,7 +138,8 @@ class MaterialBuilder(EquitrainProtocolMixin):
             )
             fill(builder, cls, 'label', stage)
             if common['protocol'] in FITTING and matrix is None and 'harmonic' in stage:
-                fit_phonons(inputs, overrides, stage['harmonic'].get_dict())
+                own = (overrides.get('label') or {}).get('harmonic') or {}
+                fit_phonons(inputs, overrides, own, stage['harmonic'].get_dict(), ('phonons', 'dft_phonons'))
         if strategy is None:
             builder.pop('finetune', None)
         else:
@@ -156,6 +157,16 @@ class MaterialBuilder(EquitrainProtocolMixin):
                 options=options,
             )
             fill(builder, cls, 'finetune', finetune)
+        if dft:
+            stage = PhononsWorkChain.get_builder_from_protocol(
+                structure, phonopy_code, overrides=with_symprec(inputs, 'dft_phonons'), **quantum, **common
+            )
+            fill(builder, cls, 'dft_phonons', stage)
+            if common['protocol'] in FITTING and matrix is None:
+                own = (overrides.get('dft_phonons') or {}).get('settings') or {}
+                fit_phonons(inputs, overrides, own, stage['settings'].get_dict(), ('phonons',))
+        else:
+            builder.pop('dft_phonons', None)
         stage = PhononsWorkChain.get_builder_from_protocol(
             structure,
             phonopy_code,
@@ -165,26 +176,25 @@ class MaterialBuilder(EquitrainProtocolMixin):
             **common,
         )
         fill(builder, cls, 'phonons', stage)
-        if dft:
-            stage = PhononsWorkChain.get_builder_from_protocol(
-                structure, phonopy_code, overrides=with_symprec(inputs, 'dft_phonons'), **quantum, **common
-            )
-            fill(builder, cls, 'dft_phonons', stage)
-        else:
-            builder.pop('dft_phonons', None)
         builder['compare'].settings = orm.Dict(inputs['compare']['settings'])
         return set_options(builder, overrides, options, skip=(*STAGES, 'born_charges'))
 
 
-def fit_phonons(inputs: dict[str, Any], overrides: Mapping[str, Any], harmonic: Mapping[str, Any]) -> None:
-    """Give the phonons the shortest edge of the frames for them, where the protocol has shortened it.
+def fit_phonons(
+    inputs: dict[str, Any],
+    overrides: Mapping[str, Any],
+    own: Mapping[str, Any],
+    fitted: Mapping[str, Any],
+    stages: Iterable[str],
+) -> None:
+    """Give phonons the shortest edge of another stage, which the protocol may have shortened.
 
     :param inputs: of the protocol, which are changed.
-    :param harmonic: of the labels.
+    :param own: overrides of that stage, and ``fitted``, its settings.
+    :param stages: the phonons; those for which an edge is given keep it.
     """
-    own = (overrides.get('label') or {}).get('harmonic') or {}
-    for stage in ('phonons', 'dft_phonons'):
+    for stage in stages:
         given = (overrides.get(stage) or {}).get('settings') or {}
         if EDGE not in {**own, **given}:
             part = inputs.setdefault(stage, {})
-            part['settings'] = {**(part.get('settings') or {}), EDGE: harmonic[EDGE]}
+            part['settings'] = {**(part.get('settings') or {}), EDGE: fitted[EDGE]}

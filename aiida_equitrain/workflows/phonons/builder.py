@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
 from aiida_equitrain.calculations.correct import CORRECTION_SETTINGS, CorrectCalculation
 from aiida_equitrain.calculations.forces import ForcesCalculation
-from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS
+from aiida_equitrain.calculations.functions.phonons import PHONON_SETTINGS, phonon_supercell_rows
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.born_charges import fill_born_builder
+from aiida_equitrain.workflows.checks import structure_problem
 from aiida_equitrain.workflows.dft import mpi_options, recommended_cutoffs, unit_cell_relax_builder
+from aiida_equitrain.workflows.fitting import EDGE, fit_cell
 from aiida_equitrain.workflows.options import set_options, take_options
 
 
@@ -76,6 +79,8 @@ class PhononsBuilder(EquitrainProtocolMixin):
         """
         overrides, options = take_options(overrides, options)
         inputs = cls.get_protocol_inputs(protocol, overrides)
+        if pw_code is not None and supercell_matrix is None:
+            fit_dft(structure, inputs, overrides)
         builder: ProcessBuilder = cls.get_builder()
         builder.structure, builder.phonopy_code = structure, phonopy_code
         inputs['settings']['relax'] = bool(relax and inputs['settings'].get('relax', True))
@@ -101,6 +106,20 @@ class PhononsBuilder(EquitrainProtocolMixin):
         if pw_code is not None:
             fill_dft_builder(builder, inputs, pw_code, pseudo_family, electronic_type, protocol)
         return set_options(builder, overrides, options, skip=('born_charges',))
+
+
+def fit_dft(structure: orm.StructureData, inputs: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Shorten the edge of a supercell that is larger than a protocol wants DFT's to be, unless edge or cell are given.
+
+    :param inputs: of the protocol, which are changed.
+    """
+    given = {**overrides, **(overrides.get('settings') or {})}
+    is_given = 'max_atoms' in given or EDGE in given or inputs.get('supercell_matrix') is not None
+    # A crystal that is refused anyway may have no supercell.
+    if inputs.get('max_atoms_dft') is None or is_given or structure_problem(structure):
+        return
+    choose = partial(phonon_supercell_rows, symprec=inputs['symprec'])
+    inputs['settings'] = fit_cell(structure, inputs['settings'], inputs['max_atoms_dft'], choose)
 
 
 def fill_potential_builder(builder: ProcessBuilder, names: Iterable[str], inputs: dict[str, Any]) -> None:
