@@ -15,6 +15,8 @@ from aiida_equitrain.calculations.arrays import arrays_of
 from aiida_equitrain.report.plots import STYLE, save
 
 BLUE, ORANGE = '#0a85d1', '#c07600'
+#: From low temperatures to high ones, seen on light and dark pages.
+WARMER = ('#1f7fd6', '#7d66dc', '#b14fc4', '#d0457f', '#cf5a1e')
 
 
 def describe_qha(facts: Mapping[str, Any]) -> str:
@@ -68,11 +70,10 @@ def draw_qha(curves: Mapping[str, Any], trusted: float | None = None, modes: Map
     figure = Figure(figsize=(7.2, 7.8), layout='constrained')
     first, expansion, modulus, capacity, mean, single = figure.subplots(3, 2).ravel()
     temperatures, volumes = curves['temperatures_k'], curves['volumes_angstrom3']
-    for index in np.unique(np.linspace(0, len(temperatures) - 1, 5).astype(int)):
-        shade = index / max(len(temperatures) - 1, 1)
+    chosen = np.unique(np.linspace(0, len(temperatures) - 1, len(WARMER)).astype(int))
+    for index, color in zip(chosen, WARMER, strict=False):
         # Above the minimum of each temperature: the minima are volts apart, and the wells a hundredth of that.
         energies = 1000 * (curves['helmholtz_ev'][index] - curves['gibbs_ev'][index])
-        color = (0.75 * shade + 0.1, 0.35, 0.85 - 0.7 * shade)
         first.plot(volumes, energies, 'o-', color=color, markersize=3, label=f'{temperatures[index]:g} K')
         first.plot(curves['equilibrium_volume_angstrom3'][index], 0.0, 'v', color=color, markersize=5)
     first.set_xlabel('volume of primitive cell (Å³)')

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
+import runpy
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,7 +39,7 @@ from aiida_equitrain.report.instability import COLOURS
 from aiida_equitrain.report.live import MAX_NUMBERS, band_spec, data_block, library
 from aiida_equitrain.report.page import render
 from aiida_equitrain.report.plots import INK, SIDES, draw_all, draw_bands, to_png, to_svg
-from aiida_equitrain.report.thermal import BLUE, ORANGE, draw_qha, qha_columns
+from aiida_equitrain.report.thermal import BLUE, ORANGE, WARMER, draw_qha, qha_columns
 from aiida_equitrain.report.write import _write
 from aiida_equitrain.science.phonon_files import csv_text
 
@@ -220,6 +222,40 @@ def test_browser_draws_live_bands(data: dict[str, Any], browser: str, tmp_path: 
     assert result.stdout.count('<g class="trace scatter') == 2 * 2 + 2 + 1
 
 
+@pytest.fixture
+def check_pages(browser: str) -> Any:
+    """Return the function of ``scripts/check_pages.py`` that tells what is wrong with pages."""
+    if os.environ.get('CI', '').lower() not in ('1', 'true'):
+        pytest.importorskip('axe_playwright_python', reason='of the extra `tests`')
+    return runpy.run_path(str(Path(__file__).parents[2] / 'scripts' / 'check_pages.py'))['run']
+
+
+@pytest.mark.real
+def test_page_in_the_browser(data: dict[str, Any], check_pages: Any, tmp_path: Path) -> None:
+    """On a phone and on a screen, light and dark, nothing is cut, hard to see or wrong by axe-core."""
+    whole = {**data, 'bands': real_bands(), 'branches': branch_rows({'candidates': {}})}
+    figures = {name: to_svg(figure, name) for name, figure in draw_all(whole).items()}
+    (tmp_path / 'report.html').write_text(render({**whole, 'described': describe(whole)}, figures), encoding='utf-8')
+    assert check_pages([tmp_path]) == []
+
+
+@pytest.mark.real
+def test_faults_in_the_browser(check_pages: Any, tmp_path: Path) -> None:
+    """Whatever `check_pages.py` looks for is found where it is."""
+    (tmp_path / 'bad.html').write_text(
+        '<html lang="en"><title>t</title><body style="background: #fff; margin: 0"><main><h1>h</h1>'
+        '<p style="color: #ccc">pale</p><div style="width: 3000px">wide</div><img alt="x" src="https://localhost/x">'
+        '<figure><svg viewBox="0 0 9 9" width="90" height="90" style="overflow: visible"><text x="8">out</text>'
+        '<path d="M0 0L9 9" style="fill: none; stroke: #eee"/></svg></figure></main>'
+        '<script>console.error("said")</script></body></html>'
+    )
+    found = '\n'.join(check_pages([tmp_path]))
+    for fault in ('390 light: the page is 3000 wide: div', 'color-contrast: p: ', 'asks for https://localhost/x',
+                  'text of a figure is cut: "out"', 'a line of rgb(238, 238, 238) has a contrast of 1.16',
+                  'console: said', '1280 dark'):  # fmt: skip
+        assert fault in found, found
+
+
 def test_still_bands() -> None:
     """The figure for print has densities of states, shades, marks, and a legend that is not cut."""
     figure = draw_bands(real_bands())
@@ -294,7 +330,7 @@ def test_contrast() -> None:
     papers = re.findall(r'--paper: (#\w{6})', style)
     assert len(papers) == 2
     colours = {str(side['color']) for side in SIDES.values()} - {INK}
-    for colour in colours | {*COLOURS, BLUE, ORANGE}:
+    for colour in colours | {*COLOURS, BLUE, ORANGE, *WARMER}:
         for paper in papers:
             assert contrast(colour, paper) >= 3, (colour, paper)
 

@@ -462,7 +462,7 @@ def test_fast_fits(aiida_profile, cell, edge) -> None:
     assert given == LabelWorkChain.get_protocol_inputs('fast')
 
 
-@pytest.mark.parametrize(('cell', 'edge'), [(bulk('MgO', 'rocksalt', a=4.25), 8.0), (bulk('Si', a=5.47), 10.0)])
+@pytest.mark.parametrize(('cell', 'edge'), [(bulk('MgO', 'rocksalt', a=4.25), 9.0), (bulk('Si', a=5.47), 10.0)])
 def test_phonons_of_dft_fit(aiida_profile, cell, edge) -> None:
     """So do the phonons of DFT, unless their edge is given."""
     inputs, structure = PhononsWorkChain.get_protocol_inputs('fast'), StructureData(ase=cell)

@@ -59,7 +59,7 @@ def test_fast_fits(make_builder: Any) -> None:
     for recipe in ('paper', 'mixed'):
         inputs = plain(make_builder(structure=magnesia, overrides={'label': {'recipe': recipe}})._inputs(prune=True))
         edges[recipe] = [inputs[stage]['settings']['min_length_angstrom'] for stage in ('phonons', 'dft_phonons')]
-    assert edges == {'paper': [8.0, 8.0], 'mixed': [8.0, 8.0]}
+    assert edges == {'paper': [9.0, 9.0], 'mixed': [9.0, 9.0]}
     given = {'dft_phonons': {'settings': {'min_length_angstrom': 10.0}}}
     inputs = plain(make_builder(structure=magnesia, overrides=given)._inputs(prune=True))
     assert inputs['phonons']['settings']['min_length_angstrom'] == 10.0
