@@ -23,6 +23,7 @@ import yaml
 pytest_plugins = ['aiida.tools.pytest_fixtures']
 
 FIXTURES = Path(__file__).parent / 'fixtures'
+WARM = str(Path(__file__).with_name('warm_python.py'))
 
 
 #: The files that take longest, in this order.
@@ -220,10 +221,49 @@ def in_new_profile() -> Callable[..., list[subprocess.CompletedProcess[str]]]:
     return run
 
 
+class WarmPython:
+    """A program of `warm_python.py`, in a folder of its own, and its server.
+
+    :ivar program: to be run in place of Python; without the server its jobs fail.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.socket, self.program = folder / 'socket', folder / 'python'
+        self.program.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {WARM} {self.socket} "$@"\n')
+        self.program.chmod(0o755)
+        self.server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server, if it does not run."""
+        if self.server is None:
+            threads = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')
+            command = [sys.executable, '-W', 'ignore', WARM, '--serve', str(self.socket)]
+            self.server = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **threads}
+            )
+            assert self.server.stdout is not None
+            self.server.stdout.readline()  # it listens
+
+    def stop(self) -> None:
+        """End the server."""
+        if self.server is not None:
+            self.server.communicate()
+
+
+@pytest.fixture(scope='session')
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
+    """Return a program that runs drivers as the Python of this environment does, with its imports done."""
+    warm = WarmPython(tmp_path_factory.mktemp('warm'))
+    yield warm
+    warm.stop()
+
+
 @pytest.fixture
-def python_code(make_code: Callable[..., Any]) -> Any:
+def python_code(make_code: Callable[..., Any], warm_python: WarmPython, request: pytest.FixtureRequest) -> Any:
     """Return the Python of this environment, which has MACE, Equitrain and phonopy."""
-    return make_code('python', sys.executable)
+    if request.node.get_closest_marker('real'):
+        warm_python.start()
+    return make_code('python', str(warm_python.program))
 
 
 @pytest.fixture(scope='session')

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-#: So many nodes are offered, the newest ones.
+#: So many are offered of what begins as was typed, the newest ones.
 OFFERED = 50
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
@@ -23,7 +24,8 @@ def _completer(find: Callable[[], Pairs]) -> Complete:
 
         try:
             load_profile(ctx.find_root().params.get('profile'))
-            return [CompletionItem(value, help=text) for value, text in find() if value.startswith(incomplete)]
+            known = (CompletionItem(value, help=text) for value, text in find() if value.startswith(incomplete))
+            return list(islice(known, OFFERED))
         except Exception:
             # A message would stand between the words that somebody is typing.
             return []
@@ -47,7 +49,7 @@ def _potentials() -> Pairs:
     query = orm.QueryBuilder().append(
         PotentialData, tag='node', project=['id', 'label', 'attributes.card.name', 'attributes.family']
     )
-    for pk, label, name, family in query.order_by({'node': {'id': 'desc'}}).limit(OFFERED).all():
+    for pk, label, name, family in query.order_by({'node': {'id': 'desc'}}).all():
         text = f'{name or ""} ({family})'.strip()
         if label and ' ' not in label:
             yield label, text
@@ -62,7 +64,7 @@ def _datasets() -> Pairs:
     query = orm.QueryBuilder().append(
         DatasetData, tag='node', project=['id', 'attributes.n_frames', 'attributes.formulas']
     )
-    for pk, n_frames, formulas in query.order_by({'node': {'id': 'desc'}}).limit(OFFERED).all():
+    for pk, n_frames, formulas in query.order_by({'node': {'id': 'desc'}}).all():
         yield str(pk), f'{n_frames} frames of {" ".join(formulas[:4])}'
 
 
@@ -71,20 +73,20 @@ def _phonons() -> Pairs:
     from aiida_phonopy.data.phonopy import PhonopyData
 
     query = orm.QueryBuilder().append(PhonopyData, tag='node', project=['id', 'label'])
-    for pk, label in query.order_by({'node': {'id': 'desc'}}).limit(OFFERED).all():
+    for pk, label in query.order_by({'node': {'id': 'desc'}}).all():
         yield str(pk), label or 'phonons'
 
 
 def _jobs() -> Pairs:
     from aiida_equitrain.query import jobs
 
-    for row in jobs(limit=OFFERED).itertuples():
+    for row in jobs().itertuples():
         yield str(row.pk), f'{row.kind} {row.label or row.material or ""}, {row.state}'
 
 
 def _nodes() -> Pairs:
-    for find in (_jobs, _potentials, _datasets, _phonons):
-        yield from find()
+    found = [pair for find in (_jobs, _potentials, _datasets, _phonons) for pair in find()]
+    yield from sorted(found, key=lambda pair: -int(pair[0]) if pair[0].isdigit() else 0)
 
 
 CODES, POTENTIALS, DATASETS = _completer(_codes), _completer(_potentials), _completer(_datasets)

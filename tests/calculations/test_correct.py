@@ -181,6 +181,7 @@ def check_outputs(outputs: dict[str, Any], corrected: Any) -> None:
     assert outputs['summary']['settings']['mesh'] == CHEAP['mesh']
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_potential_with_a_python_of_its_own(run: Any, make_code: Any, mixed: Any, tmp_path: Path) -> None:
     """The first Python runs the potential only: one without phonopy will do; the numbers are the same."""

@@ -74,6 +74,7 @@ def test_changed_potential_is_not_loaded(
     assert '0' * 64 in node.exit_message
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_methods_agree(starter: Any, python_code: Any, frames: Any, supercell: Any) -> None:
     """One batch gives the forces of single evaluations; the Hessian agrees to the displacement's accuracy."""

@@ -80,6 +80,11 @@ def test_completion(starter: Any, python_code: Any, tiny_dataset: Any) -> None:
     assert found[str(tiny_dataset.pk)] == '6 frames of Si'
     assert str(tiny_dataset.pk) in {item.value for item in completion.NODES(context, parameter, '')}
     assert completion.CODES(context, parameter, 'nosuch') == []
+    with pytest.MonkeyPatch.context() as patch:  # what begins as was typed is not lost behind newer ones
+        patch.setattr(completion, 'OFFERED', 1)
+        tiny_dataset.clone().store()
+        assert [item.value for item in completion.DATASETS(context, parameter, str(tiny_dataset.pk))]
+        assert len(completion.NODES(context, parameter, '')) == 1
 
 
 def test_no_profile_no_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,7 @@ def test_same_inputs_same_weights(train_folder: Any, salt: Frames, strategy: str
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.thorough
 def test_mace_continues(train_folder: Any) -> None:
     """Interrupted after an epoch, MACE goes on where it was; the metrics are joined without a seam."""
     first = train_folder('first', strategy='transfer', engine='mace', max_seconds=0.1)

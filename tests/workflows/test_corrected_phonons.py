@@ -111,6 +111,7 @@ def check_page(node: Any, correction: dict[str, Any], folder: Path) -> None:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_correction_fails(make_builder: Any) -> None:
     """The phonons of the potential are there, and the reason is named."""
@@ -185,6 +186,7 @@ def test_cell_of_labels(salt: Any) -> None:
         labelled_cell(atoms, far, symprec=1e-4)
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_main_job_without_training(
     phonopy_code: Any, python_code: Any, starter: Any, salt: Any, tmp_path: Path

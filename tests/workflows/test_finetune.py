@@ -329,6 +329,7 @@ def test_real_run_that_makes_something_worse(
     assert re.search(r'energy MAE, validation frames[^\n]*\n<td class="bad">', page)
 
 
+@pytest.mark.thorough
 def test_real_replay(build: Any, silicon: Any) -> None:
     """Structures without labels are labelled by the foundation, and replayed through MACE."""
     frames = []

@@ -239,6 +239,7 @@ def test_wrong_settings(make_builder: Any, settings: dict[str, Any], sentence: s
     assert re.search(sentence, str(validate_settings(orm.Dict(settings))))
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_corrected_modes(make_builder: Any, analytic_code: Any, cscl: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A potential without the soft mode gets it from labels that have it; its own energies see no way down."""

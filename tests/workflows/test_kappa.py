@@ -124,6 +124,7 @@ def test_potential(run_conductivity: Any, silicon: Any, starter: Any, python_cod
     assert solver.phonon_forces.shape[1:] == (16, 3)
 
 
+@pytest.mark.thorough
 @pytest.mark.real
 def test_phonons_that_exist(
     run_conductivity: Any, silicon_phonons: Any, starter: Any, python_code: Any, silicon: Any

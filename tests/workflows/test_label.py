@@ -347,6 +347,7 @@ def test_as_many_labels_as_needed(build):
     assert called.count('CorrectCalculation') == called.count('PwBaseWorkChain') == 2
 
 
+@pytest.mark.thorough
 def test_rattled_silicon_is_labelled(build):
     """Relax the structure, rattle it, relax, choose and label: eight atoms, four frames, one mesh."""
     overrides = {

@@ -56,7 +56,7 @@ class Sleepers(JobQueue):
 def test_refills(make_code: Any) -> None:
     """While one job takes long, the others go through the second place; a name without a job is left out."""
     outputs, node = run_get_node(
-        Sleepers, code=make_code('bash', '/bin/bash'), seconds=orm.List([15, 0, None, 0]), max_concurrent=orm.Int(2)
+        Sleepers, code=make_code('bash', '/bin/bash'), seconds=orm.List([8, 0, None, 0]), max_concurrent=orm.Int(2)
     )
     assert node.is_finished_ok, node.exception
     assert sorted(outputs['order'].get_list()) == ['job_0', 'job_1', 'job_3']

@@ -45,10 +45,8 @@ def tilted() -> Any:
     return orm.StructureData(ase=atoms)
 
 
-@pytest.mark.real
-@pytest.mark.parametrize(
-    'name', ['phonons', *(pytest.param(name, marks=pytest.mark.thorough) for name in ('qha', 'kappa', 'instability'))]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize('name', ['phonons', 'qha', 'kappa', 'instability'])
 def test_one_tolerance(name: str, starter: Any, python_code: Any, phonopy_code: Any) -> None:
     """Every stage is given the tolerance of the WorkChain, and a crystal that needs it is silicon for all of them."""
     overrides: dict[str, Any] = {'symprec': 1e-2, 'settings': CHEAP}
