@@ -15,6 +15,7 @@ from phonopy.phonon.band_structure import get_band_qpoints_by_seekpath
 from aiida_equitrain.calculations.functions.phonons import primitive_bands
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(('b', 'place', 'symprec'), [(6, (0.1, 0.0, 0.2), 1e-4), (4.001, (0.0, 0.0, 0.2), 0.05)])
 def test_primitive_bands(aiida_profile: Any, b: float, place: tuple[float, ...], symprec: float) -> None:
     """The cell is that of the q-points, and points that aiida-phonopy calls ``?`` have their names.

@@ -63,6 +63,7 @@ def test_folder(builder: Any) -> None:
     assert job['elements'] == ['Na', 'Si', 'Cl']
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ('port', 'name', 'value'),
     [
@@ -93,6 +94,7 @@ def test_node_that_says_what_its_file_does_not(
     assert len(process.get_node_problem()) < 400
 
 
+@pytest.mark.real
 def test_job_of_such_a_node(builder: Any, tiny_dataset: Any) -> None:
     """The job ends with an exit code, and nothing of it is uploaded."""
     tiny_dataset.backend_entity.set_attribute('max_atoms', 99)

@@ -64,6 +64,7 @@ def test_roles(files: tuple[str, str]) -> None:
     assert forward['phonon_mae'] == pytest.approx(backward['phonon_mae'])
 
 
+@pytest.mark.real
 @pytest.mark.parametrize('wrong', ['absent.yaml', 'text.yaml', 'other.yaml'])
 def test_errors_are_one_sentence(files: tuple[str, str], tmp_path: Path, wrong: str) -> None:
     (tmp_path / 'text.yaml').write_text('no: phonons')
@@ -76,6 +77,7 @@ def test_errors_are_one_sentence(files: tuple[str, str], tmp_path: Path, wrong: 
     assert result.stdout == ''
 
 
+@pytest.mark.real
 def test_needs_neither_profile_nor_aiida(files: tuple[str, str], tmp_path: Path) -> None:
     script = (
         'import sys; from aiida_equitrain.cli.root import cmd_root\n'

@@ -60,6 +60,7 @@ def test_show(invoke: Any, tuned: PotentialData) -> None:
         assert text in result.output
 
 
+@pytest.mark.real
 def test_export(invoke: Any, tuned: PotentialData, tmp_path: Path) -> None:
     """A full model is written with the user's leave, and nothing is ever overwritten."""
     import torch

@@ -104,6 +104,7 @@ def labelled(aiida_profile_clean: Any, tiny_dataset: Any) -> Any:
     return tiny_dataset
 
 
+@pytest.mark.real
 @pytest.mark.parametrize('arguments', ['list datasets', 'list datasets --csv', 'list datasets --json', 'show PK'])
 def test_commands(labelled: Any, arguments: str) -> None:
     """Labels and attributes of nodes are shown as text."""

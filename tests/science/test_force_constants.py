@@ -215,6 +215,7 @@ def test_forces_that_strain_may_cause() -> None:
         assert (np.abs(forces).max() > 1.0) == (number >= 3)
 
 
+@pytest.mark.real
 def test_two_volumes_of_real_nacl(real_salts: list[Phonopy]) -> None:
     """Displacements of DFT at two volumes are not mixed: those of the crystal's own volume are enough."""
     own, other = real_salts

@@ -97,6 +97,7 @@ def salts() -> list[Phonopy]:
     return [load_phonopy(HARMONIC / f'phonopy_params_NaCl-{length}.yaml.xz') for length in ('0.995', '1.00')]
 
 
+@pytest.mark.real
 def test_columns_by_hand(salts: list[Phonopy]) -> None:
     """The columns that the authors publish, of phonopy alone and their definitions."""
     result = phonon_metrics.compare_phonons(*salts)

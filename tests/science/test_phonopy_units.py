@@ -143,7 +143,12 @@ def by_hand(path: Path, nac: bool, monkeypatch: pytest.MonkeyPatch) -> Phonopy:
 
 CASES = [
     *((calculator, form) for calculator in CALCULATORS for form in ('params-one-atom', 'FORCE_SETS-one-atom')),
-    *((calculator, form) for calculator in UNITS for form in FORMS if 'one-atom' not in form),
+    *(
+        pytest.param(calculator, form, marks=pytest.mark.real)
+        for calculator in UNITS
+        for form in FORMS
+        if 'one-atom' not in form
+    ),
 ]
 
 
@@ -182,6 +187,7 @@ def write_born(folder: Path, first: str) -> None:
     (folder / 'BORN').write_text('\n'.join([first, *text]) + '\n')
 
 
+@pytest.mark.real
 @pytest.mark.parametrize('form', ['FORCE_SETS-one-atom', 'FORCE_CONSTANTS'])
 @pytest.mark.parametrize('natural', [True, False])
 @pytest.mark.parametrize('calculator', UNITS)

@@ -125,6 +125,7 @@ def test_detection() -> None:
     assert all(np.isnan(value) for value in detection_scores(0, 0, 0).values())
 
 
+@pytest.mark.real
 def test_new_phases() -> None:
     """Phases are counted over all materials, each the mean of its seeds; one of which DFT's are unknown is left out."""
     table = rows()

@@ -35,6 +35,7 @@ def test_read_text(tmp_path: Path, end: str) -> None:
     assert base_name(path) == 'a.yaml'
 
 
+@pytest.mark.real
 @pytest.mark.parametrize('end', [end for end in COMPRESS if end])
 def test_broken_compression(tmp_path: Path, end: str) -> None:
     """Say of a file whether it is cut off, not what its name says, or a bomb."""

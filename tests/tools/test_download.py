@@ -190,6 +190,7 @@ NAMES = [
 ]  # fmt: skip
 
 
+@pytest.mark.real
 @pytest.mark.parametrize('name', NAMES)
 def test_hostile_server(certificate: Path, pins: Pins, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a server answers becomes one sentence, within its time, and nothing is taken or pinned."""

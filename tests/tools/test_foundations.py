@@ -25,6 +25,7 @@ TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 pytestmark = pytest.mark.usefixtures('aiida_profile_clean')
 
 
+@pytest.mark.real
 @pytest.mark.parametrize('name', FOUNDATIONS)
 def test_cards_of_those_that_we_know(name: str) -> None:
     """What they recommend is right, and for strategies that their families have."""

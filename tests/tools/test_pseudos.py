@@ -71,6 +71,7 @@ def test_plain_files_pass(tmp_path: Path) -> None:
     check_archive(write(tmp_path / 'a.tgz', ('Si.upf', b'x'), ('./C.upf', b'y')), '.upf')
 
 
+@pytest.mark.real
 @pytest.mark.usefixtures('aiida_profile_clean')
 @pytest.mark.parametrize('wrong', ['md5_upf', 'hints', 'archive'])
 def test_half_a_family_does_not_stay(server: tuple[str, Path], wrong: str, capfd: Any) -> None:

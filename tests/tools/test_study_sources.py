@@ -72,6 +72,7 @@ def test_group(aiida_profile_clean: Any, tiny_frames: Any, tmp_path: Path) -> No
         gather(['crystals'])
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ('arguments', 'sentence'),
     [

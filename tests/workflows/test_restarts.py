@@ -132,6 +132,7 @@ def test_phonons_go_on(silicon: Any, starter: Any, make_code: Any, phonopy_code:
         assert np.array_equal(outputs['forces'].get_array(name), found['forces'].get_array(name))
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ('label', 'goes_on'),
     [('ERROR_NODE_FAILURE', True), ('ERROR_PREEMPTED', True), ('ERROR_INTERRUPTED', True), ('ERROR_CANCELLED', False)],
