@@ -60,6 +60,9 @@ def test_fast_fits(make_builder: Any) -> None:
         inputs = plain(make_builder(structure=magnesia, overrides={'label': {'recipe': recipe}})._inputs(prune=True))
         edges[recipe] = [inputs[stage]['settings']['min_length_angstrom'] for stage in ('phonons', 'dft_phonons')]
     assert edges == {'paper': [9.0, 9.0], 'mixed': [9.0, 9.0]}
+    # At Γ alone, which the protocol's own distance would not be in so small a cell; the unit cell keeps it.
+    assert all(0.65 < inputs[stage]['pw']['kpoints_distance'] < 0.8 for stage in ('label', 'dft_phonons'))
+    assert inputs['dft_phonons']['relax']['base_relax']['kpoints_distance'] == 0.6
     given = {'dft_phonons': {'settings': {'min_length_angstrom': 10.0}}}
     inputs = plain(make_builder(structure=magnesia, overrides=given)._inputs(prune=True))
     assert inputs['phonons']['settings']['min_length_angstrom'] == 10.0

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiida.engine import ProcessBuilder
 from aiida.orm import AbstractCode, Dict, Float, Int, List, Str, StructureData, TrajectoryData
+from aiida_quantumespresso.common.types import ElectronicType
 from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
@@ -24,7 +25,7 @@ from aiida_equitrain.science.supercells import make_supercell
 from aiida_equitrain.workflows.base import EquitrainProtocolMixin, schema_of
 from aiida_equitrain.workflows.checks import kinds_problem, structure_problem
 from aiida_equitrain.workflows.dft import functional_of, pw_builder, unit_cell_relax_builder
-from aiida_equitrain.workflows.fitting import EDGE, FITTING, fit_cell
+from aiida_equitrain.workflows.fitting import EDGE, FITTING, fit_cell, take_gamma
 from aiida_equitrain.workflows.label.checks import (
     phonon_supercell_matrix,
     supercell_matrix,
@@ -122,6 +123,8 @@ class LabelBuilder(EquitrainProtocolMixin):
         sample = sample_structure(structure, frames, inputs, made)
         builder: ProcessBuilder = cls.get_builder()
         builder.pw = pw_builder(pw_code, sample, pseudo_family, electronic_type, protocol, inputs, overrides)
+        if protocol in FITTING and structure is not None and 'kpoints_distance' not in (overrides.get('pw') or {}):
+            take_gamma(builder['pw'], sample.cell, electronic_type == ElectronicType.METAL.value)
         for name, node in (('structure', structure), ('frames', frames)):
             if node is not None:
                 builder[name] = node

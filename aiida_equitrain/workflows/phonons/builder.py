@@ -23,7 +23,7 @@ from aiida_equitrain.workflows.base import EquitrainProtocolMixin
 from aiida_equitrain.workflows.born_charges import fill_born_builder
 from aiida_equitrain.workflows.checks import structure_problem
 from aiida_equitrain.workflows.dft import mpi_options, recommended_cutoffs, unit_cell_relax_builder
-from aiida_equitrain.workflows.fitting import EDGE, fit_cell
+from aiida_equitrain.workflows.fitting import EDGE, FITTING, fit_cell, take_gamma
 from aiida_equitrain.workflows.options import set_options, take_options
 
 
@@ -105,6 +105,11 @@ class PhononsBuilder(EquitrainProtocolMixin):
             fill_born_builder(builder, inputs, born_pw_code or pw_code, ph_code, pseudo_family, protocol, options)
         if pw_code is not None:
             fill_dft_builder(builder, inputs, pw_code, pseudo_family, electronic_type, protocol)
+            is_plain = matrix is None and 'kpoints_distance' not in (overrides.get('pw') or {})
+            if protocol in FITTING and is_plain and not structure_problem(structure):
+                rows = phonon_supercell_rows(structure, inputs['settings'], inputs['symprec'])
+                is_metal = electronic_type == ElectronicType.METAL.value
+                take_gamma(builder['pw'], np.array(rows) @ np.array(structure.cell), is_metal)
         return set_options(builder, overrides, options, skip=('born_charges',))
 
 
