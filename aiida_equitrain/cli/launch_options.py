@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 
 from aiida_equitrain.cli.completion import CODES, DATASETS, POTENTIALS
 from aiida_equitrain.cli.numbers import FiniteRange
@@ -32,6 +34,8 @@ LONGEST_LABEL = 255
 #: Options of jobs, and their names in `metadata.options`.
 OF_JOBS = {'account': 'account', 'queue': 'queue_name', 'qos': 'qos', 'walltime': 'max_wallclock_seconds',
            'memory': 'max_memory_kb'}  # fmt: skip
+#: What the protocols are, by the name of the command.
+PROTOCOL_FILES = files('aiida_equitrain').joinpath('workflows', 'protocols')
 #: All of them, for the commands.
 SCHEDULER = (*OF_JOBS, 'gpu_options')
 KILOBYTES = {'KB': 1, 'MB': 1000, 'GB': 1000**2, 'TB': 1000**3}
@@ -58,11 +62,26 @@ def kilobytes(_ctx: Any, _param: Any, value: str | None) -> int | None:
     return int(match.group(1)) * KILOBYTES[match.group(2)]
 
 
+class Protocol(click.Option):
+    """The protocol, explained in the words of the file that defines those of the command."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the option and what each protocol means; the file is read only for that."""
+        record = super().get_help_record(ctx)
+        path = PROTOCOL_FILES.joinpath(f'{str(ctx.info_name).replace("-", "_")}.yaml')
+        if record is None or not path.is_file():
+            return record
+        known = yaml.safe_load(path.read_text(encoding='utf-8'))
+        choices = self.type.choices if isinstance(self.type, click.Choice) else ()
+        words = [f'{name}: {known["protocols"][name]["description"]}' for name in choices if name in known['protocols']]
+        return record[0], f'{" ".join(words)}  [default: {known["default_protocol"]}]'
+
+
 #: Options by the name of their parameter.
 OPTIONS: dict[str, Callable[[Any], Any]] = {
-    'protocol': click.option('--protocol', type=click.Choice(PROTOCOLS), default='balanced', show_default=True),
+    'protocol': click.option('--protocol', cls=Protocol, type=click.Choice(PROTOCOLS), default='balanced'),
     'training_protocol': click.option(
-        '--protocol', type=click.Choice(TRAINING_PROTOCOLS), default='balanced', show_default=True
+        '--protocol', cls=Protocol, type=click.Choice(TRAINING_PROTOCOLS), default='balanced'
     ),
     'block': click.option(
         '--block', metavar='NAME_OR_NUMBER', help='Which structure of a file that holds several; numbers from 1 on.'
