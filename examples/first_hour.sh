@@ -33,11 +33,8 @@ hour() {
     printf 'done (%d s)\n' "$((SECONDS - start))"
 }
 
-verdi profile show equitrain >/dev/null 2>&1 || {
-    verdi profile setup core.sqlite_dos -n --profile-name equitrain --email newcomer@example.org
-    equitrain setup --offline
-    equitrain setup --check
-}
+python -m aiida_equitrain.setup.profile equitrain
+equitrain setup --offline
 python - <<'PYTHON'
 from ase.build import bulk
 
@@ -52,24 +49,30 @@ for crystal in Si MgO NaCl quartz; do
     echo
 done
 
-# Cells of 16 atoms at the Γ point, two epochs.
-cat >small.yaml <<'YAML'
+# Cells of 8 and 16 atoms at the Γ point, two epochs.
+cat >silicon.yaml <<'YAML'
 label:
   min_frames: 2
   rattle: {volume_changes: [-0.02, 0.0, 0.02], min_length_angstrom: 5.0, max_length_angstrom: 8.0}
   selection: {frames_per_trajectory: 1}
-  harmonic: {n_frames: 2, min_length_angstrom: 5.0}
+  harmonic: {n_frames: 2, min_length_angstrom: 7.0}
   pw: {kpoints_distance: 1.0}
 finetune: {train: {hyperparameters: {epochs: 2}}}
-phonons: {settings: {min_length_angstrom: 5.0, mesh: [6, 6, 6]}}
+phonons: {settings: {min_length_angstrom: 7.0, mesh: [6, 6, 6]}}
 dft_phonons:
-  settings: {min_length_angstrom: 5.0, mesh: [6, 6, 6]}
+  settings: {min_length_angstrom: 7.0, mesh: [6, 6, 6]}
   pw: {kpoints_distance: 1.0}
 compare: {settings: {mesh: [6, 6, 6]}}
 YAML
-hour silicon material Si.cif --recipe mixed --overrides small.yaml
-sed '/^finetune/d' small.yaml >untrained.yaml
-hour magnesia material MgO.cif --strategy none --overrides untrained.yaml
+# 54 atoms, and a cut-off that is told to be too low.
+cat >magnesia.yaml <<'YAML'
+label:
+  harmonic: {n_frames: 2, min_length_angstrom: 7.0}
+  pw: {kpoints_distance: 1.0, pw: {parameters: {SYSTEM: {ecutwfc: 40.0, ecutrho: 160.0}}}}
+phonons: {settings: {min_length_angstrom: 7.0, mesh: [6, 6, 6]}}
+YAML
+hour silicon material Si.cif --recipe mixed --overrides silicon.yaml
+hour magnesia material MgO.cif --strategy none --no-dft --overrides magnesia.yaml
 
 # Labels that others have published, of phonopy's examples.
 equitrain data import "$root/tests/fixtures/rattled/NaCl-rd.tar.xz" --functional PBE --n-frames 8 --n-test 2 --label NaCl |
