@@ -76,9 +76,9 @@ def test_completion(starter: Any, python_code: Any, tiny_dataset: Any) -> None:
     assert python_code.full_label in found
     found = {item.value: item.help for item in completion.POTENTIALS(context, parameter, str(starter.pk))}
     assert found[str(starter.pk)].endswith('(mace)')
-    found = {item.value: item.help for item in completion.DATASETS(context, parameter, '')}
+    found = {item.value: item.help for item in completion.DATASETS(context, parameter, str(tiny_dataset.pk))}
     assert found[str(tiny_dataset.pk)] == '6 frames of Si'
-    assert str(tiny_dataset.pk) in {item.value for item in completion.NODES(context, parameter, '')}
+    assert str(tiny_dataset.pk) in {item.value for item in completion.NODES(context, parameter, str(tiny_dataset.pk))}
     assert completion.CODES(context, parameter, 'nosuch') == []
     with pytest.MonkeyPatch.context() as patch:  # what begins as was typed is not lost behind newer ones
         patch.setattr(completion, 'OFFERED', 1)
