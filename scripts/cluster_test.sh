@@ -84,6 +84,8 @@ make_computer() {
 set_up() {
     aiida-equitrain setup --offline --computer cluster --python "$COMPUTE/bin/python" --pw "$(command -v pw.x)" \
         --phonopy "$COMPUTE/bin/phonopy"
+    # What a scenario disturbs has to run, and not to be the result of the one before.
+    verdi config set caching.default_enabled False
 }
 
 bring_up() {

@@ -267,6 +267,8 @@ def time_limit_training() -> str:
     """Let Slurm's time limit end a training, which goes on from its checkpoint."""
     node = start(build_training())
     job = running(node, progress='"train"')
+    # It would be done within the minute that is the least of Slurm, which lets it go on before it tells it to end.
+    run('pkill', '-STOP', '-u', os.environ['CLUSTER_USER'], '-f', 'equitrain_job.drivers.training')
     run('scontrol', 'update', f'jobid={job}', 'TimeLimit=1')
     wait_for('a second job', lambda: len(jobs_of(node)) > 1 or node.is_terminated)
     assert jobs_of(node)[0].exit_status == 400, jobs_of(node)[0].exit_message
@@ -332,27 +334,44 @@ def node_down() -> str:
     return same_training(node)
 
 
-@scenario
-def outages() -> str:
-    """Stop Slurm's controller, then sshd, for a minute each, and kill the daemon: the results are the same."""
+def outage(minute: Callable[[], None]) -> str:
+    """Let something happen below a training and two frames; what comes out is the same.
+
+    :param minute: ends a service, and starts it again.
+    """
     training, frames = start(build_training()), start(build_frames())
     running(training)
-    for name, again in (('slurmctld', 'start_slurmctld'), ('sshd', 'start_sshd')):
-        services(f'end {name}')
-        time.sleep(60)
-        services(again)
-    kill_daemon()
-    run('verdi', 'daemon', 'start', '2')
+    minute()
     return f'{same_training(training)}; {same_frames(frames)}'
 
 
+@scenario
+def slurmctld_down() -> str:
+    """Stop Slurm's controller for a minute: nobody can submit a job, or ask for one."""
+    return outage(lambda: services('end slurmctld; sleep 60; start_slurmctld'))
+
+
+@scenario
+def sshd_down() -> str:
+    """Stop sshd for a minute, and end the connections that there are."""
+    return outage(lambda: services('end_with_children sshd; sleep 60; start_sshd'))
+
+
+@scenario
+def daemon_killed() -> str:
+    """Kill the daemon of AiiDA, and start it again."""
+    return outage(kill_daemon)
+
+
 def kill_daemon() -> None:
-    """Kill the daemon and its workers, none of which can say goodbye."""
+    """Kill the daemon and its workers, none of which can say goodbye, and start others."""
     from aiida.engine.daemon.client import get_daemon_client
 
     pid = get_daemon_client().get_daemon_pid()
     children = run('pgrep', '-P', str(pid), check=False).split()
     run('kill', '-9', str(pid), *children, check=False)
+    time.sleep(5)
+    run('verdi', 'daemon', 'start', '2')
 
 
 def main() -> int:
@@ -368,7 +387,7 @@ def main() -> int:
     from aiida import load_profile
 
     load_profile()
-    failed = 0
+    failed, first = 0, time.monotonic()
     for name in names:
         start = time.monotonic()
         try:
@@ -377,6 +396,7 @@ def main() -> int:
             failed += 1
             state, text = 'FAILED', traceback.format_exc()
         print(f'  {name} ... {state} ({time.monotonic() - start:.0f} s): {text}', flush=True)
+    print(f'  {len(names) - failed} of {len(names)} as they should be, {time.monotonic() - first:.0f} s', flush=True)
     return failed
 
 

@@ -39,6 +39,15 @@ end() {
     rm -f "$file"
 }
 
+# end_with_children NAME: what it has started as well, such as the connections of sshd.
+end_with_children() {
+    local children
+    children="$(pgrep -P "$(cat "$BASE/run/$1.pid")" || true)"
+    end "$1"
+    # shellcheck disable=SC2086 # one word each
+    [ -z "$children" ] || kill $children 2>/dev/null || true
+}
+
 require_debian_and_root() {
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail 'the test cluster needs Debian and root (a container will' \
         "do): it starts ${PACKAGES[*]} of Debian on the loopback device, and a user $CLUSTER_USER."
