@@ -267,9 +267,13 @@ def time_limit_training() -> str:
     """Let Slurm's time limit end a training, which goes on from its checkpoint."""
     node = start(build_training())
     job = running(node, progress='"train"')
-    # It would be done within the minute that is the least of Slurm, which lets it go on before it tells it to end.
-    run('pkill', '-STOP', '-u', os.environ['CLUSTER_USER'], '-f', 'equitrain_job.drivers.training')
+    # It stands still, as it would be done before the minute that is the shortest limit.
+    signal = ['-u', os.environ['CLUSTER_USER'], '-f', 'equitrain_job.drivers.training']
+    run('pkill', '-STOP', *signal)
     run('scontrol', 'update', f'jobid={job}', 'TimeLimit=1')
+    words = Path(jobs_of(node)[0].get_remote_workdir(), '_scheduler-stderr.txt')
+    wait_for('the time limit', lambda: 'TIME LIMIT' in words.read_text(encoding='utf-8'))
+    run('pkill', '-CONT', *signal)
     wait_for('a second job', lambda: len(jobs_of(node)) > 1 or node.is_terminated)
     assert jobs_of(node)[0].exit_status == 400, jobs_of(node)[0].exit_message
     return same_training(node)
