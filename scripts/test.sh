@@ -3,7 +3,8 @@
 #
 #   bash scripts/test.sh         all but the tests that are marked `thorough`
 #   bash scripts/test.sh --all   those too, with the environments of SevenNet and Nequix (two minutes and 2 GB each,
-#                                once; SEVENNET=no, NEQUIX=no: without), and, on Debian as root, a cluster
+#                                once; SEVENNET=no, NEQUIX=no: without), a newcomer's hour with all pages in a browser
+#                                (examples/first_hour.sh; HOUR=no: without), and, on Debian as root, a cluster
 #                                (scripts/cluster_test.sh; CLUSTER=no: without)
 #
 # Other arguments go to pytest; an `-m` of yours replaces the choice of tests.
@@ -43,6 +44,10 @@ say 'pytest'
 # A worker that crashed is the end: with another in its place, xdist waits for ever.
 python -m pytest -n "$(env -u OMP_NUM_THREADS nproc)" --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
     --durations 20 "${selection[@]}" "$@"
+if [ ${#selection[@]} = 0 ] && [ $# = 0 ] && [ "${HOUR:-yes}" != no ]; then
+    say "a newcomer's hour"
+    bash "$ROOT/examples/first_hour.sh" "$AIIDA_PATH/first-hour"
+fi
 if [ ${#selection[@]} = 0 ] && [ $# = 0 ] && [ "${CLUSTER:-yes}" != no ] && [ "$(id -u)" = 0 ] && can_install; then
     bash "$ROOT/scripts/cluster_test.sh"
 fi
