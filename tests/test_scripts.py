@@ -40,7 +40,11 @@ def run(checkout: Path, programs: Path, *arguments: str, **environment: str) -> 
     )
 
 
-@pytest.mark.parametrize('script', [*sorted(SCRIPTS.glob('*.sh')), ROOT / '.ci' / 'run'], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    'script',
+    [*sorted(SCRIPTS.glob('*.sh')), *sorted((ROOT / 'examples').glob('*.sh')), ROOT / '.ci' / 'run'],
+    ids=lambda path: path.name,
+)
 def test_syntax(script: Path) -> None:
     """Parse each script."""
     subprocess.run(['bash', '-n', str(script)], check=True)
