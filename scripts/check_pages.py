@@ -20,6 +20,8 @@ from typing import Any
 WIDTHS = (390, 820, 1280)
 SCHEMES = ('light', 'dark')
 HEIGHT = 900
+#: For a page to be drawn; a machine may be busy.
+PATIENCE_MS = 300_000
 BROWSERS = ('chromium', 'google-chrome', 'chromium-browser')
 AXE = {
     'resultTypes': ['violations'],
@@ -45,6 +47,7 @@ def check(browser: Any, page: Path, pictures: Path | None = None) -> Iterator[st
     for scheme in SCHEMES:
         for width in WIDTHS:
             context = browser.new_context(viewport={'width': width, 'height': HEIGHT}, color_scheme=scheme)
+            context.set_default_timeout(PATIENCE_MS)
             yield from (f'{page}, {width} {scheme}: {line}' for line in look(context.new_page(), page))
             if pictures is not None:
                 pictures.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-// Draws the figures of the page that are live: bands with hover, zoom, sides that go on and off, and densities of states.
+// Draws the figures of the page that are live, with hover, zoom, and sides that go on and off: bands with densities of
+// states, learning curves, and predicted against reference forces.
 // Their data stand in blocks of JSON; the still figures beneath them are for print, and for readers without scripts.
 'use strict';
 (() => {
@@ -59,14 +60,59 @@
     return traces;
   }
 
+  const axisStyle = () => ({
+    color: colour('ink'), gridcolor: colour('grid'), zeroline: false, fixedrange: coarse, linecolor: colour('grid'),
+  });
+
+  const commonLayout = () => ({
+    margin: { l: 52, r: 8, t: 8, b: 36 }, height: 420, showlegend: false, hovermode: 'closest',
+    paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', dragmode: coarse ? false : 'zoom',
+    font: { family: 'inherit', size: 13, color: colour('ink') },
+    hoverlabel: { bgcolor: colour('paper'), bordercolor: colour('soft'), font: { color: colour('ink'), size: 13 } },
+  });
+
+  function curveTraces(spec, side) {
+    const color = ink(side.color);
+    return side.curves.map((curve) => ({
+      x: curve.x, y: curve.y, mode: spec.points ? 'markers' : 'lines', line: { color, width: 2 },
+      marker: { color, size: 5, opacity: 0.7 }, yaxis: curve.panel ? `y${curve.panel + 1}` : 'y',
+      hovertemplate: `<b>${side.label}</b><br>${spec.hover}<extra></extra>`,
+    }));
+  }
+
+  // Panels stand one above another over one axis.
+  function curveLayout(spec) {
+    const share = 1 / spec.panels.length, last = spec.panels.length;
+    const layout = {
+      ...commonLayout(), margin: { l: 64, r: 12, t: 8, b: 44 }, shapes: [],
+      xaxis: { ...axisStyle(), title: { text: spec.x, font: { size: 12 } }, anchor: last > 1 ? `y${last}` : 'y' },
+    };
+    spec.panels.forEach((panel, index) => {
+      const top = 1 - index * share;
+      layout[index ? `yaxis${index + 1}` : 'yaxis'] = {
+        ...axisStyle(), title: { text: panel.title, font: { size: 12 } }, type: panel.log ? 'log' : 'linear',
+        domain: [top - share + (index < last - 1 ? 0.05 : 0), top], tickformat: '~g', nticks: 6,
+      };
+    });
+    const line = { color: colour('soft'), width: 1 };
+    if (spec.line !== null) {
+      layout.shapes.push({ type: 'line', x0: spec.line, x1: spec.line, yref: 'paper', y0: 0, y1: 1, line: { ...line, dash: 'dot' } });
+    }
+    if (spec.diagonal !== null) {
+      const end = spec.diagonal;
+      layout.shapes.push({ type: 'line', x0: -end, y0: -end, x1: end, y1: end, line });
+      layout.xaxis.range = [-end, end];
+      Object.assign(layout.yaxis, { range: [-end, end], scaleanchor: 'x', constrain: 'domain' });
+      layout.xaxis.constrain = 'domain';
+    }
+    return layout;
+  }
+
   function layoutOf(spec) {
-    const axis = { color: colour('ink'), gridcolor: colour('grid'), zeroline: false, fixedrange: coarse, linecolor: colour('grid') };
+    const axis = axisStyle();
     const right = spec.dos ? 0.78 : 1;
     return {
-      margin: { l: 52, r: 8, t: 8, b: 36 }, height: 420, showlegend: false, hovermode: 'closest',
-      paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', dragmode: coarse ? false : 'zoom',
-      font: { family: 'inherit', size: 13, color: colour('ink') },
-      hoverlabel: { bgcolor: colour('paper'), bordercolor: colour('soft'), font: { color: colour('ink'), size: 13 } },
+      ...commonLayout(),
       xaxis: {
         ...axis, domain: [0, right], tickvals: spec.ticks.map((tick) => tick[0]), ticktext: spec.ticks.map((tick) => tick[1]),
         range: [spec.ticks[0][0], spec.ticks[spec.ticks.length - 1][0]],
@@ -81,8 +127,9 @@
     const plot = figure.querySelector('.plot');
     const boxes = [...figure.querySelectorAll('input')];
     const shown = () => spec.sides.filter((side, index) => !boxes[index] || boxes[index].checked);
+    const [traces, layout] = spec.panels ? [curveTraces, curveLayout] : [sideTraces, layoutOf];
     const paint = () => Plotly.react(
-      plot, shown().flatMap((side) => sideTraces(spec, side)), { ...layoutOf(spec), uirevision: 'kept' },
+      plot, shown().flatMap((side) => traces(spec, side)), { ...layout(spec), uirevision: 'kept' },
       { displaylogo: false, responsive: true, modeBarButtonsToRemove: ['toImage', 'select2d', 'lasso2d'] },
     );
     figure.classList.add('is-live');

@@ -1,4 +1,4 @@
-"""Bands as data for the script that draws them live in the page, by plotly.js, which the page carries."""
+"""Figures as data for the script that draws them live in the page, by plotly.js, which the page carries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from .plots import INK, Q_MARK, ordered, style_of
+from aiida_equitrain.common.formatting import number
+
+from .plots import INK, Q_MARK, SPLITS, learning_panels, ordered, style_of
 
 #: A figure holds no more numbers than this; of longer paths not all points are taken.
 MAX_NUMBERS = 120_000
@@ -61,6 +63,60 @@ def band_spec(bands: Mapping[str, Any]) -> dict[str, Any]:
         'ticks': [[round(float(place), 5), _text(label)] for place, label in bands['ticks']],
         'range': [low, high],
         'dos': _rounded(bands['dos_frequencies']) if bands.get('dos') else None,
+        'sides': sides,
+    }
+
+
+def learning_spec(learning: Mapping[str, Any]) -> dict[str, Any]:
+    """Return errors by epoch, a panel for each quantity, for ``live.js``.
+
+    :param learning: as for :func:`~.plots.draw_learning`.
+    """
+    panels = learning_panels(learning)
+    sides = []
+    for split, (label, color) in SPLITS.items():
+        curves = [
+            {'panel': index, 'x': _numbers(learning['epoch']), 'y': _numbers(learning[f'{split}_{key}'], factor)}
+            for index, (key, _, factor) in enumerate(panels)
+            if learning.get(f'{split}_{key}') is not None
+        ]
+        if curves:
+            sides.append({'label': label, 'color': color, 'curves': curves})
+    best = learning.get('best_epoch')
+    return {
+        'panels': [{'title': title.replace(' (', '<br>('), 'log': True} for _, title, _ in panels],
+        'x': 'epoch (dotted: the one that is kept)',
+        'hover': 'epoch %{x}: %{y:.3g}',
+        'line': None if best is None else int(best),
+        'diagonal': None,
+        'points': False,
+        'sides': sides,
+    }
+
+
+def parity_spec(parity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return predicted against reference forces for ``live.js``; of very many not all.
+
+    :param parity: as for :func:`~.plots.draw_parity`.
+    """
+    reference = np.asarray(parity['reference'], dtype=float)
+    names = [name for name in ('foundation', 'finetuned') if name in parity]
+    kept = slice(None, None, max(1, -(-len(reference) * 2 * len(names) // MAX_NUMBERS)))
+    limit = 1.08 * float(np.abs(reference).max() or 1.0)
+    sides = []
+    for name in names:
+        values, style = np.asarray(parity[name], dtype=float), style_of(name)
+        error = number(1e3 * float(np.abs(values - reference).mean()))
+        curve = {'panel': 0, 'x': _numbers(reference[kept]), 'y': _numbers(values[kept])}
+        label = _text(f'{style["label"]}: MAE {error} meV/Å')
+        sides.append({'label': label, 'color': style['color'], 'curves': [curve]})
+    return {
+        'panels': [{'title': 'predicted (eV/Å)', 'log': False}],
+        'x': _text(f'DFT (eV/Å), {parity.get("split", "all frames")}'),
+        'hover': 'DFT %{x:.3f} eV/Å, predicted %{y:.3f}',
+        'line': None,
+        'diagonal': round(limit, 4),
+        'points': True,
         'sides': sides,
     }
 
@@ -117,6 +173,11 @@ def _qpoints(segments: Any, kept: list[Any]) -> list[str]:
         )
         result += [*([''] if result else []), *texts]
     return result
+
+
+def _numbers(values: Any, factor: float = 1.0) -> list[float | None]:
+    """Return numbers of five digits; what is none is a gap."""
+    return [float(f'{factor * value:.5g}') if np.isfinite(value) else None for value in np.asarray(values, dtype=float)]
 
 
 def _rounded(values: Any) -> list[float]:

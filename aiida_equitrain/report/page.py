@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -62,7 +62,7 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         headline=data.get('headline', []),
         figures=accessible(figures, FIGURES, data.get('described')),
         captions=FIGURES,
-        live=live_figures({'bands': data.get('bands')}) if 'bands' in figures else {},
+        live=live_figures(data, figures),
         csv={name: f'{name}.csv' for name in data.get('curves', {})},
         sides=sides,
         errors=[[row['quantity'], *(_plain(row.get(side), side in wrong) for side in sides)] for row in errors],
@@ -105,15 +105,18 @@ def accessible(
     }
 
 
-def live_figures(bands: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
+def live_figures(data: Mapping[str, Any], figures: Collection[str]) -> dict[str, dict[str, Any]]:
     """Return what the page needs to draw figures live, by their names: data, and the switches of the sides.
 
-    :param bands: as for :func:`~.plots.draw_bands`; ``None`` where there are none.
+    :param data: ``bands``, ``learning`` and ``parity``, where there are any, as for those who draw the still figures.
+    :param figures: names of the still ones, of which no others are live.
     """
+    makers = {'bands': live.band_spec, 'learning': live.learning_spec, 'parity': live.parity_spec}
     found = {}
-    for name, each in bands.items():
-        if each:
-            spec = live.band_spec(each)
+    for name, make in makers.items():
+        each = data.get(name)
+        if each and name in figures:
+            spec = make(each)
             # The labels of the data are escaped for plotly.js, those of the switches by the template.
             sides = [
                 {'label': Markup(side['label']), 'color': 'var(--ink)' if side['color'] == 'ink' else side['color']}
@@ -124,6 +127,7 @@ def live_figures(bands: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dic
                 'block': live.data_block(spec),
                 'sides': sides,
                 'marked': each.get('marked', ''),
+                'wide': name == 'bands',
             }
     return found
 

@@ -42,6 +42,9 @@ SIDES: dict[str, dict[str, Any]] = {
     },
     'finetuned': {'label': 'fine-tuned', 'color': '#0a85d1', 'linestyle': (0, (4, 1.6)), 'zorder': 5},
 }
+#: Panels of a learning curve: end of the key, title, and the factor to its unit; names and colours of its curves.
+LEARNING = (('forces_mae', 'force MAE (meV/Å)', 1e3), ('energy_mae', 'energy MAE (meV/atom)', 1e3))
+SPLITS = {'train': ('training', '#7f8796'), 'valid': ('validation', '#0a85d1')}
 STYLE: dict[Any, Any] = {
     'font.size': 9,
     'font.family': 'sans-serif',
@@ -192,28 +195,25 @@ def draw_error_bars(bars: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def learning_panels(learning: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    """Return those of :data:`LEARNING` of which there are errors."""
+    return [panel for panel in LEARNING if any(f'{split}_{panel[0]}' in learning for split in SPLITS)]
+
+
 def draw_learning(learning: Mapping[str, Any]) -> Figure:
     """Draw force and energy errors of training and validation by epoch, and the learning rate.
 
     :param learning: ``epoch`` (E,), ``train_forces_mae`` ... (E,) in eV/Å, ``best_epoch``.
     """
-    panels = [
-        (key, title, factor)
-        for key, title, factor in (
-            ('forces_mae', 'force MAE (meV/Å)', 1e3),
-            ('energy_mae', 'energy MAE (meV/atom)', 1e3),
-        )
-        if f'train_{key}' in learning or f'valid_{key}' in learning
-    ]
+    panels = learning_panels(learning)
     figure = Figure(figsize=(4.6, 1.5 + 1.45 * len(panels)), layout='constrained')
     rows = figure.subplots(len(panels) + 1, 1, sharex=True, height_ratios=[3] * len(panels) + [1.3], squeeze=False)
     epoch = np.asarray(learning['epoch'])
     for axes, (key, title, factor) in zip(rows[:, 0], panels, strict=False):
-        for split, color, dash in (('train', '#7f8796', '-'), ('valid', '#0a85d1', '-')):
+        for split, (label, color) in SPLITS.items():
             values = learning.get(f'{split}_{key}')
             if values is not None:
-                label = {'train': 'training', 'valid': 'validation'}[split]
-                axes.plot(epoch, np.asarray(values) * factor, color=color, linestyle=dash, label=label)
+                axes.plot(epoch, np.asarray(values) * factor, color=color, label=label)
         axes.set_yscale('log')
         axes.set_ylabel(title)
         axes.grid(True, axis='y', which='major')

@@ -123,7 +123,7 @@ def render_property(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         notes=data.get('notes', []),
         verdict=data.get('verdict'),
         figures=drawn,
-        live=page.live_figures(data.get('bands', {})),
+        live=page.live_figures(data.get('bands', {}), figures),
         csv={name: f'{name}.csv' for name in data.get('curves', {})},
         **shown,
     )

@@ -36,7 +36,7 @@ from aiida_equitrain.report.collect import (
 from aiida_equitrain.report.curves import curves_of, describe
 from aiida_equitrain.report.flow import draw_flow
 from aiida_equitrain.report.instability import COLOURS
-from aiida_equitrain.report.live import MAX_NUMBERS, band_spec, data_block, library
+from aiida_equitrain.report.live import MAX_NUMBERS, band_spec, data_block, learning_spec, library, parity_spec
 from aiida_equitrain.report.page import render
 from aiida_equitrain.report.plots import INK, SIDES, draw_all, draw_bands, to_png, to_svg
 from aiida_equitrain.report.thermal import BLUE, ORANGE, WARMER, draw_qha, qha_columns
@@ -155,7 +155,8 @@ def test_page(data: dict[str, Any]) -> None:
     assert 'What to do: take <code>--recipe mixed</code> &amp; more.' in page
     assert '<code>aiida-equitrain export 1 DIR</code>' in page
     # Data, plotly.js and our own script, and a policy that lets no other run.
-    assert re.findall(r'<script(.*?)>', page) == [' type="application/json" id="live-bands"', '', '']
+    blocks = [f' type="application/json" id="live-{name}"' for name in ('bands', 'learning', 'parity')]
+    assert re.findall(r'<script(.*?)>', page) == [*blocks, '', '']
     policy = html.unescape(re.findall(r'http-equiv="Content-Security-Policy" content="(.*?)"', page)[0])
     assert [len(part.split()) for part in policy.split('; ') if part.startswith('script-src')] == [3]
     links = re.findall(r'(?:src|href|url)[=(]["\']?([^"\')\s>]+)', page)
@@ -205,6 +206,21 @@ def test_live_bands() -> None:
     long = band_spec(real_bands(points=400, n_bands=300))
     assert sum(len(band) for each in long['sides'] for band in each['bands']) < 1.1 * MAX_NUMBERS
     assert long['x'][-1] == 2.0
+
+
+def test_live_curves(data: dict[str, Any]) -> None:
+    """Learning curves have a panel for each quantity in its unit; of very many forces not all are drawn."""
+    learning = data['learning'] | {'valid_forces_mae': np.array([0.1, np.nan, 0.3, 0.4, 0.5]), 'best_epoch': None}
+    spec = learning_spec(learning)
+    assert [panel['title'] for panel in spec['panels']] == ['force MAE<br>(meV/Å)', 'energy MAE<br>(meV/atom)']
+    assert spec['sides'][1]['curves'][0]['y'] == [100.0, None, 300.0, 400.0, 500.0]
+    assert spec['line'] is None
+    assert json.loads(str(data_block(spec))) == spec
+    many = np.linspace(-1, 1, 2 * MAX_NUMBERS)
+    spec = parity_spec({'reference': many, 'finetuned': many + 0.001})
+    assert spec['sides'][0]['label'] == 'fine-tuned: MAE 1.00 meV/Å'
+    assert len(spec['sides'][0]['curves'][0]['x']) <= MAX_NUMBERS / 2
+    assert spec['diagonal'] == 1.08
 
 
 def test_browser_draws_live_bands(data: dict[str, Any], browser: str, tmp_path: Path) -> None:
