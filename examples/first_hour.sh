@@ -64,11 +64,9 @@ dft_phonons:
   pw: {kpoints_distance: 1.0}
 compare: {settings: {mesh: [6, 6, 6]}}
 YAML
-# 54 atoms, and a cut-off that is told to be too low.
+# One frame of 54 atoms, and no DFT to judge it: its error bars do.
 cat >magnesia.yaml <<'YAML'
-label:
-  harmonic: {n_frames: 2, min_length_angstrom: 7.0}
-  pw: {kpoints_distance: 1.0, pw: {parameters: {SYSTEM: {ecutwfc: 40.0, ecutrho: 160.0}}}}
+label: {harmonic: {n_frames: 1, min_length_angstrom: 7.0}, pw: {kpoints_distance: 1.0}}
 phonons: {settings: {min_length_angstrom: 7.0, mesh: [6, 6, 6]}}
 YAML
 hour silicon material Si.cif --recipe mixed --overrides silicon.yaml

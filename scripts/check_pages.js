@@ -44,7 +44,8 @@
     const ground = paper(svg);
     for (const line of svg.querySelectorAll('path, line, use')) {
       const style = getComputedStyle(line), colour = channels(style.stroke), box = line.getBoundingClientRect();
-      const isLine = style.fill === 'none' && colour.length === 3 && style.stroke !== grid && (box.width || box.height);
+      const isLine = style.fill === 'none' && colour.length === 3 && style.stroke !== grid
+        && parseFloat(style.strokeWidth) > 0 && (box.width || box.height);
       if (!isLine || line.closest('defs, clipPath')) continue;
       const value = contrast(colour, ground);
       if (value < 3) found.add(`a line of ${style.stroke} has a contrast of ${value.toFixed(2)}`);

@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument('--pictures', type=Path, metavar='FOLDER', help='write pictures of all pages there')
     arguments = parser.parse_args()
     found = run(arguments.paths, arguments.pictures)
-    print('\n'.join(found))
+    print(*found, sep='\n', end='\n' if found else '')
     looks = len(pages_of(arguments.paths)) * len(WIDTHS) * len(SCHEMES)
     print(f'{looks} looks ({", ".join(map(str, WIDTHS))} wide, {" and ".join(SCHEMES)}): {len(found)} faults')
     sys.exit(bool(found))

@@ -172,7 +172,7 @@ def _material(node: Any) -> str:
         rows += _validation(each, name and f' ({name})')
     if summary['n_frames']:
         rows.append(('labelled frames', str(summary['n_frames']), f'of up to {summary["n_atoms"]} atoms'))
-    spent = f'{duration(summary["core_seconds"])} of core time'
+    spent = f'({duration(summary["core_seconds"])} of core time)'
     rows.append(('time', duration(summary['seconds']), spent))
     rows += _potential(node)
     return table(f'{printable(summary["material"], longest=NAME)}, {summary["strategy"]}: error against DFT', rows)

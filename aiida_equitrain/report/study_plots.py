@@ -148,7 +148,7 @@ def draw_confusion(data: Mapping[str, Any]) -> Figure | None:
         shown['foundation'] = data['aggregates']['foundation']['unstable']
     columns = min(len(shown), 4)
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(4.6, 1.75 * rows), layout='constrained')
+    figure = Figure(figsize=(4.6, 2.15 * rows), layout='constrained')
     for index, (name, numbers) in enumerate(shown.items()):
         axes: Any = figure.add_subplot(rows, columns, index + 1)
         counts = np.array([[numbers['true_positive'], numbers['false_negative']],
@@ -199,7 +199,7 @@ def draw_cost(data: Mapping[str, Any]) -> Figure | None:
     )
     axes = figure.subplots()
     height = 0.8 / len(values)
-    colours = ('#d55e00', INK, '#e69f00', '#0a85d1')
+    colours = ('#d55e00', INK, '#c07600', '#0a85d1')
     for index, (key, numbers) in enumerate(values.items()):
         places = np.arange(len(materials)) + (index - (len(values) - 1) / 2) * height
         axes.barh(places, numbers, height * 0.9, color=colours[list(stages).index(key)], label=stages[key])

@@ -1,7 +1,9 @@
-"""A real server on this machine, for what is downloaded; the computer of the set-up."""
+"""A real server on this machine, for what is downloaded; the computer of the set-up; a browser that looks at pages."""
 
 from __future__ import annotations
 
+import os
+import runpy
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -51,3 +53,11 @@ def computer() -> Any:
     """Return the computer that the set-up makes."""
     made, _ = setup.ensure_computer(defaults.COMPUTER)
     return made
+
+
+@pytest.fixture
+def check_pages(browser: str) -> Any:
+    """Return the function of ``scripts/check_pages.py`` that tells what is wrong with pages."""
+    if os.environ.get('CI', '').lower() not in ('1', 'true'):
+        pytest.importorskip('axe_playwright_python', reason='of the extra `tests`')
+    return runpy.run_path(str(Path(__file__).parents[2] / 'scripts' / 'check_pages.py'))['run']

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
-import runpy
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -236,14 +234,6 @@ def test_browser_draws_live_bands(data: dict[str, Any], browser: str, tmp_path: 
     assert '<figure data-live="live-bands" class="is-live">' in result.stdout
     # Two sides: bands and density of each, two shades and a mark of the corrected one.
     assert result.stdout.count('<g class="trace scatter') == 2 * 2 + 2 + 1
-
-
-@pytest.fixture
-def check_pages(browser: str) -> Any:
-    """Return the function of ``scripts/check_pages.py`` that tells what is wrong with pages."""
-    if os.environ.get('CI', '').lower() not in ('1', 'true'):
-        pytest.importorskip('axe_playwright_python', reason='of the extra `tests`')
-    return runpy.run_path(str(Path(__file__).parents[2] / 'scripts' / 'check_pages.py'))['run']
 
 
 @pytest.mark.real

@@ -147,6 +147,13 @@ def test_browser(page: str, browser: str, tmp_path: Path, size: str) -> None:
     assert said['figures'] == 2
 
 
+@pytest.mark.real
+def test_in_the_browser(page: str, check_pages: Any, tmp_path: Path) -> None:
+    """On a phone and on a screen, light and dark, nothing is cut, hard to see or wrong by axe-core."""
+    (tmp_path / 'study.html').write_text(page)
+    assert check_pages([tmp_path]) == []
+
+
 def test_warnings_of_trainings(aiida_profile: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What trainings made worse stands in row, head, terminal, summary and README; failed rows count."""
     worse = {'worse_than_foundation': {'energy': [1.0, 2.0], 'stress': [3.0, 4.0]}, 'warnings': ['energies got worse']}
