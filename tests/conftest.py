@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -222,20 +223,21 @@ def in_new_profile() -> Callable[..., list[subprocess.CompletedProcess[str]]]:
 
 
 class WarmPython:
-    """A program of `warm_python.py`, in a folder of its own, and its server.
+    """A program of `warm_python.py`, in a folder of its own, and its server; outside Linux it is Python itself.
 
-    :ivar program: to be run in place of Python; without the server its jobs fail.
+    :ivar program: to be run in place of Python; its jobs need the server, so a test that runs one is `real`.
     """
 
     def __init__(self, folder: Path) -> None:
         self.socket, self.program = folder / 'socket', folder / 'python'
-        self.program.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {WARM} {self.socket} "$@"\n')
+        warm = f'-IS {WARM} {self.socket}' if sys.platform == 'linux' else ''
+        self.program.write_text(f'#!/bin/sh\nexec {sys.executable} {warm} "$@"\n')
         self.program.chmod(0o755)
         self.server: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the server, if it does not run."""
-        if self.server is None:
+        if self.server is None and sys.platform == 'linux':
             threads = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')
             command = [sys.executable, '-W', 'ignore', WARM, '--serve', str(self.socket)]
             self.server = subprocess.Popen(
@@ -251,11 +253,12 @@ class WarmPython:
 
 
 @pytest.fixture(scope='session')
-def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
+def warm_python() -> Iterator[WarmPython]:
     """Return a program that runs drivers as the Python of this environment does, with its imports done."""
-    warm = WarmPython(tmp_path_factory.mktemp('warm'))
-    yield warm
-    warm.stop()
+    with tempfile.TemporaryDirectory(prefix='warm-') as folder:  # short: that of a socket is limited
+        warm = WarmPython(Path(folder))
+        yield warm
+        warm.stop()
 
 
 @pytest.fixture
