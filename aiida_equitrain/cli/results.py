@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiida_equitrain.cli.terminal import echo
@@ -17,13 +17,11 @@ def show_result(node: Any) -> bool:
     from aiida_equitrain.report.property_page import verdict_data
     from aiida_equitrain.report.results import WORSE, describe_result, warnings_of
 
-    verdict = None
-    try:
-        text = describe_result(node)
-        verdict = verdict_data(node) if text else None
-    except (KeyError, TypeError, ValueError, AttributeError) as exception:
-        # Somebody's archive may hold anything where our WorkChains have their results.
-        text = f'its results are not of the form that aiida-equitrain gives them ({printable(exception)})'
+    # Somebody's archive may hold anything where our WorkChains have their results.
+    text, problem = _read(describe_result, node, '')
+    verdict, other = _read(verdict_data, node, None) if text else (None, '')
+    if problem or other:
+        text = f'{text}\nits results are not of the form that aiida-equitrain gives them ({problem or other})'.strip()
     for line in text.splitlines():
         echo(line, lines=True, fg='red' if line.endswith(WORSE) else None)
     for warning in warnings_of(node):
@@ -31,6 +29,14 @@ def show_result(node: Any) -> bool:
     if verdict:
         show_verdict(verdict)
     return bool(text)
+
+
+def _read(read: Callable[[Any], Any], node: Any, nothing: Any) -> tuple[Any, str]:
+    """Return what is read of a node, or nothing and what is wrong with it."""
+    try:
+        return read(node), ''
+    except (KeyError, TypeError, ValueError, AttributeError) as exception:
+        return nothing, printable(exception) or type(exception).__name__
 
 
 def show_verdict(verdict: Mapping[str, Any]) -> None:
