@@ -17,7 +17,7 @@ from rich.text import Text
 from aiida_equitrain.cli.terminal import echo
 from aiida_equitrain.common.formatting import duration
 from aiida_equitrain.common.printable import printable
-from aiida_equitrain.launch.progress import Progress, ProgressReader, plain_lines
+from aiida_equitrain.launch.progress import Progress, ProgressReader, plain_lines, running_lines
 
 MARKS = {'running': '[cyan]●', 'done': '[green]✓', 'failed': '[red]✗'}
 
@@ -28,6 +28,8 @@ class Display:
     #: Seconds between two looks at first. They grow with the time that the job has taken, up to the longest: what takes
     #: hours need not be looked at every few seconds, and the cores are for the work.
     SHORTEST, LONGEST, SHARE = 2.0, 15.0, 0.03
+    #: Seconds, and the part of the time that the job has taken, after which lines tell what goes on though nothing ended.
+    QUIET, QUIET_SHARE = 60.0, 0.1
 
     def __init__(self, live: bool | None = None, by_daemon: bool = False) -> None:
         """Show on the terminal.
@@ -39,6 +41,7 @@ class Display:
         self.live = Live(console=self.console, auto_refresh=False) if self.is_terminal(live) else None
         self.reader: ProgressReader | None = None
         self.earlier: Progress | None = None
+        self.said = 0.0
         self.muted: list[tuple[logging.Handler, int]] = []
 
     @staticmethod
@@ -76,8 +79,12 @@ class Display:
         if self.live:
             self.live.update(table(node, progress), refresh=True)
         else:
-            for line in plain_lines(progress, self.earlier):
+            lines = list(plain_lines(progress, self.earlier))
+            if not lines and progress.seconds - self.said > max(self.QUIET, self.QUIET_SHARE * progress.seconds):
+                lines = list(running_lines(progress))
+            for line in lines:
                 echo(line)
+            self.said = progress.seconds if lines else self.said
         self.earlier = progress
         if progress.trouble.stuck:
             raise click.ClickException(

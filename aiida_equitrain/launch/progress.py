@@ -272,6 +272,13 @@ def _is_here(computer: int | None) -> bool:
     return computer is not None and bool(orm.QueryBuilder().append(orm.Computer, filters=filters).count())
 
 
+def running_lines(progress: Progress) -> Iterable[str]:
+    """Yield what the running stages say of themselves, with the time at which it was seen."""
+    for stage in progress.stages:
+        if stage.state == 'running' and stage.note:
+            yield f'[{duration(progress.seconds)}] {stage.sentence()}'
+
+
 def plain_lines(progress: Progress, earlier: Progress | None) -> Iterable[str]:
     """Yield the changes since ``earlier`` with the time at which they were seen."""
     for line in progress.changes(earlier):

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 import aiida_equitrain.cli
-from aiida_equitrain.cli.follow import table
+from aiida_equitrain.cli.follow import Display, table
 from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.cli.terminal import PrintableFormatter, echo
 from aiida_equitrain.launch.progress import Progress, Stage
@@ -80,6 +80,26 @@ def test_table() -> None:
     assert all(text in shown for text in ('[red]note[/red] \\u001b[2J', '[bold]x', '[link=file:///etc/passwd]'))
     assert '\x1b[2J' not in shown
     assert not (CONTROLS - {'\x1b'}) & set(shown)
+
+
+def test_no_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing ends for long, lines tell what goes on, less and less often."""
+    notes = iter(range(100))
+
+    class Reader:
+        def read(self) -> Progress:
+            seconds = 20.0 * next(notes)
+            return Progress(
+                'running', seconds, [Stage('label', 'running', 0, 1, 0, seconds, f'SCF iteration {seconds:g}')]
+            )
+
+    display = Display(live=False)
+    display.reader = Reader()  # type: ignore[assignment]
+    for _ in range(60):
+        display(orm.WorkChainNode())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == '[1 min 20 s] label: running, 0/1 jobs, 1 min 20 s · SCF iteration 80'
+    assert len(lines) == 13
 
 
 def test_messages_of_aiida() -> None:
