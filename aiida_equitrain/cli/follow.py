@@ -28,7 +28,7 @@ class Display:
     #: Seconds between two looks at first. They grow with the time that the job has taken, up to the longest: what takes
     #: hours need not be looked at every few seconds, and the cores are for the work.
     SHORTEST, LONGEST, SHARE = 2.0, 15.0, 0.03
-    #: Seconds, and the part of the time that the job has taken, after which lines tell what goes on though nothing ended.
+    #: Seconds, and the part of the time that the job has taken, after which lines tell what runs, though nothing ended.
     QUIET, QUIET_SHARE = 60.0, 0.1
 
     def __init__(self, live: bool | None = None, by_daemon: bool = False) -> None:

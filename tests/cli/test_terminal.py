@@ -99,7 +99,8 @@ def test_no_silence(capsys: pytest.CaptureFixture[str]) -> None:
         display(orm.WorkChainNode())
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == '[1 min 20 s] label: running, 0/1 jobs, 1 min 20 s · SCF iteration 80'
-    assert len(lines) == 13
+    # Every 80 s up to 720 s, then every 100 and 120 s.
+    assert len(lines) == 14
 
 
 def test_messages_of_aiida() -> None:
