@@ -1,9 +1,10 @@
-"""Harmonic properties of one set of phonons beyond its bands, in one job."""
+"""All that follows from one set of phonons by itself, in one job: bands, densities of states, and what they give."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from aiida_phonopy.data.phonopy import PhonopyData
@@ -24,6 +25,9 @@ THERMAL_SETTINGS = {
     **shared('stability_tolerance_thz'),
 }
 
+#: What a correction says of the stability.
+OF_CORRECTION = ('verdict', 'lowest_frequency_sigma_thz', 'uncertainty_thz')
+
 
 def mesh_problem(mesh: Any, key: str = 'mesh') -> str | None:
     """Return a sentence if a mesh is not three positive integers."""
@@ -33,10 +37,22 @@ def mesh_problem(mesh: Any, key: str = 'mesh') -> str | None:
 
 
 class HarmonicCalculation(ScriptCalculation):
-    """Thermal properties, density of states of each atom, displacements, group velocities, sum rules."""
+    """Bands, densities of states, thermal properties, displacements, group velocities, sum rules, and the verdict."""
 
-    DRIVER = 'harmonic'
+    DRIVER, PARSER = 'harmonic', 'equitrain.harmonic'
     OUTPUTS = {
+        'stability': Output(
+            'stability.json',
+            '`lowest_frequency_thz` on mesh and path, `lowest_qpoint`, `dynamically_stable`, `tolerance_thz`, ...',
+        ),
+        'bands': Output('bands.npz', 'THz, along the seekpath, with labels.', orm.BandsData),
+        'total_dos': Output('total_dos.npz', 'States per THz, by the tetrahedron method.', orm.XyData),
+        'thermal_properties': Output(
+            'thermal_properties.npz',
+            'Free energy (kJ/mol), entropy and heat capacity (J/K/mol), per mole of primitive cells.',
+            orm.XyData,
+        ),
+        'force_constants': Output('force_constants.npz', 'eV/Å², compact.', units={'force_constants': 'eV/Å²'}),
         'properties': Output(
             'properties.json',
             'Numbers at `temperature_k`, per cell and per formula unit, units in the keys; the conductivity of '
@@ -76,6 +92,12 @@ class HarmonicCalculation(ScriptCalculation):
             validator=lambda value, _: validate_phonons(value, None, 'phonopy_data'),
             help='Phonons with forces.',
         )
+        spec.input(
+            'correction',
+            valid_type=orm.Dict,
+            required=False,
+            help='Of corrected phonons: `stability` has their verdict within their error bars as well.',
+        )
         spec.exit_code(
             410,
             'ERROR_PHONONS_UNUSABLE',
@@ -94,7 +116,14 @@ class HarmonicCalculation(ScriptCalculation):
 
     def get_job(self) -> dict[str, Any]:
         """Return the content of ``job.json``."""
-        return self.get_settings()
+        verdict: dict[str, Any] = {}
+        if self.inputs.phonopy_data.residual_forces is not None:
+            verdict['residual_force_max_ev_per_angstrom'] = float(
+                np.abs(self.inputs.phonopy_data.residual_forces).max()
+            )
+        if 'correction' in self.inputs:
+            verdict |= {key: self.inputs.correction[key] for key in OF_CORRECTION}
+        return {**self.get_settings(), 'verdict': verdict}
 
     def get_arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
         """Return the phonons."""

@@ -1,6 +1,7 @@
-"""Harmonic properties of one set of phonons.
+"""All that follows from one set of phonons by itself.
 
-Reads ``job.json`` and ``phonons.npz``; writes ``properties.json``, ``thermal.npz``, ``dos.npz``, ``velocities.npz``.
+Reads ``job.json`` and ``phonons.npz``; writes ``bands.npz``, ``total_dos.npz``, ``thermal_properties.npz``,
+``force_constants.npz``, ``stability.json``, and ``properties.json``, ``thermal.npz``, ``dos.npz``, ``velocities.npz``.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from .job_io import (
     write_progress,
 )
 
-PHONONS, PROPERTIES = 'phonons.npz', 'properties.json'
+PHONONS, PROPERTIES, STABILITY = 'phonons.npz', 'properties.json', 'stability.json'
+BANDS, TOTAL_DOS, CELL_THERMAL = 'bands.npz', 'total_dos.npz', 'thermal_properties.npz'
+CONSTANTS = 'force_constants.npz'
 THERMAL, DOS, VELOCITIES = 'thermal.npz', 'dos.npz', 'velocities.npz'
 PACKAGES = ('numpy', 'phonopy', 'seekpath', 'spglib', 'symfc')
-STEPS = 4
+STEPS = 5
 
 
 def read_phonons(name: str, acoustic_sum_rule: bool = True) -> Any:
@@ -40,10 +43,37 @@ def read_phonons(name: str, acoustic_sum_rule: bool = True) -> Any:
         raise DriverFailure('phonons_unusable', f'`{name}`: {error}') from error
 
 
+def write_curves(phonon: Any, settings: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Write force constants, bands, density of states, and the verdict on path and mesh.
+
+    :param facts: what the verdict says beside.
+    """
+    import numpy as np
+
+    from ..science import harmonic, phonon_metrics
+
+    write_arrays(CONSTANTS, force_constants=phonon.force_constants)
+    bands = harmonic.bands_along_path(phonon, settings['band_points'])
+    write_arrays(BANDS, **bands)
+    density = harmonic.mesh_density(phonon, settings['mesh'])
+    mesh = density.pop('mesh_qpoints'), density.pop('mesh_frequencies_thz')
+    write_arrays(TOTAL_DOS, **density)
+    verdict = phonon_metrics.stability(
+        np.concatenate([mesh[0], bands['qpoints']]),
+        np.concatenate([mesh[1], bands['frequencies_thz']]),
+        settings['stability_tolerance_thz'],
+    )
+    verdict['min_frequency_thz'] = float(bands['frequencies_thz'].min())
+    verdict['n_displacements'] = len(read_arrays(PHONONS)['displacements'])
+    verdict['n_atoms_supercell'] = len(phonon.supercell)
+    write_json(STABILITY, verdict | facts)
+
+
 def main() -> None:
     """Compute all properties."""
     start = time.time()
     settings = read_job()
+    verdict = settings.pop('verdict')
     import numpy as np
 
     from ..science import harmonic, phonon_metrics
@@ -53,7 +83,9 @@ def main() -> None:
     before = harmonic.sum_rules(phonon)
     phonon = read_phonons(PHONONS)
     after = harmonic.sum_rules(phonon)
-    write_progress('thermal properties', 1, STEPS)
+    write_progress('bands', 1, STEPS)
+    write_curves(phonon, settings, verdict)
+    write_progress('thermal properties', 2, STEPS)
     side = phonon_metrics.evaluate_side(
         phonon,
         mesh=settings['mesh'],
@@ -63,15 +95,17 @@ def main() -> None:
     low, high, step = (settings[f'temperature_{name}_k'] for name in ('min', 'max', 'step'))
     temperatures = np.arange(low, high + step / 2, step)
     thermal = harmonic.thermal_properties(phonon, temperatures, settings['mesh'])
+    cell = {name.removesuffix('_cell'): values for name, values in thermal.items() if 'formula_unit' not in name}
+    write_arrays(CELL_THERMAL, **cell)
     units = harmonic.formula_units(phonon)
-    write_progress('atoms', 2, STEPS)
+    write_progress('atoms', 3, STEPS)
     atomic = harmonic.atomic_properties(
         phonon, temperatures, settings['projected_mesh'], settings['stability_tolerance_thz']
     )
     thermal['mean_square_displacements_angstrom2'] = atomic.pop('mean_square_displacements_angstrom2')
     write_arrays(THERMAL, **thermal)
     write_arrays(DOS, **atomic)
-    write_progress('group velocities', 3, STEPS)
+    write_progress('group velocities', 4, STEPS)
     write_arrays(VELOCITIES, **harmonic.group_velocities(phonon, settings['mesh'], settings['band_points']))
     metrics = dict(side.metrics)
     for name, unit in (('heat_capacity', 'j_per_k_mol'), ('entropy', 'j_per_k_mol'), ('free_energy', 'kj_per_mol')):

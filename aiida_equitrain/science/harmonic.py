@@ -76,6 +76,46 @@ def thermal_properties(phonon: Phonopy, temperatures: Array, mesh: Sequence[int]
     return curves
 
 
+def bands_along_path(phonon: Phonopy, points: int) -> dict[str, Array]:
+    """Return frequencies along the path of Hinuma et al., see :func:`~.phonon_metrics.band_path`.
+
+    With Born charges those at Gamma are the limit along the path.
+
+    :returns: ``qpoints`` (Q, 3) in the basis of the primitive ``cell`` (rows, Å), ``frequencies_thz`` (Q, B),
+        ``segment_starts`` and ``labels`` (segments, 2).
+    """
+    path = band_path(phonon.primitive, points, float(phonon.symmetry.tolerance))
+    phonon.run_band_structure(np.split(path.qpoints, path.starts[1:]))
+    along: Any = phonon.band_structure
+    return {
+        'cell': np.array(phonon.primitive.cell),
+        'qpoints': np.array(path.qpoints),
+        'frequencies_thz': np.concatenate(along.frequencies),
+        'segment_starts': np.array(path.starts),
+        'labels': np.array(path.labels, dtype='U8'),
+    }
+
+
+def mesh_density(phonon: Phonopy, mesh: Sequence[int]) -> dict[str, Array]:
+    """Return the density of states by the tetrahedron method, and the mesh that it is made of.
+
+    :returns: ``frequencies_thz`` (F,), ``total_dos_per_thz`` (F,), ``mesh_qpoints`` (Q, 3) and
+        ``mesh_frequencies_thz`` (Q, B).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        phonon.run_mesh(list(mesh), is_mesh_symmetry=masses_keep_symmetry(phonon))
+        phonon.run_total_dos()
+    density: Any = phonon.total_dos
+    grid: Any = phonon.mesh
+    return {
+        'frequencies_thz': np.array(density.frequency_points, dtype=float),
+        'total_dos_per_thz': np.array(density.dos, dtype=float),
+        'mesh_qpoints': np.array(grid.qpoints),
+        'mesh_frequencies_thz': np.array(grid.frequencies),
+    }
+
+
 def atomic_properties(
     phonon: Phonopy, temperatures: Array, mesh: Sequence[int], min_frequency: float
 ) -> dict[str, Array]:

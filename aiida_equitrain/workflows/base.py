@@ -12,7 +12,9 @@ from typing import Any, ClassVar
 import yaml
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, PortNamespace, ProcessBuilder
-from aiida.orm import Dict, List, StructureData
+from aiida.engine.processes.workchains.workchain import WorkChainSpec
+from aiida.orm import Bool, CalcJobNode, Dict, List, StructureData
+from aiida.orm.utils.remote import clean_mapping_remote_paths, get_calcjob_remote_paths
 from aiida_quantumespresso.workflows.protocols.utils import ProtocolMixin, recursive_merge
 
 from aiida_equitrain.calculations.functions.phonons import right_handed
@@ -26,13 +28,34 @@ from aiida_equitrain.workflows.restarts import Restarts
 
 #: Inputs of the stages that stand at the top; a dynamic namespace would take them all the same.
 _HIDDEN = {'structure', 'foundation', 'potential', 'dataset', 'code', 'python_code', 'phonopy_code',
-           'supercell_matrix', 'max_concurrent', 'nac', 'postprocess_code'}  # fmt: skip
+           'supercell_matrix', 'max_concurrent', 'nac', 'postprocess_code', 'clean_workdir'}  # fmt: skip
 #: Settings that a protocol leaves alone: the tolerance stands at the top, the machine decides the others.
 ELSEWHERE = ('symprec', 'device', 'threads')
 
 
 class StagedWorkChain(Restarts):
     """Base of the WorkChains whose stages have an input namespace each."""
+
+    @classmethod
+    def define(cls, spec: WorkChainSpec) -> None:  # type: ignore[override]
+        """Declare what all have."""
+        super().define(spec)
+        spec.input('clean_workdir', valid_type=Bool, required=False,
+                   help='Delete the folders of all jobs on the computer once everything has ended.')  # fmt: skip
+
+    def on_terminated(self) -> None:
+        """Delete the folders of the jobs, if that is wanted; those that the cache has answered belong to others."""
+        base: Any = super()
+        base.on_terminated()
+        if 'clean_workdir' not in self.inputs or not self.inputs.clean_workdir.value:
+            return
+        jobs = [node for node in self.node.called_descendants if isinstance(node, CalcJobNode)]
+        own = [node.pk for node in jobs if node.pk and not node.base.caching.is_created_from_cache]
+        paths = get_calcjob_remote_paths(own, only_not_cleaned=True) if own else None
+        try:
+            clean_mapping_remote_paths(paths or {}, silent=True)
+        except Exception as error:  # the results are there, whatever the computer says
+            self.report(f'not all folders of jobs were deleted: {error}')
 
     def stage_inputs(self, process: Any, namespace: str) -> AttributeDict:
         """Return the inputs of a stage, without those at the top that have the same name; empty if none are given."""

@@ -75,10 +75,14 @@ def set_options(
 ) -> ProcessBuilder:
     """Set ``metadata.options`` of the jobs of a builder: those of all, of their kinds, and of their own overrides.
 
+    ``clean_workdir`` of the overrides is set as well, as it is for all jobs.
+
     :param overrides: in the nesting of the ports.
     :param skip: namespaces at the top, whose own builder did so.
     :returns: the builder.
     """
+    if (clean := (overrides or {}).get('clean_workdir')) is not None:
+        builder.clean_workdir = orm.Bool(clean)
     elsewhere = _elsewhere(builder)
     for path, ports, values in _jobs(builder, builder.process_class.spec().inputs, ()):
         if path[0] not in skip:

@@ -43,19 +43,13 @@ def make_builder(silicon: Any, phonopy_code: Any, python_code: Any, starter: Any
 
 @pytest.mark.real
 def test_potential(make_builder: Any) -> None:
-    """One relaxation, one job of forces, two of phonopy; all outputs are there and are those of silicon."""
+    """One relaxation, one job of forces, one of all the rest; all outputs are there and are those of silicon."""
     overrides = {'settings': CHEAP['settings'] | {'elastic': True}}
     outputs, node = run_get_node(make_builder(overrides=overrides))
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
     jobs = sorted(child.process_label for child in node.called if isinstance(child, orm.CalcJobNode))
     relaxations = ['RelaxCalculation'] * 2  # one of them of all strained cells
-    assert jobs == [
-        'ForcesCalculation',
-        'HarmonicCalculation',
-        'PhonopyCalculation',
-        'PhonopyCalculation',
-        *relaxations,
-    ]
+    assert jobs == ['ForcesCalculation', 'HarmonicCalculation', *relaxations]
     expected = {
         'bands', 'elastic', 'force_constants', 'forces', 'group_velocities', 'phonopy_data', 'projected_dos',
         'properties', 'relaxed_structure', 'stability', 'supercell_matrix', 'thermal', 'thermal_properties',
@@ -81,8 +75,41 @@ def test_potential(make_builder: Any) -> None:
     check_elastic(outputs['elastic'].get_dict())
 
 
+@pytest.mark.real
+def test_phonopy_command(make_builder: Any) -> None:
+    """The command of phonopy gives the same curves and verdict as the job that does all; folders are deleted."""
+    found = []
+    for harmonic in (True, False):
+        overrides = {'settings': CHEAP['settings'] | {'harmonic': harmonic}, 'clean_workdir': harmonic}
+        outputs, node = run_get_node(make_builder(overrides=overrides, relax=False))
+        assert node.is_finished_ok, (node.exit_status, node.exit_message)
+        found.append(outputs)
+        jobs = [job for job in node.called if isinstance(job, orm.CalcJobNode)]
+        assert [Path(job.get_remote_workdir()).exists() for job in jobs] == [not harmonic] * len(jobs)
+    ours, theirs = found
+    assert set(ours) - set(theirs) == {'properties', 'thermal', 'projected_dos', 'group_velocities'}
+    for name in ('force_constants', 'bands', 'total_dos', 'thermal_properties'):
+        assert type(ours[name]) is type(theirs[name]), name
+    constants = (item['force_constants'].get_array('force_constants') for item in found)
+    assert np.allclose(*constants, atol=1e-6)
+    one, other = ours['bands'], theirs['bands']
+    assert one.labels == other.labels
+    assert np.allclose(one.cell, other.cell, atol=1e-8)
+    assert np.allclose(one.get_kpoints(), other.get_kpoints(), atol=1e-6)
+    assert np.allclose(one.get_bands(), other.get_bands(), atol=1e-3)
+    for name in ('total_dos', 'thermal_properties'):
+        assert np.allclose(ours[name].get_x()[1], theirs[name].get_x()[1], atol=1e-3)
+        for curve, same in zip(ours[name].get_y(), theirs[name].get_y(), strict=True):
+            assert curve[::2] == same[::2]  # name and unit
+            assert np.allclose(curve[1], same[1], atol=1e-2), curve[0]
+    verdicts = [item['stability'].get_dict() for item in found]
+    for key, value in verdicts[0].items():
+        assert verdicts[1][key] == pytest.approx(value, abs=1e-3), key
+    assert len(verdicts[0]) == len(verdicts[1])
+
+
 def check_harmonic(outputs: dict[str, Any]) -> None:
-    """Check for two atoms that are alike, one mole of them; phonopy's own job says the same per cell."""
+    """Check for two atoms that are alike, one mole of them."""
     properties, thermal = outputs['properties'].get_dict(), outputs['thermal']
     assert properties['formula_units'] == 2
     cell, unit = (properties[f'heat_capacity_j_per_k_mol_{of}'] for of in ('cell', 'formula_unit'))

@@ -63,7 +63,7 @@ def test_one_tolerance(name: str, starter: Any, python_code: Any, phonopy_code: 
         stages |= {'QHACalculation'}
     if name == 'phonons':
         arguments['phonopy_code'] = phonopy_code
-        stages |= {'PhonopyCalculation', 'HarmonicCalculation'}
+        stages |= {'HarmonicCalculation'}
     if name == 'instability':
         overrides = {'symprec': 1e-2, 'phonons': {'settings': CHEAP}}
         arguments['phonopy_code'] = phonopy_code

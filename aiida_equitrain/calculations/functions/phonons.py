@@ -19,7 +19,7 @@ from aiida_equitrain.calculations.arrays import (
     structure_symbols,
 )
 from aiida_equitrain.calculations.correct import CORRECTION_SETTINGS
-from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS
+from aiida_equitrain.calculations.harmonic import OF_CORRECTION, THERMAL_SETTINGS
 from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
@@ -40,7 +40,11 @@ PHONON_SETTINGS = {
     **shared('relax', 'min_length_angstrom'),
     'nac_charge_tolerance': Setting(0.1, 'largest sum of the Born charges over the atoms, e', minimum=0.0),
     **THERMAL_SETTINGS,
-    'harmonic': Setting(True, 'densities of states of atoms, displacements, group velocities, sum rules'),
+    'harmonic': Setting(
+        True,
+        'all that follows from phonons in one job, densities of states of atoms, displacements, group velocities and '
+        'sum rules among it; else bands, density of states and thermal properties by the `phonopy` command',
+    ),
     'elastic': Setting(False, 'elastic tensor from stresses of the potential'),
     'elastic_strain': Setting(
         0.005, 'size of the strains for it; larger ones are not elastic', minimum=0.0, exclusive=True, maximum=0.05
@@ -75,14 +79,42 @@ def preprocess(
     :param supercell_matrix: rows are the supercell's vectors in units of the cell's; phonopy wants them as columns.
     :param displacement: arguments of phonopy's ``generate_displacements``.
     """
+    return _displacements(structure, supercell_matrix, displacement, symprec)
+
+
+def _displacements(
+    structure: orm.StructureData, supercell_matrix: orm.List, displacement: orm.Dict, symprec: orm.Float
+) -> PreProcessData:
     data = new_preprocess(structure, np.transpose(supercell_matrix.get_list()).tolist(), symprec.value)
     data.set_displacements(**displacement.get_dict())
     return data
 
 
 @calcfunction
+def displace(
+    structure: orm.StructureData,
+    supercell_matrix: orm.List,
+    displacement: orm.Dict,
+    symprec: orm.Float,
+    settings: orm.Dict,
+) -> dict[str, orm.Data]:
+    """Return all that the jobs of a potential's phonons need, in one process.
+
+    :param settings: of the phonons.
+    :returns: ``preprocess`` as of :func:`preprocess`, ``frames`` and ``supercell`` as of :func:`displaced_frames`,
+        ``harmonic_settings`` as of :func:`harmonic_settings`.
+    """
+    data = _displacements(structure, supercell_matrix, displacement, symprec)
+    return {'preprocess': data, **_frames(data), 'harmonic_settings': _harmonic_settings(settings)}
+
+
+@calcfunction
 def harmonic_settings(settings: orm.Dict) -> orm.Dict:
     """Return the settings of the harmonic properties, a part of those of the phonons."""
+    return _harmonic_settings(settings)
+
+
+def _harmonic_settings(settings: orm.Dict) -> orm.Dict:
     known = with_defaults(dict(settings), PHONON_SETTINGS)
     return orm.Dict({key: known[key] for key in THERMAL_SETTINGS})
 
@@ -137,6 +169,10 @@ def elastic_settings(settings: orm.Dict) -> orm.Dict:
 @calcfunction
 def displaced_frames(preprocess_data: PreProcessData) -> dict[str, orm.Data]:
     """Return the displaced supercells as ``frames``, and the ``supercell`` itself."""
+    return _frames(preprocess_data)
+
+
+def _frames(preprocess_data: PreProcessData) -> dict[str, orm.Data]:
     supercell = preprocess_data.get_supercell()
     cells = preprocess_data.get_phonopy_instance(distinguish=True).supercells_with_displacements
     frames = orm.TrajectoryData()
@@ -241,5 +277,5 @@ def judge_stability(
     if phonopy_data.residual_forces is not None:
         result['residual_force_max_ev_per_angstrom'] = float(np.abs(phonopy_data.residual_forces).max())
     if correction is not None:
-        result |= {key: correction[key] for key in ('verdict', 'lowest_frequency_sigma_thz', 'uncertainty_thz')}
+        result |= {key: correction[key] for key in OF_CORRECTION}
     return orm.Dict(result)

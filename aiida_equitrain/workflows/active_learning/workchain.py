@@ -53,14 +53,14 @@ class ActiveLearningWorkChain(ActiveLearningBuilder, StagedWorkChain):
         hidden = tuple(f'finetune.train.{name}' for name in ('code', 'foundation', 'dataset'))
         spec.expose_inputs(CommitteeWorkChain, namespace='committee', exclude=hidden, namespace_options=no_check)
         hidden = ('structure', 'potential', 'python_code', 'phonopy_code', 'postprocess_code', 'pw', 'relax',
-                  'born_charges')  # fmt: skip
+                  'born_charges', 'clean_workdir')  # fmt: skip
         spec.expose_inputs(PhononsWorkChain, namespace='phonons', exclude=hidden, namespace_options=no_check)
         hidden = ('code', 'reference', 'candidates', 'dataset')
         spec.expose_inputs(CompareCalculation, namespace='compare', exclude=hidden, namespace_options=no_check)
         hidden = ('code', 'potential', 'frames', 'supercell')
         spec.expose_inputs(ForcesCalculation, namespace='evaluate', exclude=hidden, namespace_options=no_check)
         optional = {**no_check, 'required': False, 'populate_defaults': False}
-        hidden = ('structure', 'frames', 'foundation', 'python_code')
+        hidden = ('structure', 'frames', 'foundation', 'python_code', 'clean_workdir')
         spec.expose_inputs(LabelWorkChain, namespace='label', exclude=hidden, namespace_options=optional)
         spec.inputs.validator = validate_inputs
 

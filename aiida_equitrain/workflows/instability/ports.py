@@ -47,7 +47,7 @@ def declare_inputs(spec: WorkChainSpec) -> None:
     spec.expose_inputs(
         PhononsWorkChain,
         namespace='phonons',
-        exclude=('structure', 'potential', 'python_code', 'postprocess_code'),
+        exclude=('structure', 'potential', 'python_code', 'postprocess_code', 'clean_workdir'),
         namespace_options={'validator': None},
     )
     spec.expose_inputs(ModesCalculation, namespace='modes', exclude=('code', 'parents', 'settings'))

@@ -27,9 +27,10 @@ from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 #: Inputs that the stages share; they are given once, at the top.
 SHARED = ('structure', 'foundation', 'potential', 'python_code', 'phonopy_code', 'supercell_matrix', 'max_concurrent',
-          'nac', 'postprocess_code')  # fmt: skip
+          'nac', 'postprocess_code', 'clean_workdir')  # fmt: skip
 #: Those of the labels.
-OF_LABEL = ('structure', 'foundation', 'python_code', 'max_concurrent', 'postprocess_code', 'phonon_supercell_matrix')
+OF_LABEL = ('structure', 'foundation', 'python_code', 'max_concurrent', 'postprocess_code', 'phonon_supercell_matrix',
+            'clean_workdir')  # fmt: skip
 #: Inputs of phonons that those of DFT do not take here.
 OF_POTENTIAL = ('potential_relax', 'potential_elastic', 'potential_forces', 'born_charges', 'labels', 'correct')
 #: Outputs of the fine-tuning that are outputs of the whole.
@@ -80,7 +81,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
         for process, namespace, hidden, required in (
             (LabelWorkChain, 'label', OF_LABEL, False),
             (FinetuneWorkChain, 'finetune', ('train.code', 'train.foundation', 'train.dataset'), False),
-            (BornChargesWorkChain, 'born_charges', ('structure', 'symprec'), False),
+            (BornChargesWorkChain, 'born_charges', ('structure', 'symprec', 'clean_workdir'), False),
             (PhononsWorkChain, 'phonons', (*SHARED, 'pw', 'relax', 'born_charges', 'labels'), True),
             (PhononsWorkChain, 'dft_phonons', (*SHARED, *OF_POTENTIAL), False),
             (CompareCalculation, 'compare', ('code', 'reference', 'candidates', 'dataset'), True),

@@ -43,8 +43,9 @@ def declare_inputs(spec: WorkChainSpec) -> None:
         'postprocess_code',
         valid_type=orm.AbstractCode,
         required=False,
-        help='A Python with phonopy for the outputs `properties`, `thermal`, `projected_dos` and `group_velocities`; '
-        'by default the `python_code` of a MACE potential. Without one they are left out.',
+        help='A Python with phonopy and seekpath for all that follows from phonons, in one job; by default the '
+        '`python_code` of a MACE potential. Without one, `phonopy_code` gives bands, densities of states and thermal '
+        'properties in two, and `properties`, `thermal`, `projected_dos` and `group_velocities` are left out.',
     )
     spec.input(
         'supercell_matrix',
@@ -95,7 +96,7 @@ def declare_inputs(spec: WorkChainSpec) -> None:
     spec.expose_inputs(
         BornChargesWorkChain,
         namespace='born_charges',
-        exclude=('structure', 'symprec'),
+        exclude=('structure', 'symprec', 'clean_workdir'),
         namespace_options={**optional, 'help': 'In place of `nac`: compute it with pw.x and ph.x.', 'validator': None},
     )
     for process, namespace, hidden in (

@@ -22,6 +22,7 @@ from aiida_equitrain.calculations.functions import phonons as functions
 from aiida_equitrain.calculations.harmonic import HarmonicCalculation
 from aiida_equitrain.calculations.relax import RelaxCalculation
 from aiida_equitrain.common.formatting import describe_verdict
+from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.workflows.base import StagedWorkChain
 from aiida_equitrain.workflows.born_charges import BornCharges
@@ -31,7 +32,7 @@ from aiida_equitrain.workflows.phonons.builder import PhononsBuilder
 from aiida_equitrain.workflows.queue import JobQueue
 
 #: Outputs of the harmonic properties that are outputs of the whole.
-HARMONIC_OUTPUTS = ('properties', 'thermal', 'projected_dos', 'group_velocities')
+HARMONIC_OUTPUTS = tuple(HarmonicCalculation.OUTPUTS)
 
 
 class DftForces(StagedWorkChain, JobQueue):
@@ -158,7 +159,9 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
             process = RelaxCalculation
             inputs = self.stage_inputs(process, 'potential_relax')
             inputs.update(code=self.inputs.python_code, potential=self.inputs.potential)
-            inputs.settings = functions.relax_settings(inputs.get('settings', orm.Dict({})), self.inputs.symprec)
+            given = inputs.get('settings', orm.Dict({}))
+            if dict(given).get('symprec', SYMPREC) != self.inputs.symprec.value:
+                inputs.settings = functions.relax_settings(given, self.inputs.symprec)
         inputs.structure = self.ctx.structure
         return ToContext(relaxation=self.launch(process, inputs, 'relax'))
 
@@ -174,20 +177,21 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
 
     def run_displacements(self) -> None:
         """Make the displaced supercells."""
-        self.ctx.preprocess = functions.preprocess(
-            self.ctx.structure, self.ctx.supercell_matrix, self.inputs.displacement, self.inputs.symprec
+        given = (self.ctx.structure, self.ctx.supercell_matrix, self.inputs.displacement, self.inputs.symprec)
+        if not self.should_run_dft():
+            made = functions.displace(*given, self.inputs.settings)
+            self.ctx.preprocess, self.ctx.harmonic_settings = made.pop('preprocess'), made.pop('harmonic_settings')
+            self.ctx.displaced = made
+            return
+        self.ctx.preprocess = functions.preprocess(*given)
+        self.ctx.supercells = self.ctx.preprocess.calcfunctions.get_supercells_with_displacements()
+        self.line_up(sorted(self.ctx.supercells))
+        self.ctx.done, self.ctx.failed, self.ctx.not_finite = {}, [], []
+        self.ctx.kpoints = create_kpoints_from_distance(
+            self.ctx.supercells[self.ctx.queue[0]],
+            self.inputs.pw.kpoints_distance,
+            self.inputs.pw.get('kpoints_force_parity', orm.Bool(False)),
         )
-        if self.should_run_dft():
-            self.ctx.supercells = self.ctx.preprocess.calcfunctions.get_supercells_with_displacements()
-            self.line_up(sorted(self.ctx.supercells))
-            self.ctx.done, self.ctx.failed, self.ctx.not_finite = {}, [], []
-            self.ctx.kpoints = create_kpoints_from_distance(
-                self.ctx.supercells[self.ctx.queue[0]],
-                self.inputs.pw.kpoints_distance,
-                self.inputs.pw.get('kpoints_force_parity', orm.Bool(False)),
-            )
-        else:
-            self.ctx.displaced = functions.displaced_frames(self.ctx.preprocess)
 
     def run_forces(self) -> Any:
         """Evaluate all displaced supercells in one job."""
@@ -245,7 +249,13 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
         return None
 
     def run_phonopy(self) -> Any:
-        """Post-process: phonopy does bands and density of states in one job, thermal properties in another."""
+        """Post-process: in one job of a Python with phonopy, or by the command, which does thermal properties apart."""
+        if self.does_all_at_once():
+            inputs = self.stage_inputs(HarmonicCalculation, 'harmonic')
+            inputs.update(code=self.postprocess_code(), phonopy_data=self.ctx.phonopy_data, **self.correction())
+            known = self.ctx.get('harmonic_settings')
+            inputs.settings = functions.harmonic_settings(self.inputs.settings) if known is None else known
+            return ToContext(harmonic=self.launch(HarmonicCalculation, inputs, 'harmonic'))
         mesh = self.get_setting('mesh')
         common = {'MESH': mesh, 'FC_SYMMETRY': True, 'SYMMETRY_TOLERANCE': self.inputs.symprec.value}
         jobs = {
@@ -264,13 +274,15 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
             inputs.update(code=self.inputs.phonopy_code, phonopy_data=self.ctx.phonopy_data)
             inputs.parameters = orm.Dict({**tags, **common})
             futures[label] = self.launch(PhonopyCalculation, inputs, label)
-        code = self.postprocess_code()
-        if code is not None and self.get_setting('harmonic'):
-            inputs = self.stage_inputs(HarmonicCalculation, 'harmonic')
-            inputs.update(code=code, phonopy_data=self.ctx.phonopy_data)
-            inputs.settings = functions.harmonic_settings(self.inputs.settings)
-            futures['harmonic'] = self.launch(HarmonicCalculation, inputs, 'harmonic')
         return ToContext(**futures)
+
+    def does_all_at_once(self) -> bool:
+        """Return whether one job of ours does all that follows from phonons."""
+        return self.postprocess_code() is not None and bool(self.get_setting('harmonic'))
+
+    def correction(self) -> dict[str, Any]:
+        """Return what says how far corrected phonons are to be trusted."""
+        return {'correction': self.ctx.correct.outputs.correction} if 'correct' in self.ctx else {}
 
     def postprocess_code(self) -> Any:
         """Return a Python with phonopy, or ``None``: that of SevenNet has none."""
@@ -279,7 +291,14 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
         return self.inputs.get('postprocess_code', of_potential)
 
     def inspect_phonopy(self) -> ExitCode | None:
-        """Attach bands, densities and thermal properties."""
+        """Attach bands, densities and thermal properties, and judge the stability."""
+        if 'harmonic' in self.ctx:
+            outputs = self.ctx.harmonic.outputs
+            for name in HARMONIC_OUTPUTS:
+                if name in outputs:
+                    self.out(name, outputs[name])
+            self.ctx.stability = outputs.stability if 'stability' in outputs else None
+            return None
         bands, thermal = self.ctx.phonopy_bands, self.ctx.phonopy_thermal
         names = {'total_phonon_dos': 'total_dos', 'output_force_constants': 'force_constants'}
         for node in (bands, thermal):
@@ -293,21 +312,23 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
             if unread or not np.allclose(primitive.cell, self.ctx.bands.cell, atol=1e-8):
                 self.ctx.bands = functions.primitive_bands(self.ctx.bands, self.ctx.phonopy_data)
             self.out('bands', self.ctx.bands)
-        for name in HARMONIC_OUTPUTS:
-            if 'harmonic' in self.ctx and name in self.ctx.harmonic.outputs:
-                self.out(name, self.ctx.harmonic.outputs[name])
         failed = [node for node in (bands, thermal) if not node.is_finished_ok]
-        return self.fail('ERROR_PHONOPY_FAILED', failed[0]) if failed else None
+        if failed:
+            return self.fail('ERROR_PHONOPY_FAILED', failed[0])
+        self.ctx.stability = functions.judge_stability(
+            bands.outputs.qpoints_mesh, self.ctx.bands, self.ctx.phonopy_data, self.inputs.settings, **self.correction()
+        )
+        self.out('stability', self.ctx.stability)
+        return None
 
     def results(self) -> None:
-        """Judge the stability."""
-        mesh = self.ctx.phonopy_bands.outputs.qpoints_mesh
-        more = {'correction': self.ctx.correct.outputs.correction} if 'correct' in self.ctx else {}
-        verdict = functions.judge_stability(mesh, self.ctx.bands, self.ctx.phonopy_data, self.inputs.settings, **more)
-        self.out('stability', verdict)
+        """Tell of the stability."""
+        verdict = self.ctx.stability
+        if verdict is None:
+            return
         stable = 'dynamically stable' if verdict['dynamically_stable'] else 'dynamically unstable'
         text = f'{stable}: lowest frequency {verdict["lowest_frequency_thz"]:.3f} THz'
-        if more:
+        if 'correct' in self.ctx:
             text += f'; with error bars {describe_verdict(dict(verdict))}'
         self.report(text)
 

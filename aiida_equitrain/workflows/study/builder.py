@@ -34,6 +34,7 @@ class StudyBuilder(EquitrainProtocolMixin):
         """Return the keys that overrides of a study may have."""
         return {
             'max_concurrent': None,
+            'clean_workdir': None,
             'settings': dict.fromkeys(STUDY_SETTINGS),
             'material': MaterialWorkChain.get_override_schema(),
             'instability': InstabilityWorkChain.get_override_schema(),
@@ -137,6 +138,8 @@ class StudyBuilder(EquitrainProtocolMixin):
                     **({'seeds': list(seeds)} if seeds else {})}  # fmt: skip
         builder.settings = orm.Dict(settings)
         builder.max_concurrent = orm.Int(inputs['max_concurrent'])
+        if inputs.get('clean_workdir') is not None:
+            builder.clean_workdir = orm.Bool(inputs['clean_workdir'])
         return builder
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +38,8 @@ PROCESSES: dict[str, Any] = {'label': LabelWorkChain, 'phonons_foundation': Phon
 #: Results of a row that the table is made of: kind of input of ``collect_study`` and output of the row.
 COLLECTED = {'comparison': 'comparison', 'summary': 'summary', 'correction': 'phonons.corrected.correction',
              'elastic': 'phonons.finetuned.elastic'}  # fmt: skip
+#: What the context has of every row. As YAML, it would make each checkpoint of a study of thousands take a second.
+OF_ROWS = ('queue', 'done', 'failures')
 
 
 class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
@@ -76,7 +81,7 @@ class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
             namespace='instability',
             exclude=('structure', 'phonopy_data', 'potential', 'python_code', 'postprocess_code', 'pw', 'pw_relax',
                      'dft_levels', 'phonons.pw', 'phonons.relax', 'phonons.phonopy_code', 'phonons.supercell_matrix',
-                     'phonons.nac'),
+                     'phonons.nac', 'clean_workdir'),
             namespace_options={'validator': None, 'required': False, 'populate_defaults': False,
                                'help': 'Follow the imaginary modes of each fine-tuned potential to new phases.'},
         )  # fmt: skip
@@ -99,6 +104,21 @@ class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
             what = 'material' if name == 'datasets' else 'row'
             spec.output_namespace(name, valid_type=kind, dynamic=True, required=False, help=f'By name of the {what}.')
         spec.exit_code(401, 'ERROR_ALL_ROWS_FAILED', message='No row of the study succeeded; the first: {reason}')
+
+    def save_instance_state(self, out_state: Any, save_context: Any) -> None:
+        """Save a checkpoint whose size hardly grows with the number of rows."""
+        base: Any = super()
+        base.save_instance_state(out_state, save_context)
+        short = {key: _pack(self.ctx[key]) for key in OF_ROWS if key in self.ctx}
+        out_state[self._CONTEXT] = AttributeDict({**self.ctx, **short})
+
+    def load_instance_state(self, saved_state: Any, load_context: Any) -> None:
+        """Load a checkpoint."""
+        base: Any = super()
+        base.load_instance_state(saved_state, load_context)
+        for key in OF_ROWS:
+            if isinstance(self.ctx.get(key), str):
+                self.ctx[key] = _unpack(self.ctx[key])
 
     def setup(self) -> None:
         """List what is made once per material."""
@@ -188,6 +208,8 @@ class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
             self.ctx.done[name] = found.pk
             return None
         inputs.metadata = AttributeDict(inputs.get('metadata', {}))
+        if 'clean_workdir' in self.inputs:
+            inputs.clean_workdir = self.inputs.clean_workdir  # as soon as a part has ended
         node = self.launch(process, inputs, name if stage != 'row' else f'row_{name}')
         node.base.extras.set(KEY, key)
         return node
@@ -256,3 +278,11 @@ class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
             if label in node.outputs:
                 self.out(f'{label}s.{row.name}', node.outputs[label])
         return results
+
+
+def _pack(value: Any) -> str:
+    return base64.b64encode(zlib.compress(json.dumps(value).encode())).decode()
+
+
+def _unpack(text: str) -> Any:
+    return json.loads(zlib.decompress(base64.b64decode(text)))

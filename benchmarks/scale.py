@@ -1,0 +1,259 @@
+"""How a large study goes: rows an hour, CPU and memory of the workers, and whether a row of thousands costs more.
+
+    bash scripts/cluster_test.sh up              PostgreSQL and RabbitMQ; prints what to export
+    python benchmarks/scale.py [--rows 12 2862] [--minutes 5] [--workers 2] [--kill]
+    bash scripts/cluster_test.sh down
+
+Runs in the default profile, by its daemon. One row of silicon runs first and leaves what its jobs have written; in all
+others a shell script in the place of Python and phonopy copies that, so that what is measured is the engine. A study
+that has not ended after so many minutes is killed: what it costs to have so many rows shows from its first row on. With
+``--kill`` the first study runs once more, a worker is killed in its middle (SIGKILL), and the table has to be the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from engine_cost import OVERRIDES, ROOT
+
+STUB = """#!/bin/sh
+# Stands for Python and phonopy: copies what a real job has written.
+case "$2" in
+    equitrain_job.*) name="$2" ;;
+    *) name=phonopy_bands; if grep -q TPROP "$2"; then name=phonopy_thermal; fi ;;
+esac
+cp '{canned}'/"$name"/* .
+"""
+
+
+def make_computer(folder: Path) -> Any:
+    """Return a computer of its own, whose jobs lie in a folder."""
+    from aiida import orm
+
+    label = f'scale-{folder.name}'
+    computer = orm.Computer(label, 'localhost', '', 'core.local', 'core.direct', f'{folder}/jobs').store()
+    computer.configure(safe_interval=0.0, use_login_shell=False)
+    computer.set_minimum_job_poll_interval(0)
+    return computer
+
+
+def make_codes(computer: Any, label: str, python: str, phonopy: str) -> dict[str, Any]:
+    """Return the codes of a study."""
+    from aiida import orm
+
+    from aiida_equitrain.setup.setup import PREPEND_TEXT
+
+    given = {'computer': computer, 'prepend_text': PREPEND_TEXT}
+    return {
+        'python_code': orm.InstalledCode(f'python-{label}', filepath_executable=python, **given).store(),
+        'phonopy_code': orm.InstalledCode(
+            f'phonopy-{label}', filepath_executable=phonopy, default_calc_job_plugin='phonopy.phonopy', **given
+        ).store(),
+    }
+
+
+def build(rows: int, codes: dict[str, Any], dataset: Any) -> Any:
+    """Return a study of one crystal and so many seeds, which takes nothing from earlier ones."""
+    from aiida import orm
+    from ase.build import bulk
+
+    from aiida_equitrain.setup import defaults
+    from aiida_equitrain.workflows.study.workchain import StudyWorkChain
+
+    return StudyWorkChain.get_builder_from_protocol(
+        {'Si': orm.StructureData(ase=bulk('Si', a=5.47))},
+        defaults.default_foundation(),
+        sizes=[2],
+        seeds=list(range(1, rows + 1)),
+        datasets={'Si': dataset},
+        dft=False,
+        protocol='fast',
+        overrides={**OVERRIDES, 'max_concurrent': 8, 'settings': {'reuse': False}},
+        **codes,
+    )
+
+
+def record(codes: dict[str, Any], dataset: Any, folder: Path) -> str:
+    """Run one row, keep what its jobs have written, and return a program that writes the same."""
+    from aiida import orm
+
+    from aiida_equitrain.launch.in_process import run_here
+
+    node = run_here(build(1, codes, dataset))
+    assert node.is_finished_ok, node.exit_message
+    canned = folder / 'canned'
+    for job in node.called_descendants:
+        if not isinstance(job, orm.CalcJobNode):
+            continue
+        remote = Path(str(job.get_remote_workdir()))
+        words = next(line for line in (remote / '_aiidasubmit.sh').read_text().splitlines() if 'python' in line)
+        name = next((word.strip("'") for word in words.split() if 'equitrain_job.' in word), '')
+        if not name:
+            name = f'phonopy_{"thermal" if "TPROP" in (remote / "phonopy.conf").read_text() else "bands"}'
+        place = canned / name
+        place.mkdir(parents=True, exist_ok=True)
+        for pattern in [*(job.get_retrieve_list() or []), *(job.get_retrieve_temporary_list() or [])]:
+            for file in remote.glob(pattern):
+                if not file.name.startswith('_scheduler'):
+                    shutil.copy(file, place)
+    program = folder / 'stub.sh'
+    program.write_text(STUB.format(canned=canned), encoding='utf-8')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return str(program)
+
+
+def workers() -> Iterator[psutil.Process]:
+    """Yield the workers of the daemon."""
+    from aiida.engine.daemon.client import get_daemon_client
+
+    for process in psutil.Process(get_daemon_client().get_daemon_pid()).children():
+        if process.status() != psutil.STATUS_ZOMBIE:
+            yield process
+
+
+def rows_done(study: Any) -> int:
+    """Return how many rows of a study have ended."""
+    from aiida import orm
+
+    query = orm.QueryBuilder().append(orm.WorkChainNode, filters={'id': study.pk}, tag='study')
+    ended = {'attributes.process_label': 'MaterialWorkChain', 'attributes.process_state': 'finished'}
+    return int(query.append(orm.WorkChainNode, with_incoming='study', filters=ended).count())
+
+
+class Watch:
+    """What is seen of a study while it runs.
+
+    :param study: the node.
+    """
+
+    def __init__(self, study: Any) -> None:
+        self.study = study
+        self.samples: list[tuple[float, int]] = []
+        self.cpu: dict[int, float] = {}
+        self.memory = 0
+        self.before: dict[int, float] = {}
+        self.look()
+        self.before = dict(self.cpu)
+
+    def look(self) -> int:
+        """Take a sample; return how many rows are done."""
+        memory = 0
+        for process in workers():
+            times = process.cpu_times()
+            self.cpu[process.pid] = times.user + times.system
+            memory += process.memory_info().rss
+        self.memory = max(self.memory, memory)
+        done = rows_done(self.study)
+        if not self.samples or done != self.samples[-1][1]:
+            self.samples.append((time.monotonic(), done))
+        return done
+
+    def wait(self, seconds: float, done: int | None = None) -> bool:
+        """Watch until the study has ended, or so many rows are done; return whether that was in time."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if (done is not None and self.look() >= done) or self.study.is_terminated:
+                self.look()
+                return True
+            self.look()
+            time.sleep(2)
+        return False
+
+    def seconds_each(self, part: slice) -> float:
+        """Return the time a row takes, in a part of what was seen; the first row includes what all rows share."""
+        seen = [sample for sample in self.samples if sample[1] > 0][part]
+        return (seen[-1][0] - seen[0][0]) / max(1, seen[-1][1] - seen[0][1]) if len(seen) > 1 else float('nan')
+
+    def line(self, rows: int, start: float) -> str:
+        """Return what was seen as a line of the table."""
+        done, middle = self.samples[-1][1], len(self.samples) // 2
+        cpu = sum(value - self.before.get(pid, 0.0) for pid, value in self.cpu.items())
+        first, last = self.seconds_each(slice(None, middle)), self.seconds_each(slice(middle, None))
+        seconds = self.seconds_each(slice(None))
+        stored = len(self.study.base.attributes.get('checkpoint', None) or '') / 1e3
+        return (
+            f'{rows:>6}{done:>7}{time.monotonic() - start:>9.0f}{3600 / seconds:>9.0f}{first:>10.1f}{last:>10.1f}'
+            f'{cpu / max(1, done):>10.1f}{self.memory / 1e6:>10.0f}{stored:>12.0f}'
+        )
+
+
+def table_of(study: Any) -> Any:
+    """Return the table of a study without what differs from one to another: identifiers and times."""
+    import pandas as pd
+
+    table = pd.read_csv(io.StringIO(study.outputs.table.get_content()))
+    return table[[name for name in table if not name.endswith(('_uuid', '_core_seconds'))]]
+
+
+def main() -> int:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--rows', type=int, nargs='+', default=[12, 2862], help='of each study')
+    parser.add_argument('--minutes', type=float, default=5.0, help='after which a study is killed')
+    parser.add_argument('--workers', type=int, default=2)
+    parser.add_argument('--kill', action='store_true', help='run the first once more, and kill a worker')
+    arguments = parser.parse_args()
+    from aiida import load_profile, orm
+    from aiida.engine import submit
+    from aiida.engine.daemon.client import get_daemon_client
+    from aiida.engine.processes.control import kill_processes
+
+    from aiida_equitrain.data.dataset import DatasetData
+    from aiida_equitrain.science.frames import Frames
+
+    load_profile()
+    client = get_daemon_client()
+    if client.is_daemon_running:
+        client.stop_daemon(wait=True)
+    with tempfile.TemporaryDirectory(prefix='scale') as name:
+        folder = Path(name)
+        computer = make_computer(folder)
+        frames = Frames.load(ROOT / 'tests' / 'fixtures' / 'si8_pbe.npz')
+        dataset = DatasetData(frames, functional='PBE', code='Quantum ESPRESSO 6.7').store()
+        phonopy = str(Path(sys.executable).with_name('phonopy'))
+        program = record(make_codes(computer, 'real', sys.executable, phonopy), dataset, folder)
+        codes = make_codes(computer, 'stub', program, program)
+        client.start_daemon(arguments.workers)
+        tables: list[Any] = []
+        print(
+            f'{"rows":>6}{"done":>7}{"s":>9}{"an hour":>9}{"s, first":>10}{"s, last":>10}{"CPU s":>10}{"MB":>10}'
+            f'{"kB of steps":>12}',
+            flush=True,
+        )
+        try:
+            for number, rows in enumerate([*arguments.rows, *arguments.rows[: int(arguments.kill)]]):
+                start = time.monotonic()
+                study = submit(build(rows, codes, dataset))
+                watch = Watch(study)
+                if number == len(arguments.rows):
+                    watch.wait(60 * arguments.minutes, done=rows // 2)
+                    victim = next(workers())
+                    victim.kill()
+                    print(f'worker {victim.pid} killed after {rows_done(study)} rows', flush=True)
+                ended = watch.wait(60 * arguments.minutes)
+                print(watch.line(rows, start), flush=True)
+                if not ended:
+                    kill_processes([study], timeout=30, wait=True)
+                elif study.is_finished_ok:
+                    tables.append(table_of(orm.load_node(study.pk)))
+        finally:
+            client.stop_daemon(wait=True)
+    if arguments.kill:
+        same = len(tables) > 1 and tables[0].equals(tables[-1])
+        print('the same table' if same else 'NOT the same table')
+        return 0 if same else 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
