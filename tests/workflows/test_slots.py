@@ -117,6 +117,7 @@ def test_study_with_four_slots(tmp_path: Path) -> None:
     run(sys.executable, '-m', 'aiida_equitrain.setup.profile', 'slots')
     run('aiida-equitrain', 'setup', '--offline')
     run('verdi', 'config', 'set', 'daemon.worker_process_slots', '4')
+    run('verdi', 'config', 'set', 'daemon.timeout', '60')  # a busy machine
     data = run('verdi', 'run', 'store.py', str(ROOT / 'tests' / 'fixtures' / 'si8_pbe.npz')).split()[-1]
     crystal = ROOT / 'aiida_equitrain' / 'resources' / 'structures' / 'Si.cif'
     launch = ['aiida-equitrain', 'launch', 'study', str(crystal), '--dataset', f'Si={data}', '--no-dft', '--protocol',
