@@ -26,6 +26,8 @@ from typing import Any
 import psutil
 from engine_cost import OVERRIDES, ROOT
 
+#: Longest time for the daemon to start or stop (s).
+PATIENCE = 60
 STUB = """#!/bin/sh
 # Stands for Python and phonopy: copies what a real job has written.
 case "$2" in
@@ -55,9 +57,9 @@ def make_codes(computer: Any, label: str, python: str, phonopy: str) -> dict[str
 
     given = {'computer': computer, 'prepend_text': PREPEND_TEXT}
     return {
-        'python_code': orm.InstalledCode(f'python-{label}', filepath_executable=python, **given).store(),
+        'python_code': orm.InstalledCode(label=f'python-{label}', filepath_executable=python, **given).store(),
         'phonopy_code': orm.InstalledCode(
-            f'phonopy-{label}', filepath_executable=phonopy, default_calc_job_plugin='phonopy.phonopy', **given
+            label=f'phonopy-{label}', filepath_executable=phonopy, default_calc_job_plugin='phonopy.phonopy', **given
         ).store(),
     }
 
@@ -86,10 +88,12 @@ def build(rows: int, codes: dict[str, Any], dataset: Any) -> Any:
 def record(codes: dict[str, Any], dataset: Any, folder: Path) -> str:
     """Run one row, keep what its jobs have written, and return a program that writes the same."""
     from aiida import orm
+    from aiida.manage import get_manager
 
     from aiida_equitrain.launch.in_process import run_here
 
     node = run_here(build(1, codes, dataset))
+    get_manager().reset_runner()  # that of this process hears nothing of the broker
     assert node.is_finished_ok, node.exit_message
     canned = folder / 'canned'
     for job in node.called_descendants:
@@ -214,7 +218,7 @@ def main() -> int:
     load_profile()
     client = get_daemon_client()
     if client.is_daemon_running:
-        client.stop_daemon(wait=True)
+        client.stop_daemon(wait=True, timeout=PATIENCE)
     with tempfile.TemporaryDirectory(prefix='scale') as name:
         folder = Path(name)
         computer = make_computer(folder)
@@ -223,7 +227,7 @@ def main() -> int:
         phonopy = str(Path(sys.executable).with_name('phonopy'))
         program = record(make_codes(computer, 'real', sys.executable, phonopy), dataset, folder)
         codes = make_codes(computer, 'stub', program, program)
-        client.start_daemon(arguments.workers)
+        client.start_daemon(arguments.workers, timeout=PATIENCE)
         tables: list[Any] = []
         print(
             f'{"rows":>6}{"done":>7}{"s":>9}{"an hour":>9}{"s, first":>10}{"s, last":>10}{"CPU s":>10}{"MB":>10}'
@@ -247,7 +251,7 @@ def main() -> int:
                 elif study.is_finished_ok:
                     tables.append(table_of(orm.load_node(study.pk)))
         finally:
-            client.stop_daemon(wait=True)
+            client.stop_daemon(wait=True, timeout=PATIENCE)
     if arguments.kill:
         same = len(tables) > 1 and tables[0].equals(tables[-1])
         print('the same table' if same else 'NOT the same table')

@@ -73,6 +73,7 @@ make_profile() {
     verdi profile configure-broker core.rabbitmq -n -f --broker-port "$RABBIT_PORT" cluster
     # RabbitMQ's consumer_timeout is off, which is what the warning is about.
     verdi config set warnings.rabbitmq_version False
+    verdi config set daemon.timeout 60  # a busy machine
 }
 
 make_computer() {
