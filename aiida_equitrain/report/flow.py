@@ -110,6 +110,7 @@ def flow_data(node: orm.ProcessNode, data: Mapping[str, Any]) -> dict[str, Any]:
     for uuid, name in places.items():
         nodes[name] = {'title': name, 'lines': _describe_data(orm.load_node(uuid), data), 'state': 'data'}
     edges: set[tuple[str, str]] = set()
+    phonons = _phonons_of(node)
     for stage in data['stages']:
         if stage['name'] not in STAGES:
             continue
@@ -118,7 +119,7 @@ def flow_data(node: orm.ProcessNode, data: Mapping[str, Any]) -> dict[str, Any]:
         process = orm.load_node(stage['pk'])
         kind = (LinkType.INPUT_WORK, LinkType.INPUT_CALC)
         for link in process.base.links.get_incoming(link_type=kind).all():
-            source = places.get(link.node.uuid) or _phonons_of(node, link.node)
+            source = places.get(link.node.uuid) or phonons.get(link.node.uuid)
             if source:
                 edges.add((source, stage['name']))
         kind = (LinkType.RETURN, LinkType.CREATE)
@@ -128,13 +129,12 @@ def flow_data(node: orm.ProcessNode, data: Mapping[str, Any]) -> dict[str, Any]:
     return {'nodes': nodes, 'edges': sorted(edges)}
 
 
-def _phonons_of(node: orm.ProcessNode, data: orm.Node) -> str | None:
-    """Return the stage that made a ``PhonopyData``."""
-    phonons = node.outputs['phonons'] if 'phonons' in node.outputs else {}  # noqa: SIM401
-    for side in phonons:
-        if 'phonopy_data' in phonons[side] and phonons[side]['phonopy_data'].uuid == data.uuid:
-            return f'phonons_{side}'
-    return None
+def _phonons_of(node: orm.ProcessNode) -> dict[str, str]:
+    """Return the stages that made a ``PhonopyData``, by its UUID."""
+    phonons: Any = node.outputs['phonons'] if 'phonons' in node.outputs else {}  # noqa: SIM401
+    return {
+        phonons[side]['phonopy_data'].uuid: f'phonons_{side}' for side in phonons if 'phonopy_data' in phonons[side]
+    }
 
 
 def _describe_data(data: orm.Node, report: Mapping[str, Any]) -> list[str]:
