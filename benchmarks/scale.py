@@ -1,4 +1,4 @@
-"""How a large study goes: rows an hour, CPU and memory of the workers, and whether a row of thousands costs more.
+"""How a large study goes: processes an hour, CPU and memory of the workers, and whether those of thousands cost more.
 
     bash scripts/cluster_test.sh up              PostgreSQL and RabbitMQ; prints what to export
     python benchmarks/scale.py [--rows 12 2862] [--minutes 5] [--workers 2] [--kill]
@@ -80,7 +80,7 @@ def build(rows: int, codes: dict[str, Any], dataset: Any) -> Any:
         datasets={'Si': dataset},
         dft=False,
         protocol='fast',
-        overrides={**OVERRIDES, 'max_concurrent': 8, 'settings': {'reuse': False}},
+        overrides={**OVERRIDES, 'max_concurrent': 4, 'settings': {'reuse': False}},
         **codes,
     )
 
@@ -134,6 +134,14 @@ def rows_done(study: Any) -> int:
     return int(query.append(orm.WorkChainNode, with_incoming='study', filters=ended).count())
 
 
+def processes_done(study: Any) -> int:
+    """Return how many processes have ended since a study was submitted; a row has a dozen."""
+    from aiida import orm
+
+    ended = {'id': {'>': study.pk}, 'attributes.process_state': 'finished'}
+    return int(orm.QueryBuilder().append(orm.ProcessNode, filters=ended).count())
+
+
 class Watch:
     """What is seen of a study while it runs.
 
@@ -141,53 +149,38 @@ class Watch:
     """
 
     def __init__(self, study: Any) -> None:
-        self.study = study
-        self.samples: list[tuple[float, int]] = []
+        self.study, self.start, self.memory = study, time.monotonic(), 0
         self.cpu: dict[int, float] = {}
-        self.memory = 0
-        self.before: dict[int, float] = {}
         self.look()
         self.before = dict(self.cpu)
 
-    def look(self) -> int:
-        """Take a sample; return how many rows are done."""
+    def look(self) -> None:
+        """Take a sample."""
         memory = 0
         for process in workers():
             times = process.cpu_times()
             self.cpu[process.pid] = times.user + times.system
             memory += process.memory_info().rss
         self.memory = max(self.memory, memory)
-        done = rows_done(self.study)
-        if not self.samples or done != self.samples[-1][1]:
-            self.samples.append((time.monotonic(), done))
-        return done
 
-    def wait(self, seconds: float, done: int | None = None) -> bool:
-        """Watch until the study has ended, or so many rows are done; return whether that was in time."""
+    def wait(self, seconds: float, processes: int | None = None) -> bool:
+        """Watch until the study has ended, or so many processes have; return whether that was in time."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if (done is not None and self.look() >= done) or self.study.is_terminated:
-                self.look()
-                return True
             self.look()
+            if self.study.is_terminated or (processes is not None and processes_done(self.study) >= processes):
+                return True
             time.sleep(2)
         return False
 
-    def seconds_each(self, part: slice) -> float:
-        """Return the time a row takes, in a part of what was seen; the first row includes what all rows share."""
-        seen = [sample for sample in self.samples if sample[1] > 0][part]
-        return (seen[-1][0] - seen[0][0]) / max(1, seen[-1][1] - seen[0][1]) if len(seen) > 1 else float('nan')
-
-    def line(self, rows: int, start: float) -> str:
+    def line(self, rows: int) -> str:
         """Return what was seen as a line of the table."""
-        done, middle = self.samples[-1][1], len(self.samples) // 2
+        seconds, done = time.monotonic() - self.start, processes_done(self.study)
         cpu = sum(value - self.before.get(pid, 0.0) for pid, value in self.cpu.items())
-        first, last = self.seconds_each(slice(None, middle)), self.seconds_each(slice(middle, None))
-        seconds = self.seconds_each(slice(None))
-        stored = len(self.study.base.attributes.get('checkpoint', None) or '') / 1e3
+        stored = len(self.study.checkpoint or '') / 1e3
         return (
-            f'{rows:>6}{done:>7}{time.monotonic() - start:>9.0f}{3600 / seconds:>9.0f}{first:>10.1f}{last:>10.1f}'
-            f'{cpu / max(1, done):>10.1f}{self.memory / 1e6:>10.0f}{stored:>12.0f}'
+            f'{rows:>6}{rows_done(self.study):>11}{done:>11}{seconds:>6.0f}{3600 / seconds * done:>9.0f}'
+            f'{cpu / max(1, done):>19.2f}{self.memory / 1e6:>12.0f}{stored:>15.1f}'
         )
 
 
@@ -229,25 +222,21 @@ def main() -> int:
         codes = make_codes(computer, 'stub', program, program)
         client.start_daemon(arguments.workers, timeout=PATIENCE)
         tables: list[Any] = []
-        print(
-            f'{"rows":>6}{"done":>7}{"s":>9}{"an hour":>9}{"s, first":>10}{"s, last":>10}{"CPU s":>10}{"MB":>10}'
-            f'{"kB of steps":>12}',
-            flush=True,
-        )
+        print('  rows  rows done  processes     s  an hour  CPU s of a process  workers MB  checkpoint kB', flush=True)
         try:
             for number, rows in enumerate([*arguments.rows, *arguments.rows[: int(arguments.kill)]]):
-                start = time.monotonic()
                 study = submit(build(rows, codes, dataset))
                 watch = Watch(study)
                 if number == len(arguments.rows):
-                    watch.wait(60 * arguments.minutes, done=rows // 2)
+                    watch.wait(60 * arguments.minutes, processes=6 * rows)
                     victim = next(workers())
                     victim.kill()
-                    print(f'worker {victim.pid} killed after {rows_done(study)} rows', flush=True)
+                    print(f'worker {victim.pid} killed after {processes_done(study)} processes', flush=True)
                 ended = watch.wait(60 * arguments.minutes)
-                print(watch.line(rows, start), flush=True)
+                print(watch.line(rows), flush=True)
                 if not ended:
-                    kill_processes([study], timeout=30, wait=True)
+                    kill_processes([study], timeout=30)
+                    watch.wait(60)
                 elif study.is_finished_ok:
                     tables.append(table_of(orm.load_node(study.pk)))
         finally:

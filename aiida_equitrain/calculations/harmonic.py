@@ -74,7 +74,7 @@ class HarmonicCalculation(ScriptCalculation):
         ),
     }
     NEEDS = INSTALL = 'phonopy, spglib and seekpath'
-    MEMORY = 'lower `projected_mesh`'
+    MEMORY = 'lower `mesh` or `projected_mesh`'
     SETTINGS = THERMAL_SETTINGS | {
         **shared('temperature_k', 'band_points'),
         'projected_mesh': Setting([12, 12, 12], 'q-points where eigenvectors are needed; without symmetry'),
