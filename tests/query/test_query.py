@@ -115,7 +115,7 @@ def test_red_flags(aiida_profile_clean: Any, aiida_localhost: Any, tiny_dataset:
     right = trained_with('right', 9.0)
     assert query.red_flags(right) == []
     with warnings.catch_warnings():
-        warnings.simplefilter('error')
+        warnings.simplefilter('error', UserWarning)
         assert query.best_potential(silicon).pk == right.pk
     work = orm.WorkChainNode(process_type='aiida.workflows:equitrain.material').store()
     reference = {'volume_angstrom3': 40.0, 'n_atoms': 2}
