@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         fixtures = getattr(item, 'fixturenames', ())
-        if 'hostile' in item.path.parts or 'browser' in fixtures:
+        if 'hostile' in item.path.parts or {'browser', 'run_driver'} & set(fixtures):
             item.add_marker('real')
         if {'sevennet_python', 'nequix_python'} & set(fixtures):
             item.add_marker('thorough')

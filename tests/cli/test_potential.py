@@ -39,6 +39,7 @@ def tuned(tiny: PotentialData) -> PotentialData:
     return PotentialData.from_adapter(make_adapter(before, after, **about), foundation=tiny).store()
 
 
+@pytest.mark.real
 def test_import(invoke: Any, tmp_path: Path) -> None:
     """A file is stored under a label, by which it is found; what is wrong is said."""
     card = tmp_path / 'card.json'

@@ -83,6 +83,7 @@ def test_swapped_file_is_refused(aiida_profile, model):
         node.store()
 
 
+@pytest.mark.real
 def test_calculator_computes_and_warns_about_the_starter(aiida_profile, model):
     from ase.build import bulk
 
@@ -199,6 +200,7 @@ def test_swapped_adapter_is_refused(tiny):
         node.store()
 
 
+@pytest.mark.real
 def test_calculator_and_file_of_an_adapter(tiny, tmp_path):
     """Both give the trained values, and the file of a full potential is the stored one."""
     import torch

@@ -115,7 +115,6 @@ def codes_of(name: str) -> Any:
     return CalculationFactory(f'equitrain.{name}').exit_codes
 
 
-@pytest.mark.real
 def test_relax(run_driver: Any, parse: Any) -> None:
     outputs, node = parse('relax', run_driver('relax', RELAX | {'fmax_ev_per_angstrom': 50.0}))
     assert node.is_finished_ok, node.exit_message

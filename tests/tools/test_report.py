@@ -377,6 +377,7 @@ def add_outputs(node: Any, **outputs: Any) -> None:
         output.store().base.links.add_incoming(node, LinkType.RETURN, label)
 
 
+@pytest.mark.real
 def test_verdict_of_a_run_that_diverged(
     aiida_profile: Any, tmp_path: Path, starter: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
