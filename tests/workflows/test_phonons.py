@@ -207,7 +207,7 @@ def test_dft_concurrency(make_dft_builder: Any, silicon: Any) -> None:
     assert 'relaxed_structure' not in outputs
     bases = [child for child in node.called if child.process_label == 'PwBaseWorkChain']
     first = sorted(bases, key=lambda child: child.ctime)
-    assert first[2].ctime > max(child.mtime for child in first[:2])
+    assert first[2].ctime > min(child.mtime for child in first[:2])
 
 
 def flatten(namespace: Any, prefix: str = '') -> dict[str, Any]:
@@ -408,7 +408,7 @@ def test_hessian(make_builder: Any) -> None:
     overrides = CHEAP | {'potential_forces': {'settings': {'method': 'hessian'}}}
     outputs, node = run_get_node(make_builder(overrides=overrides, relax=False))
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
-    assert len([child for child in node.called if isinstance(child, orm.CalcJobNode)]) == 4
+    assert len([child for child in node.called if isinstance(child, orm.CalcJobNode)]) == 2
     assert 'relaxed_structure' not in outputs
     assert 10 < outputs['stability']['max_frequency_thz'] < 20
 
