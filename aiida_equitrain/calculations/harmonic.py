@@ -25,8 +25,21 @@ THERMAL_SETTINGS = {
     **shared('stability_tolerance_thz'),
 }
 
-#: What a correction says of the stability.
-OF_CORRECTION = ('verdict', 'lowest_frequency_sigma_thz', 'uncertainty_thz')
+
+def verdict_facts(phonopy_data: PhonopyData, correction: orm.Dict | None) -> dict[str, Any]:
+    """Return what a verdict on the stability says beside the frequencies.
+
+    :param correction: of corrected phonons, whose verdict is that within their error bars.
+    """
+    facts: dict[str, Any] = {
+        'n_displacements': len(phonopy_data.displacements),
+        'n_atoms_supercell': len(phonopy_data.get_supercell().sites),
+    }
+    if phonopy_data.residual_forces is not None:
+        facts['residual_force_max_ev_per_angstrom'] = float(np.abs(phonopy_data.residual_forces).max())
+    if correction is not None:
+        facts |= {key: correction[key] for key in ('verdict', 'lowest_frequency_sigma_thz', 'uncertainty_thz')}
+    return facts
 
 
 def mesh_problem(mesh: Any, key: str = 'mesh') -> str | None:
@@ -116,13 +129,7 @@ class HarmonicCalculation(ScriptCalculation):
 
     def get_job(self) -> dict[str, Any]:
         """Return the content of ``job.json``."""
-        verdict: dict[str, Any] = {}
-        if self.inputs.phonopy_data.residual_forces is not None:
-            verdict['residual_force_max_ev_per_angstrom'] = float(
-                np.abs(self.inputs.phonopy_data.residual_forces).max()
-            )
-        if 'correction' in self.inputs:
-            verdict |= {key: self.inputs.correction[key] for key in OF_CORRECTION}
+        verdict = verdict_facts(self.inputs.phonopy_data, self.inputs.get('correction'))
         return {**self.get_settings(), 'verdict': verdict}
 
     def get_arrays(self) -> dict[str, dict[str, NDArray[Any]]]:

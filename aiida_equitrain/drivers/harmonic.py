@@ -64,8 +64,6 @@ def write_curves(phonon: Any, settings: dict[str, Any], facts: dict[str, Any]) -
         settings['stability_tolerance_thz'],
     )
     verdict['min_frequency_thz'] = float(bands['frequencies_thz'].min())
-    verdict['n_displacements'] = len(read_arrays(PHONONS)['displacements'])
-    verdict['n_atoms_supercell'] = len(phonon.supercell)
     write_json(STABILITY, verdict | facts)
 
 

@@ -19,7 +19,7 @@ from aiida_equitrain.calculations.arrays import (
     structure_symbols,
 )
 from aiida_equitrain.calculations.correct import CORRECTION_SETTINGS
-from aiida_equitrain.calculations.harmonic import OF_CORRECTION, THERMAL_SETTINGS
+from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS, verdict_facts
 from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
@@ -272,10 +272,4 @@ def judge_stability(
         with_defaults(dict(settings), PHONON_SETTINGS)['stability_tolerance_thz'],
     )
     result['min_frequency_thz'] = float(bands.get_bands().min())
-    result['n_displacements'] = len(phonopy_data.displacements)
-    result['n_atoms_supercell'] = len(phonopy_data.get_supercell().sites)
-    if phonopy_data.residual_forces is not None:
-        result['residual_force_max_ev_per_angstrom'] = float(np.abs(phonopy_data.residual_forces).max())
-    if correction is not None:
-        result |= {key: correction[key] for key in OF_CORRECTION}
-    return orm.Dict(result)
+    return orm.Dict(result | verdict_facts(phonopy_data, correction))
