@@ -8,7 +8,6 @@ from typing import Any
 
 from aiida.engine import ProcessBuilder
 from aiida.orm import AbstractCode, Dict, Float, Int, List, Str, StructureData, TrajectoryData
-from aiida_quantumespresso.common.types import ElectronicType
 from aiida_quantumespresso.workflows.protocols.utils import recursive_merge
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 
@@ -124,7 +123,7 @@ class LabelBuilder(EquitrainProtocolMixin):
         builder: ProcessBuilder = cls.get_builder()
         builder.pw = pw_builder(pw_code, sample, pseudo_family, electronic_type, protocol, inputs, overrides)
         if protocol in FITTING and structure is not None and 'kpoints_distance' not in (overrides.get('pw') or {}):
-            take_gamma(builder['pw'], sample.cell, electronic_type == ElectronicType.METAL.value)
+            take_gamma(builder['pw'], sample.cell, electronic_type)
         for name, node in (('structure', structure), ('frames', frames)):
             if node is not None:
                 builder[name] = node
@@ -184,12 +183,8 @@ def fit_cells(
         given = overrides.get(stage) or {}
         if inputs.get(port) is not None or EDGE in given:
             continue
-        choose = partial(_matrix, matrix_of, symprec=inputs['symprec'])
+        choose = partial(matrix_of, structure, None, symprec=inputs['symprec'])
         inputs[stage] = fit_cell(structure, inputs[stage], inputs['max_atoms'], choose)
-
-
-def _matrix(matrix_of: Any, structure: StructureData, settings: Mapping[str, Any], symprec: float) -> Any:
-    return matrix_of(structure, None, settings, symprec)
 
 
 def recipes_of(name: str) -> tuple[Recipe, ...]:

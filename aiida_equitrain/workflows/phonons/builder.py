@@ -108,8 +108,7 @@ class PhononsBuilder(EquitrainProtocolMixin):
             is_plain = matrix is None and 'kpoints_distance' not in (overrides.get('pw') or {})
             if protocol in FITTING and is_plain and not structure_problem(structure):
                 rows = phonon_supercell_rows(structure, inputs['settings'], inputs['symprec'])
-                is_metal = electronic_type == ElectronicType.METAL.value
-                take_gamma(builder['pw'], np.array(rows) @ np.array(structure.cell), is_metal)
+                take_gamma(builder['pw'], np.array(rows) @ np.array(structure.cell), electronic_type)
         return set_options(builder, overrides, options, skip=('born_charges',))
 
 
@@ -123,7 +122,7 @@ def fit_dft(structure: orm.StructureData, inputs: dict[str, Any], overrides: Map
     # A crystal that is refused anyway may have no supercell.
     if inputs.get('max_atoms_dft') is None or is_given or structure_problem(structure):
         return
-    choose = partial(phonon_supercell_rows, symprec=inputs['symprec'])
+    choose = partial(phonon_supercell_rows, structure, symprec=inputs['symprec'])
     inputs['settings'] = fit_cell(structure, inputs['settings'], inputs['max_atoms_dft'], choose)
 
 
