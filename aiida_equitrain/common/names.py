@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-#: How the process types of our WorkChains begin.
-WORKCHAINS = 'aiida.workflows:equitrain.'
+#: How the process types of our WorkChains and of our jobs begin.
+WORKCHAINS, CALCJOBS = 'aiida.workflows:equitrain.', 'aiida.calculations:equitrain.'
 
 
 class Role(str, Enum):

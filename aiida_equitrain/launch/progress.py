@@ -14,6 +14,7 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_equitrain.common.formatting import duration
+from aiida_equitrain.common.names import CALCJOBS
 from aiida_equitrain.common.progress import PROGRESS_FILE, describe_progress, describe_pw
 from aiida_equitrain.launch.worker import Trouble, find_trouble
 from aiida_equitrain.query.jobs import STAGES
@@ -23,7 +24,7 @@ TERMINATED = ('finished', 'excepted', 'killed')
 JOB_TYPE = 'process.calculation.calcjob.'
 #: What a worker takes on its own; functions run with the process that calls them.
 TASKED = (JOB_TYPE, 'process.workflow.workchain.')
-OURS, PW = 'aiida.calculations:equitrain.', 'aiida.calculations:quantumespresso.pw'
+PW = 'aiida.calculations:quantumespresso.pw'
 #: What pw.x writes to, and so many bytes from its end that an iteration is among them.
 PW_OUTPUT, PW_TAIL = 'aiida.out', 20_000
 #: How a study calls its rows; of more parts than can be shown those that have ended are counted.
@@ -244,7 +245,7 @@ def describe_job(job: Row) -> str:
 
     Elsewhere every look would cost a connection.
     """
-    if job.folder is None or not job.kind.startswith((OURS, PW)) or not _is_here(job.computer):
+    if job.folder is None or not job.kind.startswith((CALCJOBS, PW)) or not _is_here(job.computer):
         return ''
     if job.kind == PW:
         return describe_pw(_tail(Path(job.folder, PW_OUTPUT)))

@@ -10,7 +10,7 @@ from aiida import orm
 
 import aiida_equitrain
 from aiida_equitrain.common.formatting import duration, formula, number
-from aiida_equitrain.common.names import WORKCHAINS
+from aiida_equitrain.common.names import CALCJOBS, WORKCHAINS
 from aiida_equitrain.common.printable import NAME, printable
 from aiida_equitrain.common.units import name_and_unit
 from aiida_equitrain.query.jobs import cost
@@ -23,7 +23,7 @@ from .instability import describe_tree
 from .study_collect import describe_study, study_warnings
 
 #: How the process types of WorkChains and jobs of ours begin.
-OURS = (WORKCHAINS, 'aiida.calculations:equitrain.')
+OURS = (WORKCHAINS, CALCJOBS)
 #: How the line of an error ends that is larger than before.
 WORSE = ', worse'
 #: Thermal properties of phonons that the table has.

@@ -13,12 +13,12 @@ from aiida import orm
 from aiida_equitrain.common.formatting import number
 from aiida_equitrain.common.printable import NAME, printable
 from aiida_equitrain.query import study_table
+from aiida_equitrain.query.studies import STUDY
 from aiida_equitrain.science.epoch_choice import WORDS
 
 from .collect import NoReportError, bands_data, learning_data, read_once, training_warnings, trainings_of
 from .instability import mode_pairs
 
-STUDY = 'aiida.workflows:equitrain.study'
 #: Columns of the table for people: heading, and what a longer word for it is.
 COLUMNS = {
     'material': ('material', ''),
