@@ -16,15 +16,20 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 Pairs = Iterable[tuple[str, str]]
 
 
-def _completer(find: Callable[[], Pairs]) -> Complete:
-    """Return what offers the pairs of a value and what it is that begin as was typed; nothing without a profile."""
+def _completer(find: Callable[[str], Pairs]) -> Complete:
+    """Return what offers the pairs of a value and what it is that begin as was typed; nothing without a profile.
+
+    :param find: is told what was typed, and may leave out what begins otherwise.
+    """
 
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from aiida_equitrain.cli.profile import load_profile
 
         try:
             load_profile(ctx.find_root().params.get('profile'))
-            known = (CompletionItem(value, help=text) for value, text in find() if value.startswith(incomplete))
+            known = (
+                CompletionItem(value, help=text) for value, text in find(incomplete) if value.startswith(incomplete)
+            )
             return list(islice(known, OFFERED))
         except Exception:
             # A message would stand between the words that somebody is typing.
@@ -33,7 +38,7 @@ def _completer(find: Callable[[], Pairs]) -> Complete:
     return complete
 
 
-def _codes() -> Pairs:
+def _codes(_: str) -> Pairs:
     from aiida import orm
 
     query = orm.QueryBuilder().append(orm.Computer, tag='computer', project='label')
@@ -41,7 +46,7 @@ def _codes() -> Pairs:
     return sorted({(f'{label}@{computer}', plugin or '') for computer, label, plugin in query.all()})
 
 
-def _potentials() -> Pairs:
+def _potentials(_: str) -> Pairs:
     from aiida import orm
 
     from aiida_equitrain.data.potential import PotentialData
@@ -56,7 +61,7 @@ def _potentials() -> Pairs:
         yield str(pk), text
 
 
-def _datasets() -> Pairs:
+def _datasets(_: str) -> Pairs:
     from aiida import orm
 
     from aiida_equitrain.data.dataset import DatasetData
@@ -68,7 +73,7 @@ def _datasets() -> Pairs:
         yield str(pk), f'{n_frames} frames of {" ".join(formulas[:4])}'
 
 
-def _phonons() -> Pairs:
+def _phonons(_: str) -> Pairs:
     from aiida import orm
     from aiida_phonopy.data.phonopy import PhonopyData
 
@@ -77,15 +82,15 @@ def _phonons() -> Pairs:
         yield str(pk), label or 'phonons'
 
 
-def _jobs() -> Pairs:
+def _jobs(incomplete: str) -> Pairs:
     from aiida_equitrain.query import jobs
 
-    for row in jobs().itertuples():
+    for row in jobs(begins=incomplete, limit=OFFERED).itertuples():
         yield str(row.pk), f'{row.kind} {row.label or row.material or ""}, {row.state}'
 
 
-def _nodes() -> Pairs:
-    found = [pair for find in (_jobs, _potentials, _datasets, _phonons) for pair in find()]
+def _nodes(incomplete: str) -> Pairs:
+    found = [pair for find in (_jobs, _potentials, _datasets, _phonons) for pair in find(incomplete)]
     yield from sorted(found, key=lambda pair: -int(pair[0]) if pair[0].isdigit() else 0)
 
 

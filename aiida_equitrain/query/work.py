@@ -27,6 +27,7 @@ def jobs(
     kind: str | None = None,
     state: str | None = None,
     called: bool = False,
+    begins: str = '',
     limit: int | None = None,
 ) -> pd.DataFrame:
     """Return the WorkChains of ours, the newest first.
@@ -35,6 +36,7 @@ def jobs(
     :param kind: only those of one kind, such as ``phonons``, ``material`` or ``study``.
     :param state: only those that are ``running``, ``done`` or ``failed``.
     :param called: also those that another WorkChain has called.
+    :param begins: only those whose PK begins with these digits.
     :param limit: only so many, the newest ones.
     :returns: ``pk``, ``uuid``, ``kind``, ``label``, ``material``, ``state``, ``result`` (in words with units, or why it
         failed), ``created``.
@@ -55,7 +57,7 @@ def jobs(
         said = '' if now != 'failed' else _short(message or f'it was {process_state}')
         rows[pk] = {'pk': pk, 'uuid': uuid, 'kind': process.removeprefix(WORKCHAINS), 'label': label, 'material': None,
                     'state': now, 'result': said, 'created': created}  # fmt: skip
-    rows = {pk: row for pk, row in rows.items() if state in (None, row['state'])}
+    rows = {pk: row for pk, row in rows.items() if state in (None, row['state']) and str(pk).startswith(begins)}
     if material is None and limit is not None:
         rows = dict(list(rows.items())[:limit])
     for pk, name in _materials(list(rows)).items():

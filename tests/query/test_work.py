@@ -83,6 +83,7 @@ def test_table(aiida_profile_clean: Any) -> None:
         ({'material': 'ClNa'}, [top.pk]), ({'kind': 'phonons'}, [running.pk]), ({'state': 'failed'}, [top.pk]),
         ({'called': True}, [running.pk, below.pk, top.pk]), ({'limit': 1}, [running.pk]),
         ({'limit': 1, 'material': 'NaCl'}, [top.pk]), ({'kind': 'qha'}, []),
+        ({'limit': 1, 'begins': str(top.pk)}, [top.pk]),
     ):  # fmt: skip
         assert list(query.jobs(**filters)['pk']) == pks, filters  # type: ignore[arg-type]
     printed = CliRunner().invoke(cmd_root, ['list', 'jobs']).output
