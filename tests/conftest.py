@@ -246,6 +246,16 @@ class WarmPython:
             assert self.server.stdout is not None
             self.server.stdout.readline()  # it listens
 
+    def run(self, folder: Path, module: str) -> subprocess.Popen[bytes]:
+        """Start ``python -m`` of a module in a folder as a job would, with output in ``driver.out``, ``driver.err``."""
+        self.start()
+        # Equitrain's commands lie beside the Python, whether its environment is activated or not.
+        path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+        with (folder / 'driver.out').open('wb') as out, (folder / 'driver.err').open('wb') as err:
+            return subprocess.Popen(
+                [str(self.program), '-m', module], cwd=folder, env={**os.environ, 'PATH': path}, stdout=out, stderr=err
+            )
+
     def stop(self) -> None:
         """End the server."""
         if self.server is not None:

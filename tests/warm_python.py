@@ -1,8 +1,8 @@
 """A Python whose heavy imports are done: a program that jobs run in place of Python, and the server that it asks.
 
 Importing torch, MACE and Equitrain takes five seconds of a core, longer than most jobs of the tests compute. The server
-has imported them, and forks for each ``-m equitrain_job...`` that it is asked to run, in the folder, with the
-environment and the streams of the one who asks; any other arguments run Python itself. As a program it is
+has imported them, and forks for each ``-m MODULE`` that it is asked to run, in the folder, with the environment and
+the streams of the one who asks; any other arguments run Python itself. As a program it is
 ``python -IS warm_python.py SOCKET ARGUMENTS``, and the server ``python warm_python.py --serve SOCKET``.
 """
 
@@ -126,7 +126,7 @@ def run_module(folder: str, environment: dict[str, str], arguments: list[str]) -
 if __name__ == '__main__':
     if sys.argv[1] == '--serve':
         serve(sys.argv[2])
-    elif sys.argv[2:3] == ['-m'] and sys.argv[3].startswith('equitrain_job.'):
+    elif sys.argv[2:3] == ['-m']:
         sys.exit(ask(sys.argv[1], sys.argv[2:]))
     else:
         os.execv(sys.executable, [sys.executable, *sys.argv[2:]])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,29 +18,21 @@ from aiida_equitrain.common.hyperparameters import MAY_CHANGE_ON_RESTART, comple
 from aiida_equitrain.common.strategies import default_engine
 
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
-RUN = str(Path(__file__).with_name('run_forked.py'))
 TRAINING = module_of(TrainCalculation.DRIVER)
 
 
-# Before the server imports NumPy.
-os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
-#: A server with the heavy imports done, which forks for each run: they take longer than a tiny training.
-SERVER = multiprocessing.get_context('forkserver')
-SERVER.set_forkserver_preload(['mace.calculators', 'mace.cli.run_train', 'equitrain'])
-
-
 class TrainFolder:
-    """One run of the driver in a folder."""
+    """One run of the driver in a folder.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    :param warm: the Python of it.
+    """
+
+    def __init__(self, path: Path, warm: Any = None) -> None:
+        self.path, self.warm = path, warm
 
     def run(self, module: str = TRAINING) -> int:
         """Return how ``python -m`` of a module in the folder ends: of the driver, or of one that a test has written."""
-        process = SERVER.Process(target=runpy.run_path, args=(RUN, {'folder': str(self.path), 'module': module}))
-        process.start()
-        process.join()
-        return int(process.exitcode or 0)
+        return int(self.warm.run(self.path, module).wait())
 
     @property
     def stderr(self) -> str:
@@ -57,8 +47,8 @@ class TrainFolder:
 def make_train_folder(path: Path, frames: Any, *, strategy: str = 'l2-tsp', forgetting: Any = None, seed: int = 1,
                       max_seconds: float | None = None, checkpoint: Path | None = None, engine: str | None = None,
                       replay: Any = None, replay_labels: str = 'given', **values: Any
-                      ) -> TrainFolder:  # fmt: skip
-    """Write what the CalcJob would write; ``values`` are hyperparameters."""
+                      ) -> Path:  # fmt: skip
+    """Write what the CalcJob would write, and return the folder; ``values`` are hyperparameters."""
     path.mkdir(parents=True)
     stage_driver(Folder(str(path)), TrainCalculation.DRIVER)
     frames.save(path / 'frames.npz')
@@ -84,15 +74,16 @@ def make_train_folder(path: Path, frames: Any, *, strategy: str = 'l2-tsp', forg
         'limits': {'max_seconds': max_seconds, 'reserve_seconds': 0.0},
     }
     (path / TrainCalculation.JOB).write_text(json.dumps(job))
-    return TrainFolder(path)
+    return path
 
 
 @pytest.fixture
-def train_folder(tmp_path: Path, tiny_frames: Any) -> Any:
+def train_folder(tmp_path: Path, tiny_frames: Any, warm_python: Any) -> Any:
     """Return a factory of :class:`TrainFolder`."""
 
     def factory(name: str = 'job', *, frames: Any = None, **values: Any) -> TrainFolder:
-        return make_train_folder(tmp_path / name, tiny_frames if frames is None else frames, **values)
+        path = make_train_folder(tmp_path / name, tiny_frames if frames is None else frames, **values)
+        return TrainFolder(path, warm_python)
 
     return factory
 

@@ -165,7 +165,7 @@ def nequix_folder(
     """Return a factory of folders in which the driver trains a model of Nequix; by default a small random one."""
 
     def factory(name: str = 'job', foundation: Path | None = None, **values: Any) -> NequixFolder:
-        folder = make_train_folder(tmp_path / name, tiny_frames, **{'strategy': 'l2-sp', 'lr': 1e-3, **values}).path
+        folder = make_train_folder(tmp_path / name, tiny_frames, **{'strategy': 'l2-sp', 'lr': 1e-3, **values})
         shutil.copy(foundation or nequix_file(), folder / 'foundation.model')
         job = json.loads((folder / 'job.json').read_text())
         (folder / 'job.json').write_text(json.dumps({**job, 'family': 'nequix'}))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import runpy
 import shutil
-import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ from aiida_equitrain.calculations.scan import RelaxPhasesCalculation
 from aiida_equitrain.calculations.staging import module_of, stage_driver
 from aiida_equitrain.science.frames import pack
 
-from .conftest import RUN, SERVER, TINY_MODEL
+from .conftest import TINY_MODEL
 
 COMMON = {key: item.default for key, item in COMMON_SETTINGS.items()}
 N_FRAMES = 60
@@ -52,20 +50,19 @@ def make_folder(folder: Path, driver: str, partial: Path | None = None) -> Path:
     return folder
 
 
-def run(folder: Path, driver: str, stop_after: int | None = None) -> None:
+def run(warm_python: Any, folder: Path, driver: str, stop_after: int | None = None) -> None:
     """Run a driver, and tell it to end once so much is done."""
-    process = SERVER.Process(target=runpy.run_path, args=(RUN, {'folder': str(folder), 'module': module_of(driver)}))
-    process.start()
-    while stop_after is not None and process.is_alive():
+    process = warm_python.run(folder, module_of(driver))
+    while stop_after is not None and process.poll() is None:
         try:
             done = json.loads((folder / 'progress.json').read_text())['done']
         except (OSError, ValueError):
             done = 0
         if done >= stop_after:
-            os.kill(process.pid, signal.SIGTERM)
+            process.terminate()
             break
         time.sleep(0.01)
-    process.join()
+    process.wait()
 
 
 @pytest.mark.real
@@ -78,21 +75,21 @@ def run(folder: Path, driver: str, stop_after: int | None = None) -> None:
         ('relax', 'trajectory.npz', ('trajectory_index',)),
     ],
 )
-def test_told_to_end(tmp_path: Path, driver: str, result: str, names: tuple[str, ...]) -> None:
+def test_told_to_end(tmp_path: Path, warm_python: Any, driver: str, result: str, names: tuple[str, ...]) -> None:
     """SIGTERM leaves what is done and a reason; from there the results are those of a job that was left alone."""
     for name in ('whole', 'first', 'second'):
         (tmp_path / name).mkdir()
     whole = make_folder(tmp_path / 'whole', driver)
-    run(whole, driver)
+    run(warm_python, whole, driver)
     first = make_folder(tmp_path / 'first', driver)
-    run(first, driver, stop_after=3)
+    run(warm_python, first, driver, stop_after=3)
     failure = json.loads((first / 'failure.json').read_text())
     assert failure['reason'] == 'terminated', failure
     with np.load(first / 'partial.npz') as file:
         done = int(file['count'])
     assert done >= 3
     second = make_folder(tmp_path / 'second', driver, partial=first / 'partial.npz')
-    run(second, driver)
+    run(warm_python, second, driver)
     assert not (second / 'partial.npz').exists()
     summaries = [json.loads((folder / 'summary.json').read_text()) for folder in (whole, second)]
     with np.load(whole / result) as expected, np.load(second / result) as found:

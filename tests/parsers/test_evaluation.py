@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +22,6 @@ from aiida_equitrain.calculations.staging import module_of, stage_driver
 
 DRIVERS = Path(aiida_equitrain.__file__).parent / 'drivers'
 TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
-#: A server with the heavy imports done, which forks for each run, as in ``tests/drivers``.
-SERVER = multiprocessing.get_context('forkserver')
-SERVER.set_forkserver_preload(['mace.calculators', 'mace.cli.run_train', 'equitrain'])
-RUN = str(Path(__file__).parents[1] / 'drivers' / 'run_forked.py')
 COMMON = {'dtype': 'float64', 'device': 'cpu', 'threads': 1}
 RELAX = COMMON | {
     'fmax_ev_per_angstrom': 1e-3,
@@ -41,15 +35,8 @@ RELAX = COMMON | {
 FORCES = COMMON | {'method': 'finite-differences', 'batch_size': 1}
 
 
-def run_module(folder: Path, module: str) -> None:
-    """Run a module in a folder."""
-    process = SERVER.Process(target=runpy.run_path, args=(RUN, {'folder': str(folder), 'module': module}))
-    process.start()
-    process.join()
-
-
 @pytest.fixture(scope='session')
-def run_driver(tmp_path_factory: Any) -> Callable[..., Path]:
+def run_driver(tmp_path_factory: Any, warm_python: Any) -> Callable[..., Path]:
     """Return a function that runs a driver in a folder of its own, and returns the folder; runs are shared."""
     done: dict[str, Path] = {}
 
@@ -72,7 +59,7 @@ def run_driver(tmp_path_factory: Any) -> Callable[..., Path]:
         np.savez(folder / 'structures.npz', numbers=atoms.numbers, positions=positions, cells=[atoms.cell[:]] * 2)
         potential = {'filename': 'potential.model', 'family': 'mace', 'head': None}
         (folder / 'job.json').write_text(json.dumps({'potential': potential, 'settings': settings}))
-        run_module(folder, module_of(driver))
+        warm_python.run(folder, module_of(driver)).wait()
         shutil.copy(folder / 'driver.err', folder / '_scheduler-stderr.txt')
         done[key] = folder
         return folder
@@ -151,7 +138,7 @@ def test_known_failures(run_driver: Any, parse: Any, settings: Any, broken: str,
     assert 'forces' not in outputs
 
 
-def test_not_finite(run_driver: Any, parse: Any, tmp_path: Any) -> None:
+def test_not_finite(run_driver: Any, warm_python: Any, parse: Any, tmp_path: Any) -> None:
     """Forces that are not finite are attached, and have their exit code; the folder is a real one, spoilt."""
     shutil.copytree(run_driver('forces', FORCES), tmp_path / 'job')
     script = 'from equitrain_job.drivers import forces, job_io; import numpy as np\n'
@@ -159,7 +146,7 @@ def test_not_finite(run_driver: Any, parse: Any, tmp_path: Any) -> None:
     script += 'forces.evaluate = lambda *a: ((e, f * np.nan, s) for e, f, s in evaluate(*a))\n'
     script += 'job_io.run_driver(forces.main)\n'
     (tmp_path / 'job' / 'spoilt.py').write_text(script)
-    run_module(tmp_path / 'job', 'spoilt')
+    warm_python.run(tmp_path / 'job', 'spoilt').wait()
     outputs, node = parse('forces', tmp_path / 'job')
     assert node.exit_status == codes_of('forces').ERROR_FORCES_NOT_FINITE.status
     assert 'frame(s) 0, 1' in node.exit_message
