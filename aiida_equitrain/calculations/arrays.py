@@ -200,3 +200,10 @@ def trajectory_atoms(frames: orm.TrajectoryData) -> list[Atoms]:
         Atoms(symbols=frames.symbols, positions=positions, cell=None if cells is None else cells[index], pbc=pbc)
         for index, positions in enumerate(frames.get_positions())
     ]
+
+
+def validate_phonons(value: PhonopyData | None, _: Any, name: str = 'reference') -> str | None:
+    """Return a sentence if phonons have no forces."""
+    if value is None or {'forces', 'forces_1'} & set(value.get_arraynames()):
+        return None
+    return f'`{name}` has displacements but no forces; set them before the comparison'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from aiida import orm
@@ -10,7 +11,8 @@ from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.arrays import phonopy_arrays
+from aiida_equitrain.calculations.arrays import phonopy_arrays, validate_phonons
+from aiida_equitrain.calculations.harmonic import HarmonicCalculation, verdict_facts
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
 from aiida_equitrain.common.names import Role
 from aiida_equitrain.common.phonon_settings import shared
@@ -33,17 +35,20 @@ def validate_candidates(value: Mapping[str, PhonopyData], _: Any) -> str | None:
     return None
 
 
-def validate_phonons(value: PhonopyData | None, _: Any, name: str = 'reference') -> str | None:
-    """Return a sentence if phonons have no forces."""
-    if value is None or {'forces', 'forces_1'} & set(value.get_arraynames()):
-        return None
-    return f'`{name}` has displacements but no forces; set them before the comparison'
+def validate_harmonic(value: Mapping[str, orm.Dict], _: Any) -> str | None:
+    """Return a sentence if settings of harmonic properties are wrong."""
+    problems = ((name, HarmonicCalculation.validate_settings(node, None)) for name, node in value.items())
+    return next((f'`harmonic.{name}`: {problem}' for name, problem in problems if problem), None)
 
 
 class CompareCalculation(ScriptCalculation):
-    """Errors of phonons on a mesh, curves of all sides, and the symfc baseline, in one job."""
+    """Errors of phonons on a mesh, curves of all sides, and the symfc baseline, in one job.
 
-    DRIVER = 'compare'
+    With ``harmonic`` it is also the ``equitrain.harmonic`` of the candidates that are named there: one job less to
+    wait for in a queue.
+    """
+
+    DRIVER, PARSER = 'compare', 'equitrain.harmonic'
     OUTPUTS = {
         'comparison': Output(
             'comparison.json',
@@ -61,7 +66,7 @@ class CompareCalculation(ScriptCalculation):
         ),
     }
     NEEDS = INSTALL = 'phonopy, symfc and seekpath'
-    MEMORY = 'lower `mesh` of `settings`'
+    MEMORY = 'lower `mesh` of `settings`, or `projected_mesh` of `harmonic`'
     CHECKED = ('candidates', 'reference')
     SETTINGS = {
         **shared('mesh', 'temperature_k', 'stability_tolerance_thz', 'band_points'),
@@ -100,6 +105,24 @@ class CompareCalculation(ScriptCalculation):
             required=False,
             help='Labelled frames, for force constants fitted by symfc without a potential.',
         )
+        spec.input_namespace(
+            'harmonic',
+            valid_type=orm.Dict,
+            dynamic=True,
+            required=False,
+            validator=validate_harmonic,
+            help='By name of a candidate: settings of `equitrain.harmonic`, whose outputs for it are made as well.',
+        )
+        spec.input_namespace(
+            'corrections',
+            valid_type=orm.Dict,
+            dynamic=True,
+            required=False,
+            help='By name of a candidate in `harmonic`: its `correction`, as of `equitrain.harmonic`.',
+        )
+        spec.output_namespace(
+            'harmonic', dynamic=True, help='By name of a candidate: the outputs of `equitrain.harmonic`.'
+        )
         spec.exit_code(
             410,
             'ERROR_PHONONS_UNUSABLE',
@@ -113,7 +136,11 @@ class CompareCalculation(ScriptCalculation):
 
     @classmethod
     def validate_inputs(cls, inputs: dict[str, Any]) -> str | None:
-        """Return a sentence if some sides have a non-analytical term and others have none."""
+        """Return a sentence if a name is none of a candidate, or only some sides have a non-analytical term."""
+        for port, known in (('harmonic', 'candidates'), ('corrections', 'harmonic')):
+            unknown = set(inputs.get(port, {})) - set(inputs.get(known, {}))
+            if unknown:
+                return f'`{port}.{min(unknown)}` has no `{known}.{min(unknown)}`: give it, or leave it out.'
         sides = {f'candidates.{name}': node for name, node in inputs['candidates'].items()}
         sides |= {'reference': inputs['reference']} if 'reference' in inputs else {}
         without = [name for name, node in sides.items() if not node.has_nac_parameters()]
@@ -139,11 +166,35 @@ class CompareCalculation(ScriptCalculation):
             return f'`settings.temperatures_k` must be [lowest, highest, step], not {temperatures!r}.'
         return refuse_unknown(settings['symfc_roles'], [role.value for role in Role], '`settings.symfc_roles`')
 
+    @classmethod
+    def outputs_of(cls, inputs: Any) -> dict[str, Output]:
+        """Return the outputs, those of harmonic properties among them."""
+        harmonic = {
+            f'harmonic.{side}.{name}': replace(output, file=cls.prefix(side) + output.file)
+            for side in (inputs.harmonic if 'harmonic' in inputs else ())
+            for name, output in HarmonicCalculation.OUTPUTS.items()
+        }
+        return cls.OUTPUTS | harmonic
+
+    @classmethod
+    def prefix(cls, side: str) -> str:
+        """Return how the files begin that hold the harmonic properties of a candidate."""
+        return f'harmonic_{side}_'
+
     def get_job(self) -> dict[str, Any]:
         """Return the content of ``job.json``."""
+        harmonic = {
+            side: {
+                **with_defaults(dict(settings), HarmonicCalculation.SETTINGS),
+                'verdict': verdict_facts(self.inputs.candidates[side], self.inputs.get('corrections', {}).get(side)),
+                'prefix': self.prefix(side),
+            }
+            for side, settings in self.inputs.get('harmonic', {}).items()
+        }
         return {
             **self.get_settings(),
             'candidates': sorted(self.inputs.candidates),
+            'harmonic': harmonic,
             'has_reference': 'reference' in self.inputs,
             'has_dataset': 'dataset' in self.inputs,
         }
@@ -154,7 +205,13 @@ class CompareCalculation(ScriptCalculation):
         if 'reference' in self.inputs:
             sides['reference.npz'] = self.inputs.reference
         subtract = self.get_settings()['subtract_residual_forces']
-        return {filename: phonopy_arrays(node, subtract) for filename, node in sides.items()}
+        arrays = {filename: phonopy_arrays(node, subtract) for filename, node in sides.items()}
+        # Harmonic properties are those of the forces as they are.
+        plain = {
+            f'{self.prefix(side)}{HarmonicCalculation.PHONONS}': phonopy_arrays(self.inputs.candidates[side])
+            for side in self.inputs.get('harmonic', {})
+        }
+        return arrays | plain
 
     def get_copies(self) -> list[tuple[str, str, str]]:
         """Return the file of the dataset."""

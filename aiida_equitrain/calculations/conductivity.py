@@ -10,8 +10,7 @@ from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.arrays import isotopes_of, phonopy_arrays, structure_arrays
-from aiida_equitrain.calculations.compare import validate_phonons
+from aiida_equitrain.calculations.arrays import isotopes_of, phonopy_arrays, structure_arrays, validate_phonons
 from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS, PARTIAL, EvaluationCalculation, frames_problem
 from aiida_equitrain.calculations.harmonic import mesh_problem
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation

@@ -11,8 +11,7 @@ from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.arrays import phonopy_arrays, supercell_arrays
-from aiida_equitrain.calculations.compare import validate_phonons
+from aiida_equitrain.calculations.arrays import phonopy_arrays, supercell_arrays, validate_phonons
 from aiida_equitrain.calculations.evaluation import BATCH_SIZE, COMMON_SETTINGS, EvaluationCalculation
 from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS, mesh_problem
 from aiida_equitrain.calculations.script_job import Output

@@ -10,8 +10,7 @@ from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.arrays import phonopy_arrays
-from aiida_equitrain.calculations.compare import validate_phonons
+from aiida_equitrain.calculations.arrays import phonopy_arrays, validate_phonons
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
 from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, settings_problem

@@ -165,6 +165,11 @@ class ScriptCalculation(CalcJob):
         return None
 
     @classmethod
+    def outputs_of(cls, inputs: Any) -> dict[str, Output]:
+        """Return the outputs that a job with these inputs writes, by name."""
+        return cls.OUTPUTS
+
+    @classmethod
     def validate_settings(cls, value: orm.Dict | None, _: Any) -> str | None:
         """Return a sentence if a key is unknown or its value is wrong."""
         if value is None:
@@ -235,7 +240,7 @@ class ScriptCalculation(CalcJob):
         calc_info.codes_info = [code_info]
         calc_info.prepend_text = OUTLIVE
         calc_info.local_copy_list = self.get_copies()
-        names = [output.file for output in self.OUTPUTS.values()]
+        names = [output.file for output in self.outputs_of(self.inputs).values()]
         kept = [self.SUMMARY, self.PROGRESS, self.FAILURE, *(name for name in names if name.endswith('.json'))]
         calc_info.retrieve_list = [*kept, self.options.output_filename, self.STDERR]
         calc_info.retrieve_temporary_list = [*self.RESULTS, *(name for name in names if name not in kept)]

@@ -47,6 +47,13 @@ def duration(seconds: float | None) -> str:
     return f'{whole // 3600} h {whole % 3600 // 60:02d} min'
 
 
+def describe_stability(facts: Mapping[str, Any]) -> str:
+    """Return a sentence on the stability, with the verdict within error bars where there are some."""
+    stable = 'dynamically stable' if facts['dynamically_stable'] else 'dynamically unstable'
+    text = f'{stable}: lowest frequency {facts["lowest_frequency_thz"]:.3f} THz'
+    return f'{text}; with error bars {describe_verdict(facts)}' if 'verdict' in facts else text
+
+
 def describe_verdict(facts: Mapping[str, Any]) -> str:
     """Return the verdict on stability within error bars, such as ``unstable: -1.2 ± 0.1 THz``."""
     sigma = facts['lowest_frequency_sigma_thz']

@@ -1,7 +1,8 @@
 """Compare phonons: errors on a mesh, frequencies along one path, thermal properties, and the fit without a potential.
 
 Reads ``job.json``, ``reference.npz`` (optional), ``candidate_<name>.npz`` and ``frames.npz`` (optional); writes
-``comparison.json``, ``bands.npz``, ``thermal.npz``, ``progress.json`` and ``summary.json``.
+``comparison.json``, ``bands.npz``, ``thermal.npz``, ``progress.json`` and ``summary.json``; for each candidate of
+``harmonic`` in ``job.json`` what the driver ``harmonic`` reads and writes, as ``harmonic_<name>_...``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from .harmonic import write_properties
 from .job_io import (
     SUMMARY_FILE,
     DriverFailure,
@@ -128,11 +130,11 @@ def write_curves(
     return {'points': points, 'worst': worst}
 
 
-def main() -> None:
-    """Compare all sides."""
-    start = time.time()
-    settings = read_job()
+def compare(settings: dict[str, Any]) -> None:
+    """Compare all sides.
 
+    :raises DriverFailure: if a side has no force constants or is another crystal.
+    """
     from ..science import phonon_metrics
 
     sides = read_sides(settings)
@@ -180,7 +182,26 @@ def main() -> None:
     if (comparison[SYMFC] or {}).get('is_reference'):
         comparison['worst'].pop(SYMFC, None)
     write_json(COMPARISON, comparison)
-    write_progress('done', len(sides), len(sides))
+
+
+def main() -> None:
+    """Compare all sides, and compute the harmonic properties of those for which they are wanted."""
+    start = time.time()
+    settings = read_job()
+    harmonic = settings.pop('harmonic')
+    failure = None
+    try:
+        compare(settings)
+    except DriverFailure as error:
+        if error.reason != 'different_crystals':
+            raise
+        failure = error  # each side is what it is all the same
+    for own in harmonic.values():
+        verdict, prefix = own.pop('verdict'), own.pop('prefix')
+        write_properties(own, verdict, prefix)
+    if failure is not None:
+        raise failure
+    write_progress('done', 1, 1)
     facts = {'seconds': round(time.time() - start, 3), 'versions': versions(*PACKAGES), 'settings': settings}
     write_json(SUMMARY_FILE, facts)
 

@@ -43,7 +43,7 @@ def read_phonons(name: str, acoustic_sum_rule: bool = True) -> Any:
         raise DriverFailure('phonons_unusable', f'`{name}`: {error}') from error
 
 
-def write_curves(phonon: Any, settings: dict[str, Any], facts: dict[str, Any]) -> None:
+def write_curves(phonon: Any, settings: dict[str, Any], facts: dict[str, Any], prefix: str) -> None:
     """Write force constants, bands, density of states, and the verdict on path and mesh.
 
     :param facts: what the verdict says beside.
@@ -52,37 +52,38 @@ def write_curves(phonon: Any, settings: dict[str, Any], facts: dict[str, Any]) -
 
     from ..science import harmonic, phonon_metrics
 
-    write_arrays(CONSTANTS, force_constants=phonon.force_constants)
+    write_arrays(prefix + CONSTANTS, force_constants=phonon.force_constants)
     bands = harmonic.bands_along_path(phonon, settings['band_points'])
-    write_arrays(BANDS, **bands)
+    write_arrays(prefix + BANDS, **bands)
     density = harmonic.mesh_density(phonon, settings['mesh'])
     mesh = density.pop('mesh_qpoints'), density.pop('mesh_frequencies_thz')
-    write_arrays(TOTAL_DOS, **density)
+    write_arrays(prefix + TOTAL_DOS, **density)
     verdict = phonon_metrics.stability(
         np.concatenate([mesh[0], bands['qpoints']]),
         np.concatenate([mesh[1], bands['frequencies_thz']]),
         settings['stability_tolerance_thz'],
     )
     verdict['min_frequency_thz'] = float(bands['frequencies_thz'].min())
-    write_json(STABILITY, verdict | facts)
+    write_json(prefix + STABILITY, verdict | facts)
 
 
-def main() -> None:
-    """Compute all properties."""
-    start = time.time()
-    settings = read_job()
-    verdict = settings.pop('verdict')
+def write_properties(settings: dict[str, Any], verdict: dict[str, Any], prefix: str = '') -> None:
+    """Compute all properties, and write them.
+
+    :param verdict: what the verdict on the stability says beside the frequencies.
+    :param prefix: how the names of all files begin, that of the phonons among them.
+    """
     import numpy as np
 
     from ..science import harmonic, phonon_metrics
 
     write_progress('force constants', 0, STEPS)
-    phonon = read_phonons(PHONONS, acoustic_sum_rule=False)
+    phonon = read_phonons(prefix + PHONONS, acoustic_sum_rule=False)
     before = harmonic.sum_rules(phonon)
-    phonon = read_phonons(PHONONS)
+    phonon = read_phonons(prefix + PHONONS)
     after = harmonic.sum_rules(phonon)
     write_progress('bands', 1, STEPS)
-    write_curves(phonon, settings, verdict)
+    write_curves(phonon, settings, verdict, prefix)
     write_progress('thermal properties', 2, STEPS)
     side = phonon_metrics.evaluate_side(
         phonon,
@@ -94,17 +95,17 @@ def main() -> None:
     temperatures = np.arange(low, high + step / 2, step)
     thermal = harmonic.thermal_properties(phonon, temperatures, settings['mesh'])
     cell = {name.removesuffix('_cell'): values for name, values in thermal.items() if 'formula_unit' not in name}
-    write_arrays(CELL_THERMAL, **cell)
+    write_arrays(prefix + CELL_THERMAL, **cell)
     units = harmonic.formula_units(phonon)
     write_progress('atoms', 3, STEPS)
     atomic = harmonic.atomic_properties(
         phonon, temperatures, settings['projected_mesh'], settings['stability_tolerance_thz']
     )
     thermal['mean_square_displacements_angstrom2'] = atomic.pop('mean_square_displacements_angstrom2')
-    write_arrays(THERMAL, **thermal)
-    write_arrays(DOS, **atomic)
+    write_arrays(prefix + THERMAL, **thermal)
+    write_arrays(prefix + DOS, **atomic)
     write_progress('group velocities', 4, STEPS)
-    write_arrays(VELOCITIES, **harmonic.group_velocities(phonon, settings['mesh'], settings['band_points']))
+    write_arrays(prefix + VELOCITIES, **harmonic.group_velocities(phonon, settings['mesh'], settings['band_points']))
     metrics = dict(side.metrics)
     for name, unit in (('heat_capacity', 'j_per_k_mol'), ('entropy', 'j_per_k_mol'), ('free_energy', 'kj_per_mol')):
         value = metrics.pop(f'{name}_{unit}')
@@ -115,7 +116,15 @@ def main() -> None:
         'formula_units': units,
         'symbols': list(phonon.primitive.symbols),
     }
-    write_json(PROPERTIES, {**metrics, **rules, **after, **more})
+    write_json(prefix + PROPERTIES, {**metrics, **rules, **after, **more})
+
+
+def main() -> None:
+    """Compute all properties."""
+    start = time.time()
+    settings = read_job()
+    verdict = settings.pop('verdict')
+    write_properties(settings, verdict)
     write_progress('done', STEPS, STEPS)
     facts = {'seconds': round(time.time() - start, 3), 'versions': versions(*PACKAGES), 'settings': settings}
     write_json(SUMMARY_FILE, facts)

@@ -22,11 +22,12 @@ THERMAL = (
 
 
 class HarmonicParser(ScriptParser):
-    """Parse the output of a ``HarmonicCalculation``."""
+    """Parse the output of a ``HarmonicCalculation``, or of a ``CompareCalculation``, which may have the same ones."""
 
     def attach_output(self, name: str, output: Output, folder: Path) -> ExitCode | None:
         """Attach an output, some of them as those of aiida-phonopy are."""
-        make = {'bands': bands, 'total_dos': density, 'thermal_properties': thermal}.get(name)
+        makers = {'bands': bands, 'total_dos': density, 'thermal_properties': thermal}
+        make = makers.get(name.rpartition('.')[2]) if output.node is not None else None
         if make is None:
             return super().attach_output(name, output, folder)
         return self.attach_file(folder / output.file, lambda path: self.out(name, make(read_arrays(path))))

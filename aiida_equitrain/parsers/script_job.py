@@ -52,7 +52,8 @@ class ScriptParser(Parser):
 
         :param folder: where the files are that become nodes.
         """
-        return [self.attach_output(name, output, folder) for name, output in self.calculation.OUTPUTS.items()]
+        outputs = self.calculation.outputs_of(self.node.inputs)
+        return [self.attach_output(name, output, folder) for name, output in outputs.items()]
 
     def attach_output(self, name: str, output: Output, folder: Path) -> ExitCode | None:
         """Attach an output as its declaration says."""

@@ -10,8 +10,7 @@ from aiida.engine import ExitCode, ProcessBuilder, ToContext, if_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 
-from aiida_equitrain.calculations.arrays import isotopes_of
-from aiida_equitrain.calculations.compare import validate_phonons
+from aiida_equitrain.calculations.arrays import isotopes_of, validate_phonons
 from aiida_equitrain.calculations.conductivity import (
     ConductivityCalculation,
     ThirdOrderCalculation,

@@ -19,6 +19,7 @@ from ase import Atoms
 from aiida_equitrain.calculations import compare
 from aiida_equitrain.calculations.arrays import phonopy_arrays
 from aiida_equitrain.calculations.compare import CompareCalculation
+from aiida_equitrain.calculations.harmonic import HarmonicCalculation
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science.frames import Frame, Frames
 from aiida_equitrain.science.phonopy_io import phonon_from_arrays
@@ -137,6 +138,43 @@ def test_wrong_candidates(aiida_profile_clean: Any) -> None:
     assert compare.validate_candidates({'a': node}, None) is None
 
 
+def test_names_of_other_sides(inputs: dict[str, Any]) -> None:
+    """Harmonic properties are those of a candidate, and a correction belongs to harmonic properties."""
+    runner = get_manager().get_runner()
+    for given, sentence in (
+        ({'harmonic': {'reference': orm.Dict({})}}, '`harmonic.reference` has no `candidates.reference`'),
+        ({'corrections': {'finetuned': orm.Dict({})}}, '`corrections.finetuned` has no `harmonic.finetuned`'),
+        ({'harmonic': {'finetuned': orm.Dict({'meshes': [2, 2, 2]})}}, '`harmonic.finetuned`: .*did you mean `mesh`'),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            instantiate_process(runner, CompareCalculation, **inputs, **given)
+
+
+@pytest.mark.real
+def test_harmonic(inputs: dict[str, Any]) -> None:
+    """Harmonic properties made with the comparison are those of `equitrain.harmonic`, whatever comes of the rest."""
+    settings = orm.Dict({'mesh': [4, 4, 4], 'projected_mesh': [3, 3, 3], 'band_points': 7, 'temperature_step_k': 500.0})
+    correction = orm.Dict({'verdict': 'stable', 'lowest_frequency_sigma_thz': 0.1, 'uncertainty_thz': 0.2})
+    phonons = inputs['candidates']['finetuned']
+    alone, node = run_get_node(
+        HarmonicCalculation, code=inputs['code'], phonopy_data=phonons, settings=settings, correction=correction
+    )
+    assert node.is_finished_ok, node.exit_message
+    inputs['candidates'] = {'foundation': make_phonons(1.0, 'KCl'), 'finetuned': phonons}
+    inputs.update(harmonic={'finetuned': settings}, corrections={'finetuned': correction})
+    inputs['settings'] = orm.Dict(inputs['settings'].get_dict() | {'subtract_residual_forces': True})
+    results, node = run_get_node(CompareCalculation, **inputs)
+    assert node.exit_status == CompareCalculation.exit_codes.ERROR_DIFFERENT_CRYSTALS.status
+    assert 'foundation' in node.exit_message
+    together = results['harmonic']['finetuned']
+    assert set(together) == set(HarmonicCalculation.OUTPUTS)
+    for name, output in together.items():
+        assert type(output) is type(alone[name]), name
+        assert output.base.attributes.all == alone[name].base.attributes.all, name
+        for array in output.get_arraynames() if isinstance(output, orm.ArrayData) else ():
+            assert np.array_equal(output.get_array(array), alone[name].get_array(array)), (name, array)
+
+
 @pytest.mark.real
 def test_run(inputs: dict[str, Any]) -> None:
     results, node = run_get_node(CompareCalculation, **inputs)
@@ -187,11 +225,3 @@ def test_run_without_reference(inputs: dict[str, Any]) -> None:
     comparison = results['comparison'].get_dict()
     assert (comparison['reference'], comparison['symfc']) == (None, None)
     assert 'phonon_mae_thz' not in comparison['candidates']['finetuned']
-
-
-@pytest.mark.real
-def test_run_of_different_crystals(inputs: dict[str, Any]) -> None:
-    inputs['candidates'] = {'foundation': make_phonons(1.0, 'KCl')}
-    _, node = run_get_node(CompareCalculation, **inputs)
-    assert node.exit_status == CompareCalculation.exit_codes.ERROR_DIFFERENT_CRYSTALS.status
-    assert 'foundation' in node.exit_message

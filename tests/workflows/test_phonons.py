@@ -44,9 +44,13 @@ def make_builder(silicon: Any, phonopy_code: Any, python_code: Any, starter: Any
 @pytest.mark.real
 def test_potential(make_builder: Any) -> None:
     """One relaxation, one job of forces, one of all the rest; all outputs are there and are those of silicon."""
-    overrides = {'settings': CHEAP['settings'] | {'elastic': True}}
+    own = {'settings': {'projected_mesh': [8, 8, 8], 'temperature_k': 200.0}}
+    overrides = {'settings': CHEAP['settings'] | {'elastic': True}, 'harmonic': own}
     outputs, node = run_get_node(make_builder(overrides=overrides))
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    used = next(child for child in node.called if child.process_label == 'HarmonicCalculation').inputs.settings
+    assert dict(used) == {**dict(used), **own['settings'], 'mesh': CHEAP['settings']['mesh']}
+    assert outputs['properties']['temperature_k'] == 200
     jobs = sorted(child.process_label for child in node.called if isinstance(child, orm.CalcJobNode))
     relaxations = ['RelaxCalculation'] * 2  # one of them of all strained cells
     assert jobs == ['ForcesCalculation', 'HarmonicCalculation', *relaxations]

@@ -97,26 +97,28 @@ def displace(
     displacement: orm.Dict,
     symprec: orm.Float,
     settings: orm.Dict,
+    harmonic: orm.Dict | None = None,
 ) -> dict[str, orm.Data]:
     """Return all that the jobs of a potential's phonons need, in one process.
 
     :param settings: of the phonons.
+    :param harmonic: those of the harmonic properties that are given by themselves.
     :returns: ``preprocess`` as of :func:`preprocess`, ``frames`` and ``supercell`` as of :func:`displaced_frames`,
         ``harmonic_settings`` as of :func:`harmonic_settings`.
     """
     data = _displacements(structure, supercell_matrix, displacement, symprec)
-    return {'preprocess': data, **_frames(data), 'harmonic_settings': _harmonic_settings(settings)}
+    return {'preprocess': data, **_frames(data), 'harmonic_settings': _harmonic_settings(settings, harmonic)}
 
 
 @calcfunction
-def harmonic_settings(settings: orm.Dict) -> orm.Dict:
-    """Return the settings of the harmonic properties, a part of those of the phonons."""
-    return _harmonic_settings(settings)
+def harmonic_settings(settings: orm.Dict, harmonic: orm.Dict | None = None) -> orm.Dict:
+    """Return the settings of the harmonic properties: a part of those of the phonons, and what is given beside."""
+    return _harmonic_settings(settings, harmonic)
 
 
-def _harmonic_settings(settings: orm.Dict) -> orm.Dict:
+def _harmonic_settings(settings: orm.Dict, harmonic: orm.Dict | None) -> orm.Dict:
     known = with_defaults(dict(settings), PHONON_SETTINGS)
-    return orm.Dict({key: known[key] for key in THERMAL_SETTINGS})
+    return orm.Dict({**{key: known[key] for key in THERMAL_SETTINGS}, **dict(harmonic or {})})
 
 
 @calcfunction

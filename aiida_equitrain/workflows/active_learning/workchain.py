@@ -9,7 +9,8 @@ from aiida.engine import ExitCode, ToContext, if_, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 
-from aiida_equitrain.calculations.compare import CompareCalculation, validate_phonons
+from aiida_equitrain.calculations.arrays import validate_phonons
+from aiida_equitrain.calculations.compare import CompareCalculation
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions import active_learning as functions
 from aiida_equitrain.calculations.functions.active_learning import ACTIVE_SETTINGS
@@ -52,10 +53,10 @@ class ActiveLearningWorkChain(ActiveLearningBuilder, StagedWorkChain):
         no_check = {'validator': None}
         hidden = tuple(f'finetune.train.{name}' for name in ('code', 'foundation', 'dataset'))
         spec.expose_inputs(CommitteeWorkChain, namespace='committee', exclude=hidden, namespace_options=no_check)
-        hidden = ('structure', 'potential', 'python_code', 'phonopy_code', 'postprocess_code', 'pw', 'relax',
-                  'born_charges', 'clean_workdir')  # fmt: skip
+        hidden = ('structure', 'potential', 'python_code', 'phonopy_code', 'postprocess_code', 'postprocess', 'pw',
+                  'relax', 'born_charges', 'clean_workdir')  # fmt: skip
         spec.expose_inputs(PhononsWorkChain, namespace='phonons', exclude=hidden, namespace_options=no_check)
-        hidden = ('code', 'reference', 'candidates', 'dataset')
+        hidden = ('code', 'reference', 'candidates', 'dataset', 'harmonic', 'corrections')
         spec.expose_inputs(CompareCalculation, namespace='compare', exclude=hidden, namespace_options=no_check)
         hidden = ('code', 'potential', 'frames', 'supercell')
         spec.expose_inputs(ForcesCalculation, namespace='evaluate', exclude=hidden, namespace_options=no_check)

@@ -8,7 +8,7 @@ from aiida_phonopy.data.phonopy import PhonopyData
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
-from aiida_equitrain.calculations.compare import validate_phonons
+from aiida_equitrain.calculations.arrays import validate_phonons
 from aiida_equitrain.calculations.modes import ModesCalculation
 from aiida_equitrain.calculations.scan import RelaxPhasesCalculation, ScanCalculation
 from aiida_equitrain.common.settings import settings_help
@@ -47,7 +47,7 @@ def declare_inputs(spec: WorkChainSpec) -> None:
     spec.expose_inputs(
         PhononsWorkChain,
         namespace='phonons',
-        exclude=('structure', 'potential', 'python_code', 'postprocess_code', 'clean_workdir'),
+        exclude=('structure', 'potential', 'python_code', 'postprocess_code', 'postprocess', 'clean_workdir'),
         namespace_options={'validator': None},
     )
     spec.expose_inputs(ModesCalculation, namespace='modes', exclude=('code', 'parents', 'settings'))

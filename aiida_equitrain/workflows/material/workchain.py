@@ -11,8 +11,10 @@ from aiida.engine import ExitCode, ToContext, if_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 
-from aiida_equitrain.calculations.compare import CompareCalculation, validate_phonons
+from aiida_equitrain.calculations.arrays import validate_phonons
+from aiida_equitrain.calculations.compare import CompareCalculation
 from aiida_equitrain.calculations.functions.phonons import cell_of_labels, choose_supercell, without_elastic
+from aiida_equitrain.common.formatting import describe_stability
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.query.failures import describe_failure
@@ -27,7 +29,7 @@ from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
 #: Inputs that the stages share; they are given once, at the top.
 SHARED = ('structure', 'foundation', 'potential', 'python_code', 'phonopy_code', 'supercell_matrix', 'max_concurrent',
-          'nac', 'postprocess_code', 'clean_workdir')  # fmt: skip
+          'nac', 'postprocess_code', 'postprocess', 'clean_workdir')  # fmt: skip
 #: Those of the labels.
 OF_LABEL = ('structure', 'foundation', 'python_code', 'max_concurrent', 'postprocess_code', 'phonon_supercell_matrix',
             'clean_workdir')  # fmt: skip
@@ -40,6 +42,8 @@ FINETUNE_OUTPUTS = ('potential', 'metrics', 'predictions', 'summary')
 SHARED_FROM = 4
 #: Whose phonons there are; corrected ones have those labels added to their force constants.
 SIDES = ('foundation', 'finetuned', 'corrected', 'corrected_finetuned', 'dft')
+#: Whose phonons come last: the comparison that follows does what follows from them too, in its own job.
+LAST = ('finetuned', 'corrected_finetuned')
 #: Labelled supercells with a shorter edge (Å) say nothing of phonons (of silicon, with 8 atoms, nothing was gained).
 MIN_LABELLED_EDGE = 7.0
 COMPARE_OUTPUTS = ('comparison', 'bands', 'thermal')
@@ -84,7 +88,12 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             (BornChargesWorkChain, 'born_charges', ('structure', 'symprec', 'clean_workdir'), False),
             (PhononsWorkChain, 'phonons', (*SHARED, 'pw', 'relax', 'born_charges', 'labels'), True),
             (PhononsWorkChain, 'dft_phonons', (*SHARED, *OF_POTENTIAL), False),
-            (CompareCalculation, 'compare', ('code', 'reference', 'candidates', 'dataset'), True),
+            (
+                CompareCalculation,
+                'compare',
+                ('code', 'reference', 'candidates', 'dataset', 'harmonic', 'corrections'),
+                True,
+            ),
         ):
             # The stages' own validators see complete inputs only in ``validate_inputs``.
             choices = {'validator': None, 'required': required, 'populate_defaults': required}
@@ -271,10 +280,16 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
         return bool(set(self.ctx.phonons) - {'dft'})
 
     def run_compare(self) -> Any:
-        """Compare all phonons, and those of force constants fitted to the same frames without a potential."""
+        """Compare all phonons, and those of force constants fitted to the same frames without a potential.
+
+        The same job makes the bands and what else follows from the phonons that came last.
+        """
         inputs = self.stage_inputs(CompareCalculation, 'compare')
         inputs.code = self.postprocess_code()
         inputs.candidates = {side: node for side, node in self.ctx.phonons.items() if side != 'dft'}
+        outputs = {side: self.ctx[f'phonons_{side}'].outputs for side in LAST if side in self.ctx.phonons}
+        for port, name in (('harmonic', 'harmonic_settings'), ('corrections', 'correction')):
+            inputs[port] = {side: found[name] for side, found in outputs.items() if name in found}
         if 'dft' in self.ctx.phonons:
             inputs.reference = self.ctx.phonons['dft']
         if self.ctx.dataset is not None:
@@ -282,11 +297,16 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
         return ToContext(compare=self.launch(CompareCalculation, inputs, 'compare'))
 
     def inspect_compare(self) -> None:
-        """Attach the comparison."""
+        """Attach the comparison, and the harmonic properties that were made with it."""
         node = self.ctx.compare
         for name in COMPARE_OUTPUTS:
             if name in node.outputs:
                 self.out(name, node.outputs[name])
+        harmonic = node.outputs.harmonic if 'harmonic' in node.outputs else {}
+        for side, outputs in harmonic.items():
+            self.out_many({f'phonons.{side}.{name}': output for name, output in outputs.items()})
+            if 'stability' in outputs:
+                self.report(f'{side.replace("_", " ")}: {describe_stability(outputs["stability"].get_dict())}')
         self.note_failure(node, 'ERROR_COMPARE_FAILED')
 
     def results(self) -> ExitCode | None:
@@ -319,16 +339,19 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             inputs.update(potential=potential, python_code=self.inputs.python_code)
         else:
             inputs.max_concurrent = orm.Int(self.get_share('phonons'))
-        return self.begin(f'phonons_{side}', inputs)
+        return self.begin(side, inputs)
 
     def launch_corrected(self, side: str, potential: PotentialData) -> Any:
         """Submit corrected phonons, see :meth:`launch_phonons`."""
         inputs = self.corrected_inputs(potential)
         inputs.settings = without_elastic(inputs.settings)  # it is that of the potential, which is there already
-        return self.begin(f'phonons_{side}', inputs)
+        return self.begin(side, inputs)
 
-    def begin(self, key: str, inputs: Any) -> Any:
+    def begin(self, side: str, inputs: Any) -> Any:
         """Submit phonons, and wait for them where ``max_concurrent`` is 1: each that waits holds a slot of a worker."""
+        key = f'phonons_{side}'
+        if side in LAST:
+            inputs.postprocess = orm.Bool(False)
         self.ctx[key] = self.launch(PhononsWorkChain, inputs, key)
         return ToContext(**{key: self.ctx[key]}) if self.inputs.max_concurrent.value == 1 else None
 

@@ -94,6 +94,8 @@ class PhononsBuilder(EquitrainProtocolMixin):
             builder.supercell_matrix = matrix if isinstance(matrix, orm.List) else orm.List(np.array(matrix).tolist())
         if postprocess_code is not None:
             builder.postprocess_code = postprocess_code
+        if inputs.get('harmonic', {}).get('settings'):
+            builder['harmonic'].settings = orm.Dict(inputs['harmonic']['settings'])
         if potential is not None:
             builder.potential, builder.python_code = potential, python_code
             names = ['potential_relax', 'potential_elastic', 'potential_forces']

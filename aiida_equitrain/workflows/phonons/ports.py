@@ -48,6 +48,13 @@ def declare_inputs(spec: WorkChainSpec) -> None:
         'properties in two, and `properties`, `thermal`, `projected_dos` and `group_velocities` are left out.',
     )
     spec.input(
+        'postprocess',
+        valid_type=orm.Bool,
+        required=False,
+        help='`False` leaves all that one job of the `postprocess_code` would do to the caller, such as a comparison '
+        'that does it in its own job: `harmonic_settings` are then an output, `bands` and what follows are not.',
+    )
+    spec.input(
         'supercell_matrix',
         valid_type=orm.List,
         required=False,
@@ -125,6 +132,12 @@ def declare_outputs(spec: WorkChainSpec) -> None:
     spec.output('uncorrected', valid_type=PhonopyData, required=False, help='Of the potential alone, with `labels`.')
     spec.expose_outputs(CorrectCalculation, include=CORRECTION_OUTPUTS)
     spec.output('nac', valid_type=orm.ArrayData, required=False, help='Of `born_charges`.')
+    spec.output(
+        'harmonic_settings',
+        valid_type=orm.Dict,
+        required=False,
+        help='For `equitrain.harmonic`, without `postprocess`.',
+    )
     spec.output('force_constants', valid_type=orm.ArrayData, required=False, help='eV/Å², compact.')
     spec.output('bands', valid_type=orm.BandsData, required=False, help='THz, along the seekpath, with labels.')
     spec.output('total_dos', valid_type=orm.XyData, required=False, help='States per THz.')

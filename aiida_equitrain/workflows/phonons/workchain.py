@@ -21,7 +21,7 @@ from aiida_equitrain.calculations.functions import elastic
 from aiida_equitrain.calculations.functions import phonons as functions
 from aiida_equitrain.calculations.harmonic import HarmonicCalculation
 from aiida_equitrain.calculations.relax import RelaxCalculation
-from aiida_equitrain.common.formatting import describe_verdict
+from aiida_equitrain.common.formatting import describe_stability
 from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import with_defaults
 from aiida_equitrain.workflows.base import StagedWorkChain
@@ -111,9 +111,7 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
                 step.inspect_forces,
                 if_(step.should_run_correct)(step.run_correct, step.inspect_correct),
             ),
-            step.run_phonopy,
-            step.inspect_phonopy,
-            step.results,
+            if_(step.should_run_phonopy)(step.run_phonopy, step.inspect_phonopy, step.results),
             if_(step.should_run_elastic)(step.run_elastic, step.inspect_elastic),
             step.finish,
         )
@@ -179,7 +177,7 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
         """Make the displaced supercells."""
         given = (self.ctx.structure, self.ctx.supercell_matrix, self.inputs.displacement, self.inputs.symprec)
         if not self.should_run_dft():
-            made = functions.displace(*given, self.inputs.settings)
+            made = functions.displace(*given, self.inputs.settings, **self.given_harmonic())
             self.ctx.preprocess, self.ctx.harmonic_settings = made.pop('preprocess'), made.pop('harmonic_settings')
             self.ctx.displaced = made
             return
@@ -248,13 +246,19 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
         self.report(f'{text}: {facts["n_frames"]} frames, mean error bar {facts["uncertainty_thz"]:.3f} THz')
         return None
 
+    def should_run_phonopy(self) -> bool:
+        """Return whether bands and what follows are made here; the caller needs the settings if not."""
+        if self.inputs.get('postprocess', True) or not self.does_all_at_once():
+            return True
+        self.out('harmonic_settings', self.harmonic_settings())
+        return False
+
     def run_phonopy(self) -> Any:
         """Post-process: in one job of a Python with phonopy, or by the command, which does thermal properties apart."""
         if self.does_all_at_once():
             inputs = self.stage_inputs(HarmonicCalculation, 'harmonic')
             inputs.update(code=self.postprocess_code(), phonopy_data=self.ctx.phonopy_data, **self.correction())
-            known = self.ctx.get('harmonic_settings')
-            inputs.settings = functions.harmonic_settings(self.inputs.settings) if known is None else known
+            inputs.settings = self.harmonic_settings()
             return ToContext(harmonic=self.launch(HarmonicCalculation, inputs, 'harmonic'))
         mesh = self.get_setting('mesh')
         common = {'MESH': mesh, 'FC_SYMMETRY': True, 'SYMMETRY_TOLERANCE': self.inputs.symprec.value}
@@ -279,6 +283,18 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
     def does_all_at_once(self) -> bool:
         """Return whether one job of ours does all that follows from phonons."""
         return self.postprocess_code() is not None and bool(self.get_setting('harmonic'))
+
+    def harmonic_settings(self) -> orm.Dict:
+        """Return the settings of the harmonic properties."""
+        known: orm.Dict | None = self.ctx.get('harmonic_settings')
+        if known is None:
+            known = functions.harmonic_settings(self.inputs.settings, **self.given_harmonic())
+        return known
+
+    def given_harmonic(self) -> dict[str, Any]:
+        """Return the settings of the harmonic properties that are given by themselves."""
+        given = self.inputs.get('harmonic', {})
+        return {'harmonic': given['settings']} if 'settings' in given else {}
 
     def correction(self) -> dict[str, Any]:
         """Return what says how far corrected phonons are to be trusted."""
@@ -326,11 +342,7 @@ class PhononsWorkChain(PhononsBuilder, BornCharges, DftForces):
         verdict = self.ctx.stability
         if verdict is None:
             return
-        stable = 'dynamically stable' if verdict['dynamically_stable'] else 'dynamically unstable'
-        text = f'{stable}: lowest frequency {verdict["lowest_frequency_thz"]:.3f} THz'
-        if 'correct' in self.ctx:
-            text += f'; with error bars {describe_verdict(dict(verdict))}'
-        self.report(text)
+        self.report(describe_stability(dict(verdict)))
 
     def should_run_elastic(self) -> bool:
         """Return whether the elastic tensor is wanted: of potentials only."""
