@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aiida_equitrain.cli.completion import POTENTIALS
+from aiida_equitrain.cli.completion import CODES, POTENTIALS
 from aiida_equitrain.cli.download import download_display
 from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.group import NamedGroup
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
-from aiida_equitrain.common.names import Family
-from aiida_equitrain.common.strategies import FAMILIES
 from aiida_equitrain.common.validation import nearest
 
 if TYPE_CHECKING:
@@ -106,16 +104,17 @@ def cmd_forget(name: str) -> None:
 @cmd_potential.command('export', epilog=examples('potential export 88 si.model'))
 @click.argument('identifier', metavar='PK', shell_complete=POTENTIALS)
 @click.argument('file', type=click.Path(dir_okay=False, path_type=Path))
-@click.option('-y', '--yes', is_flag=True, help='Do not ask: I trust the model file of the foundation.')
+@click.option('--python', shell_complete=CODES, metavar='LABEL', help='Code: its Python.  [default: of the set-up]')
+@click.option('-y', '--yes', is_flag=True, help='Do not ask: I trust the model file of an archive.')
 @with_profile
-def cmd_export(identifier: str, file: Path, yes: bool) -> None:
+def cmd_export(identifier: str, file: Path, python: str | None, yes: bool) -> None:
     """Write a potential as one model file that the calculator of MACE, SevenNet or Nequix itself loads.
 
-    PK is that of a PotentialData, or its label or UUID. An adapter is put together with its foundation. Of MACE and
-    SevenNet that means to load the foundation's file here, which runs whatever is in it, and needs their package and
-    torch in this Python; of Nequix nothing is run.
+    PK is that of a PotentialData, or its label or UUID. An adapter is put together with its foundation: of MACE and
+    SevenNet by a job, as it runs what is in the foundation's file; of Nequix nothing is run. `aiida-equitrain export PK
+    DIR` also writes the file for LAMMPS, and how the files are used.
     """
-    from aiida_equitrain.drivers.job_io import DriverFailure
+    from aiida_equitrain.launch.conversion import ConversionError, came_with_archive, convert
 
     node = _load(identifier)
     foundation = _foundation(node)
@@ -123,17 +122,18 @@ def cmd_export(identifier: str, file: Path, yes: bool) -> None:
         raise click.ClickException(f'`{file}` exists, and is not overwritten: give another name')
     if not file.absolute().parent.is_dir():
         raise click.ClickException(f'there is no folder `{file.absolute().parent}`')
-    if foundation is not None and foundation.family != Family.NEQUIX.value and not yes:
-        echo(f'The file of the foundation (PK {foundation.pk}, from {foundation.origin or "an unknown place"})')
-        click.confirm('is a program, and is run here to put the model together. Do you trust it?', abort=True)
     try:
-        node.write_model(file)
-    except ImportError as exception:
-        raise click.ClickException(
-            f'the potential is an adapter, and putting it together needs torch and {FAMILIES[node.family].name} here '
-            f'({exception}): install them (MACE: `aiida-equitrain[train]`), or run this in the Python of the jobs'
-        ) from exception
-    except (DriverFailure, ValueError, OSError) as exception:
+        content = node.whole_model()
+        if content is None:
+            if came_with_archive(node) and not yes:
+                whose = f' (or its foundation, PK {foundation.pk})' if foundation is not None else ''
+                echo(f'PK {node.pk}{whose} came with an archive. The model file')
+                click.confirm('is a program, which a job runs to put the model together. Do you trust it?', abort=True)
+            echo('a job puts adapter and foundation together ...', err=True)
+            content = convert(node, python, needs='whole_model').outputs.whole_model.get_content(mode='rb')
+        with file.open('xb') as target:
+            target.write(content)
+    except (ConversionError, ValueError, OSError) as exception:
         raise click.ClickException(f'the model file cannot be made: {exception}') from exception
     echo(f'Wrote {file} ({file.stat().st_size} bytes).')
 

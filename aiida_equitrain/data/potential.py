@@ -281,18 +281,25 @@ class PotentialData(SinglefileData):
         :raises FileExistsError: if there is such a file.
         :raises ImportError: if the potential is an adapter, and torch or that package is not installed in this Python.
         """
-        self.checked_sha256()
-        if self.kind == FULL:
-            content = self.base.repository.get_object_content(self.FILENAME, mode='rb')
-        elif self.family == Family.NEQUIX.value:
-            content = self._load(_merged, 'cpu', self.dtype)
-        else:
+        content = self.whole_model()
+        if content is None:
             model = self._load(load_model, 'cpu', self.dtype)
             buffer = io.BytesIO()
             save_model(model, buffer, self.family)
             content = buffer.getvalue()
         with Path(path).open('xb') as file:
             file.write(content)
+
+    def whole_model(self) -> bytes | None:
+        """Return the full model as a file of its family, or ``None`` where only running the foundation makes one.
+
+        :raises ValueError: if a file was changed since it was stored.
+        """
+        self.checked_sha256()
+        if self.kind == FULL:
+            content: bytes = self.base.repository.get_object_content(self.FILENAME, mode='rb')
+            return content
+        return self._load(_merged, 'cpu', self.dtype) if self.family == Family.NEQUIX.value else None
 
     def _load(self, loader: Callable[..., Any], device: str, dtype: str) -> Any:
         """Call a function of the potential loader with the files of this potential.

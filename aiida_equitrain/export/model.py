@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from aiida import orm
@@ -27,63 +28,103 @@ CALCULATORS = {
         "calculator = NequixCalculator(model_path='{file}', backend='torch', use_kernel=False)",
     ),
 }
-#: The command of the family that makes a file for LAMMPS, and the line of LAMMPS that takes it.
+#: What makes the file for LAMMPS of a family, its name, and the lines of LAMMPS that take it.
 LAMMPS = {
-    Family.MACE.value: (
-        'mace_create_lammps_model {file} --dtype float64{head}',
-        'pair_style mace no_domain_decomposition\npair_coeff * * {file}-lammps.pt {elements}',
-    ),
-    Family.SEVENNET.value: (
-        'sevenn get_model {file}',
-        'pair_style e3gnn\npair_coeff * * deployed_serial.pt {elements}',
-    ),
+    Family.MACE.value: ('`mace_create_lammps_model` of MACE', 'pair_style mace no_domain_decomposition'),
+    Family.SEVENNET.value: ('`sevenn get_model` of SevenNet', 'pair_style e3gnn'),
 }
+#: Names of as many elements are written into the line.
+NAMED = 12
 
 
-def model_files(node: PotentialData, name: str) -> tuple[dict[str, bytes], str]:
+@dataclass(frozen=True)
+class Conversion:
+    """What a job made of a potential, or why there is nothing.
+
+    :param job: it, with the outputs ``lammps`` and, of an adapter, ``whole_model``.
+    :param reason: one sentence, where there is none.
+    """
+
+    job: Any = None
+    reason: str = ''
+
+    def content(self, name: str) -> bytes | None:
+        """Return the file of an output."""
+        if self.job is None or name not in self.job.outputs:
+            return None
+        content: bytes = self.job.outputs[name].get_content(mode='rb')
+        return content
+
+
+def model_files(node: PotentialData, name: str, conversion: Conversion) -> tuple[dict[str, bytes], str]:
     """Return the files of a potential by their names, and how they are used, as Markdown.
 
-    Of an adapter it is the adapter and the model of its foundation: what puts them together runs what is in the
-    foundation's file, and is told as a command.
+    Of an adapter that no job has put together it is the adapter and the model of its foundation.
 
     :param name: of the files, without suffix.
     """
-    root = node.foundation or node
     file = f'{name}{SUFFIXES[node.family]}'
-    node.checked_sha256()
-    root.checked_sha256()
-    content = root.base.repository.get_object_content(root.FILENAME, mode='rb')
     lines = [f'# {printable(node.card.get("name") or node.label or "A potential", longest=NAME)}', '']
     lines += [f'PK {node.pk}, {node.uuid}, {node.family}, {node.n_parameters} parameters, cut-off {node.cutoff:g} Å, '
               f'SHA-256 {node.sha256}.', '']  # fmt: skip
-    if node.kind == ADAPTER:
-        adapter = node.base.repository.get_object_content(node.ADAPTER_FILENAME, mode='rb')
-        files = {f'{name}.foundation{SUFFIXES[node.family]}': content, f'{name}.safetensors': adapter}
-        lines += [
-            'It is stored as an adapter: what training changed, beside the file of its foundation. One model file is '
-            'made of them by', '', '```', f'aiida-equitrain potential export {node.pk} {file}', '```', '',
-            'which loads the file of the foundation, and so runs whatever is in it: it asks before.' if node.family !=
-            Family.NEQUIX.value else 'Nothing in the files is run by that.', '',
-        ]  # fmt: skip
+    whole = node.whole_model() or conversion.content('whole_model')
+    if whole is None:
+        files, told = _parts(node, name, conversion.reason)
+        lines += told
     else:
-        files = {file: content}
-    heads = node.head if node.head and len(node.heads) > 1 else None
-    words = {
-        'file': file,
-        'elements': ' '.join(node.elements if len(node.elements) < 12 else ['ELEMENTS']),
-        'head': f", head='{heads}'" if heads else '',
-        'modal': f", modal='{heads}'" if heads else '',
-    }
+        files = {file: whole}
+        if node.kind == ADAPTER:
+            lines += [f'It is stored as an adapter to its foundation (PK {_root(node).pk}); `{file}` is what they '
+                      'amount to' + _by(conversion) + '.', '']  # fmt: skip
+    heads = node.head if node.kind != ADAPTER and node.head and len(node.heads) > 1 else None
+    words = {'file': file, 'head': f", head='{heads}'" if heads else '', 'modal': f", modal='{heads}'" if heads else ''}
     lines += ['With ASE, in a Python that has the package of the family:', '', '```python']
     lines += [line.format(**words) for line in CALCULATORS[node.family]] + ['```', '']
     if node.family in LAMMPS:
-        command, use = LAMMPS[node.family]
-        lines += ["For LAMMPS, the family's own converter makes a file (it runs what is in the model):", '',
-                  '```', command.format(**{**words, 'head': f' --head {heads}' if heads else ''}), '```', '',
-                  'and the input of LAMMPS takes it by', '', '```', use.format(**words), '```', '']  # fmt: skip
+        made = conversion.content('lammps')
+        lines += _for_lammps(node, f'{name}-lammps.pt', made is not None, conversion)
+        files |= {} if made is None else {f'{name}-lammps.pt': made}
     if node.card.get('starter'):
         lines += ['It is the starter potential that ships with aiida-equitrain: small, made for trying things out.', '']
     return files, '\n'.join(lines)
+
+
+def _root(node: PotentialData) -> PotentialData:
+    """Return the node whose file is a model."""
+    return node.foundation or node
+
+
+def _by(conversion: Conversion) -> str:
+    """Return in words which job made something."""
+    return '' if conversion.job is None else f' (job {conversion.job.pk})'
+
+
+def _parts(node: PotentialData, name: str, reason: str) -> tuple[dict[str, bytes], list[str]]:
+    """Return the files of an adapter and its foundation, and what is to be done with them."""
+    root, suffix = _root(node), SUFFIXES[node.family]
+    root.checked_sha256()
+    files = {
+        f'{name}.foundation{suffix}': root.base.repository.get_object_content(root.FILENAME, mode='rb'),
+        f'{name}.safetensors': node.base.repository.get_object_content(node.ADAPTER_FILENAME, mode='rb'),
+    }
+    return files, [
+        'It is stored as an adapter: what training changed, beside the file of its foundation. They were not put '
+        f'together here: {reason}. Then one model file is made of them by', '', '```',
+        f'aiida-equitrain potential export {node.pk} {name}{suffix}', '```', '',
+    ]  # fmt: skip
+
+
+def _for_lammps(node: PotentialData, file: str, is_made: bool, conversion: Conversion) -> list[str]:
+    """Return how LAMMPS uses a potential, or why it cannot."""
+    what, style = LAMMPS[node.family]
+    if not is_made:
+        return [f'There is no file for LAMMPS: {conversion.reason}.', '']
+    elements = ' '.join(node.elements if len(node.elements) < NAMED else ['ELEMENTS'])
+    lines = [f'For LAMMPS there is `{file}`, made by {what}{_by(conversion)}:', '',
+             '```', style, f'pair_coeff * * {file} {elements}', '```', '']  # fmt: skip
+    if len(node.elements) >= NAMED:
+        lines += ['where `ELEMENTS` are the elements of your atom types in their order, such as `Na Cl`.', '']
+    return lines
 
 
 #: What is said of files by the ends of their names.
@@ -98,6 +139,9 @@ FILES = {
     'moduli.csv': 'elastic moduli',
     'summary.json': 'the numbers, with their units in the keys',
     '.cif': 'a crystal',
+    '.model': 'a potential of MACE', '.pth': 'a potential of SevenNet', '.nqx': 'a potential of Nequix',
+    '-lammps.pt': 'the potential for LAMMPS',
+    '.safetensors': 'what training changed of the model beside it',
     '.extxyz': 'labelled frames: energies (eV), forces (eV/Å) and stresses (eV/Å³) under `REF_...`',
     '.npz': 'arrays, read by `numpy.load`',
 }  # fmt: skip

@@ -1,6 +1,6 @@
 """Write a node, or all results of a WorkChain, into a folder.
 
-Nothing in the file of a potential is run here: a model file is copied, and what has to load it is told as a command.
+Nothing in the file of a potential is run here: a model file is copied, and what has to load it is done by a job.
 """
 
 from __future__ import annotations
@@ -38,24 +38,39 @@ class NoExportError(ValueError):
     """A node of which nothing can be written, with a sentence."""
 
 
-def export(node: orm.Node, folder: Path, progress: Callable[[str], None] = lambda _: None) -> list[Path]:
+#: Has the files of a potential made by a job, or says why not.
+Convert = Callable[[PotentialData], model.Conversion]
+
+
+def not_asked(_: PotentialData) -> model.Conversion:
+    """Have no job run."""
+    return model.Conversion(reason='`aiida-equitrain export` of the potential has a job make it')
+
+
+def export(
+    node: orm.Node,
+    folder: Path,
+    progress: Callable[[str], None] = lambda _: None,
+    convert: Convert = not_asked,
+) -> list[Path]:
     """Write a node into a folder: the results of a WorkChain of ours, a potential, a dataset, phonons, or a crystal.
 
     :param folder: made if it is not there; files in it that have the same names are written anew.
     :param progress: called with what is written next.
+    :param convert: called with each potential, for its file for LAMMPS; by default there is none.
     :returns: the files.
     :raises NoExportError: with a sentence, if there is nothing to be written of such a node.
     :raises OSError: if the folder cannot be written.
     """
-    return Export(folder, progress).run(node)
+    return Export(folder, progress, convert).run(node)
 
 
 class Export:
     """One export: a folder, and what was written."""
 
-    def __init__(self, folder: Path, progress: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, progress: Callable[[str], None], convert: Convert) -> None:
         """Begin with nothing written."""
-        self.folder, self.progress = folder, progress
+        self.folder, self.progress, self.convert = folder, progress, convert
         self.files: list[Path] = []
         self.notes: list[str] = []
 
@@ -164,9 +179,9 @@ class Export:
             self.text('dos.csv', csv_text(columns))
 
     def potential(self, node: PotentialData, name: str) -> None:
-        """Copy the model file, and tell how it is used."""
+        """Copy the model file, and what a job makes of it, and tell how they are used."""
         self.progress(f'{name} ...')
-        files, text = model.model_files(node, Path(name).name)
+        files, text = model.model_files(node, Path(name).name, self.convert(node))
         parent = Path(name).parent
         for file, content in files.items():
             self.write(str(parent / file), content)

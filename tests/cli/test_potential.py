@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from aiida import orm
 from click.testing import CliRunner
 
 from aiida_equitrain.cli.root import cmd_root
@@ -62,20 +62,22 @@ def test_show(invoke: Any, tuned: PotentialData) -> None:
 
 
 @pytest.mark.real
-def test_export(invoke: Any, tuned: PotentialData, tmp_path: Path) -> None:
-    """A full model is written with the user's leave, and nothing is ever overwritten."""
+def test_export(invoke: Any, tuned: PotentialData, python_code: Any, tmp_path: Path) -> None:
+    """An adapter is put together by a job; that of an archive with the user's leave; nothing is ever overwritten."""
     import torch
 
-    file = tmp_path / 'tuned.model'
-    result = invoke('export', tuned.pk, file, answer='n\n')
+    file, python = tmp_path / 'tuned.model', ('--python', python_code.full_label)
+    orm.ImportGroup(label='of somebody').store().add_nodes([tuned.foundation])
+    result = invoke('export', tuned.pk, file, *python, answer='n\n')
     assert result.exit_code == 1
-    assert 'PK' in result.output
-    assert 'from the tests' in result.output
+    assert f'foundation, PK {tuned.foundation.pk}) came with an archive' in result.output
     assert not file.exists()
-    result = invoke('export', tuned.pk, file, answer='y\n')
+    assert orm.QueryBuilder().append(orm.CalcJobNode).count() == 0
+    result = invoke('export', tuned.pk, file, *python, answer='y\n')
     assert result.exit_code == 0, result.output
     state = torch.load(file, weights_only=False).state_dict()
     assert torch.equal(state[TENSOR], torch.full((8,), 0.25))
+    assert orm.QueryBuilder().append(orm.CalcJobNode).one()[0].label.endswith(', for LAMMPS')
     written = file.read_bytes()
     result = invoke('export', tuned.pk, file, '--yes')
     assert result.exit_code == 1
@@ -90,13 +92,12 @@ def test_export_of_a_full_model(invoke: Any, tiny: PotentialData, tmp_path: Path
     assert (tmp_path / 'full.model').read_bytes() == TINY_MODEL.read_bytes()
 
 
-def test_sentences(invoke: Any, tuned: PotentialData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sentences(invoke: Any, tuned: PotentialData, tmp_path: Path) -> None:
     assert 'there is no potential `nothing`' in invoke('export', 'nothing', tmp_path / 'a.model').output
     assert 'there is no folder' in invoke('export', tuned.pk, tmp_path / 'none' / 'a.model', '-y').output
-    monkeypatch.setitem(sys.modules, 'mace', None)
-    result = invoke('export', tuned.pk, tmp_path / 'a.model', '-y')
+    result = invoke('export', tuned.pk, tmp_path / 'a.model', '--python', 'none@localhost')
     assert result.exit_code == 1
-    assert 'needs torch and MACE here' in result.output
+    assert 'the model file cannot be made: there is no code `none@localhost`: run' in result.output
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from aiida_equitrain.calculations.functions.phonons import attach_nac
 from aiida_equitrain.cli.root import cmd_root
+from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.export.figures import points_of
 from aiida_equitrain.export.write import NoExportError, export
 from aiida_equitrain.report.phonons import path_of
@@ -25,6 +26,7 @@ from aiida_equitrain.report.results import describe_result
 from aiida_equitrain.science.phonon_metrics import frequencies_at
 from aiida_equitrain.science.phonopy_io import load_phonopy
 
+TINY_MODEL = Path(__file__).parents[1] / 'fixtures' / 'tiny_mace.model'
 QPOINTS = np.array([[0.1, 0.2, 0.3], [0.5, 0.0, 0.5]])
 
 
@@ -164,16 +166,50 @@ def test_corrected(silicon_phonons: tuple[Any, Any], tmp_path: Path) -> None:
 
 
 def test_potential(starter: Any, tmp_path: Path) -> None:
-    """The model file as it is stored, byte for byte, by the label of the node; ASE and LAMMPS are told as commands."""
+    """The model file as it is stored, byte for byte, by the label of the node; how ASE takes it."""
     starter.label = 'starter'
-    result = CliRunner().invoke(cmd_root, ['export', 'starter', str(tmp_path / 'model')])
+    result = CliRunner().invoke(cmd_root, ['export', 'starter', str(tmp_path / 'model'), '--no-lammps'])
     assert result.exit_code == 0, result.output
     content = starter.base.repository.get_object_content(starter.FILENAME, mode='rb')
     assert (tmp_path / 'model' / 'potential.model').read_bytes() == content
     text = (tmp_path / 'model' / 'potential.md').read_text()
     assert 'from mace.calculators import MACECalculator' in text
-    assert 'mace_create_lammps_model potential.model' in text
+    assert 'There is no file for LAMMPS: `--no-lammps` was given.' in text
     assert 'starter potential' in text
+
+
+@pytest.mark.real
+def test_lammps(aiida_profile_clean: Any, python_code: Any, tmp_path: Path) -> None:
+    """A job makes the file for LAMMPS once, then it comes from the cache; of an archive only when it is asked for."""
+    node = PotentialData(TINY_MODEL).store()
+    command = ['export', str(node.pk), str(tmp_path), '--python', python_code.full_label]
+    written = []
+    for _ in range(2):
+        result = CliRunner().invoke(cmd_root, command)
+        assert result.exit_code == 0, result.output
+        written.append((tmp_path / 'potential-lammps.pt').read_bytes())
+        (tmp_path / 'potential-lammps.pt').unlink()
+    jobs = orm.QueryBuilder().append(orm.CalcJobNode).all(flat=True)
+    assert sorted(job.base.caching.is_created_from_cache for job in jobs) == [False, True]
+    assert written[0] == written[1] == jobs[0].outputs.lammps.get_content(mode='rb')
+    text = (tmp_path / 'potential.md').read_text()
+    assert 'pair_style mace no_domain_decomposition\npair_coeff * * potential-lammps.pt Na Si Cl' in text
+    orm.ImportGroup(label='of somebody').store().add_nodes([node])
+    result = CliRunner().invoke(cmd_root, command)
+    assert 'came with an archive' in result.output
+    assert not (tmp_path / 'potential-lammps.pt').exists()
+    assert CliRunner().invoke(cmd_root, [*command, '--lammps']).exit_code == 0
+    assert (tmp_path / 'potential-lammps.pt').exists()
+
+
+def test_no_code_for_lammps(aiida_profile_clean: Any, tmp_path: Path) -> None:
+    """Without a code there is no file for LAMMPS, which is said; all else is written."""
+    node = PotentialData(TINY_MODEL).store()
+    result = CliRunner().invoke(cmd_root, ['export', str(node.pk), str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert 'Note: no file for LAMMPS: there is no code `python@localhost`: run `aiida-equitrain setup`' in result.output
+    assert (tmp_path / 'potential.model').read_bytes() == TINY_MODEL.read_bytes()
+    assert 'There is no file for LAMMPS: there is no code' in (tmp_path / 'potential.md').read_text()
 
 
 @pytest.mark.real
