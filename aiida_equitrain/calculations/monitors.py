@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from aiida.orm import CalcJobNode, Log
 from aiida.transports import Transport
 
-from aiida_equitrain.common.progress import PROGRESS_FILE, describe_progress
+from aiida_equitrain.common.progress import PROGRESS_FILE, describe_output
 
 
 def report_progress(node: CalcJobNode, transport: Transport) -> str | None:
@@ -18,7 +16,7 @@ def report_progress(node: CalcJobNode, transport: Transport) -> str | None:
 
     It never ends a job: the drivers themselves stop at NaN, or when nothing gets better, with all that was learnt.
     """
-    sentence = describe_progress(_read(node, transport))
+    sentence = describe_output(str(node.process_type), _read(node, transport))
     if not sentence:
         return None
     message = f'{node.process_label}<{node.pk}>: {sentence}'
@@ -31,16 +29,15 @@ def report_progress(node: CalcJobNode, transport: Transport) -> str | None:
     return None
 
 
-def _read(node: CalcJobNode, transport: Transport) -> dict[str, Any]:
+def _read(node: CalcJobNode, transport: Transport) -> str:
     """Return the content of ``progress.json``; nothing where there is none yet."""
     folder = node.get_remote_workdir()
     if folder is None:
-        return {}
+        return ''
     with tempfile.TemporaryDirectory() as local:
         path = Path(local, PROGRESS_FILE)
         try:
             transport.getfile(str(PurePosixPath(folder, PROGRESS_FILE)), path)
-            content = json.loads(path.read_text(encoding='utf-8'))
+            return path.read_text(encoding='utf-8')
         except (OSError, ValueError):
-            return {}
-    return content if isinstance(content, dict) else {}
+            return ''

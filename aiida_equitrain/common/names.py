@@ -6,6 +6,8 @@ from enum import Enum
 
 #: How the process types of our WorkChains and of our jobs begin.
 WORKCHAINS, CALCJOBS = 'aiida.workflows:equitrain.', 'aiida.calculations:equitrain.'
+#: The process type of pw.x, and what it writes to.
+PW, PW_OUTPUT = 'aiida.calculations:quantumespresso.pw', 'aiida.out'
 
 
 class Role(str, Enum):

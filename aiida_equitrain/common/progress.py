@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from .formatting import duration, number
+from .names import PW
 
 #: What every driver of ours writes while it works.
 PROGRESS_FILE = 'progress.json'
@@ -14,6 +16,24 @@ _STEP = re.compile(r'number of scf cycles *= *(\d+)')
 _ITERATION = re.compile(r'iteration # *(\d+)')
 _ACCURACY = re.compile(r'estimated scf accuracy *< *(\d*\.?\d+(?:[EeDd][-+]?\d+)?) *Ry')
 _CONVERGED = 'convergence has been achieved'
+#: The lines that tell it, for `grep -E`, and so many bytes from the end of the output that they are among them.
+PW_LINES = f'number of scf cycles|iteration #|estimated scf accuracy|{_CONVERGED}'
+PW_TAIL = 20_000
+
+
+def describe_output(kind: str, text: str) -> str:
+    """Return what a running job says of itself, in a few words; none if it says nothing that is understood.
+
+    :param kind: its process type.
+    :param text: of ``progress.json``, or the end of what pw.x has written.
+    """
+    if kind == PW:
+        return describe_pw(text)
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return ''
+    return describe_progress(content) if isinstance(content, dict) else ''
 
 
 def describe_progress(content: dict[str, Any]) -> str:

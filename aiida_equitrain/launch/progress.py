@@ -1,12 +1,10 @@
-"""How far a job is, read from the graph and, where that is cheap, from the folder of a running job."""
+"""How far a job is, read from the graph, from the folder of a running job on this machine, or else from its log."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +12,21 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_equitrain.common.formatting import duration
-from aiida_equitrain.common.names import CALCJOBS
-from aiida_equitrain.common.progress import PROGRESS_FILE, describe_progress, describe_pw
+from aiida_equitrain.common.names import PW, PW_OUTPUT
+from aiida_equitrain.common.progress import PROGRESS_FILE, PW_TAIL, describe_output
 from aiida_equitrain.launch.worker import Trouble, find_trouble
 from aiida_equitrain.query.jobs import STAGES
+from aiida_equitrain.query.running import TERMINATED, is_here, lines_since, says_something
 from aiida_equitrain.query.studies import STUDY
 
-TERMINATED = ('finished', 'excepted', 'killed')
 JOB_TYPE = 'process.calculation.calcjob.'
 #: What a worker takes on its own; functions run with the process that calls them.
 TASKED = (JOB_TYPE, 'process.workflow.workchain.')
-PW = 'aiida.calculations:quantumespresso.pw'
-#: What pw.x writes to, and so many bytes from its end that an iteration is among them.
-PW_OUTPUT, PW_TAIL = 'aiida.out', 20_000
 #: How a study calls its rows; of more parts than can be shown those that have ended are counted.
 ROW, MANY_PARTS = 'row_', 12
 CACHED_FROM = '_aiida_cached_from'
+#: Seconds after which a line of a log is shown with its age: a new one comes every minute.
+OLD = 180.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +104,11 @@ class Row:
         return str(told.get('annotation') or '')
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether it is a job that tells how far it is, in a folder that is not on this machine."""
+        return self.job and not self.terminated and says_something(self.kind) and not is_here(self.computer)
+
+    @property
     def terminated(self) -> bool:
         """Whether it has ended; nothing of it changes then."""
         return self.state in TERMINATED
@@ -138,10 +140,16 @@ class ProgressReader:
         self.stages: dict[str, int] = {}
         # Ended when last looked at: a job taken from the cache has ended before it is said to be from there.
         self.settled: set[int] = set()
+        # What jobs on other machines have said, and the newest line of a log that was read.
+        self.lines: dict[int, tuple[str, datetime]] = {}
+        self.last_line = 0
 
     def read(self) -> Progress:
         """Return how far the job is, from the database and from the folders of its running jobs on this machine."""
         self._refresh()
+        elsewhere = {row.pk: row.label for row in self.rows.values() if row.elsewhere}
+        lines, self.last_line = lines_since(elsewhere, self.last_line)
+        self.lines.update(lines)
         now = datetime.now(UTC)
         top = self.rows[self.top]
         chosen = [(title, self.stages[name]) for name, title in STAGES.items() if name in self.stages]
@@ -185,9 +193,20 @@ class ProgressReader:
         row, jobs = self.rows[pk], self._jobs(pk)
         done, reused = sum(job.terminated for job in jobs), sum(job.reused for job in jobs)
         seconds = ((row.end if row.terminated else now) - row.start).total_seconds()
-        notes = [describe_job(job) for job in jobs if not job.terminated]
-        notes += [_scheduler_note(jobs, now)]
-        return Stage(title, row.outcome, done, len(jobs), reused, seconds, next((note for note in notes if note), ''))
+        told = next((note for job in jobs if (note := self._told(job, now))), '')
+        waits = any(job.waits_because is not None for job in jobs)
+        note = '; '.join(text for text in (told, _scheduler_note(jobs, now) if waits or not told else '') if text)
+        return Stage(title, row.outcome, done, len(jobs), reused, seconds, note)
+
+    def _told(self, job: Row, now: datetime) -> str:
+        """Return what a running job says of itself, by its folder, or by its log if that is on another machine."""
+        if job.terminated:
+            return ''
+        if not job.elsewhere:
+            return describe_job(job)
+        text, time = self.lines.get(job.pk, ('', now))
+        age = (now - time).total_seconds()
+        return f'{text} ({duration(age)} ago)' if age > OLD else text
 
 
 def read_progress(node: orm.ProcessNode) -> Progress:
@@ -241,19 +260,10 @@ def _called(parents: list[int]) -> list[list[Any]]:
 
 
 def describe_job(job: Row) -> str:
-    """Return what a running job says of itself in its folder; nothing unless that is on this machine.
-
-    Elsewhere every look would cost a connection.
-    """
-    if job.folder is None or not job.kind.startswith((CALCJOBS, PW)) or not _is_here(job.computer):
+    """Return what a running job says of itself in its folder; nothing unless that is on this machine."""
+    if job.folder is None or not says_something(job.kind) or not is_here(job.computer):
         return ''
-    if job.kind == PW:
-        return describe_pw(_tail(Path(job.folder, PW_OUTPUT)))
-    try:
-        content = json.loads(Path(job.folder, PROGRESS_FILE).read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return ''
-    return describe_progress(content) if isinstance(content, dict) else ''
+    return describe_output(job.kind, _tail(Path(job.folder, PW_OUTPUT if job.kind == PW else PROGRESS_FILE)))
 
 
 def _tail(path: Path) -> str:
@@ -264,13 +274,6 @@ def _tail(path: Path) -> str:
             return file.read().decode(errors='replace')
     except OSError:
         return ''
-
-
-@cache
-def _is_here(computer: int | None) -> bool:
-    """Return whether the folders of a computer are on this machine."""
-    filters = {'id': computer, 'transport_type': 'core.local'}
-    return computer is not None and bool(orm.QueryBuilder().append(orm.Computer, filters=filters).count())
 
 
 def running_lines(progress: Progress) -> Iterable[str]:

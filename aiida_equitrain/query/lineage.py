@@ -10,6 +10,7 @@ import pandas as pd
 from aiida import orm
 
 from aiida_equitrain.common.formatting import duration
+from aiida_equitrain.common.names import PW
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.verdict import Flag
@@ -18,8 +19,6 @@ from .failures import cause_of, reason_of
 from .flags import red_flags
 from .jobs import cost
 from .tables import potentials, reduced_formula
-
-PW = 'aiida.calculations:quantumespresso.pw'
 
 
 def lineage(node: orm.Node) -> dict[str, pd.DataFrame]:

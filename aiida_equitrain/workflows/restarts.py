@@ -12,12 +12,12 @@ from functools import partial
 from typing import Any, cast
 
 from aiida import orm
-from aiida.engine import WorkChain
 from aiida.engine.processes.workchains.awaitable import Awaitable, construct_awaitable
 
 from aiida_equitrain.calculations.script_job import ScriptCalculation
 from aiida_equitrain.parsers.ending import Ending, ending_of
 from aiida_equitrain.parsers.script_job import ENDINGS
+from aiida_equitrain.workflows.watch import Watched
 
 #: How often a job is started again that came no further than the one before.
 MAX_IN_VAIN = 3
@@ -96,7 +96,7 @@ def _smaller_batch(node: orm.CalcJobNode) -> tuple[dict[str, Any], str] | None:
     return {'settings': orm.Dict({**settings, 'batch_size': half})}, f'{half} instead of {size} frames at once'
 
 
-class Restarts(WorkChain):
+class Restarts(Watched):
     """Part of a WorkChain: what it waits for is replaced when a cluster has ended it before it was done."""
 
     def _on_awaitable_finished(self, awaitable: Awaitable) -> None:
