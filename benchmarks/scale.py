@@ -1,13 +1,14 @@
-"""How a large study goes: processes an hour, CPU and memory of the workers, and whether those of thousands cost more.
+"""How a large study goes: rows an hour, CPU and memory of the workers, and whether rows among thousands cost more.
 
     bash scripts/cluster_test.sh up              PostgreSQL and RabbitMQ; prints what to export
-    python benchmarks/scale.py [--rows 12 2862] [--minutes 5] [--workers 2] [--kill]
+    python benchmarks/scale.py [--rows 4 12 2862] [--minutes 20 20 5] [--workers 2] [--kill]
     bash scripts/cluster_test.sh down
 
 Runs in the default profile, by its daemon. One row of silicon runs first and leaves what its jobs have written; in all
 others a shell script in the place of Python and phonopy copies that, so that what is measured is the engine. A study
-that has not ended after so many minutes is killed: what it costs to have so many rows shows from its first row on. With
-``--kill`` the first study runs once more, a worker is killed in its middle (SIGKILL), and the table has to be the same.
+that has not ended after its minutes is killed; how many rows its processes amount to follows from the first, which has
+to end. With ``--kill`` the first study runs once more, a worker is killed in its middle (SIGKILL), and the table has to
+be the same.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +123,9 @@ def workers() -> Iterator[psutil.Process]:
     from aiida.engine.daemon.client import get_daemon_client
 
     for process in psutil.Process(get_daemon_client().get_daemon_pid()).children():
-        if process.status() != psutil.STATUS_ZOMBIE:
-            yield process
+        with suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                yield process
 
 
 def rows_done(study: Any) -> int:
@@ -158,9 +161,10 @@ class Watch:
         """Take a sample."""
         memory = 0
         for process in workers():
-            times = process.cpu_times()
-            self.cpu[process.pid] = times.user + times.system
-            memory += process.memory_info().rss
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                self.cpu[process.pid] = times.user + times.system
+                memory += process.memory_info().rss
         self.memory = max(self.memory, memory)
 
     def wait(self, seconds: float, processes: int | None = None) -> bool:
@@ -173,14 +177,17 @@ class Watch:
             time.sleep(2)
         return False
 
-    def line(self, rows: int) -> str:
-        """Return what was seen as a line of the table."""
+    def line(self, rows: int, each: float) -> str:
+        """Return what was seen as a line of the table.
+
+        :param each: processes of a row.
+        """
         seconds, done = time.monotonic() - self.start, processes_done(self.study)
         cpu = sum(value - self.before.get(pid, 0.0) for pid, value in self.cpu.items())
-        stored = len(self.study.checkpoint or '') / 1e3
+        stored, equivalent = len(self.study.checkpoint or '') / 1e3, max(done, 1) / each
         return (
-            f'{rows:>6}{rows_done(self.study):>11}{done:>11}{seconds:>6.0f}{3600 / seconds * done:>9.0f}'
-            f'{cpu / max(1, done):>19.2f}{self.memory / 1e6:>12.0f}{stored:>15.1f}'
+            f'{rows:>6}{rows_done(self.study):>11}{done:>11}{seconds:>6.0f}{3600 / seconds * equivalent:>13.0f}'
+            f'{cpu / equivalent:>13.1f}{self.memory / 1e6:>12.0f}{stored:>15.1f}'
         )
 
 
@@ -195,8 +202,14 @@ def table_of(study: Any) -> Any:
 def main() -> int:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rows', type=int, nargs='+', default=[12, 2862], help='of each study')
-    parser.add_argument('--minutes', type=float, default=5.0, help='after which a study is killed')
+    parser.add_argument('--rows', type=int, nargs='+', default=[4, 12, 2862], help='of each study')
+    parser.add_argument(
+        '--minutes',
+        type=float,
+        nargs='+',
+        default=[20.0, 20.0, 5.0],
+        help='after which each study is killed; the last number is for all that follow',
+    )
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--kill', action='store_true', help='run the first once more, and kill a worker')
     arguments = parser.parse_args()
@@ -204,11 +217,14 @@ def main() -> int:
     from aiida.engine import submit
     from aiida.engine.daemon.client import get_daemon_client
     from aiida.engine.processes.control import kill_processes
+    from aiida.manage.configuration import get_config_option
 
     from aiida_equitrain.data.dataset import DatasetData
     from aiida_equitrain.science.frames import Frames
 
     load_profile()
+    if get_config_option('caching.default_enabled'):
+        parser.error('jobs from the cache cost nothing: `verdi config set caching.default_enabled False` first')
     client = get_daemon_client()
     if client.is_daemon_running:
         client.stop_daemon(wait=True, timeout=PATIENCE)
@@ -222,22 +238,31 @@ def main() -> int:
         codes = make_codes(computer, 'stub', program, program)
         client.start_daemon(arguments.workers, timeout=PATIENCE)
         tables: list[Any] = []
-        print('  rows  rows done  processes     s  an hour  CPU s of a process  workers MB  checkpoint kB', flush=True)
+        minutes = [*arguments.minutes, *[arguments.minutes[-1]] * len(arguments.rows)]
+        studies = list(zip(arguments.rows, minutes, strict=False))
+        if arguments.kill:
+            studies.insert(1, studies[0])
+        each = 0.0
+        print('  rows  rows done  processes     s  rows an hour  CPU s a row  workers MB  checkpoint kB', flush=True)
         try:
-            for number, rows in enumerate([*arguments.rows, *arguments.rows[: int(arguments.kill)]]):
+            for number, (rows, limit) in enumerate(studies):
                 study = submit(build(rows, codes, dataset))
                 watch = Watch(study)
-                if number == len(arguments.rows):
-                    watch.wait(60 * arguments.minutes, processes=6 * rows)
+                if arguments.kill and number == 1:
+                    watch.wait(60 * limit, processes=round(each * rows / 2))
                     victim = next(workers())
                     victim.kill()
                     print(f'worker {victim.pid} killed after {processes_done(study)} processes', flush=True)
-                ended = watch.wait(60 * arguments.minutes)
-                print(watch.line(rows), flush=True)
+                ended = watch.wait(60 * limit)
+                if number == 0:
+                    assert ended, 'the first study has not ended: give it more minutes'
+                    each = processes_done(study) / rows
+                print(watch.line(rows, each), flush=True)
                 if not ended:
                     kill_processes([study], timeout=30)
                     watch.wait(60)
-                elif study.is_finished_ok:
+                elif number <= int(arguments.kill):
+                    assert study.is_finished_ok, study.exit_message
                     tables.append(table_of(orm.load_node(study.pk)))
         finally:
             client.stop_daemon(wait=True, timeout=PATIENCE)

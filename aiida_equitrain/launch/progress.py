@@ -25,6 +25,8 @@ TASKED = (JOB_TYPE, 'process.workflow.workchain.')
 #: How a study calls its rows; of more parts than can be shown those that have ended are counted.
 ROW, MANY_PARTS = 'row_', 12
 CACHED_FROM = '_aiida_cached_from'
+#: Names of nodes that are shown.
+PLACES = 3
 #: Seconds after which a line of a log is shown with its age: a new one comes every minute.
 OLD = 180.0
 
@@ -100,8 +102,16 @@ class Row:
         """Why a job waits in a queue, in the word of the scheduler, empty if it gives none; ``None`` if it does not."""
         if self.terminated or not self.job or self.queued not in ('queued', 'queued held'):
             return None
+        return self._scheduler_says('annotation')
+
+    @property
+    def runs_on(self) -> str:
+        """On which nodes a job runs, as the scheduler calls them; empty where it names none, as on one machine."""
+        return self._scheduler_says('allocated_machines_raw') if self.queued == 'running' else ''
+
+    def _scheduler_says(self, key: str) -> str:
         told = self.told if isinstance(self.told, dict) else {}
-        return str(told.get('annotation') or '')
+        return str(told.get(key) or '')
 
     @property
     def elsewhere(self) -> bool:
@@ -194,8 +204,8 @@ class ProgressReader:
         done, reused = sum(job.terminated for job in jobs), sum(job.reused for job in jobs)
         seconds = ((row.end if row.terminated else now) - row.start).total_seconds()
         told = next((note for job in jobs if (note := self._told(job, now))), '')
-        waits = any(job.waits_because is not None for job in jobs)
-        note = '; '.join(text for text in (told, _scheduler_note(jobs, now) if waits or not told else '') if text)
+        queue = any(job.waits_because is not None or job.runs_on for job in jobs if not job.terminated)
+        note = '; '.join(text for text in (told, _scheduler_note(jobs, now) if queue or not told else '') if text)
         return Stage(title, row.outcome, done, len(jobs), reused, seconds, note)
 
     def _told(self, job: Row, now: datetime) -> str:
@@ -223,10 +233,13 @@ def _with_sum(stages: list[Stage], words: str) -> list[Stage]:
 
 
 def _scheduler_note(jobs: list[Row], now: datetime) -> str:
-    """Return what the scheduler says of jobs that have not ended: how many run, since when others wait, and why."""
+    """Return what the scheduler says of jobs that have not ended: how many run where, how long others wait, why."""
     waiting = [job for job in jobs if job.waits_because is not None]
-    at_work = sum(not job.terminated and job.queued == 'running' for job in jobs)
-    words = [f'{at_work} at work'] if at_work else []
+    at_work = [job for job in jobs if not job.terminated and job.queued == 'running']
+    places = sorted({job.runs_on for job in at_work} - {''})
+    words = [f'{len(at_work)} at work'] if at_work else []
+    if places:
+        words[0] += f' on {", ".join(places[:PLACES])}' + (' and others' if len(places) > PLACES else '')
     if waiting:
         first = min(waiting, key=lambda job: job.start)
         why = f' ({first.waits_because})' if first.waits_because else ''

@@ -7,12 +7,12 @@ from typing import Any
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessBuilder, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
-from aiida.orm import ArrayData, Dict, Float, Int, load_node
+from aiida.orm import ArrayData, Bool, Dict, Float, Int, load_node
 
 from aiida_equitrain.calculations.functions.committee import compare_members, draw_subsample
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.query.failures import failure_of
-from aiida_equitrain.workflows.base import EquitrainProtocolMixin
+from aiida_equitrain.workflows.base import EquitrainProtocolMixin, StagedWorkChain
 from aiida_equitrain.workflows.checks import validate_positive
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.options import take_options
@@ -24,7 +24,7 @@ MEMBER = 'seed_{}'
 COLLECTED = {'potential': 'potentials', 'summary': 'summaries', 'metrics': 'metrics'}
 
 
-class CommitteeWorkChain(EquitrainProtocolMixin, JobQueue):
+class CommitteeWorkChain(EquitrainProtocolMixin, StagedWorkChain, JobQueue):
     """Run :class:`FinetuneWorkChain` with ``n_seeds`` seeds, and store the spread of the members."""
 
     PROTOCOL = 'committee'
@@ -68,7 +68,7 @@ class CommitteeWorkChain(EquitrainProtocolMixin, JobQueue):
     @classmethod
     def get_override_schema(cls) -> dict[str, Any]:
         """Return the keys that overrides may have."""
-        names = ('n_seeds', 'seed', 'subsample', 'max_concurrent')
+        names = ('n_seeds', 'seed', 'subsample', 'max_concurrent', 'clean_workdir')
         return {**dict.fromkeys(names), 'finetune': FinetuneWorkChain.get_override_schema()}
 
     @classmethod
@@ -101,6 +101,8 @@ class CommitteeWorkChain(EquitrainProtocolMixin, JobQueue):
         builder.seed = Int(seed if seed is not None else inputs['seed'])
         builder.subsample = Float(inputs['subsample'])
         builder.max_concurrent = Int(inputs['max_concurrent'])
+        if inputs.get('clean_workdir') is not None:
+            builder.clean_workdir = Bool(inputs['clean_workdir'])
         return builder
 
     def setup(self) -> None:

@@ -4,7 +4,8 @@
 
 CLUSTER_USER=equitraincluster
 PACKAGES=(munge slurm-wlm slurmdbd mariadb-server openssh-server openssh-client rabbitmq-server postgresql)
-POSTGRES_PORT=55432 RABBIT_PORT=55672
+# Others, and another $BASE, for services of your own beside these.
+POSTGRES_PORT="${POSTGRES_PORT:-55432}" RABBIT_PORT="${RABBIT_PORT:-55672}" EPMD_PORT="${EPMD_PORT:-54369}"
 export SLURM_CONF="$BASE/slurm/slurm.conf"
 
 # wait_for SECONDS WHAT COMMAND...: until the command succeeds.
@@ -179,7 +180,7 @@ start_rabbit() {
     background rabbit-start runuser -u rabbitmq -- env RABBITMQ_NODENAME=rabbit@localhost RABBITMQ_MNESIA_BASE="$BASE/rabbit/mnesia" \
         RABBITMQ_LOG_BASE="$BASE/rabbit/log" RABBITMQ_ADVANCED_CONFIG_FILE="$BASE/rabbit/advanced.config" \
         RABBITMQ_CONFIG_FILE="$BASE/rabbit/none" RABBITMQ_NODE_PORT="$RABBIT_PORT" RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 \
-        RABBITMQ_DIST_PORT=55673 ERL_EPMD_PORT=54369 ERL_EPMD_ADDRESS=127.0.0.1 HOME="$BASE/rabbit" \
+        RABBITMQ_DIST_PORT="$((RABBIT_PORT + 1))" ERL_EPMD_PORT="$EPMD_PORT" ERL_EPMD_ADDRESS=127.0.0.1 HOME="$BASE/rabbit" \
         RABBITMQ_PID_FILE="$BASE/rabbit/pid" RABBITMQ_ENABLED_PLUGINS_FILE="$BASE/rabbit/enabled_plugins" \
         /usr/lib/rabbitmq/bin/rabbitmq-server
     cd - >/dev/null
@@ -211,7 +212,7 @@ stop_cluster() {
     [ ! -f "$BASE/pg/postmaster.pid" ] || postgres pg_ctl -D "$BASE/pg" -m fast -w stop >/dev/null 2>&1 || true
     end rabbit
     end rabbit-start
-    ERL_EPMD_PORT=54369 epmd -kill >/dev/null 2>&1 || true
+    ERL_EPMD_PORT="$EPMD_PORT" epmd -kill >/dev/null 2>&1 || true
     find /sys/fs/cgroup -maxdepth 2 -name 'slurm*' -type d -exec find {} -depth -type d -exec rmdir {} \; \
         >/dev/null 2>&1 || true
     if [ -e "$BASE/run/user-made" ]; then userdel "$CLUSTER_USER" 2>/dev/null || true; fi

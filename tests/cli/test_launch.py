@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,35 @@ def test_phases_by_dft(
     given = built[0]._inputs(prune=True)
     assert {'pw', 'pw_relax', 'structure'} <= set(given)
     assert not {'potential', 'phonopy_data'} & set(given)
+
+
+@pytest.mark.parametrize(
+    ('command', 'more'),
+    [
+        ('material', ['--dataset', 'DATASET', '--no-dft']),
+        ('phonons', []),
+        ('instability', []),
+        ('qha', []),
+        ('kappa', []),
+        ('study', ['--dataset', 'Si=DATASET', '--no-dft', '--sizes', '2', '--seeds', '1']),
+    ],
+)
+def test_postprocess(
+    invoke: Any, silicon: Any, starter: Any, tiny_dataset: Any, phonopy_code: Any, python_code: Any, monkeypatch: Any,
+    aiida_computer_local: Any, command: str, more: list[str],
+) -> None:  # fmt: skip
+    """`--postprocess` names the Python that looks at phonons of a MACE as well, on another computer than its own."""
+    here = aiida_computer_local(label='here')
+    code = orm.InstalledCode(label=f'looks-{command}', computer=here, filepath_executable=sys.executable).store()
+    module = {'qha': 'launch_thermal', 'kappa': 'launch_thermal', 'study': 'launch_study'}.get(command, 'launch')
+    built: list[Any] = []
+    monkeypatch.setattr(f'aiida_equitrain.cli.{module}.go', lambda build, *_: built.append(build()))
+    more = [item.replace('DATASET', str(tiny_dataset.pk)) for item in more]
+    crystal = silicon.store().pk
+    options = ('--foundation', starter.pk, '--python', python_code.label, '--postprocess', code.full_label)
+    result = invoke('launch', command, crystal, *more, *options)
+    assert built, (result.output, result.exception)
+    assert (built[0].postprocess_code, built[0].python_code) == (code, python_code)
 
 
 def test_dry_run(

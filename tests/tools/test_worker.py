@@ -114,6 +114,9 @@ def test_scheduler_note(daemon: Any) -> None:
     assert note.startswith('1 at work, 1 in the queue for 1 h')
     assert note.endswith('(Resources)')
     assert _scheduler_note([make_row(1)], datetime.now(UTC)) == ''
+    jobs = [make_row(pk, job=True, queued='running', told={'allocated_machines_raw': f'cn{pk}'}) for pk in range(5)]
+    assert _scheduler_note(jobs[:1], datetime.now(UTC)) == '1 at work on cn0'
+    assert _scheduler_note(jobs, datetime.now(UTC)) == '5 at work on cn0, cn1, cn2 and others'
 
 
 def test_lost_task(daemon: Any) -> None:

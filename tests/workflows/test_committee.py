@@ -39,6 +39,7 @@ def test_builder(build: Any) -> None:
     assert builder.finetune.train.hyperparameters['epochs'] == 2
     assert builder.finetune.train.strategy.value == 'transfer'
     assert 'seed' not in builder.finetune.train
+    assert build(overrides={'clean_workdir': True}).clean_workdir.value
 
 
 @pytest.mark.parametrize(

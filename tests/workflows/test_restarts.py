@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
-from aiida.engine import ProcessState, run_get_node
+from aiida.engine import BaseRestartWorkChain, ProcessState, run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
+from aiida.plugins.entry_point import get_entry_point_names, load_entry_point
 
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.parsers.ending import Ending
 from aiida_equitrain.workflows.finetune import FinetuneWorkChain
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 from aiida_equitrain.workflows.queue import last_job, more_memory, why_failed
-from aiida_equitrain.workflows.restarts import MAX_IN_VAIN, plan_restart
+from aiida_equitrain.workflows.restarts import MAX_IN_VAIN, Restarts, plan_restart
 
 CODES = ForcesCalculation.exit_codes
 #: The first job is told to end once it has begun, as a cluster does it; the others are left alone.
@@ -80,10 +81,24 @@ def test_plan(ended_job: Any, label: str, facts: dict[str, Any], number: int, ke
         assert '4 instead of 8 frames' in restart.text
 
 
-def test_no_exit_code_is_cached() -> None:
-    """What another try may mend is not taken from the cache: it would be the same failure again."""
+def ours(group: str) -> list[Any]:
+    """Return the classes of ours that are entry points of a group."""
+    return [load_entry_point(group, name) for name in get_entry_point_names(group) if name.startswith('equitrain.')]
+
+
+@pytest.mark.parametrize('process', ours('aiida.calculations'), ids=lambda process: process.__name__)
+def test_no_exit_code_is_cached(process: Any) -> None:
+    """Each job has a code for each end from outside, and none is taken from the cache: it would fail once more."""
+    codes = process.exit_codes
     for label in ('OUT_OF_WALLTIME', 'NODE_FAILURE', 'PREEMPTED', 'CANCELLED', 'INTERRUPTED', 'OUT_OF_MEMORY'):
-        assert CODES[f'ERROR_{label}'].invalidates_cache, label
+        assert codes[f'ERROR_{label}'].invalidates_cache, label
+
+
+@pytest.mark.parametrize('process', ours('aiida.workflows'), ids=lambda process: process.__name__)
+def test_all_start_again(process: Any) -> None:
+    """There is no WorkChain that would leave a job alone which a cluster has ended, and each can delete the folders."""
+    assert issubclass(process, Restarts | BaseRestartWorkChain)
+    assert 'clean_workdir' in process.spec().inputs
 
 
 def test_jobs_of_others(ended_job: Any) -> None:

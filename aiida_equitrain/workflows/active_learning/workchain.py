@@ -51,7 +51,7 @@ class ActiveLearningWorkChain(ActiveLearningBuilder, StagedWorkChain):
         spec.input('settings', valid_type=orm.Dict, validator=validate_settings, help=settings_help(ACTIVE_SETTINGS))
         spec.input('seed', valid_type=orm.Int, default=lambda: orm.Int(1), help='Of the frames of the first round.')
         no_check = {'validator': None}
-        hidden = tuple(f'finetune.train.{name}' for name in ('code', 'foundation', 'dataset'))
+        hidden = (*(f'finetune.train.{name}' for name in ('code', 'foundation', 'dataset')), 'clean_workdir')
         spec.expose_inputs(CommitteeWorkChain, namespace='committee', exclude=hidden, namespace_options=no_check)
         hidden = ('structure', 'potential', 'python_code', 'phonopy_code', 'postprocess_code', 'postprocess', 'pw',
                   'relax', 'born_charges', 'clean_workdir')  # fmt: skip
