@@ -14,6 +14,7 @@ from aiida.common.exceptions import NotExistent
 
 from aiida_equitrain.common.foundations import FOUNDATIONS
 from aiida_equitrain.setup import defaults
+from aiida_equitrain.setup.connection import connect
 from aiida_equitrain.setup.environment import Recipe
 from aiida_equitrain.setup.extras import EXTRAS
 
@@ -123,7 +124,7 @@ def check_computer(label: str) -> str:
         raise CheckError(f'there is no computer `{label}`: run `aiida-equitrain setup`') from exception
     if problem := defaults.computer_problem(computer):
         raise CheckError(f'the computer {problem}')
-    with computer.get_transport() as transport:
+    with connect(computer) as transport:
         workdir = computer.get_workdir().format(username=transport.whoami())
     code, _, stderr = _run(computer, f'mkdir -p "{workdir}" && test -w "{workdir}"')
     if code:
@@ -236,6 +237,6 @@ def _run_code(code: orm.InstalledCode, arguments: str) -> tuple[int, str, str]:
 
 def _run(computer: orm.Computer, command: str) -> tuple[int, str, str]:
     """Run a command on a computer through its transport."""
-    with computer.get_transport() as transport:
+    with connect(computer) as transport:
         status, stdout, stderr = transport.exec_command_wait(command)
     return int(status), str(stdout), str(stderr)

@@ -17,6 +17,7 @@ from aiida.common.exceptions import NotExistent
 from aiida_equitrain.common.foundations import FOUNDATIONS
 from aiida_equitrain.common.names import Family
 from aiida_equitrain.setup import defaults
+from aiida_equitrain.setup.connection import connect
 from aiida_equitrain.setup.download import DownloadError
 from aiida_equitrain.setup.environment import Recipe, ensure_python
 from aiida_equitrain.setup.foundations import Progress, describe, store_potential
@@ -74,7 +75,7 @@ def _store_checkpoint(name: str, code: orm.InstalledCode) -> Any:
     :raises DownloadError: if it is not there, or is another one.
     """
     path, card = CHECKPOINTS[name]
-    with tempfile.TemporaryDirectory() as folder, code.computer.get_transport() as transport:
+    with tempfile.TemporaryDirectory() as folder, connect(code.computer) as transport:
         target = Path(folder, Path(path).name)
         status, stdout, stderr = transport.exec_command_wait(f"'{code.filepath_executable}' -c '{_LOCATE}'")
         if status:

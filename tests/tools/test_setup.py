@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from aiida import orm
+from aiida.manage import get_manager
 
 from aiida_equitrain.setup import checks, defaults, setup
 from aiida_equitrain.setup.shipped import (
@@ -198,6 +199,19 @@ def test_check_of_what_does_not_answer(aiida_profile: Any, monkeypatch: pytest.M
     assert not results['computer'].passed
     assert 'could not be tried (OSError: no route to host)' in results['computer'].text
     assert 'foundation' in results
+
+
+def test_check_needs_no_broker(aiida_profile: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A computer behind ssh is reached without the broker, which may run with the daemon only."""
+    computer = orm.Computer('behind-ssh', 'nowhere.invalid', '', 'core.ssh_async', 'core.direct', '/tmp').store()
+    computer.configure(safe_interval=0.0)
+    manager = get_manager()
+    monkeypatch.setattr(manager, 'get_communicator', lambda: pytest.fail('there is no broker'))
+    manager.reset_runner()
+    with pytest.raises(OSError, match='opening the transport'):
+        checks.check_computer('behind-ssh')
+    monkeypatch.undo()
+    assert manager.get_runner().loop.is_running() is False  # that of a profile again
 
 
 def test_check_finds_that_jobs_cannot_be_followed(aiida_localhost: Any, monkeypatch: pytest.MonkeyPatch) -> None:
