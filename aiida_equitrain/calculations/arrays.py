@@ -63,6 +63,21 @@ def new_preprocess(structure: orm.StructureData, supercell_matrix: Any, symprec:
     return data
 
 
+def preprocess_like(phonons: PhonopyData) -> PreProcessData:
+    """Return the cell and the supercell of phonons as a node without displacements of its own yet."""
+    data = PreProcessData(
+        structure=phonons.get_unitcell(),
+        supercell_matrix=phonons.supercell_matrix,
+        primitive_matrix=phonons.primitive_matrix,
+        symprec=phonons.symprec,
+        is_symmetry=phonons.is_symmetry,
+        distinguish_kinds=phonons.distinguish_kinds,
+    )
+    for name in DROPPED:
+        data.base.attributes.set(name, phonons.base.attributes.get(name))
+    return data
+
+
 def new_phonopy_data(preprocess: PreProcessData) -> PhonopyData:
     """Return phonons without forces yet, with the masses and moments of the displacements."""
     data = PhonopyData(preprocess_data=preprocess)

@@ -53,7 +53,8 @@ class CompareCalculation(ScriptCalculation):
         'comparison': Output(
             'comparison.json',
             'Metrics of all sides, units in the keys; frequencies of all sides at the points of the path that have a '
-            'name (`points`), and where along it each side is furthest from the reference (`worst`).',
+            'name (`points`), and where along it each side is furthest from the reference (`worst`); `at_reference`: '
+            'metrics of the candidates at the cell of the reference, with their mean errors at those points.',
         ),
         'bands': Output(
             'bands.npz',
@@ -106,6 +107,14 @@ class CompareCalculation(ScriptCalculation):
             help='Labelled frames, for force constants fitted by symfc without a potential.',
         )
         spec.input_namespace(
+            'at_reference',
+            valid_type=PhonopyData,
+            dynamic=True,
+            required=False,
+            help='By name of a candidate: its phonons at the cell of `reference`, where its own is another. Their '
+            'errors are given beside; they have no curves.',
+        )
+        spec.input_namespace(
             'harmonic',
             valid_type=orm.Dict,
             dynamic=True,
@@ -137,12 +146,23 @@ class CompareCalculation(ScriptCalculation):
     @classmethod
     def validate_inputs(cls, inputs: dict[str, Any]) -> str | None:
         """Return a sentence if a name is none of a candidate, or only some sides have a non-analytical term."""
-        for port, known in (('harmonic', 'candidates'), ('corrections', 'harmonic')):
+        for port, known in (
+            ('harmonic', 'candidates'),
+            ('corrections', 'harmonic'),
+            ('at_reference', 'candidates'),
+        ):
             unknown = set(inputs.get(port, {})) - set(inputs.get(known, {}))
             if unknown:
                 return f'`{port}.{min(unknown)}` has no `{known}.{min(unknown)}`: give it, or leave it out.'
         sides = {f'candidates.{name}': node for name, node in inputs['candidates'].items()}
         sides |= {'reference': inputs['reference']} if 'reference' in inputs else {}
+        beside = {f'at_reference.{name}': node for name, node in inputs.get('at_reference', {}).items()}
+        if beside and 'reference' not in inputs:
+            return f'`{min(beside)}` has no `reference` at whose cell it could be: give it, or leave it out.'
+        problems = (validate_phonons(node, None, name) for name, node in beside.items())
+        if problem := next((sentence for sentence in problems if sentence), None):
+            return problem
+        sides |= beside
         without = [name for name, node in sides.items() if not node.has_nac_parameters()]
         if without and len(without) < len(sides):
             return (
@@ -194,6 +214,7 @@ class CompareCalculation(ScriptCalculation):
         return {
             **self.get_settings(),
             'candidates': sorted(self.inputs.candidates),
+            'at_reference': sorted(self.inputs.get('at_reference', {})),
             'harmonic': harmonic,
             'has_reference': 'reference' in self.inputs,
             'has_dataset': 'dataset' in self.inputs,
@@ -204,6 +225,7 @@ class CompareCalculation(ScriptCalculation):
         sides = {f'candidate_{name}.npz': node for name, node in self.inputs.candidates.items()}
         if 'reference' in self.inputs:
             sides['reference.npz'] = self.inputs.reference
+        sides |= {f'at_reference_{name}.npz': node for name, node in self.inputs.get('at_reference', {}).items()}
         subtract = self.get_settings()['subtract_residual_forces']
         arrays = {filename: phonopy_arrays(node, subtract) for filename, node in sides.items()}
         # Harmonic properties are those of the forces as they are.

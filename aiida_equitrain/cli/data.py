@@ -14,7 +14,7 @@ from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 
 
-@click.group('data', cls=NamedGroup)
+@click.group('data', cls=NamedGroup, epilog=examples('data import frames.xyz --functional PBE'))
 def cmd_data() -> None:
     """Labelled frames from elsewhere."""
 

@@ -16,8 +16,23 @@ from aiida_equitrain.common.validation import nearest
 LIBRARIES = ('ase', 'phonopy', 'phono3py', 'pymatgen', 'seekpath', 'spglib', 'symfc')
 
 
+#: Characters of the first sentence of a command in the list of its group.
+LONGEST_HELP = 200
+
+
 class NamedGroup(click.Group):
-    """A group that names the nearest command where there is none of a name."""
+    """A group that names the nearest command where there is none of a name, and whose help cuts no sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which they were made, which is that of the work."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of subcommands, each with its whole first sentence."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        rows = [(name, item.get_short_help_str(LONGEST_HELP)) for name, item in commands.items() if item is not None]
+        with formatter.section('Commands'):
+            formatter.write_dl(rows)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find a subcommand; of a wrong name the nearest one is told.

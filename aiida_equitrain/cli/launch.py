@@ -33,7 +33,13 @@ from aiida_equitrain.cli.terminal import echo
 FILE_TO_WRITE = click.Path(path_type=Path)
 
 
-@click.group('launch', cls=NamedGroup)
+@click.group(
+    'launch',
+    cls=NamedGroup,
+    epilog=examples(
+        'launch material Si.cif --protocol fast --dry-run', 'launch phonons Si.cif --report si/', 'launch follow 1420'
+    ),
+)
 def cmd_launch() -> None:
     """Run a job with the codes, pseudopotentials and foundation that `aiida-equitrain setup` made.
 

@@ -40,7 +40,7 @@ KINDS = ('material', 'phonons', 'finetune', 'committee', 'label', 'qha', 'kappa'
          'study', 'born_charges')  # fmt: skip
 
 
-@click.group('list', cls=NamedGroup)
+@click.group('list', cls=NamedGroup, epilog=examples('list jobs', 'list potentials --material NaCl'))
 def cmd_list() -> None:
     """Show what is in the database, as a table; `--json` and `--csv` give all columns."""
 

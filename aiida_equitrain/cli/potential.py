@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 MAX_CARD = 2**20
 
 
-@click.group('potential', cls=NamedGroup)
+@click.group(
+    'potential', cls=NamedGroup, epilog=examples('potential import medium-mpa-0', 'potential export 88 si.model')
+)
 def cmd_potential() -> None:
     """Store and show potentials, and write them as model files for other programs."""
 

@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 import aiida_equitrain
+from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.group import SentenceGroup
 
 #: Subcommands and their line in the help. ``name`` is ``cmd_<name>`` in ``aiida_equitrain.cli.<name>``.
@@ -20,7 +21,7 @@ COMMANDS = {
     'data': 'Import labelled frames that exist already.',
     'publish': 'Write the graph of a study as an archive that others can check and run again.',
     'reproduce': 'Check a published archive, and run steps of it again.',
-    'potential': 'Show a potential, or write it as a model file.',
+    'potential': 'Import or show a potential, or write it as a model file.',
     'compare': 'Compare the phonons of two phonopy.yaml files; needs no profile.',
 }
 
@@ -46,7 +47,12 @@ class LazyGroup(SentenceGroup):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group('aiida-equitrain', cls=LazyGroup, context_settings={'help_option_names': ['-h', '--help']})
+@click.group(
+    'aiida-equitrain',
+    cls=LazyGroup,
+    context_settings={'help_option_names': ['-h', '--help']},
+    epilog=examples('setup', 'launch material Si.cif --protocol fast --dry-run', 'list jobs', 'export 1420 si/'),
+)
 @click.option('-p', '--profile', metavar='NAME', help='AiiDA profile; by default the default profile.')
 @click.version_option(aiida_equitrain.__version__, prog_name='aiida-equitrain')
 def cmd_root(profile: str | None) -> None:

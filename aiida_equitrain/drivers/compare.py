@@ -1,6 +1,7 @@
 """Compare phonons: errors on a mesh, frequencies along one path, thermal properties, and the fit without a potential.
 
-Reads ``job.json``, ``reference.npz`` (optional), ``candidate_<name>.npz`` and ``frames.npz`` (optional); writes
+Reads ``job.json``, ``reference.npz`` (optional), ``candidate_<name>.npz``, ``at_reference_<name>.npz`` (candidates at
+the cell of the reference, optional) and ``frames.npz`` (optional); writes
 ``comparison.json``, ``bands.npz``, ``thermal.npz``, ``progress.json`` and ``summary.json``; for each candidate of
 ``harmonic`` in ``job.json`` what the driver ``harmonic`` reads and writes, as ``harmonic_<name>_...``.
 """
@@ -30,18 +31,25 @@ REFERENCE, SYMFC = 'reference', 'symfc'
 
 def read_sides(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the phonons of every side with force constants, the reference first."""
-    from ..science.phonopy_io import phonon_from_arrays
-
     names = ([REFERENCE] if settings['has_reference'] else []) + settings['candidates']
     sides = {}
     for index, name in enumerate(names):
         write_progress('force constants', index, len(names), side=name)
-        arrays = read_arrays(f'{name}.npz' if name == REFERENCE else f'candidate_{name}.npz')
-        try:
-            sides[name] = phonon_from_arrays(arrays, settings['acoustic_sum_rule'])
-        except (ValueError, RuntimeError) as error:
-            raise DriverFailure('phonons_unusable', f'no force constants of `{name}`: {error}') from error
+        sides[name] = read_side(f'{name}.npz' if name == REFERENCE else f'candidate_{name}.npz', name, settings)
     return sides
+
+
+def read_side(file: str, name: str, settings: dict[str, Any]) -> Any:
+    """Return the phonons of a staged file.
+
+    :raises DriverFailure: if no force constants follow from them.
+    """
+    from ..science.phonopy_io import phonon_from_arrays
+
+    try:
+        return phonon_from_arrays(read_arrays(file), settings['acoustic_sum_rule'])
+    except (ValueError, RuntimeError) as error:
+        raise DriverFailure('phonons_unusable', f'no force constants of `{name}`: {error}') from error
 
 
 def fit_baseline(settings: dict[str, Any], first: Any) -> tuple[dict[str, Any], Any]:
@@ -130,6 +138,40 @@ def write_curves(
     return {'points': points, 'worst': worst}
 
 
+def at_reference(settings: dict[str, Any], first: Any, reference: Any, points: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return metrics of the candidates at the cell of the reference, with ``points``: the mean error of all branches.
+
+    :param first: the phonons of the reference.
+    :param reference: the same, evaluated.
+    """
+    import numpy as np
+
+    from ..science import lattice_match, phonon_metrics
+
+    found: dict[str, Any] = {}
+    for name in settings['at_reference']:
+        write_progress('at the cell of the reference', len(found), len(settings['at_reference']), side=name)
+        phonon = read_side(f'at_reference_{name}.npz', f'at_reference.{name}', settings)
+        try:
+            errors = phonon_metrics.errors_between(phonon, first, reference)
+        except ValueError as error:
+            raise DriverFailure('different_crystals', f'`at_reference.{name}` and `{REFERENCE}`: {error}') from error
+        side = phonon_metrics.evaluate_side(
+            phonon,
+            mesh=settings['mesh'],
+            temperature=settings['temperature_k'],
+            tolerance=settings['stability_tolerance_thz'],
+            mesh_symmetry=phonon_metrics.same_point_group(phonon),
+        )
+        transform = lattice_match.match_lattices(first.primitive, phonon.primitive)
+        own = phonon_metrics.frequencies_at(phonon, np.array([point['qpoint'] for point in points]) @ transform.T)
+        wanted = np.sort([point['frequencies_thz'][REFERENCE] for point in points], axis=1)
+        means = np.abs(own - wanted).mean(axis=1).tolist()
+        named = {point['name']: mean for point, mean in zip(points, means, strict=True)}
+        found[name] = {**errors, **side.metrics, 'points': named}
+    return found
+
+
 def compare(settings: dict[str, Any]) -> None:
     """Compare all sides.
 
@@ -181,6 +223,9 @@ def compare(settings: dict[str, Any]) -> None:
         raise DriverFailure('different_crystals', str(error)) from error
     if (comparison[SYMFC] or {}).get('is_reference'):
         comparison['worst'].pop(SYMFC, None)
+    if settings['at_reference']:
+        write_json(COMPARISON, comparison)
+        comparison['at_reference'] = at_reference(settings, first, reference, comparison['points'])
     write_json(COMPARISON, comparison)
 
 

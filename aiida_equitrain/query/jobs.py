@@ -89,6 +89,8 @@ STAGES = {
     'phonons_corrected': 'phonons, corrected',
     'phonons_corrected_finetuned': 'phonons, fine-tuned and corrected',
     'phonons_dft': 'phonons, DFT',
+    'foundation_at_dft_cell': 'forces, foundation at DFT’s cell',
+    'finetuned_at_dft_cell': 'forces, fine-tuned at DFT’s cell',
     'compare': 'compare',
 }
 

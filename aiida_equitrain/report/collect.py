@@ -55,7 +55,9 @@ ELASTIC = {
 }
 #: Those that are errors, which a fit that is the reference has none of.
 OF_ERRORS = ('phonon_mae_thz', 'phonon_rmse_thz', 'phonon_bias_thz')
-CELL = 'at the cell of'
+CELL, AT_DFT = 'at the cell of', 'DFT’s'
+#: What is given of sides at DFT's cell, where some are at another.
+MOVED = {'phonon_mae_thz': 'error, MAE (THz)', 'max_frequency_thz': 'highest frequency (THz)'}
 #: Of more branches not each has a row; volumes that differ by less, in percent, are those of one cell.
 MANY_BRANCHES, SAME_CELL = 12, 0.05
 ERRORS = {
@@ -145,7 +147,7 @@ def summarize(
     stages: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return the content of ``summary.json``: what is not known is ``None``."""
-    candidates = comparison.get('candidates') or {}
+    candidates, moved = comparison.get('candidates') or {}, at_dft_cell(comparison)
     dataset = inputs.get('dataset')
     correction = corrections_of(node.outputs).get('corrected', {})
     forgetting = training.get('forgetting') or {}
@@ -159,6 +161,8 @@ def summarize(
         'corrected_uncertainty_thz': correction.get('uncertainty_thz'),
         'corrected_finetuned_mae_thz': (candidates.get('corrected_finetuned') or {}).get('phonon_mae_thz'),
         'n_frames_corrected': correction.get('n_frames'),
+        'foundation_mae_at_dft_cell_thz': (moved.get('foundation') or {}).get('phonon_mae_thz'),
+        'finetuned_mae_at_dft_cell_thz': (moved.get('finetuned') or {}).get('phonon_mae_thz'),
         'symfc_mae_thz': (comparison.get('symfc') or {}).get('phonon_mae_thz'),
         'forgetting_mev_per_angstrom': forgetting.get('change_mev_per_angstrom'),
         'n_frames': dataset.n_frames if dataset is not None else None,
@@ -235,7 +239,13 @@ def phonon_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
         for row in rows:
             if row['quantity'] in {QUANTITIES[key] for key in OF_ERRORS}:
                 row['symfc'] = 'is the reference'
-    cells = cells_of(comparison)
+    cells, moved = cells_of(comparison), at_dft_cell(comparison)
+    if moved:
+        place = len([row for row in rows if row['quantity'] in {QUANTITIES[key] for key in OF_ERRORS}])
+        rows[place:place] = [
+            {'quantity': f'all at DFT’s cell: {title}', **{name: side.get(key) for name, side in moved.items()}}
+            for key, title in MOVED.items()
+        ]
     return [*rows, {'quantity': CELL, **cells}] if cells else rows
 
 
@@ -253,9 +263,32 @@ def branch_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     Of many optical branches the mean stands for all; at a point it is the mean over all branches.
     """
-    sides = dict(comparison.get('candidates') or {})
+    own = dict(comparison.get('candidates') or {})
     if comparison.get('symfc'):
-        sides['symfc'] = comparison['symfc']
+        own['symfc'] = comparison['symfc']
+    moved = at_dft_cell(comparison)
+    rows = _branches(comparison, own)
+    more = [{**row, 'quantity': f'all at DFT’s cell: {row["quantity"]}'} for row in _branches(comparison, moved)]
+    return [*rows, *more]
+
+
+def at_dft_cell(comparison: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the metrics of all sides at DFT's cell: of those that were moved there, and of those that are there.
+
+    Empty where no side was moved.
+    """
+    moved = comparison.get('at_reference') or {}
+    there = [name for name, words in cells_of(comparison).items() if words == AT_DFT]
+    sides = {name: moved.get(name) or (values if name in there else {})
+             for name, values in (comparison.get('candidates') or {}).items()}  # fmt: skip
+    symfc = comparison.get('symfc') or {}
+    if symfc and not symfc.get('is_reference'):
+        sides['symfc'] = symfc  # it is fitted in the cell of the reference
+    return {name: values for name, values in sides.items() if values} if moved else {}
+
+
+def _branches(comparison: Mapping[str, Any], sides: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of some sides, see :func:`branch_rows`."""
     sides = {name: values for name, values in sides.items() if numbers_in(values, 'branch_mae_thz')}
     if not sides:
         return []
@@ -272,7 +305,9 @@ def branch_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
         found = point['frequencies_thz']
         if 'reference' in found:
             wanted = np.sort(found['reference'])
-            errors = {name: float(np.abs(np.sort(found[name]) - wanted).mean()) for name in sides if name in found}
+            errors = {name: side['points'][point['name']] if 'points' in side
+                      else float(np.abs(np.sort(found[name]) - wanted).mean())
+                      for name, side in sides.items() if name in found}  # fmt: skip
             rows.append({'quantity': f'at {point["name"]}, mean of all branches', **errors})
     return rows
 
@@ -286,7 +321,7 @@ def cells_of(comparison: Mapping[str, Any]) -> dict[str, str]:
         if share is not None:
             change = 100 * share
             own = f'own ({"+" if change > 0 else ""}{number(change, 2)} %)'
-            words[name] = 'DFT’s' if abs(change) < SAME_CELL else own
+            words[name] = AT_DFT if abs(change) < SAME_CELL else own
     return words
 
 

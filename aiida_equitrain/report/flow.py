@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from aiida_equitrain.common.formatting import number
-from aiida_equitrain.query.jobs import STAGES
 
 from .plots import GRID, INK, PAPER, STYLE
 
@@ -112,7 +111,7 @@ def flow_data(node: orm.ProcessNode, data: Mapping[str, Any]) -> dict[str, Any]:
     edges: set[tuple[str, str]] = set()
     phonons = _phonons_of(node)
     for stage in data['stages']:
-        if stage['name'] not in STAGES:
+        if stage['name'] not in PLACES:
             continue
         kinds = [f'{count} × {kind.removesuffix("Calculation")}' for kind, count in stage['kinds'].items()]
         nodes[stage['name']] = {'title': stage['title'], 'lines': _two_lines(kinds), 'state': stage['state']}

@@ -131,8 +131,7 @@ def draw_phase_phonons(node: Any, phases: Mapping[str, Mapping[str, Any]]) -> Fi
         path = path_of(node.outputs.bands[name])
         for part in path['segments']:
             axes.plot(part['distances'], part['frequencies'], color=COLOURS[0], linewidth=0.9)
-        frame_bands(axes, path['ticks'])
-        axes.tick_params(axis='x', labelsize=7)
+        frame_bands(axes, path['ticks'], size=7.0)
         axes.set_title(f'{name}: {phases[name].get("space_group", "")}', fontsize=9)
     return figure
 

@@ -25,6 +25,8 @@ from matplotlib.figure import Figure
 #: Colours that the page replaces by its own (never used by a curve).
 INK, GRID, PAPER = '#1b1d22', '#d5d8de', '#fefefd'
 
+#: Rows for the names of points, and the width of a character in sizes of the font.
+NAME_ROWS, CHARACTER = 3, 0.66
 #: How a component of a q-point is written.
 Q_MARK = '{:.3g}'
 #: How each side is called, drawn and stacked; colours are near those of Okabe and Ito, told apart by the colour-blind,
@@ -93,16 +95,32 @@ def draw_all(data: Mapping[str, Any]) -> dict[str, Figure]:
         return {name: draw(data[name]) for name, draw in drawers.items() if data.get(name)}
 
 
-def frame_bands(axes: Axes, ticks: list[tuple[float, str]]) -> None:
-    """Draw what is around a band structure: points of the path with their names, zero, and the axis of frequencies."""
+def frame_bands(axes: Axes, ticks: list[tuple[float, str]], size: float = 9.0) -> None:
+    """Draw what is around a band structure: points of the path with their names, zero, and the axis of frequencies.
+
+    :param size: of the names, in points.
+    """
     positions = [position for position, _ in ticks]
-    axes.set_xticks(positions, [label for _, label in ticks])
-    axes.tick_params(axis='x', length=0)
+    axes.set_xticks(positions, in_rows(ticks, axes, size))
+    axes.tick_params(axis='x', length=0, labelsize=size)
     for position in positions:
         axes.axvline(position, color=GRID, linewidth=0.7, zorder=0)
     axes.axhline(0, color=INK, linewidth=0.5, zorder=1)
     axes.set_xlim(min(positions), max(positions))
     axes.set_ylabel('frequency (THz)')
+
+
+def in_rows(ticks: list[tuple[float, str]], axes: Axes, size: float) -> list[str]:
+    """Return the names of the points of a path, each a row lower where it would meet one before it."""
+    start, end = ticks[0][0], ticks[-1][0]
+    width: float = axes.get_position().width * axes.get_figure(root=True).get_figwidth() * 72  # type: ignore[union-attr]
+    ends, names = [-np.inf] * NAME_ROWS, []
+    for position, label in ticks:
+        place, half = (position - start) / ((end - start) or 1.0) * width, len(label) * size * CHARACTER / 2
+        row = next((row for row, last in enumerate(ends) if place - half >= last), int(np.argmin(ends)))
+        ends[row] = place + half + size * CHARACTER / 2
+        names.append('\n' * row + label)
+    return names
 
 
 def draw_bands(bands: Mapping[str, Any]) -> Figure:

@@ -181,9 +181,11 @@ def _material(node: Any) -> str:
 #: Keys of the summary of the main job, what they are called, and their unit.
 MATERIAL_ROWS = (
     ('foundation_mae_thz', 'phonons, foundation', 'THz'),
+    ('foundation_mae_at_dft_cell_thz', '  at DFT’s cell', 'THz'),
     ('corrected_mae_thz', 'phonons, corrected by labels', 'THz'),
     ('corrected_uncertainty_thz', '  error bar, from the labels alone', 'THz'),
     ('finetuned_mae_thz', 'phonons, fine-tuned', 'THz'),
+    ('finetuned_mae_at_dft_cell_thz', '  at DFT’s cell', 'THz'),
     ('corrected_finetuned_mae_thz', 'phonons, fine-tuned and corrected', 'THz'),
     ('symfc_mae_thz', 'phonons, symfc fit without a potential', 'THz'),
     ('forgetting_mev_per_angstrom', 'forgetting (forces of other crystals)', 'meV/Å'),

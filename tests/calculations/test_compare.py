@@ -144,10 +144,14 @@ def test_names_of_other_sides(inputs: dict[str, Any]) -> None:
     for given, sentence in (
         ({'harmonic': {'reference': orm.Dict({})}}, '`harmonic.reference` has no `candidates.reference`'),
         ({'corrections': {'finetuned': orm.Dict({})}}, '`corrections.finetuned` has no `harmonic.finetuned`'),
+        ({'at_reference': {'other': inputs['reference']}}, '`at_reference.other` has no `candidates.other`'),
         ({'harmonic': {'finetuned': orm.Dict({'meshes': [2, 2, 2]})}}, '`harmonic.finetuned`: .*did you mean `mesh`'),
     ):
         with pytest.raises(ValueError, match=sentence):
             instantiate_process(runner, CompareCalculation, **inputs, **given)
+    reference = inputs.pop('reference')
+    with pytest.raises(ValueError, match=r'`at_reference\.finetuned` has no `reference` at whose cell'):
+        instantiate_process(runner, CompareCalculation, **inputs, at_reference={'finetuned': reference})
 
 
 @pytest.mark.real
@@ -177,6 +181,8 @@ def test_harmonic(inputs: dict[str, Any]) -> None:
 
 @pytest.mark.real
 def test_run(inputs: dict[str, Any]) -> None:
+    # At the cell of the reference the foundation is as good as the fine-tuned potential at its own.
+    inputs['at_reference'] = {'foundation': make_phonons(1.21)}
     results, node = run_get_node(CompareCalculation, **inputs)
     assert node.is_finished_ok, node.exit_message
     comparison = results['comparison'].get_dict()
@@ -187,6 +193,13 @@ def test_run(inputs: dict[str, Any]) -> None:
     ratio = candidates['foundation']['phonon_mae_thz'] / candidates['finetuned']['phonon_mae_thz']
     assert ratio == pytest.approx(2, rel=1e-4)
     assert candidates['finetuned']['dynamically_stable'] is True
+    moved = comparison['at_reference']['foundation']
+    for key in ('phonon_mae_thz', 'branch_mae_thz', 'max_frequency_thz'):
+        assert moved[key] == pytest.approx(candidates['finetuned'][key], rel=1e-6), key
+    for point in comparison['points']:
+        sides = point['frequencies_thz']
+        error = np.abs(np.sort(sides['finetuned']) - np.sort(sides['reference'])).mean()
+        assert moved['points'][point['name']] == pytest.approx(error, rel=1e-6, abs=1e-9)
     assert comparison['symfc']['phonon_mae_thz'] < 1e-4
     assert comparison['symfc']['n_frames'] == 4
     assert (comparison['symfc']['method'], comparison['symfc']['n_strain_terms']) == ('unstrained', 0)

@@ -21,13 +21,12 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
+        yield ' '.join((*path, name)), command
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
-        else:
-            yield ' '.join((*path, name)), command
 
 
-ALL = dict(commands(cmd_root))
+ALL = {'': cmd_root, **dict(commands(cmd_root))}
 
 
 @pytest.mark.parametrize('words', ALL)

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 from ase.build import bulk as bulk_crystal
+from matplotlib.figure import Figure
 
 from aiida_equitrain.cli.report import show_report
 from aiida_equitrain.cli.results import show_result
@@ -36,7 +38,7 @@ from aiida_equitrain.report.flow import draw_flow
 from aiida_equitrain.report.instability import COLOURS
 from aiida_equitrain.report.live import MAX_NUMBERS, band_spec, data_block, learning_spec, library, parity_spec
 from aiida_equitrain.report.page import render
-from aiida_equitrain.report.plots import INK, SIDES, draw_all, draw_bands, to_png, to_svg
+from aiida_equitrain.report.plots import INK, SIDES, draw_all, draw_bands, frame_bands, to_png, to_svg
 from aiida_equitrain.report.thermal import BLUE, ORANGE, WARMER, draw_qha, qha_columns
 from aiida_equitrain.report.write import _write
 from aiida_equitrain.science.phonon_files import csv_text
@@ -62,6 +64,22 @@ def test_ticks() -> None:
     distances = np.array([0, 1, 1, 2, 2, 3.0])
     labels = [['Γ', 'X'], ['U', 'L'], ['L', 'Γ']]
     assert path_ticks(distances, [0, 2, 4], labels) == [(0, 'Γ'), (1, 'X|U'), (2, 'L'), (3, 'Γ')]
+
+
+def test_names_of_points_do_not_meet() -> None:
+    """Names of points that lie close together stand in rows of their own, also in the small panels of phases."""
+    ticks = [(0.0, 'Γ'), (0.14, 'T'), (0.26, 'H₂|H₀'), (0.37, 'L'), (0.52, 'Γ'), (0.69, 'S₀|S₂'), (0.75, 'F'),
+             (0.92, 'Γ')]  # fmt: skip
+    figure = Figure(figsize=(7.2, 2.7), layout='constrained')
+    axes = figure.subplots(1, 2)[0]
+    frame_bands(axes, ticks, size=7.0)
+    figure.draw_without_rendering()
+    rows: dict[int, list[Any]] = {}
+    for label in axes.get_xticklabels():
+        rows.setdefault(label.get_text().count('\n'), []).append(label.get_window_extent())
+    assert {row: len(boxes) for row, boxes in rows.items()} == {0: 7, 1: 1}
+    for boxes in rows.values():
+        assert all(first.x1 < second.x0 for first, second in pairwise(boxes))
 
 
 def test_rows() -> None:
@@ -368,6 +386,19 @@ def test_cells_and_the_reference() -> None:
     rows = {row['quantity']: row for row in phonon_rows(comparison)}
     assert rows['error over the Brillouin zone: MAE (THz)']['symfc'] == 'is the reference'
     assert rows['at the cell of'] == {'quantity': 'at the cell of', 'finetuned': 'own (+2.5 %)', 'corrected': 'DFT’s'}
+    comparison['at_reference'] = {'finetuned': {**side, 'phonon_mae_thz': 0.05, 'branch_mae_thz': [0.1, 0.0, 0.0],
+                                                'points': {'X': 0.07}}}  # fmt: skip
+    found = {row['quantity']: row for row in phonon_rows(comparison)}
+    assert list(found)[1] == 'all at DFT’s cell: error, MAE (THz)'
+    # The corrected side is there already; the fit is the reference.
+    assert found['all at DFT’s cell: error, MAE (THz)'] == {
+        'quantity': 'all at DFT’s cell: error, MAE (THz)', 'finetuned': 0.05, 'corrected': 0.1
+    }  # fmt: skip
+    comparison['points'] = [{'name': 'X', 'frequencies_thz': {'reference': [1.0, 2, 3], 'finetuned': [2.0, 3, 4]}}]
+    assert {row['quantity']: row.get('finetuned') for row in branch_rows(comparison)} == {
+        'all at DFT’s cell: branch 1 (acoustic)': 0.1, 'all at DFT’s cell: branch 2 (acoustic)': 0.0,
+        'all at DFT’s cell: branch 3 (acoustic)': 0.0, 'all at DFT’s cell: at X, mean of all branches': 0.07,
+    }  # fmt: skip
     assert symfc_words(comparison).startswith(': 4 unstrained frames alone; it is the reference')
 
 

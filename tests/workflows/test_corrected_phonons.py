@@ -20,7 +20,7 @@ from aiida_equitrain.common.formatting import describe_verdict
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.export.write import export
 from aiida_equitrain.launch.data_import import store_phonons
-from aiida_equitrain.report.collect import NoReportError
+from aiida_equitrain.report.collect import NoReportError, cells_of
 from aiida_equitrain.report.write import write_report
 from aiida_equitrain.science.correction import compact_force_constants
 from aiida_equitrain.science.frames import Frames
@@ -212,11 +212,19 @@ def test_main_job_without_training(
     errors = {side: values['phonon_mae_thz'] for side, values in comparison['candidates'].items()}
     assert errors['corrected'] < 0.3 * errors['foundation']
     assert errors['corrected'] < comparison['symfc']['phonon_mae_thz'] + 0.01
+    # The foundation's own cell is not DFT's: there it is judged as well, by one job of forces.
+    assert cells_of(comparison)['foundation'].startswith('own (')
+    assert cells_of(comparison)['corrected'] == 'DFT’s'
+    moved = comparison['at_reference']['foundation']
+    assert moved['volume_angstrom3'] == pytest.approx(comparison['reference']['volume_angstrom3'], rel=1e-6)
+    assert moved['phonon_mae_thz'] < errors['foundation']
+    assert [child.process_label for child in node.called if 'Forces' in child.process_label] == ['ForcesCalculation']
     assert set(outputs['phonons']) == {'foundation', 'corrected'}
     assert 'potential' not in outputs
     data = write_report(node, tmp_path)
     summary = json.loads((tmp_path / 'summary.json').read_text())
     assert summary['corrected_mae_thz'] == errors['corrected']
+    assert summary['foundation_mae_at_dft_cell_thz'] == moved['phonon_mae_thz']
     assert summary['corrected_uncertainty_thz'] == outputs['phonons']['corrected']['correction']['uncertainty_thz']
     assert summary['strategy'] == 'none'
     assert data['headline'][0]['label'].startswith('phonon error of the foundation, corrected by 2 labels')

@@ -202,6 +202,7 @@ def ended(caller: Any, label: str, exit_status: int, **outputs: Any) -> Any:
         ('phonons_foundation', 'inspect_phonons', 'ERROR_PHONONS_FOUNDATION_FAILED'),
         ('phonons_finetuned', 'inspect_phonons', 'ERROR_PHONONS_FINETUNED_FAILED'),
         ('phonons_dft', 'inspect_phonons', 'ERROR_PHONONS_DFT_FAILED'),
+        ('at_dft_foundation', 'inspect_at_dft_cell', 'ERROR_AT_DFT_CELL_FAILED'),
         ('compare', 'inspect_compare', 'ERROR_COMPARE_FAILED'),
     ],
 )
@@ -209,7 +210,7 @@ def test_failures(make_builder: Any, tiny_dataset: Any, failing: str, step: str,
     """A failing part ends the job with its own exit code, and what it has made is attached."""
     process = get_manager().get_runner().instantiate_process(make_builder())
     process.setup()
-    process.ctx[failing] = ended(process.node, failing, 499)
+    process.ctx[failing], process.ctx.at_dft = ended(process.node, failing, 499), {'foundation': None}
     assert getattr(process, step)() is None
     code = process.results()
     assert code is not None

@@ -15,6 +15,7 @@ from aiida_equitrain.calculations.arrays import (
     kind_indices,
     new_phonopy_data,
     new_preprocess,
+    preprocess_like,
     reversed_cell,
     structure_symbols,
 )
@@ -111,6 +112,14 @@ def displace(
 
 
 @calcfunction
+def displace_like(reference: PhonopyData, displacement: orm.Dict) -> dict[str, orm.Data]:
+    """Return displacements in cell and supercell of other phonons: ``preprocess``, ``frames`` and ``supercell``."""
+    data = preprocess_like(reference)
+    data.set_displacements(**displacement.get_dict())
+    return {'preprocess': data, **_frames(data)}
+
+
+@calcfunction
 def harmonic_settings(settings: orm.Dict, harmonic: orm.Dict | None = None) -> orm.Dict:
     """Return the settings of the harmonic properties: a part of those of the phonons, and what is given beside."""
     return _harmonic_settings(settings, harmonic)
@@ -190,10 +199,24 @@ def _frames(preprocess_data: PreProcessData) -> dict[str, orm.Data]:
 @calcfunction
 def collect_forces(preprocess_data: PreProcessData, forces: orm.ArrayData) -> PhonopyData:
     """Return the displacements with the forces (F, N, 3) on them."""
+    return _with_forces(preprocess_data, forces)
+
+
+def _with_forces(preprocess_data: PreProcessData, forces: orm.ArrayData) -> PhonopyData:
     data = new_phonopy_data(preprocess_data)
     data.set_forces(sets_of_forces=forces.get_array('forces'))
     if 'residual_forces' in forces.get_arraynames():
         data.set_residual_forces(forces.get_array('residual_forces'))
+    return data
+
+
+@calcfunction
+def collect_forces_like(preprocess_data: PreProcessData, forces: orm.ArrayData, reference: PhonopyData) -> PhonopyData:
+    """Return displacements as of :func:`displace_like` with their forces, and with the Born charges of the others."""
+    data = _with_forces(preprocess_data, forces)
+    if reference.has_nac_parameters():
+        data.set_dielectric(reference.dielectric)
+        data.set_born_charges(reference.born_charges)
     return data
 
 

@@ -56,7 +56,7 @@ class ActiveLearningWorkChain(ActiveLearningBuilder, StagedWorkChain):
         hidden = ('structure', 'potential', 'python_code', 'phonopy_code', 'postprocess_code', 'postprocess', 'pw',
                   'relax', 'born_charges', 'clean_workdir')  # fmt: skip
         spec.expose_inputs(PhononsWorkChain, namespace='phonons', exclude=hidden, namespace_options=no_check)
-        hidden = ('code', 'reference', 'candidates', 'dataset', 'harmonic', 'corrections')
+        hidden = ('code', 'reference', 'candidates', 'dataset', 'harmonic', 'corrections', 'at_reference')
         spec.expose_inputs(CompareCalculation, namespace='compare', exclude=hidden, namespace_options=no_check)
         hidden = ('code', 'potential', 'frames', 'supercell')
         spec.expose_inputs(ForcesCalculation, namespace='evaluate', exclude=hidden, namespace_options=no_check)

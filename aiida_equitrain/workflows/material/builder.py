@@ -41,7 +41,7 @@ class MaterialBuilder(EquitrainProtocolMixin):
     def get_override_schema(cls) -> dict[str, Any]:
         """Return the keys that overrides of the main job may have."""
         stages: dict[str, Any] = {name: process.get_override_schema() for name, process in STAGES.items()}
-        top: dict[str, Any] = {'max_concurrent': None, 'supercell_matrix': None, 'symprec': None}
+        top: dict[str, Any] = {'max_concurrent': None, 'at_dft_cell': None, 'supercell_matrix': None, 'symprec': None}
         top['born_charges'] = BornChargesWorkChain.get_override_schema()
         return {**top, **stages, 'compare': {'settings': None, 'metadata': None}}
 
@@ -111,6 +111,7 @@ class MaterialBuilder(EquitrainProtocolMixin):
             if node is not None:
                 setattr(builder, name, node)
         builder.max_concurrent = orm.Int(inputs['max_concurrent'])
+        builder.at_dft_cell = orm.Bool(inputs['at_dft_cell'])
         matrix = supercell_matrix or inputs.get('supercell_matrix')
         if matrix is not None:
             builder.supercell_matrix = orm.List([list(row) for row in matrix])

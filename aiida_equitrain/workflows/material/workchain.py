@@ -7,13 +7,21 @@ from typing import Any
 
 import numpy as np
 from aiida import orm
+from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ToContext, if_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 
 from aiida_equitrain.calculations.arrays import validate_phonons
 from aiida_equitrain.calculations.compare import CompareCalculation
-from aiida_equitrain.calculations.functions.phonons import cell_of_labels, choose_supercell, without_elastic
+from aiida_equitrain.calculations.forces import ForcesCalculation
+from aiida_equitrain.calculations.functions.phonons import (
+    cell_of_labels,
+    choose_supercell,
+    collect_forces_like,
+    displace_like,
+    without_elastic,
+)
 from aiida_equitrain.common.formatting import describe_stability
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
@@ -46,7 +54,14 @@ SIDES = ('foundation', 'finetuned', 'corrected', 'corrected_finetuned', 'dft')
 LAST = ('finetuned', 'corrected_finetuned')
 #: Labelled supercells with a shorter edge (Å) say nothing of phonons (of silicon, with 8 atoms, nothing was gained).
 MIN_LABELLED_EDGE = 7.0
+#: Whose phonons are at a cell of their own, which a relaxation gave; the share by which volumes of one cell differ.
+OWN_CELL, SAME_VOLUME = ('foundation', 'finetuned'), 5e-4
 COMPARE_OUTPUTS = ('comparison', 'bands', 'thermal')
+
+
+def volume_of_atom(phonons: PhonopyData) -> float:
+    """Return the volume of the cell of phonons for each of its atoms, Å³."""
+    return float(abs(np.linalg.det(phonons.cell))) / len(phonons.numbers)
 
 
 class MaterialWorkChain(MaterialBuilder, BornCharges):
@@ -82,6 +97,9 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
         spec.input('max_concurrent', valid_type=orm.Int, default=lambda: orm.Int(4), validator=validate_positive,
                    help='Largest number of DFT calculations at a time, labels and phonons together; with 1 also one '
                         'stage runs after the other.')  # fmt: skip
+        spec.input('at_dft_cell', valid_type=orm.Bool, default=lambda: orm.Bool(True),
+                   help='Where there are DFT phonons: judge foundation and fine-tuned potential at the cell of these, '
+                        'too, not only at their own; one job of forces for each.')  # fmt: skip
         for process, namespace, hidden, required in (
             (LabelWorkChain, 'label', OF_LABEL, False),
             (FinetuneWorkChain, 'finetune', ('train.code', 'train.foundation', 'train.dataset'), False),
@@ -91,7 +109,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             (
                 CompareCalculation,
                 'compare',
-                ('code', 'reference', 'candidates', 'dataset', 'harmonic', 'corrections'),
+                ('code', 'reference', 'candidates', 'dataset', 'harmonic', 'corrections', 'at_reference'),
                 True,
             ),
         ):
@@ -116,6 +134,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             ),
             step.wait_for_phonons,
             step.inspect_phonons,
+            if_(step.should_run_at_dft_cell)(step.run_at_dft_cell, step.inspect_at_dft_cell),
             if_(step.should_run_compare)(step.run_compare, step.inspect_compare),
             step.results,
         )
@@ -137,6 +156,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             (406, 'ERROR_COMPARE_FAILED', 'The comparison of the phonons'),
             (408, 'ERROR_PHONONS_CORRECTED_FAILED', 'The correction of the phonons of the `foundation`'),
             (409, 'ERROR_PHONONS_CORRECTED_FINETUNED_FAILED', 'The correction of those of the fine-tuned potential'),
+            (410, 'ERROR_AT_DFT_CELL_FAILED', "The evaluation of a potential at DFT's cell"),
             (407, 'ERROR_BORN_CHARGES_FAILED', 'The calculation of Born charges'),
         ):
             spec.exit_code(status, label, message=f'{what} failed, see {{process}}: {{message}}')
@@ -275,6 +295,43 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
                 self.ctx.phonons[side] = node.outputs.phonopy_data
             self.note_failure(node, f'ERROR_PHONONS_{side.upper()}_FAILED')
 
+    def should_run_at_dft_cell(self) -> bool:
+        """Return whether potentials are to be judged at DFT's cell, too: those whose own is another."""
+        dft = self.ctx.phonons.get('dft')
+        if dft is None or not self.inputs.at_dft_cell.value:
+            return False
+        volume, own = (
+            volume_of_atom(dft),
+            {side: self.ctx.phonons[side] for side in OWN_CELL if side in self.ctx.phonons},
+        )
+        self.ctx.at_dft = {
+            side: None for side, node in own.items() if abs(volume_of_atom(node) / volume - 1) > SAME_VOLUME
+        }
+        return bool(self.ctx.at_dft)
+
+    def run_at_dft_cell(self) -> Any:
+        """Displace the atoms of DFT's supercell, and evaluate the potentials on it."""
+        made = displace_like(self.ctx.phonons['dft'], self.inputs.phonons.displacement)
+        self.ctx.preprocess_at_dft = made.pop('preprocess')
+        tuned = self.ctx.finetune.outputs.potential if 'finetuned' in self.ctx.at_dft else None
+        futures = {}
+        for side in self.ctx.at_dft:
+            potential = self.inputs.foundation if side == 'foundation' else tuned
+            inputs = self.stage_inputs(PhononsWorkChain, 'phonons').get('potential_forces', AttributeDict())
+            inputs.setdefault('metadata', AttributeDict())
+            inputs.update(code=self.inputs.python_code, potential=potential, **made)
+            futures[f'at_dft_{side}'] = self.launch(ForcesCalculation, inputs, f'{side}_at_dft_cell')
+        return ToContext(**futures)
+
+    def inspect_at_dft_cell(self) -> None:
+        """Collect the forces."""
+        for side in list(self.ctx.at_dft):
+            node = self.ctx[f'at_dft_{side}']
+            if node.is_finished_ok:
+                dft = self.ctx.phonons['dft']
+                self.ctx.at_dft[side] = collect_forces_like(self.ctx.preprocess_at_dft, node.outputs.forces, dft)
+            self.note_failure(node, 'ERROR_AT_DFT_CELL_FAILED')
+
     def should_run_compare(self) -> bool:
         """Return whether a potential has phonons to be judged; a missing side is left out."""
         return bool(set(self.ctx.phonons) - {'dft'})
@@ -292,6 +349,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             inputs[port] = {side: found[name] for side, found in outputs.items() if name in found}
         if 'dft' in self.ctx.phonons:
             inputs.reference = self.ctx.phonons['dft']
+        inputs.at_reference = {side: node for side, node in self.ctx.get('at_dft', {}).items() if node is not None}
         if self.ctx.dataset is not None:
             inputs.dataset = self.ctx.dataset
         return ToContext(compare=self.launch(CompareCalculation, inputs, 'compare'))

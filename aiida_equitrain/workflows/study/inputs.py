@@ -79,6 +79,8 @@ class StudyInputs(StagedWorkChain):
                 inputs[name] = self.inputs[name]
         if 'max_concurrent' in given:
             inputs.max_concurrent = given['max_concurrent']
+        # The table has errors at the own cells: a job less for each row.
+        inputs.at_dft_cell = orm.Bool(False)
         inputs.foundation_phonons = self.get_output(f'phonons_foundation_{row.material}', 'phonopy_data')
         reference = given.get('reference') or self.get_output(f'phonons_dft_{row.material}', 'phonopy_data')
         if reference is not None:

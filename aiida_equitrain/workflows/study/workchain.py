@@ -74,7 +74,7 @@ class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
                   'train.hyperparameters', 'train.remote_folder')  # fmt: skip
         options = {'validator': None}
         spec.expose_inputs(FinetuneWorkChain, namespace='finetune', exclude=hidden, namespace_options=options)
-        compared = ('code', 'reference', 'candidates', 'dataset')
+        compared = ('code', 'reference', 'candidates', 'dataset', 'harmonic', 'corrections', 'at_reference')
         spec.expose_inputs(CompareCalculation, namespace='compare', exclude=compared, namespace_options=options)
         spec.expose_inputs(
             InstabilityWorkChain,
