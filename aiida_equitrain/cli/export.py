@@ -53,7 +53,9 @@ def cmd_export(identifier: str, folder: Path, lammps: bool | None, python: str |
     try:
         files = export(load_any(identifier), folder, lambda text: echo(text, err=True), convert)
     except NotExistent as exception:
-        raise click.ClickException(f'{exception}; `aiida-equitrain list` shows what there is') from exception
+        raise click.ClickException(
+            f'{exception}; `aiida-equitrain list jobs` and `list potentials` show what there is'
+        ) from exception
     except NoExportError as exception:
         raise click.ClickException(str(exception)) from exception
     for file in sorted(files):

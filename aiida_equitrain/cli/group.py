@@ -42,9 +42,12 @@ class NamedGroup(click.Group):
         name = args[0] if args else ''
         if name and not name.startswith('-') and self.get_command(ctx, name) is None and not ctx.resilient_parsing:
             known = self.list_commands(ctx)
-            raise click.UsageError(
-                f'there is no command `{printable(name, longest=NAME)}`: {nearest(name, known)}', ctx
-            )
+            groups = ((item, self.get_command(ctx, item)) for item in known)
+            below = [
+                item for item, group in groups if isinstance(group, click.Group) and name in group.list_commands(ctx)
+            ]
+            right = f'did you mean `{below[0]} {name}`?' if below else nearest(name, known)
+            raise click.UsageError(f'there is no command `{printable(name, longest=NAME)}`: {right}', ctx)
         return super().resolve_command(ctx, args)
 
 

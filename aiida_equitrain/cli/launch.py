@@ -329,7 +329,9 @@ def cmd_follow(identifier: str, report: Path | None) -> None:
     except NotExistent as exception:
         raise click.ClickException(f'there is no job `{identifier}` in this profile') from exception
     if not isinstance(node, ProcessNode):
-        raise click.ClickException(f'`{identifier}` is a {type(node).__name__}, not a job')
+        raise click.ClickException(
+            f'`{identifier}` is of the kind {type(node).__name__}, not a job: `aiida-equitrain list jobs` shows them'
+        )
     follow_to_the_end(node, report)
 
 

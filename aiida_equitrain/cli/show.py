@@ -29,7 +29,9 @@ def cmd_show(identifier: str) -> None:
     try:
         node = load_any(identifier)
     except NotExistent as error:
-        raise click.ClickException(f'{error}; `aiida-equitrain list potentials` shows what there is') from error
+        raise click.ClickException(
+            f'{error}; `aiida-equitrain list jobs` and `list potentials` show what there is'
+        ) from error
     for name, text in describe(node).items():
         echo(f'{name:<18}{text}')
     if isinstance(node, ProcessNode) and node.is_terminated:

@@ -72,7 +72,7 @@ def load_structure(text: str, block: str | None = None) -> orm.StructureData:
         except (NotExistent, ValueError) as exception:
             raise ValueError(f'`{text}` is neither a file nor a structure of this profile') from exception
         if not isinstance(node, orm.StructureData):
-            raise ValueError(f'`{text}` is a {type(node).__name__}, not a StructureData')
+            raise ValueError(f'`{text}` is of the kind {type(node).__name__}, not a StructureData')
         if block is not None:
             raise ValueError('`--block` chooses among the structures of a file, not of a node')
         return node
@@ -155,7 +155,7 @@ def _load(text: str, kind: type[orm.Node], missing: str) -> Any:
     except (NotExistent, ValueError) as exception:
         raise NotExistent(missing) from exception
     if not isinstance(node, kind):
-        raise NotExistent(f'`{text}` is a {type(node).__name__}, not a {kind.__name__}')
+        raise NotExistent(f'`{text}` is of the kind {type(node).__name__}, not a {kind.__name__}')
     return node
 
 
@@ -189,7 +189,7 @@ def load_replay(text: str) -> DatasetData | orm.TrajectoryData:
     except (NotExistent, ValueError) as exception:
         raise NotExistent(f'there is nothing to replay under `{text}`; give a dataset or a trajectory') from exception
     if not isinstance(node, DatasetData | orm.TrajectoryData):
-        raise NotExistent(f'`{text}` is a {type(node).__name__}, neither a DatasetData nor a TrajectoryData')
+        raise NotExistent(f'`{text}` is of the kind {type(node).__name__}, neither a DatasetData nor a TrajectoryData')
     return node
 
 

@@ -14,7 +14,7 @@ from phonopy import Phonopy
 
 from aiida_equitrain.calculations.functions.label import HARMONIC, RATTLE, SELECTION
 from aiida_equitrain.calculations.functions.phonons import phonon_supercell_rows
-from aiida_equitrain.common.formatting import number
+from aiida_equitrain.common.formatting import formula, number
 from aiida_equitrain.common.names import Recipe
 from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.settings import with_defaults
@@ -57,7 +57,11 @@ def plan(builder: ProcessBuilder) -> dict[str, Any]:
     if matrix is None:
         matrix = phonon_supercell_rows(structure, settings, tolerance)
     phonon = phonon_of(structure.get_ase(), matrix, tolerance)
-    found: dict[str, Any] = {'structure': structure.get_formula(), 'n_atoms': len(structure.sites), 'labels': {}}
+    found: dict[str, Any] = {
+        'structure': formula(structure.get_formula()),
+        'n_atoms': len(structure.sites),
+        'labels': {},
+    }
     found['relaxations'], displaced = [], displaced_supercells(phonon)
     if 'pw' in label:
         found['labels'] = plan_labels(structure, label, phonon, tolerance)

@@ -97,8 +97,8 @@ def collect(node: orm.ProcessNode) -> dict[str, Any]:
     if getattr(node, 'process_type', None) not in [f'aiida.workflows:{name}' for name in REPORTABLE]:
         kind = getattr(node, 'process_label', None) or type(node).__name__
         raise NoReportError(
-            f'PK {node.pk} is of the kind {kind}: a report is made of a MaterialWorkChain, a FinetuneWorkChain, '
-            'a CommitteeWorkChain or a StudyWorkChain (`verdi process list -a` shows them)'
+            f'PK {node.pk} is of the kind {kind}: a report is made of a job of `aiida-equitrain launch`, but '
+            'not of `label` and `active-learning` (`aiida-equitrain list jobs` shows them)'
         )
     inputs, outputs = _inputs(node), node.outputs
     comparison = dict(outputs.comparison) if 'comparison' in outputs else {}

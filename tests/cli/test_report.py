@@ -25,7 +25,7 @@ def test_sentences(aiida_profile: Any) -> None:
     for identifier, sentence in (
         ('999999', 'there is no node `999999`'),
         ('not-a-uuid', 'there is no node `not-a-uuid`'),
-        (orm.Int(1).store().pk, 'a report is made of a MaterialWorkChain'),
+        (orm.Int(1).store().pk, 'a report is made of a job of `aiida-equitrain launch`'),
     ):
         result = report(identifier)
         assert result.exit_code == 1

@@ -443,7 +443,7 @@ def test_verdict_of_a_run_that_diverged(
 
 def test_refuses_other_nodes(aiida_profile: Any) -> None:
     """A node that is no such job has its sentence."""
-    with pytest.raises(ValueError, match='a report is made of a MaterialWorkChain'):
+    with pytest.raises(ValueError, match='a report is made of a job of `aiida-equitrain launch`'):
         collect(orm.Int(1).store())
 
 
