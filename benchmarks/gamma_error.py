@@ -28,9 +28,9 @@ from aiida_equitrain.science.phonopy_io import make_force_constants, make_phonon
 CUBE, BODY_CENTRED = 2 * np.eye(3), np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]])
 #: Name: conventional cell, supercell of it, cut-off (Ry).
 CASES = {
-    'Si, 64 atoms': (bulk('Si', cubic=True), CUBE, 25),
-    'Si, 32 atoms': (bulk('Si', cubic=True), BODY_CENTRED, 25),
-    'NaCl, 32 atoms': (bulk('NaCl', 'rocksalt', a=5.64, cubic=True), BODY_CENTRED, 50),
+    'Si, 64 atoms': (bulk('Si', cubic=True), CUBE, 20),
+    'Si, 32 atoms': (bulk('Si', cubic=True), BODY_CENTRED, 20),
+    'NaCl, 32 atoms': (bulk('NaCl', 'rocksalt', a=5.64, cubic=True), BODY_CENTRED, 45),
 }
 FAMILY = 'resources/pseudos/PseudoDojo-0.4-PBE-SR-standard/upf'
 INPUT = """&CONTROL
