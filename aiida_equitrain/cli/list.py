@@ -35,6 +35,8 @@ SHOWN = {
 SHOWN_AT_ONCE = 100
 #: Columns of words, which begin at the left, and characters of a cell.
 LEFT, LONGEST = ('kind', 'label', 'state', 'result', 'name', 'materials', 'material'), 100
+#: Columns of chemical formulas, which the database has in Hill's order.
+FORMULAS = ('material', 'materials')
 #: Kinds of jobs.
 KINDS = ('material', 'phonons', 'finetune', 'committee', 'label', 'qha', 'kappa', 'instability', 'active_learning',
          'study', 'born_charges')  # fmt: skip
@@ -149,19 +151,27 @@ def _write(name: str, style: str | None, **filters: Any) -> None:
 
 
 def _text(table: pd.DataFrame) -> str:
-    """Return a table for people: what is unknown is a dash."""
+    """Return a table for people: what is unknown is a dash, and formulas are as people write them."""
     from pandas import isna
 
-    def cell(value: Any) -> str:
+    from aiida_equitrain.common.formatting import formula
+
+    def cell(value: Any, name: str = '') -> str:
         if isinstance(value, list):
-            return ' '.join(printable(item, longest=NAME) for item in value)
+            return ' '.join(cell(item, name) for item in value)
+        if isinstance(value, bool):
+            return 'yes' if value else 'no'
+        if name in FORMULAS and isinstance(value, str) and value:
+            return printable(formula(value), longest=NAME)
         if value is None or isna(value) or value == '':
             return '–'
         if isinstance(value, datetime):
             return f'{value:%Y-%m-%d %H:%M}'
         return f'{value:.3f}' if isinstance(value, float) else printable(value, longest=LONGEST)
 
-    rows = [list(table.columns), *([cell(value) for value in row] for row in table.itertuples(index=False))]
+    names = list(table.columns)
+    lines = table.itertuples(index=False)
+    rows = [names, *([cell(value, name) for value, name in zip(row, names, strict=True)] for row in lines)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     left = [name in LEFT for name in table.columns]
     return '\n'.join(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from aiida import orm
+from aiida_phonopy.data.phonopy import PhonopyData
 from ase.formula import Formula
 
 from aiida_equitrain.data.dataset import DatasetData
@@ -135,11 +136,13 @@ def phonons(*, material: str | None = None, stable: bool | None = None) -> pd.Da
                    project=[f'attributes.{name}' for name in (*STABILITY, OLD_LOWEST)])  # fmt: skip
     table = _table(builder, ['pk', 'created', 'kinds', 'sites', *STABILITY, OLD_LOWEST])
     table[LOWEST] = table[LOWEST].combine_first(table.pop(OLD_LOWEST)).astype(float)
+    # A database may have it as a number.
+    table['dynamically_stable'] = [None if value is None else bool(value) for value in table['dynamically_stable']]
     formulas = [_formula(*pair) for pair in zip(table.pop('kinds'), table.pop('sites'), strict=True)]
     table.insert(2, 'material', formulas)
     sides: list[tuple[str, Any, dict[str, Any]]] = [
         ('potential_pk', PotentialData, {'with_outgoing': 'work', 'edge_filters': {'label': 'potential'}}),
-        ('phonopy_pk', orm.ArrayData, {'with_incoming': 'work', 'edge_filters': {'label': 'phonopy_data'}}),
+        ('phonopy_pk', PhonopyData, {'with_incoming': 'work', 'edge_filters': {'label': 'phonopy_data'}}),
     ]
     for name, kind, side in sides:
         found = orm.QueryBuilder().append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -110,18 +111,28 @@ def verdict_data(node: Any) -> dict[str, Any] | None:
     return shown
 
 
+def in_pairs(text: str) -> list[tuple[str, str]]:
+    """Return the lines of a table of results as name and value; the columns of a terminal do not fit on a phone."""
+    found = []
+    for line in text.splitlines():
+        name, gap, value = re.match(r'(.*?)( {2,}|: (?=[-+−\d])|$)(.*)', line.strip()).groups()  # type: ignore[union-attr]
+        found.append((name, value) if gap and line.startswith(' ') else (line.strip(), ''))
+    return found
+
+
 def render_property(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     """Return the page.
 
     :param figures: SVG text by name of figure.
     """
-    shown = {key: data[key] for key in ('title', 'subtitle', 'captions', 'text', 'commands')}
+    shown = {key: data[key] for key in ('title', 'subtitle', 'captions', 'commands')}
     drawn = page.accessible(figures, data['captions'], data.get('described'))
     return page.fill(
         'property.html',
         table=data.get('table'),
         notes=data.get('notes', []),
         verdict=data.get('verdict'),
+        numbers=in_pairs(data['text']),
         figures=drawn,
         live=page.live_figures(data.get('bands', {}), figures),
         csv={name: f'{name}.csv' for name in data.get('curves', {})},

@@ -146,3 +146,20 @@ def test_old_names(aiida_profile_clean: Any) -> None:
         node.store()
         stability.base.links.add_incoming(node, LinkType.RETURN, 'stability')
     assert sorted(query.phonons()['lowest_frequency_thz']) == [-2.0, -1.0]
+
+
+def test_phonons(silicon_phonons: tuple[Any, Any]) -> None:
+    """A row of phonons names its PhonopyData; for people formulas are not Hill's, and answers are words."""
+    structure = orm.StructureData(ase=bulk('NaCl', 'rocksalt', a=5.6)).store()
+    node = orm.WorkChainNode(process_type='aiida.workflows:equitrain.phonons')
+    node.base.links.add_incoming(structure, LinkType.INPUT_WORK, 'structure')
+    node.store()
+    phonons, stability = silicon_phonons[1].clone(), orm.Dict({'dynamically_stable': True})
+    for label, output in (('stability', stability), ('phonopy_data', phonons)):
+        output.store().base.links.add_incoming(node, LinkType.RETURN, label)
+    (row,) = [row for _, row in query.phonons().iterrows() if row['pk'] == node.pk]
+    assert (row['phonopy_pk'], row['dynamically_stable'], row['material']) == (phonons.pk, True, 'ClNa')
+    lines = CliRunner().invoke(cmd_root, ['list', 'phonons', '--material', 'NaCl']).output.splitlines()
+    (line,) = [line for line in lines if line.split()[:1] == [str(node.pk)]]
+    assert 'NaCl' in line
+    assert line.endswith('yes')

@@ -39,6 +39,8 @@ from aiida_equitrain.report.instability import COLOURS
 from aiida_equitrain.report.live import MAX_NUMBERS, band_spec, data_block, learning_spec, library, parity_spec
 from aiida_equitrain.report.page import render
 from aiida_equitrain.report.plots import INK, SIDES, draw_all, draw_bands, frame_bands, to_png, to_svg
+from aiida_equitrain.report.property_page import in_pairs
+from aiida_equitrain.report.results import table
 from aiida_equitrain.report.thermal import BLUE, ORANGE, WARMER, draw_qha, qha_columns
 from aiida_equitrain.report.write import _write
 from aiida_equitrain.science.phonon_files import csv_text
@@ -80,6 +82,15 @@ def test_names_of_points_do_not_meet() -> None:
     assert {row: len(boxes) for row, boxes in rows.items()} == {0: 7, 1: 1}
     for boxes in rows.values():
         assert all(first.x1 < second.x0 for first, second in pairwise(boxes))
+
+
+def test_numbers_of_a_page() -> None:
+    """What a terminal has in columns is name and value on the page, where columns do not fit on a phone."""
+    text = table('Si: phonons', [('lowest frequency', '−0.1', 'THz'), ('dynamically stable', 'no', '')])
+    assert in_pairs(f'{text}\n  300 K: 1.2 W/m/K\nat q') == [
+        ('Si: phonons', ''), ('lowest frequency', '−0.1 THz'), ('dynamically stable', 'no'), ('300 K', '1.2 W/m/K'),
+        ('at q', ''),
+    ]  # fmt: skip
 
 
 def test_rows() -> None:
