@@ -10,7 +10,6 @@ from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from aiida_equitrain.calculations.evaluation import COMMON_SETTINGS
 from aiida_equitrain.calculations.script_job import Output, PotentialScriptCalculation
 from aiida_equitrain.common.names import Family
-from aiida_equitrain.common.settings import Setting
 from aiida_equitrain.data.potential import PotentialData
 
 #: Families with a converter for LAMMPS of their own.
@@ -45,10 +44,7 @@ class ConvertCalculation(PotentialScriptCalculation):
             orm.SinglefileData,
         ),
     }
-    SETTINGS = {
-        'dtype': Setting('float64', 'precision in LAMMPS; SevenNet has its own', choices=('float64', 'float32')),
-        'threads': COMMON_SETTINGS['threads'],
-    }
+    SETTINGS = {name: COMMON_SETTINGS[name] for name in ('dtype', 'threads')}
     MEMORY = 'take more memory'
     POTENTIAL_PORT, DEVICE_PORT = 'potential', 'settings'
     FAILURES = PotentialScriptCalculation.FAILURES | {'not_converted': 'ERROR_NOT_CONVERTED'}

@@ -63,8 +63,11 @@ def cmd_import(files: tuple[Path, ...], **chosen: Any) -> None:
 
 def _tell_dataset(dataset: Any) -> None:
     """Say what a dataset holds."""
+    from aiida_equitrain.common.formatting import formula
+
     roles = ', '.join(f'{number} {role}' for role, number in dataset.counts.items() if number)
-    echo(f'dataset    PK {dataset.pk}: {dataset.n_frames} frames of {" ".join(dataset.formulas)} ({roles})')
+    crystals = ' '.join(map(formula, dataset.formulas))
+    echo(f'dataset    PK {dataset.pk}: {dataset.n_frames} frames of {crystals} ({roles})')
     frames = dataset.get_frames()
     for name, plural in (('energy', 'energies'), ('stress', 'stress')):
         missing = sum(getattr(frame, name) is None for frame in frames)

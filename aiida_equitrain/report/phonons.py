@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from aiida import orm
 
+from aiida_equitrain.science.phonon_metrics import SUBSCRIPTS
+
 #: Names of points that AiiDA writes for LaTeX.
 _SIGNS = {r'\Gamma': 'Γ', r'\Delta': 'Δ', r'\Lambda': 'Λ', r'\Sigma': 'Σ'}
 
@@ -71,4 +73,5 @@ def _plain(name: str) -> str:
     """Return the name of a point without the signs of LaTeX."""
     for sign, letter in _SIGNS.items():
         name = name.replace(sign, letter)
-    return ''.join(character for character in name if character not in '${}_')
+    plain = ''.join(character for character in name if character not in '${}_')
+    return plain[:1] + plain[1:].translate(SUBSCRIPTS)

@@ -163,9 +163,7 @@ def draw_bands(bands: Mapping[str, Any]) -> Figure:
         beside.axhline(0, color=INK, linewidth=0.5, zorder=1)
     lowest = min(float(np.min(segment['sides'][name])) for segment in bands['segments'] for name in names)
     axes.set_ylim(bottom=0 if lowest > -0.05 else None)
-    columns = 3 if len(names) in (3, 5, 6) else 2
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc='outside upper left', ncols=columns, columnspacing=1.0, fontsize=8)
+    _legend_above(axes, 8.0)
     return figure
 
 
@@ -240,7 +238,7 @@ def draw_learning(learning: Mapping[str, Any]) -> Figure:
         axes.yaxis.set_minor_locator(matplotlib.ticker.LogLocator(subs=(2, 5)))
         if learning.get('best_epoch') is not None:
             axes.axvline(learning['best_epoch'], color='#0a85d1', linewidth=0.8, linestyle=':')
-    _legend_above(rows[0, 0], 2)
+    _legend_above(rows[0, 0])
     last = rows[-1, 0]
     if learning.get('learning_rate') is not None:
         rate = np.asarray(learning['learning_rate'], dtype=float)
@@ -301,7 +299,7 @@ def draw_thermal(thermal: Mapping[str, Any]) -> Figure:
         axes.grid(True)
     rows[-1].set_xlabel('temperature (K)')
     figure.align_ylabels(rows)
-    _legend_above(rows[0], len(names))
+    _legend_above(rows[0])
     return figure
 
 
@@ -358,7 +356,25 @@ def to_svg(figure: Figure, name: str) -> str:
     return text.strip()
 
 
-def _legend_above(axes: Axes, entries: int) -> None:
-    """Put the legend above ``axes``, in two columns when one row would be too wide."""
-    columns = entries if entries <= 3 else 2
-    axes.legend(loc='lower left', bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0.2, columnspacing=1.2)
+def _legend_above(axes: Axes, size: float = 9.0) -> None:
+    """Put the legend above the figure, in as many columns as it has room for."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    handles, labels = axes.get_legend_handles_labels()
+    columns = legend_columns(labels, figure.get_figwidth() * 72, size)
+    figure.legend(handles, labels, loc='outside upper left', ncols=columns, columnspacing=1.0, fontsize=size)
+
+
+def legend_columns(labels: list[str], width: float, size: float) -> int:
+    """Return the number of columns of a legend, three at most, that are not wider than the figure.
+
+    :param width: of the figure, points.
+    :param size: of the letters, points.
+    """
+    for columns in (3, 2):
+        parts = np.array_split(np.array([len(label) for label in labels]), min(columns, len(labels)))
+        # Beside its letters each column has a line, and a gap to the next.
+        wide = sum((CHARACTER * part.max() + 4.0) * size for part in parts if len(part))
+        if wide <= width:
+            return columns
+    return 1

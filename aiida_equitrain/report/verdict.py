@@ -15,6 +15,7 @@ from aiida_equitrain.science.verdict import (
     RED,
     Flag,
     Verdict,
+    flag_of_error_bars,
     flag_of_nac,
     flag_of_starter,
     flags_of_phonons,
@@ -66,7 +67,8 @@ def of_corrected(node: Any, facts: Mapping[str, Any], highest: float) -> Verdict
     flags = common_flags(node)
     structure = node.inputs.structure
     nac = flag_of_nac(structure.get_symbols_set(), 'nac' in node.inputs or 'nac' in node.outputs)
-    flags += [nac] if nac is not None else []
+    values = {**facts, 'max_frequency_thz': highest}
+    flags += [flag for flag in (nac, flag_of_error_bars(values, 'corrected')) if flag is not None]
     if facts.get('verdict') == 'undecided':
         flags.append(
             Flag(

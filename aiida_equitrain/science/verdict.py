@@ -251,6 +251,7 @@ def _flags_of_side(comparison: Mapping[str, Any], side: str) -> list[Flag]:
             words = ['stable' if value else 'unstable' for value in stable]
             text = f'the crystal is dynamically {words[0]} by {name}, {words[1]} by DFT'
             found.append(Flag('stability', text, remedy, side))
+    found.append(flag_of_error_bars(values, side))
     if side != 'foundation' and 'foundation' in candidates:
         found += _branch_flags(values, candidates['foundation'], side)
     flags += [flag for flag in found if flag is not None]
@@ -258,6 +259,25 @@ def _flags_of_side(comparison: Mapping[str, Any], side: str) -> list[Flag]:
         text = f'within its error bars {name} does not say whether the crystal is stable'
         flags.append(Flag('undecided', text, 'label more frames (`phonon_tolerance_thz`)', side, NOTE))
     return flags
+
+
+def flag_of_error_bars(values: Mapping[str, Any], side: str) -> Flag | None:
+    """Return a flag if the labels do not pin corrected phonons: too few of them, or DFT that is wrong itself.
+
+    :param values: ``uncertainty_thz``, the mean error bar, and ``max_frequency_thz``.
+    """
+    bar, highest = number_in(values, 'uncertainty_thz'), number_in(values, 'max_frequency_thz')
+    if bar is None or not highest or bar <= ROUGH * highest:
+        return None
+    text = (
+        f'the error bars of {SIDES.get(side, side)} are {number(bar)} THz on average, '
+        f'{_percent(bar / highest, False)} of the highest frequency: the labels do not say what the phonons are'
+    )
+    remedy = (
+        'look at the forces of the labels (a wrong state of DFT, k-points, cut-off) and, where they are right, label '
+        'more frames (`phonon_tolerance_thz`)'
+    )
+    return Flag('error_bars', text, remedy, side)
 
 
 def _volume_flag(values: Mapping[str, Any], other: Mapping[str, Any] | None, side: str, whose: str) -> Flag | None:

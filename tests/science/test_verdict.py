@@ -49,6 +49,7 @@ def test_right() -> None:
         ({'max_frequency_thz': 8.9}, 'highest_mode'),
         ({'phonon_mae_thz': 1.01}, 'phonons_far'),
         ({'dynamically_stable': False}, 'stability'),
+        ({'uncertainty_thz': 1.01}, 'error_bars'),
         ({'branch_mae_thz': [0.05, 0.05, 0.08, 0.05, 0.05, 0.05]}, 'acoustic_branch_worse'),
         ({'branch_mae_thz': [0.05, 0.05, 0.05, 0.05, 0.05, 0.08]}, 'optical_branch_worse'),
     ],
@@ -69,6 +70,7 @@ def test_limits(changes: dict[str, Any], key: str) -> None:
         {'volume_angstrom3': 40 * 1.029},
         {'max_frequency_thz': 10.9},
         {'phonon_mae_thz': 0.99},
+        {'uncertainty_thz': 0.99},
         {'branch_mae_thz': [0.07] * 6},
         # Of a larger cell with twice the atoms.
         {'volume_angstrom3': 80.0, 'n_atoms': 4},
