@@ -37,53 +37,57 @@ class Watched(WorkChain):
     def _action_awaitables(self) -> None:
         """Wait for what was called, and look at it meanwhile; also after a worker has taken this process anew."""
         super()._action_awaitables()
-        self._end_watch()
-        self._watch = Watch(self)
+        self._watch = self._watch or Watch(self)
+        self._watch.go_on()
 
     def on_exit_waiting(self) -> None:
-        """Look no more."""
+        """Look no more until this waits again."""
         base: Any = super()
         base.on_exit_waiting()
-        self._end_watch()
-
-    def _end_watch(self) -> None:
         if self._watch is not None:
-            self._watch.end()
-            self._watch = None
+            self._watch.stop()
 
 
 class Watch:
-    """Looks at the jobs of a WorkChain until it is ended; what goes wrong at a look is no reason to end the WorkChain.
+    """Looks at the jobs of a WorkChain while that waits; what goes wrong at a look is no reason to end the WorkChain.
 
+    A WorkChain that refills a queue waits for seconds at a time: the time since the last look goes on counting.
     Between two looks there is no task, which would be left behind by a loop that ends with the process.
     """
 
     def __init__(self, process: WorkChain) -> None:
-        self.process, self.ended = process, False
+        self.process = process
         self.told: dict[int, str] = {}
-        self._plan()
+        self.due = process.loop.time() + INTERVAL
+        self.timer: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[None] | None = None
 
-    def end(self) -> None:
-        """Look no more; a look that has begun is the last."""
-        self.ended = True
-        self.timer.cancel()
+    def go_on(self) -> None:
+        """Look when it is time for it."""
+        if self.timer is None:
+            self.timer = self.process.loop.call_at(self.due, self._begin)
 
-    def _plan(self) -> None:
-        self.timer = self.process.loop.call_later(INTERVAL, self._begin)
+    def stop(self) -> None:
+        """Look no more; a look that has begun goes on to its end."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     def _begin(self) -> None:
-        self.task = self.process.loop.create_task(self._look())
+        # Before the look, so that it can be stopped meanwhile; the next begins after this has ended or run out of time.
+        self.due = self.process.loop.time() + INTERVAL
+        self.timer = self.process.loop.call_at(self.due, self._begin)
+        if self.task is None or self.task.done():
+            self.task = self.process.loop.create_task(self._look())
 
     async def _look(self) -> None:
         try:
-            await asyncio.wait_for(_look(self.process, self.told), timeout=INTERVAL)
+            await asyncio.wait_for(look_at(self.process, self.told), timeout=INTERVAL)
         except Exception as error:
             self.process.logger.debug('no look at the jobs of %s: %s', self.process.pid, error)
-        if not self.ended:
-            self._plan()
 
 
-async def _look(process: WorkChain, told: dict[int, str]) -> None:
+async def look_at(process: WorkChain, told: dict[int, str]) -> None:
     """Write into the logs what running jobs say, where that is new."""
     jobs = sorted(jobs_elsewhere(int(process.node.pk or 0)), key=lambda job: job.computer)
     for pk, some in groupby(jobs, key=lambda job: job.computer):

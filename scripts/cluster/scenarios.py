@@ -102,6 +102,68 @@ def study() -> str:
     return f'{len(table)} rows done'
 
 
+@scenario
+def postprocess() -> str:
+    """Ask for account, partition and time, and look at the phonons on this machine in place of the queue."""
+    from aiida import orm
+
+    run('aiida-equitrain', 'setup', '--offline')
+    settings = Path(os.environ['CLUSTER_BASE'], 'home', 'phonons.yaml')
+    settings.write_text('settings: {min_length_angstrom: 7.0, mesh: [5, 5, 5]}\n', encoding='utf-8')
+    text = run(
+        'aiida-equitrain', 'launch', 'phonons', str(SILICON), '--protocol', 'fast', *CODES, '--account', 'mine',
+        '--queue', 'main', '--walltime', '1:00:00', '--postprocess', 'python@localhost', '--overrides', str(settings),
+    )  # fmt: skip
+    query = orm.QueryBuilder().append(orm.WorkChainNode, filters={'attributes.process_label': 'PhononsWorkChain'})
+    node = query.order_by({orm.WorkChainNode: {'id': 'desc'}}).first(flat=True)
+    assert node.is_finished_ok, text
+    asked = {job.process_label: (job.computer.label, job.get_option('account')) for job in jobs_of(node)}
+    assert asked['ForcesCalculation'] == (COMPUTER, 'mine'), asked
+    assert asked['HarmonicCalculation'] == ('localhost', None), asked
+    return ', '.join(f'{name} on {place}' for name, (place, _) in asked.items())
+
+
+@scenario
+def follow() -> str:
+    """See where a training runs and how far it is, from the database alone."""
+    from aiida_equitrain.launch.progress import ProgressReader
+
+    node = start(build_training(epochs=200))
+    reader = ProgressReader(node, by_daemon=True)
+
+    def note() -> str | None:
+        assert not node.is_terminated, node.exit_message
+        text = reader.read().stages[0].note
+        return text if 'train ' in text and 'at work on' in text else None
+
+    text = str(wait_for('its progress', note))
+    kill(node)
+    return text
+
+
+@scenario
+def queue_that_never_runs() -> str:
+    """Ask for more time than the partition gives: who follows the job is told that it will not run, and what helps."""
+    from aiida_equitrain.launch.progress import ProgressReader
+
+    node = start(build_training(max_wallclock_seconds=10 * 3600))
+    reader = ProgressReader(node, by_daemon=True)
+
+    def told() -> str | None:
+        sentences = reader.read().trouble.sentences
+        return next((text for text in sentences if 'will not run (PartitionTimeLimit)' in text), None)
+
+    text = str(wait_for('what is wrong', told))
+    kill(node)
+    return text
+
+
+def kill(node: Any) -> None:
+    """End a job that has shown what it had to."""
+    run('verdi', 'process', 'kill', str(node.pk))
+    finished(node)
+
+
 def services(command: str) -> None:
     """Run functions of services.sh, such as ``end slurmctld``."""
     base = os.environ['CLUSTER_BASE']

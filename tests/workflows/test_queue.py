@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,15 @@ from aiida.plugins import CalculationFactory
 from aiida_equitrain.workflows.queue import JobQueue
 
 Add: Any = CalculationFactory('core.arithmetic.add')
+#: A program that Slurm ends so many times, and then is left alone.
+ENDED = """#!/bin/bash
+for number in $(seq {times}); do
+    mkdir '{folder}'/$number 2>/dev/null || continue
+    echo 'slurmstepd: error: *** JOB 7 ON cn1 CANCELLED AT 2026-11-28T12:00:00 {why}***' >&2
+    exit 1
+done
+exec /bin/bash
+"""
 
 
 class Sleepers(JobQueue):
@@ -38,14 +48,16 @@ class Sleepers(JobQueue):
             options = {'sleep': seconds, 'resources': {'num_machines': 1}}
             return self.submit(
                 Add, x=orm.Int(1), y=orm.Int(seconds), code=self.inputs.code,
-                metadata={'options': options, 'call_link_label': name},
+                metadata={'options': options, 'call_link_label': self.in_second_try(name, {})},
             )  # fmt: skip
 
         self.run_jobs(start)
         self.ctx.most = max(self.ctx.most, len(self.ctx.running))
 
     def inspect(self) -> None:
-        self.ctx.order += [name for name, node in self.ended() if node.outputs.sum == 1 + node.inputs.y.value]
+        self.ctx.order += [
+            name for name, node in self.ended() if node.is_finished_ok and node.outputs.sum == 1 + node.inputs.y.value
+        ]
 
     def finish(self) -> None:
         assert self.ctx.most == self.inputs.max_concurrent.value
@@ -72,3 +84,26 @@ def test_all_at_once(make_code: Any) -> None:
     )
     assert node.is_finished_ok, node.exception
     assert sorted(outputs['order'].get_list()) == ['job_0', 'job_1', 'job_2', 'job_3']
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ('why', 'times', 'labels', 'done'),
+    [
+        ('DUE TO TIME LIMIT ', 1, ['job_0', 'job_0_again_1'], ['job_0']),
+        ('DUE TO TIME LIMIT ', 2, ['job_0', 'job_0_again_1'], []),
+        ('', 1, ['job_0'], []),
+    ],
+)
+def test_second_try(make_code: Any, tmp_path: Path, why: str, times: int, labels: list[str], done: list[str]) -> None:
+    """What a cluster has ended is tried once more, not twice; what was cancelled is left, and it is said why."""
+    script = tmp_path / 'program'
+    script.write_text(ENDED.format(times=times, folder=tmp_path, why=why))
+    script.chmod(0o755)
+    code = make_code(f'ended-{len(why)}-{times}', str(script))
+    outputs, node = run_get_node(Sleepers, code=code, seconds=orm.List([0]), max_concurrent=orm.Int(1))
+    assert node.is_finished_ok, node.exception
+    assert outputs['order'].get_list() == done
+    assert sorted(link.link_label for link in node.base.links.get_outgoing(orm.CalcJobNode)) == labels
+    said = [log.message for log in orm.Log.collection.find({'dbnode_id': node.pk})]
+    assert any('out of walltime; it is tried once more' in text for text in said) == (len(labels) > 1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,10 +93,33 @@ def test_progress_of_other_machines(
     assert lines == [f'ForcesCalculation<{job.pk}>: forces {done}/60' for done in (12, 48)]  # each once
 
 
+def test_waits_of_a_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A WorkChain that waits again and again, for less than the time between two looks, is looked at all the same."""
+    looks: list[float] = []
+
+    async def look(process: Any, told: Any) -> None:
+        looks.append(process.loop.time())
+        raise OSError('no route to host')  # and so what fails is no end
+
+    monkeypatch.setattr(watch, 'INTERVAL', 0.1)
+    monkeypatch.setattr(watch, 'look_at', look)
+
+    async def wait_often() -> None:
+        process: Any = SimpleNamespace(loop=asyncio.get_running_loop(), pid=1, logger=logging.getLogger('test'))
+        looking = watch.Watch(process)
+        while len(looks) < 3:
+            looking.go_on()
+            await asyncio.sleep(0.01)
+            looking.stop()
+        await asyncio.sleep(0.2)
+
+    asyncio.run(asyncio.wait_for(wait_often(), 30))
+    assert len(looks) == 3
+    assert looks[2] - looks[0] >= 0.19
+
+
 def test_one_command_for_all(aiida_localhost: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all jobs of a machine, ours and pw.x, one command asks; those that say nothing yet are left out."""
-    import asyncio
-
     folders = [tmp_path / name for name in ("it's one", 'two', 'three', 'four')]
     for folder in folders:
         folder.mkdir()
