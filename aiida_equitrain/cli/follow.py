@@ -19,6 +19,8 @@ from aiida_equitrain.common.formatting import duration
 from aiida_equitrain.common.printable import printable
 from aiida_equitrain.launch.progress import Progress, ProgressReader, plain_lines, running_lines
 
+#: Warnings that are shown below a table: the newest.
+WARNINGS = 3
 MARKS = {'running': '[cyan]●', 'done': '[green]✓', 'failed': '[red]✗'}
 
 
@@ -103,6 +105,6 @@ def table(node: Any, progress: Progress) -> Table:
         jobs = f'{stage.done}/{stage.jobs}' + (f' ({stage.reused} reused)' if stage.reused else '')
         title, note = Text(printable(stage.title)), Text(printable(stage.note), style='dim')
         grid.add_row(MARKS[stage.state], title, jobs, duration(stage.seconds), note)
-    for sentence in progress.trouble.sentences:
+    for sentence in (*progress.warnings[-WARNINGS:], *progress.trouble.sentences):
         grid.add_row('[yellow]!', Text(printable(sentence), style='yellow'))
     return grid

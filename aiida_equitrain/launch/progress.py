@@ -16,7 +16,7 @@ from aiida_equitrain.common.names import PW, PW_OUTPUT
 from aiida_equitrain.common.progress import PROGRESS_FILE, PW_TAIL, describe_output
 from aiida_equitrain.launch.worker import Trouble, find_trouble
 from aiida_equitrain.query.jobs import STAGES
-from aiida_equitrain.query.running import TERMINATED, is_here, lines_since, says_something
+from aiida_equitrain.query.running import TERMINATED, is_here, lines_since, says_something, warnings_since
 from aiida_equitrain.query.studies import STUDY
 
 JOB_TYPE = 'process.calculation.calcjob.'
@@ -63,15 +63,17 @@ class Progress:
     seconds: float
     stages: list[Stage] = field(default_factory=list)
     trouble: Trouble = field(default_factory=Trouble)
+    warnings: tuple[str, ...] = ()
 
     def changes(self, earlier: Progress | None) -> list[str]:
-        """Return the lines of the stages that differ in more than their time from ``earlier``, and of new troubles."""
+        """Return lines of the stages that differ in more than their time from ``earlier``, and what else is new."""
         known = {stage.title: stage for stage in earlier.stages} if earlier else {}
         lines = []
         for stage in self.stages:
             before = known.get(stage.title)
             if before is None or (before.state, before.done, before.jobs) != (stage.state, stage.done, stage.jobs):
                 lines.append(stage.sentence())
+        lines += [f'Warning: {text}' for text in self.warnings[len(earlier.warnings) if earlier else 0 :]]
         known_trouble = earlier.trouble.sentences if earlier else ()
         return [*lines, *(text for text in self.trouble.sentences if text not in known_trouble)]
 
@@ -153,6 +155,10 @@ class ProgressReader:
         # What jobs on other machines have said, and the newest line of a log that was read.
         self.lines: dict[int, tuple[str, datetime]] = {}
         self.last_line = 0
+        # The same of what WorkChains warn of, and those that may have since the last look.
+        self.warnings: list[str] = []
+        self.last_warning = 0
+        self.looked_at: set[int] = set()
 
     def read(self) -> Progress:
         """Return how far the job is, from the database and from the folders of its running jobs on this machine."""
@@ -160,6 +166,9 @@ class ProgressReader:
         elsewhere = {row.pk: row.label for row in self.rows.values() if row.elsewhere}
         lines, self.last_line = lines_since(elsewhere, self.last_line)
         self.lines.update(lines)
+        workchains = [pk for pk in self.looked_at if not self.rows[pk].job and self.rows[pk].tasked]
+        warnings, self.last_warning = warnings_since(workchains, self.last_warning)
+        self.warnings += warnings
         now = datetime.now(UTC)
         top = self.rows[self.top]
         chosen = [(title, self.stages[name]) for name, title in STAGES.items() if name in self.stages]
@@ -173,18 +182,21 @@ class ProgressReader:
         seconds = ((top.end if top.terminated else now) - top.start).total_seconds()
         active = [row for row in self.rows.values() if not row.terminated] if self.by_daemon else []
         changed = max(row.end for row in self.rows.values())
-        return Progress(top.outcome, seconds, stages, find_trouble(self.top, active, changed))
+        trouble = find_trouble(self.top, active, changed)
+        return Progress(top.outcome, seconds, stages, trouble, tuple(self.warnings))
 
     def _refresh(self) -> None:
         """Update the processes that had not ended, and find what they have called meanwhile."""
         active = [pk for pk in self.rows if pk not in self.settled] if self.rows else [self.top]
         self.settled.update(pk for pk in active if pk in self.rows and self.rows[pk].terminated)
         self.rows.update(_rows({'id': {'in': active}}) if active else {})
+        self.looked_at = set(active)
         parents = active
         while parents:
             found = _called(parents)
             new = sorted({child for _, child, _ in found} - set(self.rows))
             self.rows.update(_rows({'id': {'in': new}}) if new else {})
+            self.looked_at.update(new)
             for parent, child, label in found:
                 if child in new:
                     self.called.setdefault(parent, []).append(child)

@@ -1,7 +1,8 @@
-"""Jobs that run on other machines, and what they have said of themselves: from the database alone."""
+"""Jobs that run on other machines, what they have said of themselves, and warnings: from the database alone."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -14,6 +15,8 @@ from aiida_equitrain.common.names import CALCJOBS, PW, WORKCHAINS
 
 TERMINATED = ('finished', 'excepted', 'killed')
 LOCAL = 'core.local'
+#: In the report of a WorkChain, after where that comes from.
+WARNING = ']: WARNING: '
 
 
 @dataclass(frozen=True)
@@ -95,3 +98,20 @@ def lines_since(jobs: dict[int, str], last: int) -> tuple[dict[int, tuple[str, d
         if message.startswith(begins):
             lines[job] = (message.removeprefix(begins), time)
     return lines, last
+
+
+def warnings_since(workchains: Collection[int], last: int) -> tuple[list[str], int]:
+    """Return what WorkChains have warned of in their reports, such as a frame that is dropped.
+
+    :param last: PK of a line: only newer ones are looked at.
+    :returns: the sentences, and the PK of the newest line with one.
+    """
+    if not workchains:
+        return [], last
+    query = orm.QueryBuilder().append(
+        orm.Log,
+        filters={'dbnode_id': {'in': sorted(workchains)}, 'id': {'>': last}, 'message': {'like': f'%{WARNING}%'}},
+        project=['id', 'message'],
+    )
+    rows: list[Any] = query.order_by({orm.Log: 'id'}).all()
+    return [message.partition(WARNING)[2] for _, message in rows], rows[-1][0] if rows else last

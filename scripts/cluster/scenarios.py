@@ -108,6 +108,11 @@ def postprocess() -> str:
     from aiida import orm
 
     run('aiida-equitrain', 'setup', '--offline')
+    pw = str(orm.load_code(f'pw@{COMPUTER}').filepath_executable)
+    run(
+        'verdi', 'code', 'create', 'core.code.installed', '-n', '-L', f'pw-mpi-{os.getpid()}', '-Y', COMPUTER,
+        '-X', pw, '-P', 'quantumespresso.pw', '--with-mpi',
+    )  # fmt: skip
     settings = Path(os.environ['CLUSTER_BASE'], 'home', 'phonons.yaml')
     settings.write_text('settings: {min_length_angstrom: 7.0, mesh: [5, 5, 5]}\n', encoding='utf-8')
     text = run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,9 @@ from aiida.common.links import LinkType
 from aiida.manage import get_manager
 from click.testing import CliRunner
 from plumpy import ProcessState
+from rich.console import Console
 
+from aiida_equitrain.cli.follow import table
 from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.launch import worker
 from aiida_equitrain.launch.progress import ProgressReader, Row, _scheduler_note, describe_job
@@ -215,6 +218,25 @@ def job(aiida_profile: Any) -> Any:
         return top
 
     return make
+
+
+def test_warnings_are_told(job: Any) -> None:
+    """What a WorkChain warns of while it runs, such as a frame that is dropped, is said once, when it happens."""
+    node = job()
+    reader = ProgressReader(node)
+    first = reader.read()
+    assert first.warnings == ()
+    for text in ('launched PwBaseWorkChain<7>', 'WARNING: frame_001 is dropped, its DFT failed: cancelled'):
+        node.logger.report(f'[{node.pk}|LabelWorkChain|inspect_frames]: {text}')
+    second = reader.read()
+    assert second.changes(first) == ['Warning: frame_001 is dropped, its DFT failed: cancelled']
+    node.logger.report(f'[{node.pk}|LabelWorkChain|inspect_frames]: WARNING: frame_002 is dropped')
+    third = reader.read()
+    assert third.changes(second) == ['Warning: frame_002 is dropped']
+    assert reader.read().changes(third) == []
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(table(node, third))
+    assert 'frame_001 is dropped, its DFT failed: cancelled' in console.export_text()
 
 
 def test_follow_without_a_worker(job: Any) -> None:
