@@ -243,7 +243,10 @@ def phonon_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     if moved:
         place = len([row for row in rows if row['quantity'] in {QUANTITIES[key] for key in OF_ERRORS}])
         rows[place:place] = [
-            {'quantity': f'all at DFT’s cell: {title}', **{name: side.get(key) for name, side in moved.items()}}
+            {
+                'quantity': f'all at DFT’s cell: {title}',
+                **{name: side.get(key) for name, side in {'dft': comparison['reference'], **moved}.items()},
+            }
             for key, title in MOVED.items()
         ]
     return [*rows, {'quantity': CELL, **cells}] if cells else rows
@@ -499,7 +502,9 @@ def _facts(
     facts: list[tuple[str, str]] = []
     structure, foundation, dataset = inputs.get('structure'), inputs.get('foundation'), inputs.get('dataset')
     if structure is not None:
-        facts.append(('structure', f'{structure.get_formula()}, {len(structure.sites)} atoms (PK {structure.pk})'))
+        facts.append(
+            ('structure', f'{formula(structure.get_formula())}, {len(structure.sites)} atoms (PK {structure.pk})')
+        )
     if foundation is not None:
         name = foundation.card.get('name') or foundation.label or foundation.architecture
         facts.append(('foundation', f'{name}, {foundation.n_parameters:,} parameters (PK {foundation.pk})'))

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from aiida_equitrain.common.formatting import number
+from aiida_equitrain.common.formatting import formula, number
 
 from .plots import GRID, INK, PAPER, STYLE
 
@@ -140,7 +140,7 @@ def _describe_data(data: orm.Node, report: Mapping[str, Any]) -> list[str]:
     """Return one or two short lines about a node."""
     kind = type(data).__name__
     if kind == 'StructureData':
-        return [f'{data.get_formula()}, {len(data.sites)} atoms']
+        return [f'{formula(data.get_formula())}, {len(data.sites)} atoms']
     if kind == 'PotentialData':
         name = str(data.card.get('name') or data.label or data.architecture)
         return [name if len(name) < 26 else name[:25] + '…', f'{data.n_parameters:,} parameters']

@@ -213,7 +213,13 @@ def draw_error_bars(bars: Mapping[str, Any]) -> Figure:
 
 def learning_panels(learning: Mapping[str, Any]) -> list[tuple[str, str, float]]:
     """Return those of :data:`LEARNING` of which there are errors."""
-    return [panel for panel in LEARNING if any(f'{split}_{panel[0]}' in learning for split in SPLITS)]
+    return [
+        panel
+        for panel in LEARNING
+        if any(
+            np.isfinite(np.asarray(learning.get(f'{split}_{panel[0]}', np.nan), dtype=float)).any() for split in SPLITS
+        )
+    ]
 
 
 def draw_learning(learning: Mapping[str, Any]) -> Figure:

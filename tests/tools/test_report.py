@@ -403,7 +403,7 @@ def test_cells_and_the_reference() -> None:
     assert list(found)[1] == 'all at DFT’s cell: error, MAE (THz)'
     # The corrected side is there already; the fit is the reference.
     assert found['all at DFT’s cell: error, MAE (THz)'] == {
-        'quantity': 'all at DFT’s cell: error, MAE (THz)', 'finetuned': 0.05, 'corrected': 0.1
+        'quantity': 'all at DFT’s cell: error, MAE (THz)', 'dft': None, 'finetuned': 0.05, 'corrected': 0.1
     }  # fmt: skip
     comparison['points'] = [{'name': 'X', 'frequencies_thz': {'reference': [1.0, 2, 3], 'finetuned': [2.0, 3, 4]}}]
     assert {row['quantity']: row.get('finetuned') for row in branch_rows(comparison)} == {
