@@ -8,6 +8,7 @@ has none. The environment is that of ``cluster_test.sh`` (``CLUSTER_BASE``, ``SL
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -253,10 +254,10 @@ def jobs_of(node: Any) -> list[Any]:
     return sorted((item for item in node.called_descendants if isinstance(item, orm.CalcJobNode)), key=lambda j: j.pk)
 
 
-def running(node: Any, number: int = 1, progress: str | None = None) -> str:
+def running(node: Any, number: int = 1, trains: bool = False) -> str:
     """Wait until so many jobs of a WorkChain were started and the last runs; return its id in Slurm.
 
-    :param progress: what the last line of its progress has to have.
+    :param trains: whether it has to have trained for an epoch: before that it has nothing to go on from.
     """
 
     def look() -> str | None:
@@ -268,11 +269,16 @@ def running(node: Any, number: int = 1, progress: str | None = None) -> str:
         if run('squeue', '-h', '-o', '%t', '-j', job_id, check=False).strip() != 'R':
             return None
         file = Path(jobs[-1].get_remote_workdir() or '/', 'progress.json')
-        if progress is not None and not (file.is_file() and progress in file.read_text(encoding='utf-8')):
+        if trains and not (file.is_file() and has_trained(json.loads(file.read_text(encoding='utf-8')))):
             return None
         return str(job_id)
 
     return str(wait_for('a job that runs', look))
+
+
+def has_trained(progress: dict[str, Any]) -> bool:
+    """Return whether a training has an epoch behind it."""
+    return progress['stage'] == 'train' and progress['done'] > 0
 
 
 def undisturbed(name: str, build: Callable[[], Any]) -> Any:
@@ -333,7 +339,7 @@ def stall_once(name: str, seconds: int) -> str:
 def time_limit_training() -> str:
     """Let Slurm's time limit end a training, which goes on from its checkpoint."""
     node = start(build_training())
-    job = running(node, progress='"train"')
+    job = running(node, trains=True)
     # It stands still, as it would be done before the minute that is the shortest limit.
     signal = ['-u', os.environ['CLUSTER_USER'], '-f', 'equitrain_job.drivers.training']
     run('pkill', '-STOP', *signal)
@@ -375,7 +381,7 @@ def memory_limit_pw() -> str:
 def scancel_training() -> str:
     """Cancel a training: it stays so, and says that; its checkpoint is kept."""
     node = start(build_training())
-    run('scancel', running(node, progress='"train"'))
+    run('scancel', running(node, trains=True))
     assert finished(node).exit_status == 413, node.exit_message
     return f'{node.exit_message} checkpoint: {"checkpoint" in node.outputs}'
 
@@ -397,7 +403,7 @@ def scancel_pw() -> str:
 def node_down() -> str:
     """Let the node fail below a training, which goes on once it is back."""
     node = start(build_training())
-    running(node, progress='"train"')
+    running(node, trains=True)
     run('scontrol', 'update', 'nodename=localhost', 'state=down', 'reason=test')
     wait_for('the end of the job', lambda: jobs_of(node)[0].is_terminated)
     run('scontrol', 'update', 'nodename=localhost', 'state=resume', check=False)  # it may be back by itself
