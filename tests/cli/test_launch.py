@@ -206,7 +206,7 @@ def test_block_and_tolerance(invoke: Any, starter: Any, python_code: Any, phonop
     assert built[0].structure.get_formula() == 'Si8'
     assert built[0].symprec.value == 1e-3
     assert 'block `y` of 2 is taken' in result.output
-    assert f'Foundation: `starter` (PK {starter.pk}).' in result.output
+    assert f'Foundation: `starter` (PK {starter.pk}), whose phonons are off by ' in result.output
     result = invoke('launch', 'phonons', cases / 'two_structures.cif', *codes)
     assert 'choose one by `--block NAME_OR_NUMBER`' in str(result.exception)
     assert 'chooses among the structures of a file' in str(
