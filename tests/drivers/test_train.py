@@ -6,6 +6,7 @@ import copy
 import hashlib
 import re
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aiida_equitrain.calculations.staging import module_of
+from aiida_equitrain.calculations.train import TrainCalculation
 from aiida_equitrain.science.adapter import make_adapter, read_adapter
 from aiida_equitrain.science.frames import Frames
 
@@ -180,6 +183,25 @@ def test_walltime_and_continuation(train_folder: Any) -> None:
     other = train_folder('other', checkpoint=checkpoint, huber_delta=0.02)
     assert other.run() == 1
     assert other.json('failure.json')['reason'] == 'bad_checkpoint'
+
+
+def test_killed_after_an_epoch(train_folder: Any, warm_python: Any) -> None:
+    """Once an epoch is told of there is a checkpoint, so that even what is killed without a warning can go on."""
+    job = train_folder(epochs=500, patience=None)
+    progress = job.path / 'progress.json'
+    process = warm_python.run(job.path, module_of(TrainCalculation.DRIVER))
+    try:
+        while not progress.exists() or '"train"' not in progress.read_text():
+            assert process.poll() is None, (job.path / 'driver.err').read_text()
+            time.sleep(0.02)
+        shutil.copy(job.path / 'checkpoint.pt', job.path / 'kept.pt')
+    finally:
+        process.terminate()
+        process.wait()
+    other = train_folder('other', max_seconds=0.1, checkpoint=job.path / 'kept.pt', epochs=500, patience=None)
+    assert other.run() == 1
+    assert other.json('failure.json')['reason'] == 'walltime'
+    assert columns(other.path)['epoch'][-1] >= 2
 
 
 def test_early_stopping(train_folder: Any) -> None:

@@ -112,7 +112,7 @@ class Trainer:
         :param checkpoint: where the state is kept in case that the job is killed.
         """
         signal.signal(signal.SIGTERM, self._terminate)
-        written = time.time()
+        written = 0.0  # after the first epoch at once: a job that is killed in a long second one has something
         if self.args.weighted_sampler and self.errors is None:
             _, self.errors = self._evaluate_on(self.train_loader)
         if not self.rows:
@@ -132,13 +132,13 @@ class Trainer:
             monitored = train if self.args.scheduler_monitor == 'train' else valid
             self.scheduler.step(metric=monitored.main['total'].avg)
             self.longest = max(self.longest, time.time() - start)
+            if checkpoint and time.time() - written > CHECKPOINT_SECONDS:
+                self.save(checkpoint)
+                written = time.time()
             if self.watch:
                 self.watch(self)
             if self.killed or time.time() + 1.2 * self.longest > self.deadline:
                 return Outcome('walltime', f'the time ran out after epoch {self.epoch}')
-            if checkpoint and time.time() - written > CHECKPOINT_SECONDS:
-                self.save(checkpoint)
-                written = time.time()
         return Outcome('finished')
 
     def _terminate(self, *_: Any) -> None:

@@ -132,7 +132,7 @@ class Trainer:
     def follow(self, child: Any, history: History, rate: Rate, checkpoint: str | Path | None) -> Outcome:
         """Take in what the child writes until it has to be stopped."""
         waiting: list[tuple[int, dict[str, float]]] = []
-        written = time.time()
+        written = 0.0  # after the first epoch at once: a job that is killed in a long second one has something
         while True:
             ended = child.poll() is not None
             done = ended or is_trained(FOLDER / LOG)
