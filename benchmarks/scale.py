@@ -119,12 +119,12 @@ def record(codes: dict[str, Any], dataset: Any, folder: Path) -> str:
 
 
 def workers() -> Iterator[psutil.Process]:
-    """Yield the workers of the daemon."""
+    """Yield the workers of the daemon, without the broker of the embedded kind."""
     from aiida.engine.daemon.client import get_daemon_client
 
     for process in psutil.Process(get_daemon_client().get_daemon_pid()).children():
         with suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE:
+            if process.status() != psutil.STATUS_ZOMBIE and 'worker' in process.cmdline():
                 yield process
 
 
