@@ -14,6 +14,7 @@ from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from aiida_quantumespresso.workflows.pw.relax import PwRelaxWorkChain
 
 from aiida_equitrain.common.validation import nearest
+from aiida_equitrain.science.dft_cost import has_real_waves
 from aiida_equitrain.workflows.checks import pseudo_problem
 
 #: Protocol of PwBaseWorkChain for each of ours.
@@ -110,11 +111,11 @@ def mpi_options(code: orm.AbstractCode, options: Mapping[str, Any] | None = None
     return {**(options or {}), **({} if code.with_mpi is None else {'withmpi': bool(code.with_mpi)})}
 
 
-def may_use_gamma_trick(kpoints: orm.KpointsData, parameters: orm.Dict) -> bool:
-    """Return whether real wave functions at Gamma do: a mesh of one point, and no noncollinear spins."""
+def may_use_gamma_trick(kpoints: orm.KpointsData, parameters: orm.Dict, structure: orm.StructureData) -> bool:
+    """Return whether real wave functions at Gamma do: :func:`has_real_waves`, and no noncollinear spins."""
     mesh, offset = kpoints.get_kpoints_mesh()
     noncollinear = parameters.get_dict().get('SYSTEM', {}).get('noncolin', False)
-    return list(mesh) == [1, 1, 1] and not any(offset) and not noncollinear
+    return has_real_waves(mesh, structure.get_symbols_set()) and not any(offset) and not noncollinear
 
 
 def relax_builder(

@@ -64,3 +64,10 @@ def test_valence_electrons(element, electrons):
     assert dft_cost.valence_electrons(old) == 11
     with pytest.raises(ValueError, match='does not say its number of valence'):
         dft_cost.valence_electrons('<UPF version="2.0.1"></UPF>')
+
+
+def test_real_waves() -> None:
+    """At Γ alone, and of elements alone: pw.x misses states of compounds with real wave functions."""
+    assert dft_cost.has_real_waves((1, 1, 1), ['Si', 'Si'])
+    assert not dft_cost.has_real_waves((1, 1, 1), ['Mg', 'O'])
+    assert not dft_cost.has_real_waves((2, 1, 1), ['Si'])

@@ -232,7 +232,7 @@ class LabelWorkChain(LabelBuilder, LabelRounds):
             metadata={'call_link_label': 'create_kpoints_from_distance'},
         )
         settings = dict(self.inputs.pw.pw.settings) if 'settings' in self.inputs.pw.pw else {}
-        if may_use_gamma_trick(kpoints, self.inputs.pw.pw.parameters):
+        if may_use_gamma_trick(kpoints, self.inputs.pw.pw.parameters, first):
             settings.setdefault('GAMMA_ONLY', True)
         known = Dict(settings).store() if settings else None
         for name in chosen:

@@ -51,8 +51,8 @@ class DftForces(StagedWorkChain, JobQueue):
                 inputs.pop(name, None)
             inputs.kpoints = self.ctx.kpoints
             inputs.pw.structure = self.ctx.supercells[label]
-            if may_use_gamma_trick(self.ctx.kpoints, inputs.pw.parameters):
-                inputs.pw.settings = {**dict(inputs.pw.get('settings', {})), 'GAMMA_ONLY': True}
+            if may_use_gamma_trick(self.ctx.kpoints, inputs.pw.parameters, inputs.pw.structure):
+                inputs.pw.settings = {'GAMMA_ONLY': True, **dict(inputs.pw.get('settings', {}))}
             name = self.in_second_try(label, inputs, 'pw')
             return self.launch(PwBaseWorkChain, prepare_process_inputs(PwBaseWorkChain, inputs), name)
 
