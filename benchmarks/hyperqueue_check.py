@@ -12,6 +12,7 @@ Runs in the default profile, in this process, with the codes of `aiida-equitrain
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
@@ -104,6 +105,7 @@ def label(pw: Any, options: dict[str, Any]) -> Any:
 
 def main() -> int:
     """Label with and without HyperQueue, and compare."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     import hyperqueue
     from aiida import load_profile, orm
     from aiida.engine.daemon.client import get_daemon_client

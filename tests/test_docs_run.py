@@ -85,6 +85,7 @@ NODES = {
     'launch material': ['dataset', 'phonons'],
     'launch phonons': ['labels'],
     'launch follow': ['job'],
+    'process report': ['job'],
     'report': ['job'],
     'export': ['phonons'],
     'show': ['potential'],

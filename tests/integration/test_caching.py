@@ -104,7 +104,8 @@ def test_material(first: Any, tmp_path: Path) -> None:
         *(f'{name}.{kind}' for name in ('bands', 'learning', 'parity', 'thermal') for kind in ('png', 'csv')),
     }  # fmt: skip
     assert [stage['name'] for stage in data['stages']] == [
-        'label', 'finetune', 'phonons_foundation', 'phonons_finetuned', 'phonons_dft', 'compare', 'all',
+        'label', 'finetune', 'phonons_foundation', 'phonons_finetuned', 'phonons_dft', 'foundation_at_dft_cell',
+        'finetuned_at_dft_cell', 'compare', 'all',
     ]  # fmt: skip
     assert data['stages'][-1]['jobs'] == len(jobs(first))
 

@@ -35,7 +35,7 @@ def test_builder(make_builder: Any) -> None:
     inputs = plain(make_builder()._inputs(prune=True))
     assert set(inputs) == {
         'structure', 'foundation', 'python_code', 'phonopy_code', 'max_concurrent', 'label', 'finetune', 'phonons',
-        'dft_phonons', 'compare',
+        'dft_phonons', 'compare', 'at_dft_cell',
     }  # fmt: skip
     assert inputs['max_concurrent'] == 2
     shared = {'structure', 'foundation', 'potential', 'python_code', 'phonopy_code', 'max_concurrent'}
