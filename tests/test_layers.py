@@ -175,6 +175,7 @@ def test_right_direction_is_allowed(module: str, source: str) -> None:
     assert violations(source, f'{PACKAGE}.{module}') == []
 
 
+@pytest.mark.real
 def test_no_circle() -> None:
     """Hold the modules to an order in which each can be read before those that need it."""
     assert circles(all_imports()) == []

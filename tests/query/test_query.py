@@ -83,6 +83,7 @@ def test_trained(trained: Any, tiny_dataset: Any) -> None:
     assert text.splitlines()[1].startswith(f'{tiny_dataset.pk},')
 
 
+@pytest.mark.real
 def test_red_flags(aiida_profile_clean: Any, aiida_localhost: Any, tiny_dataset: Any) -> None:
     """A potential with a red flag is not recommended while there is one without; where all have one, that is said."""
     foundation = PotentialData(TINY_MODEL, card={'name': 'tiny'}).store()

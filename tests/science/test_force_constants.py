@@ -81,6 +81,7 @@ def test_map_strained_frame() -> None:
     assert (np.asarray(disguise(frames[0]).numbers)[mapped.order] == phonon.supercell.numbers).all()
 
 
+@pytest.mark.real
 def test_harmonic_frames_are_fitted_exactly() -> None:
     phonon, frames, _ = harmonic()
     fit = force_constants.fit_force_constants(CELL, [disguise(frame, np.eye(3)) for frame in frames])
@@ -175,6 +176,7 @@ def strained_silicon(n_frames: int, strain: float, seed: int) -> tuple[Phonopy, 
     return phonon, frames
 
 
+@pytest.mark.real
 def test_internal_strain() -> None:
     """A strain moves the sublattices of silicon apart; taken for a displacement's force it spoils the optical modes."""
     phonon, frames = strained_silicon(6, 0.01, seed=3)

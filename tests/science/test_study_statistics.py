@@ -37,6 +37,7 @@ def rows(**changes: Any) -> pd.DataFrame:
     return pd.DataFrame(lines).reindex(columns=columns()).assign(**changes)
 
 
+@pytest.mark.real
 def test_by_labels() -> None:
     """Errors over the number of labels: one curve of the foundation, one of each strategy, where they are known."""
     table = rows()

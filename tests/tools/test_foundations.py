@@ -62,6 +62,7 @@ def test_file(tmp_path: Path) -> None:
         import_potential(str(file))
 
 
+@pytest.mark.real
 def test_name(names: Path, server: tuple[str, Path]) -> None:
     """A name is downloaded once, its sum is kept, and the node says where it came from."""
     seen: list[tuple[int, int]] = []

@@ -468,6 +468,7 @@ def test_elastic_rows(aiida_profile: Any) -> None:
     assert elastic_rows(orm.WorkChainNode().store().outputs) == []
 
 
+@pytest.mark.real
 def test_committee(aiida_profile: Any, tiny_dataset: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each member has its table of errors before and after, its warnings, and its lines in the terminal."""
     inputs = {'finetune__train__dataset': tiny_dataset, 'finetune__train__strategy': orm.Str('transfer'),

@@ -23,6 +23,7 @@ from aiida_equitrain.launch import worker
 from aiida_equitrain.launch.progress import ProgressReader, Row, _scheduler_note, describe_job
 
 
+@pytest.mark.real
 def test_rows_of_a_study(aiida_profile: Any) -> None:
     """Rows stand by their names; of many those that have ended are one line."""
     study = orm.WorkChainNode(process_type='aiida.workflows:equitrain.study').store()

@@ -31,6 +31,7 @@ def jobs_of(inputs: Any, path: str = '') -> dict[str, dict[str, Any]]:
     return found
 
 
+@pytest.mark.real
 def test_nobody_asks_for_time(build: Any) -> None:
     """By default no job asks for a walltime: a partition may give less than the 12 hours of a protocol."""
     jobs = jobs_of(build())
