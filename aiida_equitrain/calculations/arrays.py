@@ -6,7 +6,7 @@ phonons of a structure or of other phonons. It keeps them once they are attribut
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -222,3 +222,9 @@ def validate_phonons(value: PhonopyData | None, _: Any, name: str = 'reference')
     if value is None or {'forces', 'forces_1'} & set(value.get_arraynames()):
         return None
     return f'`{name}` has displacements but no forces; set them before the comparison'
+
+
+def phonons_problem(nodes: Mapping[str, PhonopyData], port: str) -> str | None:
+    """Return a sentence on the first phonons of a namespace that have no forces."""
+    problems = (validate_phonons(node, None, f'{port}.{name}') for name, node in nodes.items())
+    return next((problem for problem in problems if problem), None)

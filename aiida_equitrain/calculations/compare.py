@@ -11,7 +11,7 @@ from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.arrays import phonopy_arrays, validate_phonons
+from aiida_equitrain.calculations.arrays import phonons_problem, phonopy_arrays, validate_phonons
 from aiida_equitrain.calculations.harmonic import HarmonicCalculation, verdict_facts
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
 from aiida_equitrain.common.names import Role
@@ -28,17 +28,17 @@ def validate_candidates(value: Mapping[str, PhonopyData], _: Any) -> str | None:
     reserved = {'reference', 'symfc'} & set(value)
     if reserved:
         return f'`candidates.{reserved.pop()}` has a reserved name; choose another'
-    for name, node in value.items():
-        problem = validate_phonons(node, None, f'candidates.{name}')
-        if problem:
-            return problem
-    return None
+    return phonons_problem(value, 'candidates')
 
 
 def validate_harmonic(value: Mapping[str, orm.Dict], _: Any) -> str | None:
     """Return a sentence if settings of harmonic properties are wrong."""
     problems = ((name, HarmonicCalculation.validate_settings(node, None)) for name, node in value.items())
     return next((f'`harmonic.{name}`: {problem}' for name, problem in problems if problem), None)
+
+
+#: Ports of a comparison that a WorkChain fills in itself, and so does not show.
+FILLED_IN = ('code', 'reference', 'candidates', 'dataset', 'harmonic', 'corrections', 'at_reference')
 
 
 class CompareCalculation(ScriptCalculation):
@@ -159,8 +159,7 @@ class CompareCalculation(ScriptCalculation):
         beside = {f'at_reference.{name}': node for name, node in inputs.get('at_reference', {}).items()}
         if beside and 'reference' not in inputs:
             return f'`{min(beside)}` has no `reference` at whose cell it could be: give it, or leave it out.'
-        problems = (validate_phonons(node, None, name) for name, node in beside.items())
-        if problem := next((sentence for sentence in problems if sentence), None):
+        if problem := phonons_problem(inputs.get('at_reference', {}), 'at_reference'):
             return problem
         sides |= beside
         without = [name for name, node in sides.items() if not node.has_nac_parameters()]
@@ -208,6 +207,7 @@ class CompareCalculation(ScriptCalculation):
                 **with_defaults(dict(settings), HarmonicCalculation.SETTINGS),
                 'verdict': verdict_facts(self.inputs.candidates[side], self.inputs.get('corrections', {}).get(side)),
                 'prefix': self.prefix(side),
+                'phonons': self.plain_file(side),
             }
             for side, settings in self.inputs.get('harmonic', {}).items()
         }
@@ -228,12 +228,13 @@ class CompareCalculation(ScriptCalculation):
         sides |= {f'at_reference_{name}.npz': node for name, node in self.inputs.get('at_reference', {}).items()}
         subtract = self.get_settings()['subtract_residual_forces']
         arrays = {filename: phonopy_arrays(node, subtract) for filename, node in sides.items()}
-        # Harmonic properties are those of the forces as they are.
-        plain = {
-            f'{self.prefix(side)}{HarmonicCalculation.PHONONS}': phonopy_arrays(self.inputs.candidates[side])
-            for side in self.inputs.get('harmonic', {})
-        }
-        return arrays | plain
+        plain = {self.plain_file(side): self.inputs.candidates[side] for side in self.inputs.get('harmonic', {})}
+        return arrays | {file: phonopy_arrays(node) for file, node in plain.items() if file not in arrays}
+
+    def plain_file(self, side: str) -> str:
+        """Return the file of a candidate with its forces as they are, which its harmonic properties are those of."""
+        subtract = self.get_settings()['subtract_residual_forces']
+        return f'{self.prefix(side)}{HarmonicCalculation.PHONONS}' if subtract else f'candidate_{side}.npz'
 
     def get_copies(self) -> list[tuple[str, str, str]]:
         """Return the file of the dataset."""

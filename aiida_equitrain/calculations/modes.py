@@ -10,7 +10,7 @@ from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.arrays import phonopy_arrays, validate_phonons
+from aiida_equitrain.calculations.arrays import phonons_problem, phonopy_arrays
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
 from aiida_equitrain.common.phonon_settings import shared
 from aiida_equitrain.common.settings import Setting, settings_problem
@@ -65,8 +65,7 @@ def validate_parents(value: Mapping[str, PhonopyData], _: Any) -> str | None:
     """Return a sentence if there is no parent, or one without forces."""
     if not value:
         return 'give at least one set of phonons under `parents`.'
-    problems = (validate_phonons(node, None, f'parents.{name}') for name, node in value.items())
-    return next((problem for problem in problems if problem), None)
+    return phonons_problem(value, 'parents')
 
 
 class ModesCalculation(ScriptCalculation):

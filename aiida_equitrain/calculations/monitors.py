@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from aiida.orm import CalcJobNode, Log
 from aiida.transports import Transport
 
-from aiida_equitrain.common.progress import PROGRESS_FILE, describe_output
+from aiida_equitrain.common.progress import PROGRESS_FILE, describe_output, said_by
 
 
 def report_progress(node: CalcJobNode, transport: Transport) -> str | None:
@@ -19,7 +19,7 @@ def report_progress(node: CalcJobNode, transport: Transport) -> str | None:
     sentence = describe_output(str(node.process_type), _read(node, transport))
     if not sentence:
         return None
-    message = f'{node.process_label}<{node.pk}>: {sentence}'
+    message = said_by(int(node.pk or 0), str(node.process_label)) + sentence
     last = Log.collection.find({'dbnode_id': node.pk}, order_by=[{'id': 'desc'}], limit=1)
     if last and last[0].message == message:
         return None

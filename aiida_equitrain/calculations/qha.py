@@ -10,7 +10,7 @@ from aiida.engine.processes.process_spec import CalcJobProcessSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 from numpy.typing import NDArray
 
-from aiida_equitrain.calculations.arrays import phonopy_arrays, validate_phonons
+from aiida_equitrain.calculations.arrays import phonons_problem, phonopy_arrays
 from aiida_equitrain.calculations.harmonic import THERMAL_SETTINGS, mesh_problem
 from aiida_equitrain.calculations.script_job import Output, ScriptCalculation
 from aiida_equitrain.common.phonon_settings import shared
@@ -41,8 +41,7 @@ def validate_volumes(value: Mapping[str, PhonopyData], _: Any) -> str | None:
     """Return a sentence if there are too few volumes, or one without forces."""
     if len(value) < MIN_VOLUMES:
         return f'`phonons` holds {len(value)} volume(s); the equation of state needs at least {MIN_VOLUMES}.'
-    problems = (validate_phonons(node, None, f'phonons.{name}') for name, node in value.items())
-    return next((problem for problem in problems if problem), None)
+    return phonons_problem(value, 'phonons')
 
 
 class QHACalculation(ScriptCalculation):

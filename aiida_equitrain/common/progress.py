@@ -21,6 +21,11 @@ PW_LINES = f'number of scf cycles|iteration #|estimated scf accuracy|{_CONVERGED
 PW_TAIL = 20_000
 
 
+def said_by(job: int, label: str) -> str:
+    """Return how the lines begin in which a job tells how far it is, in its log and in that of its WorkChain."""
+    return f'{label}<{job}>: '
+
+
 def describe_output(kind: str, text: str) -> str:
     """Return what a running job says of itself, in a few words; none if it says nothing that is understood.
 

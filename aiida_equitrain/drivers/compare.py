@@ -3,7 +3,7 @@
 Reads ``job.json``, ``reference.npz`` (optional), ``candidate_<name>.npz``, ``at_reference_<name>.npz`` (candidates at
 the cell of the reference, optional) and ``frames.npz`` (optional); writes
 ``comparison.json``, ``bands.npz``, ``thermal.npz``, ``progress.json`` and ``summary.json``; for each candidate of
-``harmonic`` in ``job.json`` what the driver ``harmonic`` reads and writes, as ``harmonic_<name>_...``.
+``harmonic`` in ``job.json`` what the driver ``harmonic`` writes, as ``harmonic_<name>_...``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from .harmonic import write_properties
 from .job_io import (
     SUMMARY_FILE,
     DriverFailure,
-    read_arrays,
     read_job,
     run_driver,
     versions,
@@ -23,6 +22,7 @@ from .job_io import (
     write_json,
     write_progress,
 )
+from .phonon_files import read_phonon
 
 COMPARISON, BANDS, THERMAL = 'comparison.json', 'bands.npz', 'thermal.npz'
 PACKAGES = ('numpy', 'phonopy', 'symfc', 'spglib', 'seekpath')
@@ -35,21 +35,9 @@ def read_sides(settings: dict[str, Any]) -> dict[str, Any]:
     sides = {}
     for index, name in enumerate(names):
         write_progress('force constants', index, len(names), side=name)
-        sides[name] = read_side(f'{name}.npz' if name == REFERENCE else f'candidate_{name}.npz', name, settings)
+        file = f'{name}.npz' if name == REFERENCE else f'candidate_{name}.npz'
+        sides[name] = read_phonon(file, name, settings['acoustic_sum_rule'])
     return sides
-
-
-def read_side(file: str, name: str, settings: dict[str, Any]) -> Any:
-    """Return the phonons of a staged file.
-
-    :raises DriverFailure: if no force constants follow from them.
-    """
-    from ..science.phonopy_io import phonon_from_arrays
-
-    try:
-        return phonon_from_arrays(read_arrays(file), settings['acoustic_sum_rule'])
-    except (ValueError, RuntimeError) as error:
-        raise DriverFailure('phonons_unusable', f'no force constants of `{name}`: {error}') from error
 
 
 def fit_baseline(settings: dict[str, Any], first: Any) -> tuple[dict[str, Any], Any]:
@@ -151,7 +139,7 @@ def at_reference(settings: dict[str, Any], first: Any, reference: Any, points: l
     found: dict[str, Any] = {}
     for name in settings['at_reference']:
         write_progress('at the cell of the reference', len(found), len(settings['at_reference']), side=name)
-        phonon = read_side(f'at_reference_{name}.npz', f'at_reference.{name}', settings)
+        phonon = read_phonon(f'at_reference_{name}.npz', f'at_reference.{name}', settings['acoustic_sum_rule'])
         try:
             errors = phonon_metrics.errors_between(phonon, first, reference)
         except ValueError as error:
@@ -242,8 +230,7 @@ def main() -> None:
             raise
         failure = error  # each side is what it is all the same
     for own in harmonic.values():
-        verdict, prefix = own.pop('verdict'), own.pop('prefix')
-        write_properties(own, verdict, prefix)
+        write_properties(own, own.pop('verdict'), own.pop('phonons'), own.pop('prefix'))
     if failure is not None:
         raise failure
     write_progress('done', 1, 1)

@@ -67,20 +67,23 @@ def write_curves(phonon: Any, settings: dict[str, Any], facts: dict[str, Any], p
     write_json(prefix + STABILITY, verdict | facts)
 
 
-def write_properties(settings: dict[str, Any], verdict: dict[str, Any], prefix: str = '') -> None:
+def write_properties(
+    settings: dict[str, Any], verdict: dict[str, Any], phonons: str = PHONONS, prefix: str = ''
+) -> None:
     """Compute all properties, and write them.
 
     :param verdict: what the verdict on the stability says beside the frequencies.
-    :param prefix: how the names of all files begin, that of the phonons among them.
+    :param phonons: their file.
+    :param prefix: how the names of all files begin that are written.
     """
     import numpy as np
 
     from ..science import harmonic, phonon_metrics
 
     write_progress('force constants', 0, STEPS)
-    phonon = read_phonons(prefix + PHONONS, acoustic_sum_rule=False)
+    phonon = read_phonons(phonons, acoustic_sum_rule=False)
     before = harmonic.sum_rules(phonon)
-    phonon = read_phonons(prefix + PHONONS)
+    phonon = read_phonons(phonons)
     after = harmonic.sum_rules(phonon)
     write_progress('bands', 1, STEPS)
     write_curves(phonon, settings, verdict, prefix)

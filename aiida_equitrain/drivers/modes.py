@@ -11,8 +11,6 @@ from typing import Any
 
 from .job_io import (
     SUMMARY_FILE,
-    DriverFailure,
-    read_arrays,
     read_job,
     run_driver,
     versions,
@@ -20,20 +18,10 @@ from .job_io import (
     write_json,
     write_progress,
 )
+from .phonon_files import read_phonon
 
 MODES, FRAMES = 'modes.json', 'frames.npz'
 PACKAGES = ('numpy', 'phonopy', 'spglib', 'seekpath', 'ase')
-
-
-def read_phonon(name: str) -> Any:
-    """Return the phonons of a parent, the acoustic sum rule imposed."""
-    from ..science.phonopy_io import phonon_from_arrays
-
-    arrays = read_arrays(f'parent_{name}.npz')
-    try:
-        return phonon_from_arrays(arrays, acoustic_sum_rule=True)
-    except (ValueError, RuntimeError) as error:
-        raise DriverFailure('phonons_unusable', f'no force constants of `{name}`: {error}') from error
 
 
 def describe(mode: Any, **more: Any) -> dict[str, Any]:
@@ -85,7 +73,7 @@ def examine(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], list[d
     """Return the verdict on one parent, the directions that are followed, and their displaced supercells."""
     from ..science.soft_modes import common_denominator, find_soft_modes
 
-    phonon = read_phonon(name)
+    phonon = read_phonon(f'parent_{name}.npz', name)
     modes = find_soft_modes(phonon, settings['stability_tolerance_thz'], settings['symprec'], settings['qpoints'])
     told, entries, frames = [], [], []
     followed = 0

@@ -12,6 +12,7 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_equitrain.common.names import CALCJOBS, PW, WORKCHAINS
+from aiida_equitrain.common.progress import said_by
 
 TERMINATED = ('finished', 'excepted', 'killed')
 LOCAL = 'core.local'
@@ -70,11 +71,6 @@ def is_here(computer: int | None) -> bool:
     """Return whether the folders of a computer, of this PK, are on this machine."""
     filters = {'id': computer, 'transport_type': LOCAL}
     return computer is not None and bool(orm.QueryBuilder().append(orm.Computer, filters=filters).count())
-
-
-def said_by(job: int, label: str) -> str:
-    """Return how the lines begin in which a job tells how far it is, in its log and in that of its WorkChain."""
-    return f'{label}<{job}>: '
 
 
 def lines_since(jobs: dict[int, str], last: int) -> tuple[dict[int, tuple[str, datetime]], int]:

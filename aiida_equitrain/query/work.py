@@ -12,6 +12,7 @@ from aiida_equitrain.common.formatting import formula, number
 from aiida_equitrain.common.names import WORKCHAINS
 from aiida_equitrain.data.dataset import DatasetData
 
+from .running import TERMINATED
 from .tables import _formula, reduced_formula
 
 COLUMNS = ('pk', 'uuid', 'kind', 'label', 'material', 'state', 'result', 'created')
@@ -52,7 +53,7 @@ def jobs(
         found = [row for row in found if row[0] not in below]
     rows = {}
     for pk, uuid, process, label, created, process_state, status, message in sorted(found, reverse=True):
-        ended = process_state in ('finished', 'excepted', 'killed')
+        ended = process_state in TERMINATED
         now = 'running' if not ended else 'done' if process_state == 'finished' and status == 0 else 'failed'
         said = '' if now != 'failed' else _short(message or f'it was {process_state}')
         rows[pk] = {'pk': pk, 'uuid': uuid, 'kind': process.removeprefix(WORKCHAINS), 'label': label, 'material': None,

@@ -18,8 +18,8 @@ from aiida.engine import WorkChain
 from aiida.transports import Transport
 
 from aiida_equitrain.common.names import PW, PW_OUTPUT
-from aiida_equitrain.common.progress import PROGRESS_FILE, PW_LINES, PW_TAIL, describe_output
-from aiida_equitrain.query.running import Elsewhere, jobs_elsewhere, said_by
+from aiida_equitrain.common.progress import PROGRESS_FILE, PW_LINES, PW_TAIL, describe_output, said_by
+from aiida_equitrain.query.running import Elsewhere, jobs_elsewhere
 
 #: Seconds between two looks.
 INTERVAL = 60.0

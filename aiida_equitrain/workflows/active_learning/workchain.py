@@ -10,7 +10,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 
 from aiida_equitrain.calculations.arrays import validate_phonons
-from aiida_equitrain.calculations.compare import CompareCalculation
+from aiida_equitrain.calculations.compare import FILLED_IN, CompareCalculation
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions import active_learning as functions
 from aiida_equitrain.calculations.functions.active_learning import ACTIVE_SETTINGS
@@ -56,8 +56,7 @@ class ActiveLearningWorkChain(ActiveLearningBuilder, StagedWorkChain):
         hidden = ('structure', 'potential', 'python_code', 'phonopy_code', 'postprocess_code', 'postprocess', 'pw',
                   'relax', 'born_charges', 'clean_workdir')  # fmt: skip
         spec.expose_inputs(PhononsWorkChain, namespace='phonons', exclude=hidden, namespace_options=no_check)
-        hidden = ('code', 'reference', 'candidates', 'dataset', 'harmonic', 'corrections', 'at_reference')
-        spec.expose_inputs(CompareCalculation, namespace='compare', exclude=hidden, namespace_options=no_check)
+        spec.expose_inputs(CompareCalculation, namespace='compare', exclude=FILLED_IN, namespace_options=no_check)
         hidden = ('code', 'potential', 'frames', 'supercell')
         spec.expose_inputs(ForcesCalculation, namespace='evaluate', exclude=hidden, namespace_options=no_check)
         optional = {**no_check, 'required': False, 'populate_defaults': False}

@@ -13,7 +13,7 @@ from aiida.engine.processes.workchains.workchain import WorkChainSpec
 from aiida_phonopy.data.phonopy import PhonopyData
 
 from aiida_equitrain.calculations.arrays import validate_phonons
-from aiida_equitrain.calculations.compare import CompareCalculation
+from aiida_equitrain.calculations.compare import FILLED_IN, CompareCalculation
 from aiida_equitrain.calculations.forces import ForcesCalculation
 from aiida_equitrain.calculations.functions.phonons import (
     cell_of_labels,
@@ -106,12 +106,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             (BornChargesWorkChain, 'born_charges', ('structure', 'symprec', 'clean_workdir'), False),
             (PhononsWorkChain, 'phonons', (*SHARED, 'pw', 'relax', 'born_charges', 'labels'), True),
             (PhononsWorkChain, 'dft_phonons', (*SHARED, *OF_POTENTIAL), False),
-            (
-                CompareCalculation,
-                'compare',
-                ('code', 'reference', 'candidates', 'dataset', 'harmonic', 'corrections', 'at_reference'),
-                True,
-            ),
+            (CompareCalculation, 'compare', FILLED_IN, True),
         ):
             # The stages' own validators see complete inputs only in ``validate_inputs``.
             choices = {'validator': None, 'required': required, 'populate_defaults': required}
@@ -300,23 +295,18 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
         dft = self.ctx.phonons.get('dft')
         if dft is None or not self.inputs.at_dft_cell.value:
             return False
-        volume, own = (
-            volume_of_atom(dft),
-            {side: self.ctx.phonons[side] for side in OWN_CELL if side in self.ctx.phonons},
-        )
-        self.ctx.at_dft = {
-            side: None for side, node in own.items() if abs(volume_of_atom(node) / volume - 1) > SAME_VOLUME
-        }
+        volume, phonons = volume_of_atom(dft), self.ctx.phonons
+        own = [side for side in OWN_CELL if side in phonons]
+        self.ctx.at_dft = [side for side in own if abs(volume_of_atom(phonons[side]) / volume - 1) > SAME_VOLUME]
         return bool(self.ctx.at_dft)
 
     def run_at_dft_cell(self) -> Any:
         """Displace the atoms of DFT's supercell, and evaluate the potentials on it."""
         made = displace_like(self.ctx.phonons['dft'], self.inputs.phonons.displacement)
         self.ctx.preprocess_at_dft = made.pop('preprocess')
-        tuned = self.ctx.finetune.outputs.potential if 'finetuned' in self.ctx.at_dft else None
         futures = {}
         for side in self.ctx.at_dft:
-            potential = self.inputs.foundation if side == 'foundation' else tuned
+            potential = self.inputs.foundation if side == 'foundation' else self.ctx.finetune.outputs.potential
             inputs = self.stage_inputs(PhononsWorkChain, 'phonons').get('potential_forces', AttributeDict())
             inputs.setdefault('metadata', AttributeDict())
             inputs.update(code=self.inputs.python_code, potential=potential, **made)
@@ -325,11 +315,12 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
 
     def inspect_at_dft_cell(self) -> None:
         """Collect the forces."""
-        for side in list(self.ctx.at_dft):
+        self.ctx.at_reference = {}
+        for side in self.ctx.at_dft:
             node = self.ctx[f'at_dft_{side}']
             if node.is_finished_ok:
-                dft = self.ctx.phonons['dft']
-                self.ctx.at_dft[side] = collect_forces_like(self.ctx.preprocess_at_dft, node.outputs.forces, dft)
+                made = self.ctx.preprocess_at_dft, node.outputs.forces, self.ctx.phonons['dft']
+                self.ctx.at_reference[side] = collect_forces_like(*made)
             self.note_failure(node, 'ERROR_AT_DFT_CELL_FAILED')
 
     def should_run_compare(self) -> bool:
@@ -349,7 +340,7 @@ class MaterialWorkChain(MaterialBuilder, BornCharges):
             inputs[port] = {side: found[name] for side, found in outputs.items() if name in found}
         if 'dft' in self.ctx.phonons:
             inputs.reference = self.ctx.phonons['dft']
-        inputs.at_reference = {side: node for side, node in self.ctx.get('at_dft', {}).items() if node is not None}
+        inputs.at_reference = self.ctx.get('at_reference', {})
         if self.ctx.dataset is not None:
             inputs.dataset = self.ctx.dataset
         return ToContext(compare=self.launch(CompareCalculation, inputs, 'compare'))

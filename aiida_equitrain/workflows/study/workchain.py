@@ -13,7 +13,7 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, while_
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
 
-from aiida_equitrain.calculations.compare import CompareCalculation
+from aiida_equitrain.calculations.compare import FILLED_IN, CompareCalculation
 from aiida_equitrain.calculations.functions.study import STUDY_SETTINGS, collect_study
 from aiida_equitrain.common.settings import settings_help, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
@@ -74,8 +74,7 @@ class StudyWorkChain(StudyBuilder, StudyInputs, JobQueue):
                   'train.hyperparameters', 'train.remote_folder')  # fmt: skip
         options = {'validator': None}
         spec.expose_inputs(FinetuneWorkChain, namespace='finetune', exclude=hidden, namespace_options=options)
-        compared = ('code', 'reference', 'candidates', 'dataset', 'harmonic', 'corrections', 'at_reference')
-        spec.expose_inputs(CompareCalculation, namespace='compare', exclude=compared, namespace_options=options)
+        spec.expose_inputs(CompareCalculation, namespace='compare', exclude=FILLED_IN, namespace_options=options)
         spec.expose_inputs(
             InstabilityWorkChain,
             namespace='instability',
