@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from ase.geometry import minkowski_reduce
 
@@ -14,6 +16,8 @@ from .text_files import shown
 MAX_STRESS, MAX_FORCE = 5.0, 1000.0
 #: An atom is alone if its nearest image is further away, Å; caesium's neighbours are at 5.3 Å.
 ALONE = 7.0
+#: How far a frame may lie above the lowest, eV an atom, beyond what its forces do over so many Å.
+EXCITED, FORCE_REACH = 0.5, 1.0
 #: How the sentence of :func:`other_physics` begins.
 PHYSICS = 'its labels are of a calculation with'
 
@@ -62,6 +66,30 @@ def check_labels(frame: Frame) -> str | None:
     if any(frame.pbc) and abs(np.linalg.det(frame.cell)) < 1e-3:
         return 'it is periodic but its cell has no volume'
     return None
+
+
+def excited_states(frames: Sequence[Frame]) -> dict[int, str]:
+    """Return a sentence for each frame of a crystal whose electrons DFT did not bring to their ground state, by index.
+
+    Moving atoms raises the energy only as far as forces and stress tell. A frame that lies further above the lowest one
+    than :data:`EXCITED` is a calculation that ended in another state, which the variational principle puts above the
+    ground state; so the lowest is the one that is right.
+
+    :param frames: of one composition, near a minimum, by the same settings.
+    """
+    energies = {index: frame.energy / len(frame) for index, frame in enumerate(frames) if frame.energy is not None}
+    found = {}
+    for index, energy in energies.items():
+        frame, above = frames[index], energy - min(energies.values())
+        force = float(np.sqrt(np.mean(np.sum(frame.forces**2, axis=1))))
+        stress = 0.0 if frame.stress is None else float(np.abs(frame.stress).max())
+        work = FORCE_REACH * force + stress * abs(np.linalg.det(frame.cell)) / len(frame)
+        if above > EXCITED + work:
+            found[index] = (
+                f'its energy is {above:.2f} eV an atom above the lowest frame, where forces and stress account for '
+                f'{work:.2f}: DFT did not find the ground state of its electrons'
+            )
+    return found
 
 
 def other_physics(has_spin: bool, has_u: bool) -> list[str]:

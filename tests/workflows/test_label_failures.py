@@ -46,11 +46,10 @@ def test_relaxation_fails(build: Any) -> None:
     assert 'supercell_matrix' in results
 
 
-@pytest.mark.parametrize('name', ['energy', 'forces', 'stress'])
-def test_labels_that_are_no_numbers_are_dropped(aiida_profile: Any, name: str) -> None:
-    """A frame with NaN is dropped with the reason; the others are kept."""
+def collect(change: dict[str, Any], n_frames: int = 3, **given: Any) -> Any:
+    """Return the dataset of frames of silicon, the labels of the second of them being changed."""
     rng = np.random.default_rng(1)
-    images = [bulk('Si', a=5.47) for _ in range(3)]
+    images = [bulk('Si', a=5.47) for _ in range(n_frames)]
     for image in images:
         image.positions += rng.normal(scale=0.05, size=(2, 3))
     frames = take_frames(trajectory_of(images).store())['frames']
@@ -60,19 +59,36 @@ def test_labels_that_are_no_numbers_are_dropped(aiida_profile: Any, name: str) -
             'energy': np.array([-10.0]), 'forces': np.full((1, 2, 3), 0.1), 'stress': np.full((1, 3, 3), 0.2),
         }  # fmt: skip
         if row == 1:
-            arrays[name] = arrays[name] * np.nan
+            arrays.update({name: arrays[name] + value for name, value in change.items()})
         output = TrajectoryData()
         output.set_trajectory(
             ['Si', 'Si'], positions=image.positions[None], cells=image.cell[:][None], pbc=(True, True, True)
         )
         for key, value in (*arrays.items(), ('total_energy', arrays['energy'])):
             output.set_array(key, value)
-        labels[f'frame_{row:03d}'] = output.store()
-    selection = Dict({'valid_fraction': 0.5})
-    result = collect_dataset(selection, Int(1), Str('PBE'), Dict({}), frames=frames, **labels)
+        labels[f'{given.get("kind", "frame")}_{row:03d}'] = output.store()
+    port = 'harmonic_frames' if given.get('kind') == 'harmonic' else 'frames'
+    return collect_dataset(Dict({'valid_fraction': 0.5}), Int(1), Str('PBE'), Dict({}), **{port: frames}, **labels)
+
+
+@pytest.mark.parametrize('name', ['energy', 'forces', 'stress'])
+def test_labels_that_are_no_numbers_are_dropped(aiida_profile: Any, name: str) -> None:
+    """A frame with NaN is dropped with the reason; the others are kept."""
+    result = collect({name: np.nan})
     assert result['dropped']['frames'] == {'frame_001': 'energy, forces or stress are not finite'}
     assert result['dropped']['n_labelled'] == 2
     assert result['dataset'].n_frames == 2
+
+
+def test_frames_in_another_state_are_dropped(aiida_profile: Any) -> None:
+    """DFT that ended far above the other frames of the crystal is no label; a user's own frames may lie anywhere."""
+    result = collect({'energy': 2 * 4.7}, kind='harmonic')
+    assert list(result['dropped']['frames']) == ['harmonic_001']
+    assert 'its energy is 4.70 eV an atom above' in result['dropped']['frames']['harmonic_001']
+    assert result['dataset'].n_frames == 2
+    assert collect({'energy': 2 * 4.7})['dropped']['n_dropped'] == 0
+    # Forces that explain it: a strongly displaced frame.
+    assert collect({'energy': 2 * 1.0, 'forces': 1.0}, kind='harmonic')['dropped']['n_dropped'] == 0
 
 
 def test_kinds_that_are_no_elements_are_refused(build: Any) -> None:

@@ -18,7 +18,7 @@ from aiida_equitrain.common.settings import Setting, with_defaults
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.science import harmonic_frames
 from aiida_equitrain.science import selection as choose
-from aiida_equitrain.science.frame_checks import check_labels
+from aiida_equitrain.science.frame_checks import check_labels, excited_states
 from aiida_equitrain.science.frames import Frame, Frames
 from aiida_equitrain.science.rattle import rattled_structures
 from aiida_equitrain.science.supercells import make_supercell, supercell_rows
@@ -200,7 +200,7 @@ def collect_dataset(
     rattled, parameters = labels.pop('rattled', None), labels.pop('parameters', None)
     kinds = {'frame': labels.pop('frames', None), 'harmonic': labels.pop('harmonic_frames', None)}
     dropped = dict(failures)
-    items = []
+    items: dict[str, Frame] = {}
     for label, output in sorted(labels.items()):
         kind, _, number = label.rpartition('_')
         frames, row = kinds[kind], int(number)
@@ -214,14 +214,21 @@ def collect_dataset(
         if problem:
             dropped[label] = problem
         else:
-            items.append(frame)
+            items[label] = frame
+    # A user's own frames may be of anything; those of a recipe are near a crystal, and share their k-points.
+    for recipe in Recipe:
+        names = [label for label, frame in items.items() if frame.recipe == recipe.value]
+        for index, problem in excited_states([items[name] for name in names]).items():
+            dropped[names[index]] = problem
+            del items[names[index]]
     results: dict[str, Any] = {
         'dropped': Dict({'frames': dropped, 'n_dropped': len(dropped), 'n_labelled': len(items)})
     }
     if items:
-        _give_roles(items, with_defaults(dict(selection), SELECTION), rattled, seed.value)
+        frames = list(items.values())
+        _give_roles(frames, with_defaults(dict(selection), SELECTION), rattled, seed.value)
         code = f'Quantum ESPRESSO {parameters["creator_version"]}' if parameters is not None else ''
-        results['dataset'] = DatasetData(Frames(items), functional=functional.value, code=code)
+        results['dataset'] = DatasetData(Frames(frames), functional=functional.value, code=code)
     return results
 
 

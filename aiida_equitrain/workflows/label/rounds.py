@@ -74,7 +74,7 @@ class LabelRounds(StagedWorkChain, JobQueue):
         """Return whether there are labels for phonons to correct by; note the end if not."""
         if not self.has_tolerance():
             self.ctx.reason = BUDGET_SPENT
-        elif not set(self.ctx.labelled) & set(self.harmonic()):
+        elif 'dataset' not in self.ctx.collected or not set(self.ctx.labelled) & set(self.harmonic()):
             self.ctx.reason = NONE_LABELLED
         return not self.has_reason()
 
