@@ -7,6 +7,8 @@
 - ``*_mae_thz``: mean over bands and a 20x20x20 mesh. ``symfc_mae_thz``: force constants fitted by symfc, without any
   potential, to the same frames that the potential saw. Where these are all frames there are (NaCl: ten), that is the
   reference itself: ``symfc_is_reference`` says so.
+- ``corrected_mae_thz``, ``finetuned_corrected_mae_thz``: foundation and fine-tuned potential, their force constants
+  corrected by the same frames (``science/correction.py``); ``null`` where these are no frames of the reference's cell.
 - ``n_frames`` frames are drawn at random by the seed; a fifth of them is for validation, also counted.
 - ``forgetting_mev_per_angstrom``: change of the force MAE on other crystals, of the shipped set.
 """
@@ -53,7 +55,34 @@ class Judge:
         fit = fit_force_constants(unitcell, self.used, primitive_matrix=primitive)
         self.symfc_mae = None if fit.phonon is None else self.error(fit.phonon)
         self.foundation = PotentialData(Path(task['foundation']), card=card_of(task)).store()
-        self.before = self.error(phonons_of(self.foundation, code, self.data.reference))
+        self.displacements, self.forces = self.labels()
+        self.before, self.corrected_before = self.errors_of(self.foundation)
+
+    def labels(self) -> tuple[Any, Any]:
+        """Return displacements (F, N, 3), Å, and forces of the frames that are supercells of the reference, or none."""
+        import numpy as np
+
+        from aiida_equitrain.science.force_constants import map_frame_to_supercell
+
+        supercell, unitcell = self.data.reference.supercell, self.data.reference.unitcell
+        same = [frame for frame in self.used if len(frame) == len(supercell)]
+        mapped = [map_frame_to_supercell(unitcell, frame, supercell) for frame in same]
+        shape = (len(mapped), len(supercell), 3)
+        displacements = np.array([frame.displacements for frame in mapped]).reshape(shape)
+        return displacements, np.array([frame.forces for frame in mapped]).reshape(shape)
+
+    def errors_of(self, potential: Any) -> tuple[float, float | None]:
+        """Return the errors of a potential's phonons, and of those that the frames correct, THz."""
+        from aiida_equitrain.science.correction import correct_force_constants
+
+        phonon, forces = phonons_of(potential, self.code, self.data.reference, self.displacements)
+        error = self.error(phonon)
+        if not len(forces):
+            return error, None
+        phonon.force_constants = correct_force_constants(
+            phonon, self.displacements, self.forces, forces
+        ).force_constants
+        return error, self.error(phonon)
 
     def error(self, phonon: Any) -> float:
         """Return the mean error over bands and mesh, THz."""
@@ -121,10 +150,13 @@ class Judge:
         start = time.time()
         results = self.train(task)
         summary = results['summary'].get_dict()
+        finetuned, corrected = self.errors_of(results['potential'])
         return {
             **{name: task[name] for name in ROW_OF},
             'foundation_mae_thz': self.before,
-            'finetuned_mae_thz': self.error(phonons_of(results['potential'], self.code, self.data.reference)),
+            'finetuned_mae_thz': finetuned,
+            'corrected_mae_thz': self.corrected_before,
+            'finetuned_corrected_mae_thz': corrected,
             'symfc_mae_thz': self.symfc_mae,
             'forgetting_mev_per_angstrom': summary.get('forgetting', {}).get('change_mev_per_angstrom'),
             'symfc_is_reference': len(self.used) == self.data.n_reference
@@ -168,8 +200,12 @@ def run_group(tasks: list[dict[str, Any]], scratch: str) -> None:
         print(ROW + json.dumps(row), flush=True)
 
 
-def phonons_of(potential: Any, code: Any, reference: Any) -> Any:
-    """Return the potential's phonons in the reference's cell and supercell; one job computes the forces."""
+def phonons_of(potential: Any, code: Any, reference: Any, displacements: Any) -> tuple[Any, Any]:
+    """Return the potential's phonons in the reference's cell and supercell; one job computes the forces.
+
+    Also return its forces (F, N, 3), eV/Å, on supercells with displacements (F, N, 3), Å, less those on the undisplaced
+    one.
+    """
     from aiida.engine import run_get_node
     from aiida.orm import Dict
     from aiida.plugins import CalculationFactory
@@ -177,11 +213,12 @@ def phonons_of(potential: Any, code: Any, reference: Any) -> Any:
 
     from aiida_equitrain.calculations.functions.label import trajectory_of
     from aiida_equitrain.science.displaced_frames import displaced_phonon
+    from aiida_equitrain.science.harmonic_frames import displaced_frames
     from aiida_equitrain.science.phonopy_cells import to_ase
 
     phonon = displaced_phonon(reference)
-    cells = [phonon.supercell, *phonon.supercells_with_displacements]
-    frames = [to_ase(cell) for cell in cells]
+    undisplaced, singles = to_ase(phonon.supercell), phonon.supercells_with_displacements
+    frames = [undisplaced, *map(to_ase, singles), *displaced_frames(undisplaced, displacements)]
     builder = CalculationFactory('equitrain.forces').get_builder()
     builder.code, builder.potential, builder.frames = code, potential, trajectory_of(frames)
     builder.settings = Dict({'threads': 1})
@@ -189,7 +226,8 @@ def phonons_of(potential: Any, code: Any, reference: Any) -> Any:
     if not node.is_finished_ok:
         raise RuntimeError(f'equitrain.forces ended with {node.exit_status}: {node.exit_message}')
     forces = results['forces'].get_array('forces')
-    return potential_phonon(phonon, forces[1:] - forces[0])
+    forces, last = forces[1:] - forces[0], len(singles)
+    return potential_phonon(phonon, forces[:last]), forces[last:]
 
 
 def replay_dataset(number: int, foundation: Any, left_out: str) -> Any:

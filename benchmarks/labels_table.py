@@ -4,7 +4,11 @@
     python benchmarks/labels_table.py --show [--markdown FILE] [--figure FILE]                  only shows
 
 Each set of DFT frames (``../shared/reference/rattled``) is a run of ``labels.py``, whose rows are kept in
-``rows/labels.jsonl`` and not computed again.
+``rows/labels.jsonl`` and not computed again; rows without polynomial potentials get them where ``--pypolymlp`` is
+given. Fine-tuned potentials, and their correction by the frames that trained them, are rows of ``phonon_accuracy.py``:
+
+    python benchmarks/phonon_accuracy.py --materials NaCl AlN --strategies l2-tsp --frames 2 4 10 \
+        --output benchmarks/rows/labels_finetuned.jsonl
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from labels import Table, load_crystal
 from aiida_equitrain.setup.shipped import starter_files
 
 ROWS = Path(__file__).resolve().parent / 'rows' / 'labels.jsonl'
+FINETUNED = ROWS.with_name('labels_finetuned.jsonl')
 #: The sets, and the numbers of labels; MgO has four frames.
 SETS = {'AlN': (1, 2, 4, 10), 'NaCl': (1, 2, 4), 'SnO2': (1, 2, 4, 10), 'MgO': (1, 2)}
 DRAWS = 3
@@ -48,20 +53,23 @@ def compute(material: str, args: argparse.Namespace) -> None:
     """Append the rows of one set that are missing."""
     foundation = (args.foundation or starter_files()[0]).resolve()
     digest = hashlib.sha256(foundation.read_bytes()).hexdigest()
-    known = {
-        (row['n_labels'], row['draw'])
-        for row in known_rows(ROWS)
-        if (row['set'], row['foundation_sha256']) == (material, digest)
-    }
+    rows = known_rows(ROWS)
+    mine = [row for row in rows if (row['set'], row['foundation_sha256']) == (material, digest)]
     wanted = {(number, draw) for number in SETS[material] for draw in range(DRAWS)}
-    if wanted <= known:
+    missing = sorted(wanted - {(row['n_labels'], row['draw']) for row in mine})
+    unfitted = [row for row in mine if args.pypolymlp and row['n_labels'] > 1 and row['pypolymlp_mae_thz'] is None]
+    if not missing and not unfitted:
         return
     # What the potential computes does not depend on which rows are there.
     options = argparse.Namespace(
         labels=list(SETS[material]), draws=DRAWS, pairs=8, mesh=[10, 10, 10], cache=args.cache, pypolymlp=args.pypolymlp
     )
     table = Table(load_crystal(REFERENCE / 'rattled' / RATTLED[material]), foundation, args.python, options)
-    for number, draw in sorted(wanted - known):
+    for row in unfitted:
+        row.update(table.polynomial(table.drawn[row['n_labels'], row['draw']]))
+        ROWS.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+        print(f'{material}, pypolymlp, {row["n_labels"]} labels, draw {row["draw"]}', file=sys.stderr, flush=True)
+    for number, draw in missing:
         row = {**table.row(number, draw), 'set': material, 'foundation_sha256': digest}
         with ROWS.open('a') as file:
             file.write(json.dumps(row) + '\n')
@@ -85,6 +93,18 @@ def foundations_of(rows: list[dict[str, Any]]) -> list[str]:
     return sorted(errors, key=lambda name: -float(np.median(errors[name])))
 
 
+def finetuned_means(material: str, digest: str) -> dict[str, dict[int, float]]:
+    """Return the mean errors of a fine-tuned foundation as it is and corrected, by method and number of labels."""
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    columns = {'fine-tuned': 'finetuned_mae_thz', 'fine-tuned and corrected, harmonic': 'finetuned_corrected_mae_thz'}
+    for row in known_rows(FINETUNED):
+        if (row['material'], row['foundation_sha256']) == (material, digest):
+            for method, column in columns.items():
+                if row[column] is not None:
+                    found[f'{row["strategy"]}: {method}'][row['n_frames']].append(row[column])
+    return {method: {n: float(np.mean(some)) for n, some in by.items()} for method, by in found.items()}
+
+
 def markdown(rows: list[dict[str, Any]]) -> str:
     """Return the table: a line for each set and method, a column for each number of labels."""
     numbers = sorted({number for some in SETS.values() for number in some})
@@ -104,6 +124,9 @@ def markdown(rows: list[dict[str, Any]]) -> str:
             start = zero[material, name, SETS[material][0]]
             lines.append(_line(material, f'{name}, corrected', start, values))
             lines.append(_line(material, f'{name}, corrected, harmonic', None, own))
+            digest = next(row['foundation_sha256'] for row in rows if row['foundation'] == name)
+            for method, by_number in finetuned_means(material, digest).items():
+                lines.append(_line(material, f'{name}, {method}', None, [by_number.get(n) for n in numbers]))
     return '\n'.join(lines)
 
 
