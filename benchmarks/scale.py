@@ -1,20 +1,22 @@
 """How a large study goes: rows an hour, CPU and memory of the workers, and whether rows among thousands cost more.
 
     bash scripts/cluster_test.sh up              PostgreSQL and RabbitMQ; prints what to export
-    python benchmarks/scale.py [--rows 4 12 2862] [--minutes 20 20 5] [--workers 2] [--kill]
+    python benchmarks/scale.py [--rows 4 2862] [--minutes 20 40] [--every 10] [--workers 2] [--kill]
     bash scripts/cluster_test.sh down
 
 Runs in the default profile, by its daemon. One row of silicon runs first and leaves what its jobs have written; in all
 others a shell script in the place of Python and phonopy copies that, so that what is measured is the engine. A study
 that has not ended after its minutes is killed; how many rows its processes amount to follows from the first, which has
-to end. With ``--kill`` the first study runs once more, a worker is killed in its middle (SIGKILL), and the table has to
-be the same.
+to end. Each line of the table is a span of a study, so that one of thousands of rows shows whether its later rows cost
+more than its first. With ``--kill`` the first study runs once more, a worker is killed in its middle (SIGKILL), and the
+table has to be the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import math
 import shutil
 import stat
 import sys
@@ -146,16 +148,25 @@ def processes_done(study: Any) -> int:
 
 
 class Watch:
-    """What is seen of a study while it runs.
+    """What is seen of a study while it runs, a line of the table for each span of time.
 
     :param study: the node.
+    :param rows: that it has.
+    :param each: processes of a row, 0 if that is not known yet.
+    :param every: seconds of a span.
     """
 
-    def __init__(self, study: Any) -> None:
-        self.study, self.start, self.memory = study, time.monotonic(), 0
+    def __init__(self, study: Any, rows: int, each: float, every: float) -> None:
+        self.study, self.rows, self.each, self.every = study, rows, each, every
+        self.start = time.monotonic()
         self.cpu: dict[int, float] = {}
         self.look()
-        self.before = dict(self.cpu)
+        self.begin(self.start)
+
+    def begin(self, now: float) -> None:
+        """Begin a span."""
+        self.since, self.before, self.memory = now, dict(self.cpu), 0
+        self.done_before = processes_done(self.study), rows_done(self.study)
 
     def look(self) -> None:
         """Take a sample."""
@@ -165,30 +176,34 @@ class Watch:
                 times = process.cpu_times()
                 self.cpu[process.pid] = times.user + times.system
                 memory += process.memory_info().rss
-        self.memory = max(self.memory, memory)
+        self.memory = max(getattr(self, 'memory', 0), memory)
 
     def wait(self, seconds: float, processes: int | None = None) -> bool:
         """Watch until the study has ended, or so many processes have; return whether that was in time."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while (now := time.monotonic()) < end:
             self.look()
             if self.study.is_terminated or (processes is not None and processes_done(self.study) >= processes):
                 return True
+            if now - self.since >= self.every:
+                self.print_span()
             time.sleep(2)
         return False
 
-    def line(self, rows: int, each: float) -> str:
-        """Return what was seen as a line of the table.
-
-        :param each: processes of a row.
-        """
-        seconds, done = time.monotonic() - self.start, processes_done(self.study)
+    def print_span(self) -> None:
+        """Print what was seen since the span began, and begin the next."""
+        now, done = time.monotonic(), (processes_done(self.study), rows_done(self.study))
+        processes, rows = (after - before for after, before in zip(done, self.done_before, strict=True))
+        self.each = self.each or processes / self.rows
         cpu = sum(value - self.before.get(pid, 0.0) for pid, value in self.cpu.items())
-        stored, equivalent = len(self.study.checkpoint or '') / 1e3, max(done, 1) / each
-        return (
-            f'{rows:>6}{rows_done(self.study):>11}{done:>11}{seconds:>6.0f}{3600 / seconds * equivalent:>13.0f}'
-            f'{cpu / equivalent:>13.1f}{self.memory / 1e6:>12.0f}{stored:>15.1f}'
+        stored, equivalent = len(self.study.checkpoint or '') / 1e3, max(processes, 1) / self.each
+        minutes = f'{(self.since - self.start) / 60:.1f}-{(now - self.start) / 60:.1f}'
+        print(
+            f'{self.rows:>6}{minutes:>12}{rows:>11}{processes:>11}{3600 / (now - self.since) * equivalent:>14.0f}'
+            f'{cpu / equivalent:>14.1f}{self.memory / 1e6:>12.0f}{stored:>15.1f}',
+            flush=True,
         )
+        self.begin(now)
 
 
 def table_of(study: Any) -> Any:
@@ -202,14 +217,15 @@ def table_of(study: Any) -> Any:
 def main() -> int:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rows', type=int, nargs='+', default=[4, 12, 2862], help='of each study')
+    parser.add_argument('--rows', type=int, nargs='+', default=[4, 2862], help='of each study')
     parser.add_argument(
         '--minutes',
         type=float,
         nargs='+',
-        default=[20.0, 20.0, 5.0],
+        default=[20.0, 40.0],
         help='after which each study is killed; the last number is for all that follow',
     )
+    parser.add_argument('--every', type=float, default=10.0, help='minutes of a line of the table')
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--kill', action='store_true', help='run the first once more, and kill a worker')
     arguments = parser.parse_args()
@@ -243,11 +259,14 @@ def main() -> int:
         if arguments.kill:
             studies.insert(1, studies[0])
         each = 0.0
-        print('  rows  rows done  processes     s  rows an hour  CPU s a row  workers MB  checkpoint kB', flush=True)
+        print(
+            '  rows     minutes  rows done  processes  rows an hour  CPU s a row  workers MB  checkpoint kB', flush=True
+        )
         try:
             for number, (rows, limit) in enumerate(studies):
                 study = submit(build(rows, codes, dataset))
-                watch = Watch(study)
+                # The first is one span: it tells how many processes a row has.
+                watch = Watch(study, rows, each, 60 * arguments.every if each else math.inf)
                 if arguments.kill and number == 1:
                     watch.wait(60 * limit, processes=round(each * rows / 2))
                     victim = next(workers())
@@ -256,8 +275,8 @@ def main() -> int:
                 ended = watch.wait(60 * limit)
                 if number == 0:
                     assert ended, 'the first study has not ended: give it more minutes'
-                    each = processes_done(study) / rows
-                print(watch.line(rows, each), flush=True)
+                watch.print_span()
+                each = each or watch.each
                 if not ended:
                     kill_processes([study], timeout=30)
                     watch.wait(60)

@@ -22,7 +22,7 @@ from .job_io import (
     write_json,
     write_progress,
 )
-from .phonon_files import read_phonon
+from .phonon_files import read_phonons
 
 COMPARISON, BANDS, THERMAL = 'comparison.json', 'bands.npz', 'thermal.npz'
 PACKAGES = ('numpy', 'phonopy', 'symfc', 'spglib', 'seekpath')
@@ -36,7 +36,7 @@ def read_sides(settings: dict[str, Any]) -> dict[str, Any]:
     for index, name in enumerate(names):
         write_progress('force constants', index, len(names), side=name)
         file = f'{name}.npz' if name == REFERENCE else f'candidate_{name}.npz'
-        sides[name] = read_phonon(file, name, settings['acoustic_sum_rule'])
+        sides[name] = read_phonons(file, name, settings['acoustic_sum_rule'])
     return sides
 
 
@@ -139,7 +139,7 @@ def at_reference(settings: dict[str, Any], first: Any, reference: Any, points: l
     found: dict[str, Any] = {}
     for name in settings['at_reference']:
         write_progress('at the cell of the reference', len(found), len(settings['at_reference']), side=name)
-        phonon = read_phonon(f'at_reference_{name}.npz', f'at_reference.{name}', settings['acoustic_sum_rule'])
+        phonon = read_phonons(f'at_reference_{name}.npz', f'at_reference.{name}', settings['acoustic_sum_rule'])
         try:
             errors = phonon_metrics.errors_between(phonon, first, reference)
         except ValueError as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .harmonic import PHONONS, read_phonons
 from .job_io import (
     SUMMARY_FILE,
     DriverFailure,
@@ -22,6 +21,7 @@ from .job_io import (
     write_json,
     write_progress,
 )
+from .phonon_files import read_phonons
 
 KAPPA, MODES = 'kappa.json', 'modes.npz'
 PACKAGES = ('numpy', 'phono3py', 'phonopy')
@@ -43,7 +43,7 @@ def main() -> None:
         raise DriverFailure('forces_unusable', str(error)) from error
     if settings['has_phonopy_data']:
         try:
-            science.take_second_order(solver, read_phonons(PHONONS))
+            science.take_second_order(solver, read_phonons())
         except ValueError as error:
             raise DriverFailure('phonons_unusable', str(error)) from error
     write_progress('conductivity', 1, 2)

@@ -17,7 +17,6 @@ from typing import Any
 
 from . import frame_forces
 from .evaluation_io import Evaluation
-from .harmonic import PHONONS, read_phonons
 from .job_io import (
     FAILURE_FILE,
     SUMMARY_FILE,
@@ -31,6 +30,7 @@ from .job_io import (
     write_json,
     write_progress,
 )
+from .phonon_files import read_phonons
 
 FORCES, CHANGE, POSTERIOR = 'forces.npz', 'change.npz', 'posterior.npz'
 ERROR_BARS, CORRECTION = 'error_bars.npz', 'correction.json'
@@ -165,7 +165,7 @@ def main() -> None:
     from ..science import correction as science
 
     write_progress('fit', 1, STEPS)
-    before = read_phonons(PHONONS)
+    before = read_phonons()
     used, more_left_out = map_frames(before, evaluated, settings)
     try:
         basis = science.make_basis(before)
@@ -176,7 +176,7 @@ def main() -> None:
     )
     potential = science.compact_force_constants(before)
     change = found.force_constants - potential
-    phonon = read_phonons(PHONONS)
+    phonon = read_phonons()
     phonon.force_constants = found.force_constants
     write_arrays(FORCES, forces=corrected_forces(phonon))
     write_arrays(

@@ -11,8 +11,6 @@ from typing import Any
 
 from .job_io import (
     SUMMARY_FILE,
-    DriverFailure,
-    read_arrays,
     read_job,
     run_driver,
     versions,
@@ -20,27 +18,14 @@ from .job_io import (
     write_json,
     write_progress,
 )
+from .phonon_files import PHONONS, read_phonons
 
-PHONONS, PROPERTIES, STABILITY = 'phonons.npz', 'properties.json', 'stability.json'
+PROPERTIES, STABILITY = 'properties.json', 'stability.json'
 BANDS, TOTAL_DOS, CELL_THERMAL = 'bands.npz', 'total_dos.npz', 'thermal_properties.npz'
 CONSTANTS = 'force_constants.npz'
 THERMAL, DOS, VELOCITIES = 'thermal.npz', 'dos.npz', 'velocities.npz'
 PACKAGES = ('numpy', 'phonopy', 'seekpath', 'spglib', 'symfc')
 STEPS = 5
-
-
-def read_phonons(name: str, acoustic_sum_rule: bool = True) -> Any:
-    """Return the phonons of a staged file.
-
-    :raises DriverFailure: if no force constants follow from it.
-    """
-    from ..science.phonopy_io import phonon_from_arrays
-
-    arrays = read_arrays(name)
-    try:
-        return phonon_from_arrays(arrays, acoustic_sum_rule)
-    except Exception as error:
-        raise DriverFailure('phonons_unusable', f'`{name}`: {error}') from error
 
 
 def write_curves(phonon: Any, settings: dict[str, Any], facts: dict[str, Any], prefix: str) -> None:
@@ -67,13 +52,11 @@ def write_curves(phonon: Any, settings: dict[str, Any], facts: dict[str, Any], p
     write_json(prefix + STABILITY, verdict | facts)
 
 
-def write_properties(
-    settings: dict[str, Any], verdict: dict[str, Any], phonons: str = PHONONS, prefix: str = ''
-) -> None:
+def write_properties(settings: dict[str, Any], verdict: dict[str, Any], file: str = PHONONS, prefix: str = '') -> None:
     """Compute all properties, and write them.
 
     :param verdict: what the verdict on the stability says beside the frequencies.
-    :param phonons: their file.
+    :param file: of the phonons.
     :param prefix: how the names of all files begin that are written.
     """
     import numpy as np
@@ -81,9 +64,9 @@ def write_properties(
     from ..science import harmonic, phonon_metrics
 
     write_progress('force constants', 0, STEPS)
-    phonon = read_phonons(phonons, acoustic_sum_rule=False)
+    phonon = read_phonons(file, acoustic_sum_rule=False)
     before = harmonic.sum_rules(phonon)
-    phonon = read_phonons(phonons)
+    phonon = read_phonons(file)
     after = harmonic.sum_rules(phonon)
     write_progress('bands', 1, STEPS)
     write_curves(phonon, settings, verdict, prefix)

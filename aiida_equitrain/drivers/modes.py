@@ -18,7 +18,7 @@ from .job_io import (
     write_json,
     write_progress,
 )
-from .phonon_files import read_phonon
+from .phonon_files import read_phonons
 
 MODES, FRAMES = 'modes.json', 'frames.npz'
 PACKAGES = ('numpy', 'phonopy', 'spglib', 'seekpath', 'ase')
@@ -73,7 +73,7 @@ def examine(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], list[d
     """Return the verdict on one parent, the directions that are followed, and their displaced supercells."""
     from ..science.soft_modes import common_denominator, find_soft_modes
 
-    phonon = read_phonon(f'parent_{name}.npz', name)
+    phonon = read_phonons(f'parent_{name}.npz', name)
     modes = find_soft_modes(phonon, settings['stability_tolerance_thz'], settings['symprec'], settings['qpoints'])
     told, entries, frames = [], [], []
     followed = 0

@@ -6,8 +6,11 @@ from typing import Any
 
 from .job_io import DriverFailure, read_arrays
 
+#: The file, where a job has one.
+PHONONS = 'phonons.npz'
 
-def read_phonon(file: str, name: str, acoustic_sum_rule: bool = True) -> Any:
+
+def read_phonons(file: str = PHONONS, name: str = 'phonopy_data', acoustic_sum_rule: bool = True) -> Any:
     """Return the phonons of a file with force constants.
 
     :param name: what they are called in the inputs.
@@ -18,5 +21,5 @@ def read_phonon(file: str, name: str, acoustic_sum_rule: bool = True) -> Any:
     arrays = read_arrays(file)
     try:
         return phonon_from_arrays(arrays, acoustic_sum_rule)
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:  # phonopy and symfc raise many kinds
         raise DriverFailure('phonons_unusable', f'no force constants of `{name}`: {error}') from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .harmonic import read_phonons
 from .job_io import (
     SUMMARY_FILE,
     DriverFailure,
@@ -21,6 +20,7 @@ from .job_io import (
     write_json,
     write_progress,
 )
+from .phonon_files import read_phonons
 
 STATIC, QHA, CURVES, GRUNEISEN = 'static.npz', 'qha.json', 'curves.npz', 'gruneisen.npz'
 PACKAGES = ('numpy', 'phonopy', 'seekpath', 'spglib')
@@ -48,7 +48,7 @@ def main() -> None:
     from ..science import elasticity, quasi_harmonic
 
     write_progress('force constants', 0, STEPS)
-    phonons = [read_phonons(f'{name}.npz') for name in settings['phonons']]
+    phonons = [read_phonons(f'{name}.npz', name) for name in settings['phonons']]
     energies = read_arrays(STATIC)['energies']
     order = np.argsort([abs(phonon.primitive.volume) for phonon in phonons])
     phonons, energies = [phonons[index] for index in order], energies[order]
