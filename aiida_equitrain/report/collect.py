@@ -410,11 +410,12 @@ def _title(comparison: Mapping[str, Any], trainings: Mapping[str, Any]) -> str:
 
 
 def commands(node: orm.ProcessNode) -> list[str]:
-    """Return three commands to look further."""
+    """Return the commands to look further."""
     return [
         f'verdi process status {node.pk}',
         f'verdi node graph generate {node.pk}',
-        f'aiida-equitrain report {node.pk} -o DIR',
+        f'aiida-equitrain show {node.pk}',
+        f'aiida-equitrain export {node.pk} DIR',
     ]
 
 

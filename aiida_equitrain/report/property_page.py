@@ -20,7 +20,7 @@ from aiida_equitrain.query.failures import reason_of
 from aiida_equitrain.science.verdict import Verdict, number_in
 
 from . import page, thermal
-from .collect import REPORTABLE, NoReportError, bands_of_bars, collect, error_bars_of, read_once
+from .collect import REPORTABLE, NoReportError, bands_of_bars, collect, commands, error_bars_of, read_once
 from .curves import band_columns, describe
 from .instability import draw_phase_phonons, draw_wells, mode_name, mode_pairs, soft_bands
 from .phonons import bands_of, density_of
@@ -71,11 +71,7 @@ def collect_property(node: orm.ProcessNode) -> dict[str, Any]:
     head: dict[str, Any] = {
         'title': f'{formula(structure.get_formula())}: {title}' if structure is not None else title,
         'subtitle': f'{node.process_label} {node.pk} · {node.uuid} · {node.ctime:%Y-%m-%d %H:%M} UTC',
-        'commands': [
-            f'verdi process status {node.pk}',
-            f'aiida-equitrain show {node.pk}',
-            f'aiida-equitrain export {node.pk} DIR',
-        ],
+        'commands': commands(node),
     }
     summary = printable_tree({**summary_of(node), **data['summary']}, longest=SENTENCE)
     head = printable_tree(head, longest=SENTENCE)

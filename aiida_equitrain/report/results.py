@@ -116,14 +116,7 @@ def _phonons(node: Any) -> str:
     if 'stability' not in node.outputs:
         return ''
     facts, structure = node.outputs.stability.get_dict(), crystal_of(node)
-    lowest = facts.get('lowest_frequency_thz', facts.get('min_frequency_thz'))
-    where = facts.get('lowest_qpoint')
-    rows: list[Row] = [
-        ('lowest frequency', number(lowest), 'THz' + ('' if where is None else f' at q = {_qpoint(where)}')),
-        ('highest frequency', number(facts.get('max_frequency_thz')), 'THz'),
-        ('dynamically stable', _answer(facts.get('dynamically_stable')),
-         f'within {number(facts.get("tolerance_thz"))} THz'),
-    ]  # fmt: skip
+    rows = _frequencies(facts)
     if 'correction' not in node.outputs and 'properties' in node.outputs:
         known = node.outputs.properties.get_dict()
         temperature = number(known.get('temperature_k'))
@@ -142,6 +135,18 @@ def _phonons(node: Any) -> str:
     if 'correction' in node.outputs:
         text += '\n' + describe_correction(node.outputs.correction.get_dict())
     return text
+
+
+def _frequencies(stability: dict[str, Any]) -> list[Row]:
+    """Return how low and high frequencies are, and what that says."""
+    lowest = stability.get('lowest_frequency_thz', stability.get('min_frequency_thz'))
+    where = stability.get('lowest_qpoint')
+    return [
+        ('lowest frequency', number(lowest), 'THz' + ('' if where is None else f' at q = {_qpoint(where)}')),
+        ('highest frequency', number(stability.get('max_frequency_thz')), 'THz'),
+        ('dynamically stable', _answer(stability.get('dynamically_stable')),
+         f'within {number(stability.get("tolerance_thz"))} THz'),
+    ]  # fmt: skip
 
 
 def _training(node: Any) -> str:
@@ -175,9 +180,23 @@ def _material(node: Any) -> str:
     spent = f'({duration(summary["core_seconds"])} of core time)'
     rows.append(('time', duration(summary['seconds']), spent))
     rows += _potential(node)
-    return table(f'{printable(summary["material"], longest=NAME)}, {summary["strategy"]}: error against DFT', rows)
+    how = 'no fine-tuning' if summary['strategy'] == 'none' else summary['strategy']
+    name = f'{printable(summary["material"], longest=NAME)}, {how}'
+    titles = {key: title for key, title, _ in MATERIAL_ROWS}
+    if any(key.endswith('_mae_thz') and summary.get(key) is not None for key in titles):
+        return table(f'{name}: error against DFT', rows)
+    phonons = node.outputs.phonons if 'phonons' in node.outputs else {}
+    side = next((side for side in BEST_FIRST if 'stability' in phonons.get(side, {})), None)
+    if side is None:
+        return table(name, rows)
+    # No DFT phonons to be compared with: what they are themselves.
+    found = _frequencies(phonons[side]['stability'].get_dict())
+    rows = [*found, *((title.strip(), value, unit) for title, value, unit in rows)]
+    return table(f'{name}: {titles[f"{side}_mae_thz"]}', rows)
 
 
+#: Of which side the frequencies are told where none can be judged.
+BEST_FIRST = ('corrected_finetuned', 'corrected', 'finetuned', 'foundation')
 #: Keys of the summary of the main job, what they are called, and their unit.
 MATERIAL_ROWS = (
     ('foundation_mae_thz', 'phonons, foundation', 'THz'),

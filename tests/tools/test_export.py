@@ -140,6 +140,20 @@ def test_work_chain(silicon_phonons: tuple[Any, Any], tmp_path: Path) -> None:
     assert all(f'`{name}`' in readme for name in names - {'README.md'})
 
 
+def test_main_job_without_reference(silicon_phonons: tuple[Any, Any]) -> None:
+    """Where no DFT phonons judge, the table tells the phonons themselves, and of which side they are."""
+    facts = {'min_frequency_thz': 0.25, 'max_frequency_thz': 15.0, 'dynamically_stable': True, 'tolerance_thz': 0.15}
+    sides = {'foundation': -0.5, 'corrected': 0.25}
+    stability = {
+        f'phonons__{side}__stability': orm.Dict({**facts, 'min_frequency_thz': lowest}).store()
+        for side, lowest in sides.items()
+    }
+    node = finished('material', {'structure': silicon_phonons[0]}, stability)
+    lines = describe_result(orm.load_node(node.pk)).splitlines()
+    assert lines[0] == 'Si, no fine-tuning: phonons, corrected by labels'
+    assert lines[1].split() == ['lowest', 'frequency', '0.250', 'THz']
+
+
 @pytest.mark.real
 def test_corrected(silicon_phonons: tuple[Any, Any], tmp_path: Path) -> None:
     """What was corrected stands at the head of the file, and what the labels added lies beside it."""
