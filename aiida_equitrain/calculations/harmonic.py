@@ -68,7 +68,8 @@ class HarmonicCalculation(ScriptCalculation):
         'properties': Output(
             'properties.json',
             'Numbers at `temperature_k`, per cell and per formula unit, units in the keys; the conductivity of '
-            'Agne et al.; how far the force constants miss the sum rules, `..._before` and after they were imposed.',
+            'Agne et al.; how far the force constants miss the sum rules, `..._before` and after they were imposed; '
+            'the elastic tensor and moduli that long acoustic waves tell, `..._from_phonons_gpa`.',
         ),
         'thermal': Output(
             'thermal.npz',

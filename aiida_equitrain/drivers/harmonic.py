@@ -61,7 +61,7 @@ def write_properties(settings: dict[str, Any], verdict: dict[str, Any], file: st
     """
     import numpy as np
 
-    from ..science import harmonic, phonon_metrics
+    from ..science import elasticity, harmonic, phonon_metrics
 
     write_progress('force constants', 0, STEPS)
     phonon = read_phonons(file, acoustic_sum_rule=False)
@@ -102,7 +102,7 @@ def write_properties(settings: dict[str, Any], verdict: dict[str, Any], file: st
         'formula_units': units,
         'symbols': list(phonon.primitive.symbols),
     }
-    write_json(prefix + PROPERTIES, {**metrics, **rules, **after, **more})
+    write_json(prefix + PROPERTIES, {**metrics, **rules, **after, **elasticity.elastic_from_phonons(phonon), **more})
 
 
 def main() -> None:

@@ -47,11 +47,17 @@ QUANTITIES = {
     'k_diff_high_temp_limit_w_per_m_k': 'diffusive minimum conductivity (W/m/K)',
     'volume_angstrom3': 'primitive cell (Å³)',
 }
-#: The same of the elastic tensors of the potentials.
-ELASTIC = {
-    'bulk_modulus_gpa': 'bulk modulus (GPa)',
-    'shear_modulus_gpa': 'shear modulus (GPa)',
-    'slack_conductivity_300k_w_per_m_k': 'Slack conductivity (W/m/K)',
+#: The same of moduli, by the output that has them: from phonons, and from stresses of the potential.
+MODULI = {
+    'properties': {
+        'bulk_modulus_from_phonons_gpa': 'bulk modulus from phonons (GPa)',
+        'shear_modulus_from_phonons_gpa': 'shear modulus from phonons (GPa)',
+    },
+    'elastic': {
+        'bulk_modulus_gpa': 'bulk modulus (GPa)',
+        'shear_modulus_gpa': 'shear modulus (GPa)',
+        'slack_conductivity_300k_w_per_m_k': 'Slack conductivity (W/m/K)',
+    },
 }
 #: Those that are errors, which a fit that is the reference has none of.
 OF_ERRORS = ('phonon_mae_thz', 'phonon_rmse_thz', 'phonon_bias_thz')
@@ -329,14 +335,15 @@ def cells_of(comparison: Mapping[str, Any]) -> dict[str, str]:
 
 
 def elastic_rows(outputs: Any) -> list[dict[str, Any]]:
-    """Return the moduli of each potential, where the elastic tensor was computed."""
+    """Return the moduli of each side: from phonons of all, from stresses where that was computed."""
     phonons = outputs.phonons if 'phonons' in outputs else {}
-    sides = {name: dict(phonons[name]['elastic']) for name in phonons if 'elastic' in phonons[name]}
     rows = []
-    for key, title in ELASTIC.items():
-        values = {name: side.get(key) for name, side in sides.items()}
-        if any(value is not None for value in values.values()):
-            rows.append({'quantity': title, **values})
+    for output, titles in MODULI.items():
+        sides = {name: dict(phonons[name][output]) for name in phonons if output in phonons[name]}
+        for key, title in titles.items():
+            values = {name: side.get(key) for name, side in sides.items()}
+            if any(value is not None for value in values.values()):
+                rows.append({'quantity': title, **values})
     return rows
 
 

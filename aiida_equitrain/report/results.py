@@ -28,6 +28,7 @@ OURS = (WORKCHAINS, CALCJOBS)
 WORSE = ', worse'
 #: Thermal properties of phonons that the table has.
 PER_CELL = ('heat_capacity_j_per_k_mol_cell', 'entropy_j_per_k_mol_cell', 'free_energy_kj_per_mol_cell')
+FROM_PHONONS = ('bulk_modulus_from_phonons_gpa', 'shear_modulus_from_phonons_gpa')
 #: Width of the names in a table.
 WIDTH = 40
 
@@ -121,6 +122,8 @@ def _phonons(node: Any) -> str:
         known = node.outputs.properties.get_dict()
         temperature = number(known.get('temperature_k'))
         rows += [(f'{name} at {temperature} K', value, unit) for name, value, unit in _quantities(known, PER_CELL)]
+    if 'properties' in node.outputs:
+        rows += _quantities(node.outputs.properties.get_dict(), FROM_PHONONS)
     if 'elastic' in node.outputs:
         rows += _quantities(node.outputs.elastic.get_dict(), ('bulk_modulus_gpa', 'shear_modulus_gpa',
                             'debye_temperature_k', 'slack_conductivity_300k_w_per_m_k'))  # fmt: skip

@@ -1,7 +1,7 @@
-"""Elastic tensor of a crystal from stresses under small strains, and what follows from it.
+"""Elastic tensor of a crystal from stresses under small strains, or from its phonons, and what follows from it.
 
 Strains and stresses are tensors in the Cartesian axes of the crystal as it is given; Voigt's order is xx, yy, zz, yz,
-xz, xy. The fit and the symmetry are pymatgen's.
+xz, xy. The fit of stresses and its symmetry are pymatgen's.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
+from phonopy import Phonopy
+from phonopy.harmonic.dynamical_matrix import DynamicalMatrix
 
 from ..common.phonon_settings import SYMPREC
 
@@ -22,6 +24,9 @@ Array = NDArray[np.float64]
 EV_PER_CUBIC_ANGSTROM_IN_GPA = 160.21766339999998
 #: Pairs of Cartesian axes in Voigt's order.
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+#: Wave vectors (without 2π, 1/Å) and random directions at which sound is looked at, and the smallest eigenvalue of an
+#: optical mode at Γ (eV/Å²/amu; 0.5 THz) that lets the atoms of a strained cell relax.
+SMALL_Q, N_DIRECTIONS, SOFT = 1e-3, 30, 1e-3
 _BOLTZMANN, _HBAR, _AMU = 1.380649e-23, 1.054571817e-34, 1.66053906892e-27
 
 
@@ -105,6 +110,84 @@ def fit_elastic(
             'universal_anisotropy': float(tensor.universal_anisotropy),
         }
     return facts | isotropic_properties(atoms, bulk, shear)
+
+
+def elastic_from_phonons(phonon: Phonopy) -> dict[str, Any]:
+    r"""Return the elastic tensor that the long acoustic waves of force constants tell, with relaxed atoms.
+
+    Born and Huang, Dynamical Theory of Crystal Lattices, §26: the mass-weighted dynamical matrix between the three
+    rigid translations, less what the optical modes that they bring along take from it,
+
+    .. math::
+
+       A(q) = D_{aa} - D_{ao} D_{oo}^{-1} D_{oa} \quad\to\quad
+       \rho A_{ik} / q^2 = \sum_{jl} C_{ijkl} n_j n_l,
+
+    at constant electric field (no non-analytical term). Force constants end with their supercell: moduli of 64 atoms
+    are good to about a tenth, and errors of that kind are alike for all sides of a comparison.
+
+    :returns: ``elastic_tensor_from_phonons_gpa`` (6, 6), and the Hill averages ``bulk_modulus_from_phonons_gpa`` and
+        ``shear_modulus_from_phonons_gpa`` where the tensor is positive; nothing of a crystal with an imaginary optical
+        mode at Γ, whose strained cell would go on to another phase.
+    """
+    primitive = phonon.primitive
+    dynamical = DynamicalMatrix(phonon.supercell, primitive, np.array(phonon.force_constants))
+    shares = np.sqrt(primitive.masses / primitive.masses.sum())
+    translations = np.kron(shares[:, None], np.eye(3))
+    optical = np.linalg.svd(translations)[0][:, 3:]
+
+    def matrix(q: Array) -> Any:
+        dynamical.run(primitive.cell @ q)
+        return np.array(dynamical.dynamical_matrix)
+
+    at_gamma = optical.T @ matrix(np.zeros(3)) @ optical
+    if len(at_gamma) and np.linalg.eigvalsh(at_gamma).min() < SOFT:
+        return {}
+
+    def sound(direction: Array, size: float) -> Array:
+        full = matrix(direction * size)
+        bare, mixed = translations.T @ full @ translations, optical.T @ full @ translations
+        taken = mixed.conj().T @ np.linalg.solve(optical.T @ full @ optical, mixed)
+        return np.array(np.real(bare - taken)) / (2 * np.pi * size) ** 2
+
+    directions = np.random.default_rng(0).normal(size=(N_DIRECTIONS, 3))
+    directions /= np.linalg.norm(directions, axis=1)[:, None]
+    density = primitive.masses.sum() / primitive.volume
+    # Two wave vectors take away the fourth order.
+    found = [density * (4 * sound(n, SMALL_Q) - sound(n, 2 * SMALL_Q)) / 3 for n in directions]
+    tensor = _tensor_of_sound(directions, np.array(found)) * EV_PER_CUBIC_ANGSTROM_IN_GPA
+    facts: dict[str, Any] = {'elastic_tensor_from_phonons_gpa': tensor.round(4).tolist()}
+    if np.linalg.eigvalsh(tensor).min() > 0:
+        bulk, shear = hill_averages(tensor)
+        facts |= {'bulk_modulus_from_phonons_gpa': bulk, 'shear_modulus_from_phonons_gpa': shear}
+    return facts
+
+
+def _tensor_of_sound(directions: Array, matrices: Array) -> Array:
+    """Return the tensor (6, 6) that fits Christoffel's matrices (D, 3, 3) of directions (D, 3) best."""
+    place = {pair: index for index, (i, j) in enumerate(VOIGT) for pair in ((i, j), (j, i))}
+    rows, columns = np.triu_indices(6)
+    number = np.zeros((6, 6), dtype=int)
+    number[rows, columns] = number[columns, rows] = np.arange(len(rows))
+    design = np.zeros((len(directions), 3, 3, len(rows)))
+    for i, j, k, m in np.ndindex(3, 3, 3, 3):
+        design[:, i, k, number[place[i, j], place[k, m]]] += directions[:, j] * directions[:, m]
+    constants = np.linalg.lstsq(design.reshape(-1, len(rows)), matrices.ravel(), rcond=None)[0]
+    tensor = np.zeros((6, 6))
+    tensor[rows, columns] = tensor[columns, rows] = constants
+    return tensor
+
+
+def hill_averages(tensor: Array) -> tuple[float, float]:
+    """Return bulk and shear modulus, means of Voigt's and Reuss's, in the unit of the tensor (6, 6)."""
+    compliance, bulk, shear = np.linalg.inv(tensor), [], []
+    for matrix, factors, invert in ((tensor, (1.0, 1.0, 3.0), False), (compliance, (4.0, 4.0, 3.0), True)):
+        diagonal, others = np.trace(matrix[:3, :3]), matrix[0, 1] + matrix[1, 2] + matrix[0, 2]
+        mean = (factors[0] * diagonal - factors[1] * others + factors[2] * np.trace(matrix[3:, 3:])) / 15
+        whole = diagonal + 2 * others
+        bulk.append(1 / whole if invert else whole / 9)
+        shear.append(1 / mean if invert else mean)
+    return float(np.mean(bulk)), float(np.mean(shear))
 
 
 def isotropic_properties(atoms: Atoms, bulk_gpa: float, shear_gpa: float) -> dict[str, float]:

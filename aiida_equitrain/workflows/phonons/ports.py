@@ -148,7 +148,12 @@ def declare_outputs(spec: WorkChainSpec) -> None:
         help='Free energy (kJ/mol), entropy and heat capacity (J/K/mol), per mole of primitive cells.',
     )
     for name, kind, what in (
-        ('properties', orm.Dict, 'Numbers at one temperature, per cell and per formula unit; the sum rules.'),
+        (
+            'properties',
+            orm.Dict,
+            'Numbers at one temperature, per cell and per formula unit; the sum rules; '
+            'moduli from the long acoustic waves (GPa).',
+        ),
         ('thermal', orm.ArrayData, 'Per cell and per formula unit over temperature, and mean square displacements.'),
         ('projected_dos', orm.ArrayData, 'States per THz of each atom of the primitive cell.'),
         ('group_velocities', orm.ArrayData, 'Along the path and on the mesh, THz Å.'),
