@@ -41,7 +41,7 @@ def cmd_report(identifier: str, output: Path) -> None:
     try:
         node = load_node(identifier)
     except NotExistent as exception:
-        raise click.ClickException(f'{exception}; `verdi process list -a` shows the jobs') from exception
+        raise click.ClickException(f'{exception}; `aiida-equitrain list jobs` shows them') from exception
     show_report(node, output)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from aiida import orm
 
 from aiida_equitrain.calculations.arrays import arrays_of
+from aiida_equitrain.report.curves import with_unit
+from aiida_equitrain.report.thermal import qha_columns
 from aiida_equitrain.science.conductivity import COMPONENTS
 from aiida_equitrain.science.phonon_files import csv_text
 
@@ -29,9 +31,9 @@ def tables_of(outputs: Mapping[str, Any]) -> dict[str, str]:
         'thermal': ('thermal', _thermal),
         'total_dos': ('dos', _total_dos),
         'projected_dos': ('dos_of_atoms', _over('frequencies_thz')),
-        'curves': ('qha', _over('temperatures_k')),
+        'curves': ('qha', _expansion),
         'kappa': ('kappa', _kappa),
-        'metrics': ('metrics', _over('epoch')),
+        'metrics': ('metrics', _learning),
     }
     found = {}
     for name, node in outputs.items():
@@ -64,7 +66,26 @@ def _thermal(node: Any) -> dict[str, Any] | None:
         return None
     arrays = arrays_of(node)
     key = 'temperatures_k' if 'temperatures_k' in arrays else 'temperatures'
-    return _columns(arrays, key, {'temperatures': 'temperature_k', 'temperatures_k': 'temperature_k'})
+    columns = _columns(arrays, key, {'temperatures': 'temperature_k', 'temperatures_k': 'temperature_k'})
+    return columns and {_of_side(name): values for name, values in columns.items()}
+
+
+def _of_side(name: str) -> str:
+    """Return the name of a curve of one side of a comparison as the figures have it: side, quantity, unit."""
+    for quantity, unit in THERMAL.items():
+        if name.startswith(f'{quantity}_') and not name.endswith(('_cell', '_formula_unit')):
+            side = name.removeprefix(f'{quantity}_')
+            return f'{"dft" if side == "reference" else side}_{unit}'
+    return name
+
+
+def _learning(node: Any) -> dict[str, Any] | None:
+    columns = _over('epoch')(node)
+    return columns and {with_unit(name): values for name, values in columns.items()}
+
+
+def _expansion(node: Any) -> dict[str, Any] | None:
+    return qha_columns(arrays_of(node)) if isinstance(node, orm.ArrayData) else None
 
 
 def _total_dos(node: Any) -> dict[str, Any] | None:

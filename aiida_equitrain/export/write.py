@@ -236,7 +236,8 @@ class Export:
         """Return the path of a file, whose folder is there then."""
         file = self.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        self.files.append(file)
+        if file not in self.files:
+            self.files.append(file)
         return file
 
     def text(self, name: str, content: str) -> None:

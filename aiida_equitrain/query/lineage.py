@@ -9,7 +9,7 @@ from typing import Any, cast
 import pandas as pd
 from aiida import orm
 
-from aiida_equitrain.common.formatting import duration
+from aiida_equitrain.common.formatting import duration, formula
 from aiida_equitrain.common.names import PW
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
@@ -124,7 +124,9 @@ def _facts(node: orm.Node) -> dict[str, str]:
             'elements': ' '.join(node.elements) if len(node.elements) < 12 else f'{len(node.elements)}',
         }
         if pd.notna(row['strategy']):
-            rows['trained'] = f'{row["strategy"]} on {row["n_frames"]} frames of {" ".join(row["materials"])}'
+            rows['trained'] = (
+                f'{row["strategy"]} on {row["n_frames"]} frames of {" ".join(map(formula, row["materials"]))}'
+            )
         for column, unit in (('forces_mae_mev_per_angstrom', 'meV/Å'), ('phonon_mae_thz', 'THz')):
             before, after = row[f'foundation_{column}'], row[column]
             if pd.notna(after) and pd.notna(before):
@@ -135,7 +137,7 @@ def _facts(node: orm.Node) -> dict[str, str]:
         return rows
     if isinstance(node, DatasetData):
         roles = ', '.join(f'{number} {role}' for role, number in node.counts.items() if number)
-        rows = {'frames': f'{node.n_frames} of {" ".join(node.formulas)} ({roles}), {node.functional}'}
+        rows = {'frames': f'{node.n_frames} of {" ".join(map(formula, node.formulas))} ({roles}), {node.functional}'}
         return rows | ({'licence': node.licence} if node.licence else {})
     if isinstance(node, orm.StructureData):
         return {'crystal': f'{node.get_formula()}, {len(node.sites)} atoms, {node.get_cell_volume():.2f} Å³'}

@@ -10,6 +10,7 @@ from aiida import orm
 from aiida_phonopy.data.phonopy import PhonopyData
 from ase.formula import Formula
 
+from aiida_equitrain.common.names import Role
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 
@@ -36,7 +37,7 @@ OF_POTENTIAL = {
 #: Columns of its training by the link of the job: kind of node, which way the link goes, and what is read of it.
 OF_TRAINING: dict[str, tuple[Any, str, dict[str, str]]] = {
     'dataset': (DatasetData, 'with_outgoing', {'dataset_pk': 'id', 'materials': 'attributes.formulas',
-                                               'n_frames': 'attributes.n_frames'}),
+                                               'n_frames': 'attributes.roles'}),
     'foundation': (PotentialData, 'with_outgoing', {'foundation_pk': 'id'}),
     'strategy': (orm.Str, 'with_outgoing', {'strategy': 'attributes.value'}),
     'seed': (orm.Int, 'with_outgoing', {'seed': 'attributes.value'}),
@@ -73,8 +74,9 @@ def potentials(
     :param columns: only these, which is faster: what a column costs is to read it.
     :param limit: only so many, the newest ones.
     :returns: ``pk``, ``uuid``, ``label``, ``created``, ``name``, ``kind`` (``full`` or ``adapter``), ``family``,
-        ``n_bytes``; of those that were trained here ``strategy``, ``seed``, ``materials``, ``n_frames``,
-        ``dataset_pk``, ``foundation_pk``, ``job_pk``, the errors of :data:`TRAINING_ERRORS` on validation frames,
+        ``n_bytes``; of those that were trained here ``strategy``, ``seed``, ``materials``, ``n_frames``
+        (to train on and to validate by), ``dataset_pk``, ``foundation_pk``, ``job_pk``, the errors of
+        :data:`TRAINING_ERRORS` on validation frames,
         and, if the main job made them, those of :data:`PHONON_ERRORS` (mean absolute errors over the Brillouin zone).
     """
     filtered = {'materials': material, 'strategy': strategy, 'foundation_pk': foundation,
@@ -218,6 +220,8 @@ def _trainings(wanted: set[str], among: dict[str, Any]) -> pd.DataFrame:
             builder.append(kind, edge_filters={'label': label}, project=list(here.values()), **way)
             columns += here
     table = _table(builder, columns)
+    if 'n_frames' in columns:
+        table['n_frames'] = [sum(role != Role.TEST.value for role in roles) for roles in table['n_frames']]
     return table.assign(**{name: whole(table[name]) for name in WHOLE if name in columns})
 
 

@@ -11,6 +11,11 @@ from aiida_equitrain.common.formatting import number
 
 from .plots import ordered, style_of
 
+#: What the errors of learning curves are in.
+LEARNING_UNITS = {
+    'energy_mae': 'ev_per_atom', 'forces_mae': 'ev_per_angstrom', 'stress_mae': 'ev_per_angstrom3',
+    'energy_shift': 'ev_per_atom',
+}  # fmt: skip
 #: Columns by their headings, which have the units; one of two dimensions is several columns.
 Columns = dict[str, Any]
 
@@ -62,10 +67,18 @@ def thermal_columns(thermal: Mapping[str, Any]) -> Columns:
     return {'temperature_k': thermal[names[0]]['temperature_k'], **curves}
 
 
+def with_unit(name: str) -> str:
+    """Return the name of a column of the learning curve with its unit."""
+    quantity = next((part for part in LEARNING_UNITS if part in name), None)
+    return name if quantity is None else f'{name}_{LEARNING_UNITS[quantity]}'
+
+
 def learning_columns(learning: Mapping[str, Any]) -> Columns:
     """Return one row for each epoch."""
     length = len(learning['epoch'])
-    return {key: values for key, values in learning.items() if np.ndim(values) == 1 and len(values) == length}
+    return {
+        with_unit(key): values for key, values in learning.items() if np.ndim(values) == 1 and len(values) == length
+    }
 
 
 def parity_columns(parity: Mapping[str, Any]) -> Columns:

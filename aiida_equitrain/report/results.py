@@ -333,4 +333,4 @@ def _answer(value: Any) -> str:
 
 
 def _qpoint(point: Any) -> str:
-    return '(' + ', '.join(f'{component:.3g}' for component in point) + ')'
+    return '(' + ', '.join(f'{round(component, 6) + 0.0:.3g}' for component in point) + ')'

@@ -113,8 +113,14 @@ def qha_columns(curves: Mapping[str, Any]) -> dict[str, Any]:
         for name, values in curves.items()
         if np.ndim(values) == 1 and len(values) == len(curves['temperatures_k']) and name != 'volumes_angstrom3'
     ]
-    names = ['temperatures_k', *sorted(set(names) - {'temperatures_k', 'energies_ev'})]
-    return {name: curves[name] for name in names}
+    names = sorted(set(names) - {'temperatures_k', 'energies_ev'})
+    columns = {'temperature_k': curves['temperatures_k'], **{name: curves[name] for name in names}}
+    volumetric = columns.pop('thermal_expansion_per_k', None)
+    if volumetric is not None:
+        columns |= {
+            'linear_thermal_expansion_per_k': volumetric / 3, 'volumetric_thermal_expansion_per_k': volumetric,
+        }  # fmt: skip
+    return columns
 
 
 def draw_kappa(modes: Mapping[str, Any]) -> Figure:

@@ -20,6 +20,7 @@ from aiida_equitrain.calculations.functions.phonons import attach_nac
 from aiida_equitrain.cli.root import cmd_root
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.export.figures import points_of
+from aiida_equitrain.export.tables import tables_of
 from aiida_equitrain.export.write import NoExportError, export
 from aiida_equitrain.report.phonons import path_of
 from aiida_equitrain.report.results import describe_result
@@ -152,6 +153,26 @@ def test_main_job_without_reference(silicon_phonons: tuple[Any, Any]) -> None:
     lines = describe_result(orm.load_node(node.pk)).splitlines()
     assert lines[0] == 'Si, no fine-tuning: phonons, corrected by labels'
     assert lines[1].split() == ['lowest', 'frequency', '0.250', 'THz']
+
+
+def test_columns_have_units() -> None:
+    """Learning curves, all sides of a comparison, and expansion: quantity and unit stand in the name of each column."""
+    errors = {
+        'epoch': np.arange(2),
+        'valid_energy_mae': np.ones(2),
+        'train_forces_mae': np.ones(2),
+        'seconds': np.ones(2),
+    }
+    thermal = {'temperatures': np.arange(2.0), 'entropy_reference': np.ones(2), 'free_energy_corrected': np.ones(2)}
+    expansion = {'temperatures_k': np.arange(2.0), 'thermal_expansion_per_k': np.full(2, 3e-5)}
+    outputs = {'metrics': errors, 'thermal': thermal, 'curves': expansion}
+    tables = tables_of({name: orm.ArrayData(arrays) for name, arrays in outputs.items()})
+    assert {name: set(text.split('\n')[0].split(',')) for name, text in tables.items()} == {
+        'metrics': {'epoch', 'valid_energy_mae_ev_per_atom', 'train_forces_mae_ev_per_angstrom', 'seconds'},
+        'thermal': {'temperature_k', 'dft_entropy_j_per_k_mol_cell', 'corrected_free_energy_kj_per_mol_cell'},
+        'qha': {'temperature_k', 'linear_thermal_expansion_per_k', 'volumetric_thermal_expansion_per_k'},
+    }
+    assert tables['qha'].split('\n')[1].split(',') == ['0.0', '1e-05', '3e-05']
 
 
 @pytest.mark.real

@@ -342,7 +342,7 @@ def test_expansion() -> None:
     assert [len(axes.patches) for axes in figure.axes] == [0, 1, 1, 1, 1, 0]
     assert not any(axes.patches for axes in draw_qha(curves, 2000.0).axes)
     columns = qha_columns(curves)
-    assert next(iter(columns)) == 'temperatures_k'
+    assert next(iter(columns)) == 'temperature_k'
     assert {len(values) for values in columns.values()} == {11}
 
 

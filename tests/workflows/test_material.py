@@ -153,6 +153,10 @@ def test_wrong_inputs(make_builder: Any, silicon: Any, tiny_dataset: Any) -> Non
     builder.dataset = tiny_dataset
     with pytest.raises(ValueError, match='either `dataset`'):
         runner.instantiate_process(builder)
+    builder = make_builder(dataset=tiny_dataset)
+    builder.structure = orm.StructureData(ase=bulk('Ge', a=5.7))
+    with pytest.raises(ValueError, match='`dataset` has frames of Si, but `structure` is Ge'):
+        runner.instantiate_process(builder)
     builder = make_builder()
     molecule = silicon.get_ase()
     molecule.pbc = False

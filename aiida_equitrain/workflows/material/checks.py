@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from aiida import orm
 from ase.formula import Formula
 
 from aiida_equitrain.calculations.train import check_training
+from aiida_equitrain.common.formatting import formula
 from aiida_equitrain.common.names import Strategy
 from aiida_equitrain.common.strategies import check_strategy
 from aiida_equitrain.science.phases import symmetric_primitive
@@ -60,6 +62,12 @@ def _source_problem(inputs: Mapping[str, Any]) -> str | None:
     if 'dataset' in inputs:
         if inputs.get('label'):
             return 'give either `dataset` (labelled frames that exist) or `label` (how to make them), not both'
+        there, here = inputs['dataset'].formulas, _formula(inputs['structure'])
+        if f'{here:hill}' not in there:
+            return (
+                f'`dataset` has frames of {", ".join(map(formula, there))}, but `structure` is {here:metal}; give '
+                'labelled frames of this crystal'
+            )
         if not inputs.get('finetune'):
             return None
         train = inputs['finetune'].get('train') or {}
@@ -89,15 +97,18 @@ def _physics_problem(inputs: Mapping[str, Any]) -> str | None:
     return same_physics_problem({port: base for port, base in stages.items() if base})
 
 
+def _formula(structure: orm.StructureData) -> Formula:
+    """Return the reduced formula of a crystal."""
+    return Formula(str(structure.get_ase().symbols)).reduce()[0]
+
+
 def _reference_problem(inputs: Mapping[str, Any]) -> str | None:
     """Return a sentence if there are two references, or one of which nothing can be learned for this crystal."""
     for port in ('reference', 'foundation_phonons'):
         node = inputs.get(port)
         if node is None:
             continue
-        there, here = (
-            Formula(str(cell.get_ase().symbols)).reduce()[0] for cell in (node.get_unitcell(), inputs['structure'])
-        )
+        there, here = _formula(node.get_unitcell()), _formula(inputs['structure'])
         if there != here:
             return f'`{port}` is of {there:metal}, but `structure` is {here:metal}'
         problem = _kinds_problem(node, port, inputs)
