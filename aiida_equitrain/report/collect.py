@@ -427,7 +427,7 @@ def commands(node: orm.ProcessNode) -> list[str]:
 
 
 def _inputs(node: orm.ProcessNode) -> dict[str, Any]:
-    """Return structure, foundation, dataset, strategy and seed, wherever the process takes them."""
+    """Return structure, foundation, dataset, and how it is trained, wherever the process takes them."""
     stage = node.inputs.finetune if 'finetune' in node.inputs else node.inputs
     train: Any = stage['train'] if 'train' in stage else {}  # noqa: SIM401
     places = {'structure': node.inputs, 'foundation': node.inputs if 'foundation' in node.inputs else train}
@@ -435,9 +435,11 @@ def _inputs(node: orm.ProcessNode) -> dict[str, Any]:
     for place in (node.outputs, node.inputs, train):
         if 'dataset' in place:
             found.setdefault('dataset', place['dataset'])
-    for name in ('strategy', 'seed'):
+    for name in ('strategy', 'seed', 'engine'):
         if name in train:
             found[name] = train[name].value
+    if 'replay' in train:
+        found['replay'] = train['replay']
     if 'n_seeds' in node.inputs:
         first = node.inputs.seed.value
         found['seed'] = f'{first} to {first + node.inputs.n_seeds.value - 1}'

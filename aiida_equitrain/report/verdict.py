@@ -7,8 +7,10 @@ from typing import Any
 
 from aiida import orm
 
+from aiida_equitrain.calculations.train import check_training
 from aiida_equitrain.common.formatting import formula, number
-from aiida_equitrain.common.names import ROOT_PHASE
+from aiida_equitrain.common.names import ROOT_PHASE, Family, Recipe, Strategy
+from aiida_equitrain.common.strategies import ENGINES, FAMILIES
 from aiida_equitrain.query.flags import uses_starter
 from aiida_equitrain.science.verdict import (
     NOTE,
@@ -27,8 +29,11 @@ from aiida_equitrain.science.verdict import (
 BELOW = 'energy_below_root_mev_per_atom'
 #: The temperature up to which an expansion is trusted, in Debye temperatures; beyond it phonons are no longer harmonic.
 QHA_DEBYE = 1.5
-#: What is tried instead of the strategy that was taken.
-OTHER_STRATEGIES = {'l2-tsp': 'transfer', 'none': 'l2-tsp'}
+#: What is tried instead of the strategy that was taken, and the word for none.
+OTHER_STRATEGIES = (Strategy.L2_TSP.value, Strategy.TRANSFER.value)
+NO_STRATEGY = 'none'
+#: The family of a foundation that anybody can install and that is better than the starter.
+BETTER = Family.NEQUIX.value
 
 
 def verdict_of(
@@ -184,15 +189,18 @@ def steps_after(node: Any, done: str) -> list[dict[str, Any]]:
     potential = node.inputs.potential if 'potential' in node.inputs else None
     verdict = Verdict('', '', [])
     steps = [step for step in _further(crystal, potential, None, verdict) if f'launch {done} ' not in step[1]]
-    improve = [('Judge and correct the phonons by labels', f'aiida-equitrain launch material {crystal} --recipe mixed')]
-    if common_flags(node):
+    improve = []
+    if potential is not None and 'correction' not in node.outputs:
+        command = f'launch material {crystal} --recipe harmonic --strategy {NO_STRATEGY} --foundation {potential.pk}'
+        improve.append(('Judge and correct the phonons by labels', f'aiida-equitrain {command}'))
+    if potential is not None and uses_starter(potential):
         improve.append(('A better foundation', 'aiida-equitrain setup --with nequix'))
     return [
         {
             'title': 'Use it',
             'items': _items([('Take along figures and numbers', f'aiida-equitrain export {node.pk} DIR')]),
         },
-        {'title': 'Improve it', 'items': _items(improve)},
+        *([{'title': 'Improve it', 'items': _items(improve)}] if improve else []),
         {'title': 'Go on', 'items': _items(steps)},
     ]
 
@@ -231,31 +239,99 @@ def describe_flags(flags: list[Mapping[str, str]]) -> list[str]:
 
 
 def next_steps(node: Any, inputs: Mapping[str, Any], verdict: Verdict, strategy: str) -> list[dict[str, Any]]:
-    """Return what to do next in three groups: use it, improve it, go on; each step is a sentence and a command."""
+    """Return what to do next in three groups: use it, improve it, go on; each step is a sentence and a command.
+
+    The commands repeat what the job was, but for what they change; what cannot work, or is the job itself, is left out.
+
+    :param inputs: ``structure``, ``foundation``, ``dataset``, ``engine`` and ``replay``, where they are known.
+    :param strategy: ``none`` without a training.
+    """
     structure, dataset, foundation = (inputs.get(name) for name in ('structure', 'dataset', 'foundation'))
     crystal = str(structure.pk) if structure is not None and structure.is_stored else 'FILE.cif'
     potential = node.outputs.potential if 'potential' in node.outputs else None
     launch = f'aiida-equitrain launch material {crystal}'
-    reference = _reference_of(node)
-    again = f'{launch} --dataset {dataset.pk}{reference}' if dataset is not None else f'{launch}{reference}'
+    judged, metal = _judged_by(node), ' --metal' if _is_metal(node) else ''
+    labels = '' if dataset is None else f' --dataset {dataset.pk}'
+    of = '' if foundation is None else f' --foundation {foundation.pk}'
+    trains = _can_train(foundation, dataset)
+    own = strategy if trains else NO_STRATEGY
+    same = f' --strategy {own}'
+    if own != NO_STRATEGY:
+        same += f' --engine {inputs["engine"]}' if 'engine' in inputs else ''
+        same += f' --replay {inputs["replay"].pk}' if 'replay' in inputs else ''
     use = [('Take along phonons, figures and numbers', f'aiida-equitrain export {node.pk} DIR')]
     if potential is not None:
         use.append(('The fine-tuned potential as an ASE calculator', f"load_node('{potential.uuid}').get_calculator()"))
     keys = {flag.key for flag in verdict.red}
-    improve = [('Frames made to correct the phonons', f'{launch} --recipe harmonic --strategy none{reference}')]
-    if 'starter' in keys or foundation is None or foundation.family != 'nequix':
+    improve = []
+    if not _has_harmonic(node, dataset):
+        command = f'{launch} --recipe harmonic --strategy {NO_STRATEGY}{judged}{metal}{of}'
+        improve.append(('Frames made to correct the phonons', command))
+    if 'starter' in keys or foundation is None or foundation.family != BETTER:
+        command = f'{launch}{labels}{judged}{metal} --strategy {_strategy_for(BETTER, own)}'
         improve.append(
-            ('A better foundation, with the same labels', f'aiida-equitrain setup --with nequix && {again} '
+            ('A better foundation, with the same labels', f'aiida-equitrain setup --with {BETTER} && {command} '
              '--foundation nequix-oam-1-pft')
         )  # fmt: skip
-    improve.append(('Another strategy', f'{again} --strategy {OTHER_STRATEGIES.get(strategy, "l2-tsp")}'))
-    if 'no_nac' in keys:
-        improve.append(('The non-analytical term', f'{again} --born-charges'))
+    known = ENGINES if foundation is None or foundation.family not in FAMILIES else FAMILIES[foundation.family].engines
+    other = next((name for name in OTHER_STRATEGIES if name in known and name != strategy), None)
+    if trains and dataset is not None and other is not None:
+        title = 'A potential that is fine-tuned on the labels' if strategy == NO_STRATEGY else 'Another strategy'
+        improve.append((title, f'{launch}{labels}{judged}{metal} --strategy {other}{of}'))
+    if 'no_nac' in keys and not metal:
+        # A reference without the term is none for phonons with it.
+        without = '' if 'dft_phonons' in node.inputs else ' --no-dft'
+        improve.append(('The non-analytical term', f'{launch}{labels}{without}{same}{of} --born-charges'))
     return [
         {'title': 'Use it', 'items': _items(use)},
-        {'title': 'Improve it', 'items': _items(improve)},
+        {'title': 'Improve it', 'items': _items(improve), 'note': _not_recorded(node) if improve else ''},
         {'title': 'Go on', 'items': _items(_further(crystal, potential, foundation, verdict))},
     ]
+
+
+def _strategy_for(family: str, strategy: str) -> str:
+    """Return a strategy if a family of potentials has it, else the first that it has."""
+    known = FAMILIES[family].engines
+    return strategy if strategy == NO_STRATEGY or strategy in known else next(iter(known))
+
+
+def _can_train(foundation: Any, dataset: Any) -> bool:
+    """Say whether labelled frames can train; what they have no labels of is not trained on."""
+    if foundation is None or dataset is None:
+        return True
+    return check_training(foundation, dataset, {'stress_weight': 0.0, 'energy_weight': 0.0}) is None
+
+
+def _has_harmonic(node: Any, dataset: Any) -> bool:
+    """Say whether the frames of a job were made to correct phonons."""
+    asked = 'label' in node.inputs and 'harmonic' in node.inputs.label
+    return asked or (dataset is not None and Recipe.HARMONIC.value in dataset.recipes)
+
+
+def _is_metal(node: Any) -> bool:
+    """Say whether DFT of the main job has the occupations of a metal."""
+    for stage in ('label', 'dft_phonons'):
+        place: Any = node.inputs[stage] if stage in node.inputs else {}  # noqa: SIM401
+        if 'pw' in place and 'parameters' in place['pw']['pw']:
+            return bool(dict(place['pw']['pw']['parameters']).get('SYSTEM', {}).get('occupations') == 'smearing')
+    return False
+
+
+def _not_recorded(node: Any) -> str:
+    """Return what a command has to repeat of a main job and no node has by name."""
+    if 'phonons' not in node.inputs:
+        return ''
+    text = (
+        'Give the `--protocol` and the `--overrides` of this job again, where it had some: the database has what they '
+        'led to, not their names'
+    )
+    phonons = node.outputs.phonons if 'phonons' in node.outputs else {}
+    matrix = next((phonons[side]['supercell_matrix'] for side in phonons if 'supercell_matrix' in phonons[side]), None)
+    return (
+        f'{text}.'
+        if matrix is None
+        else f'{text}. Its supercell, for `--overrides`: `supercell_matrix: {list(matrix)}`.'
+    )
 
 
 def _further(crystal: str, potential: Any, foundation: Any, verdict: Verdict) -> list[tuple[str, str]]:
@@ -274,14 +350,19 @@ def _items(pairs: list[tuple[str, str]]) -> list[dict[str, str]]:
     return [{'text': text, 'command': command} for text, command in pairs]
 
 
-def _reference_of(node: Any) -> str:
-    """Return the option that takes the phonons of DFT again, where there are some."""
-    if 'reference' in node.inputs:
-        return f' --reference {node.inputs.reference.pk}'
+def _judged_by(node: Any) -> str:
+    """Return the options that judge another main job by the DFT phonons of this one, or by none if it had none."""
+    if 'phonons' not in node.inputs:
+        return ''
     phonons = node.outputs.phonons if 'phonons' in node.outputs else {}
-    if 'dft' in phonons and 'phonopy_data' in phonons['dft']:
-        return f' --reference {phonons["dft"]["phonopy_data"].pk}'
-    return ''
+    own = phonons['dft'].get('phonopy_data') if 'dft' in phonons else None
+    reference = node.inputs.reference if 'reference' in node.inputs else own
+    has_dft = 'dft_phonons' in node.inputs
+    if reference is None:
+        return '' if has_dft else ' --no-dft'
+    if reference.has_nac_parameters():  # no command takes its Born charges along, without which it is refused
+        return ' --born-charges' if has_dft else ' --no-dft --born-charges'
+    return f' --reference {reference.pk}'
 
 
 def _any_nac(node: orm.ProcessNode) -> bool:

@@ -1,0 +1,99 @@
+"""What a page advises: commands that exist, that are of the job that they follow, and that can work."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import click
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+from ase.build import bulk
+
+from aiida_equitrain.cli.launch import cmd_launch
+from aiida_equitrain.data.dataset import DatasetData
+from aiida_equitrain.report.verdict import next_steps, steps_after
+from aiida_equitrain.science.verdict import Verdict, flag_of_nac, flag_of_starter
+
+
+def job(**inputs: Any) -> Any:
+    """Return a main job with some inputs and with phonons of a supercell."""
+    node = orm.WorkChainNode(process_type='aiida.workflows:equitrain.material')
+    for label, data in inputs.items():
+        node.base.links.add_incoming(data.store(), LinkType.INPUT_WORK, label)
+    node.store()
+    matrix = orm.List([[2, 0, 0], [0, 2, 0], [0, 0, 2]]).store()
+    matrix.base.links.add_incoming(node, LinkType.RETURN, 'phonons__foundation__supercell_matrix')
+    return node
+
+
+def improvements(groups: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the advice of "Improve it"; each command has to be one of ours with options of ours."""
+    items = {
+        item['text']: item['command'] for group in groups if group['title'] == 'Improve it' for item in group['items']
+    }
+    for group in groups[1:]:
+        for item in group['items']:
+            words = shlex.split(item['command'].rpartition(' && ')[2])
+            if words[:2] == ['aiida-equitrain', 'launch']:
+                command: Any = cmd_launch.get_command(click.Context(cmd_launch), words[2])
+                parser = command.make_parser(click.Context(command))
+                parser.parse_args(words[3:])
+    return items
+
+
+@pytest.fixture
+def salt_job(aiida_profile: Any, starter: Any, tiny_frames: Any) -> dict[str, Any]:
+    """Return a job that corrected the phonons of a polar crystal, without training and without DFT phonons."""
+    structure = orm.StructureData(ase=bulk('NaCl', 'rocksalt', a=5.6))
+    settings = {'phonons__settings': orm.Dict({}), 'label__harmonic': orm.Dict({'n_frames': 1})}
+    node = job(structure=structure, foundation=starter, **settings)
+    frames = tiny_frames[:1]
+    dataset = DatasetData(frames, functional='PBE', code='pw.x').store()
+    inputs = {'structure': structure, 'foundation': starter, 'dataset': dataset}
+    nac = flag_of_nac({'Na', 'Cl'}, False)
+    assert nac is not None
+    return {'node': node, 'inputs': inputs, 'verdict': Verdict('bad', '', [], None, [flag_of_starter(), nac])}
+
+
+def test_without_training(salt_job: dict[str, Any]) -> None:
+    """The advice keeps `--strategy none` and `--no-dft`; what the job did, or what cannot train, is no advice."""
+    groups = next_steps(**salt_job, strategy='none')
+    crystal, potential, dataset = (salt_job['inputs'][name].pk for name in ('structure', 'foundation', 'dataset'))
+    again = f'aiida-equitrain launch material {crystal} --dataset {dataset} --no-dft --strategy none'
+    assert improvements(groups) == {
+        'A better foundation, with the same labels':
+            f'aiida-equitrain setup --with nequix && {again} --foundation nequix-oam-1-pft',
+        'The non-analytical term': f'{again} --foundation {potential} --born-charges',
+    }  # fmt: skip
+    assert '`supercell_matrix: [[2, 0, 0], [0, 2, 0], [0, 0, 2]]`' in groups[1]['note']
+
+
+def test_with_training(salt_job: dict[str, Any], tiny_dataset: Any) -> None:
+    """Frames that can train get another strategy of the family; frames for phonons are advised where there are none."""
+    inputs = {**salt_job['inputs'], 'dataset': tiny_dataset, 'engine': 'mace'}
+    inputs = {**inputs, 'structure': orm.StructureData(ase=bulk('Si')).store()}
+    node = job(phonons__settings=orm.Dict({}), dft_phonons__settings=orm.Dict({}))
+    found = improvements(next_steps(node, inputs, salt_job['verdict'], 'transfer'))
+    crystal, potential = inputs['structure'].pk, inputs['foundation'].pk
+    launch = f'aiida-equitrain launch material {crystal}'
+    again = f'{launch} --dataset {tiny_dataset.pk}'
+    of = f'--foundation {potential}'
+    assert found == {
+        'Frames made to correct the phonons': f'{launch} --recipe harmonic --strategy none {of}',
+        'A better foundation, with the same labels':
+            f'aiida-equitrain setup --with nequix && {again} --strategy transfer --foundation nequix-oam-1-pft',
+        'Another strategy': f'{again} --strategy l2-tsp {of}',
+        'The non-analytical term': f'{again} --strategy transfer --engine mace {of} --born-charges',
+    }  # fmt: skip
+
+
+def test_after_phonons(salt_job: dict[str, Any]) -> None:
+    """What judges a potential is no advice for phonons of DFT."""
+    structure, potential = salt_job['inputs']['structure'], salt_job['inputs']['foundation']
+    groups = steps_after(job(structure=structure, potential=potential), 'phonons')
+    command = f'aiida-equitrain launch material {structure.pk} --recipe harmonic --strategy none'
+    assert improvements(groups)['Judge and correct the phonons by labels'] == f'{command} --foundation {potential.pk}'
+    groups = steps_after(job(structure=structure), 'phonons')
+    assert [group['title'] for group in groups] == ['Use it', 'Go on']
