@@ -11,6 +11,7 @@ from aiida_equitrain.cli.completion import DATASETS, JOBS, PHONONS, crystals
 from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.group import NamedGroup
 from aiida_equitrain.cli.launch_active import cmd_active_learning
+from aiida_equitrain.cli.launch_idle import IDLE, refuse_idle
 from aiida_equitrain.cli.launch_options import (
     NO_STRATEGY,
     codes,
@@ -26,7 +27,7 @@ from aiida_equitrain.cli.launch_options import (
 )
 from aiida_equitrain.cli.launch_study import cmd_study
 from aiida_equitrain.cli.launch_thermal import cmd_kappa, cmd_qha
-from aiida_equitrain.cli.places import file_to_write
+from aiida_equitrain.cli.places import figure_to_write
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 
@@ -74,6 +75,7 @@ def cmd_launch() -> None:
     'block', 'symprec', 'training_protocol', 'strategy_or_none', 'engine', 'replay', 'metal', 'seed', 'overrides',
     'report', 'label', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph', 'postprocess',
 )  # fmt: skip
+@refuse_idle(*IDLE['material'])
 @with_profile
 def cmd_material(
     structure: str,
@@ -130,6 +132,7 @@ def cmd_material(
     'block', 'symprec', 'protocol', 'recipe', 'metal', 'seed', 'overrides', 'dry_run', 'label', 'submit', 'foundation',
     'family', 'python', 'pw',
 )  # fmt: skip
+@refuse_idle(*IDLE['label'])
 @with_profile
 def cmd_label(structure: str, submit: bool, dry_run: bool, **chosen: Any) -> None:
     """Make frames of a crystal and label them with DFT."""
@@ -220,6 +223,7 @@ def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, 
     'block', 'symprec', 'protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy',
     'born_charges', 'ph', 'report', 'label', 'postprocess',
 )  # fmt: skip
+@refuse_idle(*IDLE['phonons'])
 @with_profile
 def cmd_phonons(
     structure: str, dft: bool, labels: str | None, report: Path | None, submit: bool, **chosen: Any
@@ -229,8 +233,6 @@ def cmd_phonons(
     With `--labels` the potential's force constants are corrected by labelled frames of the same supercell; all results
     are then those of the corrected phonons, with error bars.
     """
-    if dft and labels is not None:
-        raise click.UsageError('`--labels` correct the phonons of a potential: leave out `--dft`')
 
     def build() -> Any:
         from aiida_equitrain.launch import nodes
@@ -260,7 +262,7 @@ def cmd_phonons(
 @click.option(
     '--figure',
     type=FILE_TO_WRITE,
-    callback=file_to_write,
+    callback=figure_to_write,
     help='Draw the energy along the modes there (.png, .pdf or .svg).',
 )
 @click.option('--dft', is_flag=True, help='Repeat the scans of the structure with DFT.')
@@ -269,6 +271,7 @@ def cmd_phonons(
     'block', 'symprec', 'protocol', 'metal', 'overrides', 'report', 'label', 'submit', 'foundation', 'family', 'python',
     'pw', 'phonopy', 'postprocess',
 )  # fmt: skip
+@refuse_idle(*IDLE['instability'])
 @with_profile
 def cmd_instability(
     structure: str,

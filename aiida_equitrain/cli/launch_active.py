@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.examples import examples
+from aiida_equitrain.cli.launch_idle import OF_DFT, refuse_given
 from aiida_equitrain.cli.launch_options import codes, common, dft_inputs, foundation_of, go, options
 from aiida_equitrain.cli.profile import with_profile
 
@@ -50,6 +51,8 @@ def cmd_active_learning(
         crystal = nodes.load_structure(structure, chosen['block'])
         foundation, frames = foundation_of(chosen), nodes.load_replay(pool)
         needs_dft = not isinstance(frames, DatasetData)
+        if not needs_dft:
+            refuse_given(*OF_DFT, why='with a POOL that is labelled already: leave it out')
         return ActiveLearningWorkChain.get_builder_from_protocol(
             crystal,
             foundation,

@@ -198,8 +198,9 @@ def postprocess(chosen: dict[str, Any], potential: Any = None) -> dict[str, Any]
     """Return the Python that looks at phonons: the one that is named, else one where the potential's cannot."""
     from aiida_equitrain.setup.defaults import find_code, postprocess_code
 
-    if chosen.get('postprocess') is not None:
-        return {'postprocess_code': find_code(chosen['postprocess'])}
+    named = chosen.get('postprocess') or (chosen['python'] if potential is None else None)
+    if named is not None:
+        return {'postprocess_code': find_code(named)}
     return postprocess_code(potential)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from aiida_equitrain.cli.examples import examples
+from aiida_equitrain.cli.launch_idle import OF_DFT, refuse_given
 from aiida_equitrain.cli.launch_options import (
     STRATEGIES,
     codes,
@@ -113,6 +114,8 @@ def study_builder(
     found.reference_phases |= {name: nodes.load_phases(pk) for name, pk in reference_phases.items()}
     without = chosen['dft'] and set(found.structures) - set(found.references)
     needs_dft = bool(without or set(found.structures) - set(found.datasets))
+    if not needs_dft:
+        refuse_given(*OF_DFT, why='as all crystals have labels, and phonons of DFT or `--no-dft`: leave it out')
     inputs = common(chosen, 'material')
     if chosen['max_concurrent'] is not None:
         inputs['overrides'] = {**(inputs['overrides'] or {}), 'max_concurrent': chosen['max_concurrent']}

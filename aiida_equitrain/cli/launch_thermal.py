@@ -10,13 +10,13 @@ import click
 from aiida_equitrain.cli.completion import crystals
 from aiida_equitrain.cli.examples import examples
 from aiida_equitrain.cli.launch_options import codes, common, foundation_of, go, options, postprocess
-from aiida_equitrain.cli.places import file_to_write
+from aiida_equitrain.cli.places import figure_to_write
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
 
 FILE_TO_WRITE = click.Path(path_type=Path)
 FIGURE = click.option(
-    '--figure', type=FILE_TO_WRITE, callback=file_to_write, help='Draw the curves there (.png, .pdf or .svg).'
+    '--figure', type=FILE_TO_WRITE, callback=figure_to_write, help='Draw the curves there (.png, .pdf or .svg).'
 )
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+#: Endings of figures.
+FIGURES = ('.png', '.pdf', '.svg')
+
 
 def folder_to_write(_ctx: Any, _param: Any, value: Path | None) -> Path | None:
     """Return a folder that is there, or that can be made.
@@ -33,6 +36,17 @@ def file_to_write(_ctx: Any, _param: Any, value: Path | None) -> Path | None:
         if not value.absolute().parent.exists():
             raise click.BadParameter(f'there is no folder `{value.absolute().parent}`: make it, or give another')
         _check_folder(value.absolute().parent)
+    return value
+
+
+def figure_to_write(context: Any, parameter: Any, value: Path | None) -> Path | None:
+    """Return a file whose folder is there, and whose ending is that of a figure.
+
+    :raises click.BadParameter: with a sentence.
+    """
+    file_to_write(context, parameter, value)
+    if value is not None and value.suffix.lower() not in FIGURES:
+        raise click.BadParameter(f'`{value.name}` has to end in {", ".join(FIGURES[:-1])} or {FIGURES[-1]}')
     return value
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import spglib
 from ase import Atoms
 from ase.build import make_supercell as ase_make_supercell
+from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from ..common.phonon_settings import SYMPREC
@@ -22,11 +23,28 @@ Matrix = NDArray[np.int64]
 NEARLY_CUBIC, TOLERABLE = 0.1, 0.26
 #: A supercell with the crystal's point group may be this much larger than the smallest: it needs fewer displacements.
 SYMMETRY_BONUS = 1.5
+#: With what newer versions of spglib say that they find no symmetry, where older ones return nothing.
+NOT_FOUND: Any = getattr(spglib, 'SpglibError', ())
 
 
 def species_of(atoms: Atoms) -> list[int]:
     """Return a number for each atom that differs with its element and, where kinds have tags, with its kind."""
     return [1000 * tag + number for number, tag in zip(atoms.numbers.tolist(), atoms.get_tags().tolist(), strict=True)]
+
+
+def check_symprec(atoms: Atoms, symprec: float) -> str | None:
+    """Return a sentence if a tolerance would take different atoms for the same one, ``None`` if it would not.
+
+    :param symprec: Å.
+    """
+    limit = min(2 * symprec, 1.001 * np.linalg.norm(atoms.cell[:], axis=1).min())
+    nearest = neighbor_list('d', atoms, cutoff=limit).min(initial=np.inf)
+    if 2 * symprec < nearest:
+        return None
+    return (
+        f'`symprec` is {symprec:g} Å, too large for this structure, whose atoms are as near as {nearest:.2f} Å: it has '
+        f'to be below half of that; 1e-5 to 0.01 Å is usual'
+    )
 
 
 @dataclass(frozen=True)
@@ -45,9 +63,15 @@ class Symmetry:
         """Find the symmetry of a crystal; only the identity where there is none to be found.
 
         :param species: numbers that tell its atoms apart; by default :func:`species_of`.
+        :raises ValueError: with the sentence of :func:`check_symprec`.
         """
+        if problem := check_symprec(atoms, symprec):
+            raise ValueError(problem)
         cell = (atoms.cell[:], atoms.get_scaled_positions(), species or species_of(atoms))
-        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
+        try:
+            found = spglib.get_symmetry_dataset(cell, symprec=symprec)
+        except NOT_FOUND:
+            found = None
         if found is None:
             return cls(np.eye(3, dtype=np.int64)[None], np.eye(3))
         return cls(np.unique(found.rotations, axis=0).astype(np.int64), np.array(found.std_rotation_matrix))

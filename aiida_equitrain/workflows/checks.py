@@ -12,6 +12,7 @@ from aiida_quantumespresso.data.hubbard_structure import HubbardStructureData
 
 from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.science.structures import check_occupations, check_size, check_structure
+from aiida_equitrain.science.supercells import check_symprec
 from aiida_equitrain.science.symmetry_hint import symmetry_hint
 
 #: Keys of ``SYSTEM`` that say which physics is computed.
@@ -91,10 +92,17 @@ def kinds_problem(structure: orm.StructureData, port: str = 'structure', may_hav
 
 
 def same_physics_problem(stages: Mapping[str, Any]) -> str | None:
-    """Return a sentence if a cell would be charged, or stages of one WorkChain differ in spin, U or functional.
+    """Return a sentence if a mesh has no distance, a cell is charged, or stages differ in spin, U or functional.
 
     :param stages: inputs of ``PwBaseWorkChain`` by their ports.
     """
+    for port, base in stages.items():
+        distance = base.get('kpoints_distance')
+        if distance is not None and not distance.value > 0:
+            return (
+                f'`{port}.kpoints_distance` must be above zero, but is {distance.value:g}: it is the distance between '
+                'k-points, in 1/Å, such as 0.15'
+            )
     systems = {port: base['pw']['parameters'].get_dict().get('SYSTEM', {}) for port, base in stages.items()}
     for port, system in systems.items():
         if system.get('tot_charge'):
@@ -129,10 +137,13 @@ def with_symprec(inputs: Mapping[str, Any], stage: str) -> dict[str, Any]:
 
 
 def symprec_problem(inputs: Mapping[str, Any], symprec: float, *ports: str) -> str | None:
-    """Return a sentence if settings of a stage have another tolerance of the space group than the whole.
+    """Return a sentence if the tolerance of the space group is too large, or settings of a stage have another one.
 
     :param ports: namespaces with ``settings``, or ports that are settings.
     """
+    problem = check_symprec(inputs['structure'].get_ase(), symprec) if 'structure' in inputs else None
+    if problem:
+        return problem
     for port in ports:
         node = inputs.get(port)
         settings = node.get('settings') if isinstance(node, Mapping) and not isinstance(node, orm.Dict) else node
@@ -164,9 +175,14 @@ def symmetry_hints(inputs: Mapping[str, Any], supercell_matrix: orm.List | None 
     return hints
 
 
-def validate_positive(value: orm.Int | orm.Float | None, _: Any = None) -> str | None:
-    """Return a sentence if a number is not above zero."""
-    return None if value is None or value.value > 0 else f'must be above zero, but is {value.value}.'
+def validate_positive(value: orm.Int | orm.Float | None, port: Any = None) -> str | None:
+    """Return a sentence if a number is not above zero, with the name of its port."""
+    if value is None or value.value > 0:
+        return None
+    name = getattr(port, 'name', None)
+    where = f'`{name}`: it ' if name else ''
+    what = 'a whole number from 1 on' if isinstance(value, orm.Int) else 'a positive number'
+    return f'{where}must be above zero, but is {value.value}; give {what}, or leave it out for the default'
 
 
 def validate_supercell_matrix(value: orm.List | None, _: Any = None) -> str | None:

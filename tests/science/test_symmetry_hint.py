@@ -12,7 +12,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 from aiida_equitrain.science.phonon_metrics import band_path, stability
 from aiida_equitrain.science.structure_files import read_structure
-from aiida_equitrain.science.supercells import Symmetry, species_of
+from aiida_equitrain.science.supercells import Symmetry, check_symprec, species_of
 from aiida_equitrain.science.symmetry_hint import count_displacements, symmetry_hint
 
 CASES = Path(__file__).parents[1] / 'fixtures' / 'cases'
@@ -78,3 +78,13 @@ def test_lowest_is_one_thing() -> None:
     """Translations of Γ within the tolerance are no lowest frequency, whoever judges."""
     verdict = stability(np.array([[0.0, 0, 0], [0.5, 0, 0]]), np.array([[-0.02, 0.0, 0.01], [2.0, 2.0, 3.0]]), 0.15)
     assert (verdict['lowest_frequency_thz'], verdict['lowest_qpoint']) == (2.0, [0.5, 0, 0])
+
+
+def test_too_large_a_tolerance() -> None:
+    """A tolerance that takes neighbours for one atom is told of, with what is usual, also far beyond the cell."""
+    for atoms, distance in ((bulk('Si'), '2.35'), (bulk('NaCl', 'rocksalt', a=5.64), '2.82'), (bulk('Cu'), '2.55')):
+        for symprec in (1.5, 5.0, 500.0):
+            with pytest.raises(ValueError, match=f'too large .* as near as {distance} Å: .* 1e-5 to 0.01'):
+                Symmetry.of(atoms, symprec)
+        assert check_symprec(atoms, 1.0) is None
+        assert len(Symmetry.of(atoms, 0.1).rotations) == 48

@@ -14,7 +14,7 @@ from aiida_equitrain.common.formatting import formula
 from aiida_equitrain.common.names import Strategy
 from aiida_equitrain.common.strategies import check_strategy
 from aiida_equitrain.science.phases import symmetric_primitive
-from aiida_equitrain.workflows.checks import code_problem, same_physics_problem, structure_problem
+from aiida_equitrain.workflows.checks import code_problem, same_physics_problem, structure_problem, symprec_problem
 from aiida_equitrain.workflows.label import checks as label_checks
 from aiida_equitrain.workflows.label.workchain import LabelWorkChain
 from aiida_equitrain.workflows.phonons import checks as phonon_checks
@@ -26,6 +26,7 @@ def validate_inputs(inputs: Mapping[str, Any], _: Any = None) -> str | None:
         return None  # The ports themselves say what is missing.
     return (
         structure_problem(inputs['structure'], inputs['foundation'].elements)
+        or symprec_problem(inputs, phonon_checks.symprec_of(_symprec(inputs)))
         or _codes_problem(inputs)
         or _strategy_problem(inputs)
         or _source_problem(inputs)
@@ -49,7 +50,15 @@ def _codes_problem(inputs: Mapping[str, Any]) -> str | None:
 
 def _strategy_problem(inputs: Mapping[str, Any]) -> str | None:
     """Return a sentence if the foundation cannot be trained as asked for; said before any frame is labelled."""
+    label = inputs.get('label') or {}
     if not inputs.get('finetune'):
+        has_dft = 'reference' in inputs or inputs.get('dft_phonons')
+        if label and not {'harmonic', 'frames'} & set(label) and not has_dft:
+            return (
+                'nothing would come of the labels: no potential is trained, and frames of other cells than the '
+                'supercell of the phonons do not correct these; take the recipe `harmonic` (`--recipe harmonic`), or a '
+                'strategy that trains (`--strategy l2-tsp`)'
+            )
         return None
     train = inputs['finetune'].get('train') or {}
     given = {name: train[name].value for name in ('strategy', 'engine') if name in train}
