@@ -35,12 +35,12 @@ def plan(builder: ProcessBuilder) -> dict[str, Any]:
     The crystal is taken as it was given: a relaxation changes its lattice, not the numbers.
 
     :param builder: of `equitrain.material` or `equitrain.label`.
-    :returns: ``structure``; ``labels``, by recipe, and ``dft_phonons`` (see :func:`_stage`); ``relaxations``, each
-        with ``n_atoms`` and ``core_seconds``; ``force_constants`` of the supercell of the phonons: ``n_atoms``, the
-        independent ``n_constants`` (``None`` if there are too many), ``n_frames_that_determine`` them without a
-        potential, ``n_finite_displacements`` that DFT needs instead; ``label_core_seconds`` and
-        ``displacement_core_seconds``, what all labels, and what all finite displacements with the DFT of the labels
-        cost.
+    :returns: ``structure``; ``labels``, by recipe, ``dft_phonons``, and the scf of ``born_charges`` (see
+        :func:`_stage`); ``relaxations``, each with its ``port``, ``n_atoms`` and ``core_seconds``; ``force_constants``
+        of the supercell of the phonons: ``n_atoms``, the independent ``n_constants`` (``None`` if there are too many),
+        ``n_frames_that_determine`` them without a potential, ``n_finite_displacements`` that DFT needs instead;
+        ``label_core_seconds`` and ``displacement_core_seconds``, what all labels, and what all finite displacements
+        cost: with the DFT of the phonons, or that of the labels where none are computed.
     :raises ValueError: with the sentence with which the job would be refused.
     """
     inputs = builder._inputs(prune=True)
@@ -67,14 +67,18 @@ def plan(builder: ProcessBuilder) -> dict[str, Any]:
         found['labels'] = plan_labels(structure, label, phonon, tolerance)
     if inputs.get('dft_phonons'):
         found['dft_phonons'] = _stage(inputs['dft_phonons']['pw'], displaced)
+    if inputs.get('born_charges'):
+        found['born_charges'] = _stage(inputs['born_charges']['scf'], [primitive_cell(structure.get_ase(), tolerance)])
     for port, stage in (('relax_dft', label.get('relax_dft')), ('relax', inputs.get('dft_phonons', {}).get('relax'))):
         if stage:
             atoms = primitive_cell(structure.get_ase(), tolerance) if port == 'relax_dft' else structure.get_ase()
             one = _stage(stage['base_relax'], [atoms])
             seconds = dft_cost.RELAX_STEPS * one['core_seconds']
-            found['relaxations'].append({**one, 'n_structures': dft_cost.RELAX_STEPS, 'core_seconds': seconds})
+            found['relaxations'].append(
+                {**one, 'port': port, 'n_structures': dft_cost.RELAX_STEPS, 'core_seconds': seconds}
+            )
     found['force_constants'] = count_constants(phonon, displaced)
-    pw = label.get('pw') or inputs.get('dft_phonons', {}).get('pw')
+    pw = inputs.get('dft_phonons', {}).get('pw') or label.get('pw')
     found['label_core_seconds'] = sum(stage['core_seconds'] for stage in found['labels'].values())
     found['displacement_core_seconds'] = _stage(pw, displaced)['core_seconds'] if pw else None
     return found
@@ -198,11 +202,15 @@ def describe_plan(found: Mapping[str, Any]) -> str:
             what += f'; more until error bars are below {limits}'
         lines.append(f'labels, {recipe}: {_describe(stage, "frames")} ({what})')
     for stage in found['relaxations']:
-        lines.append(f'relaxation: {_describe(stage, "steps or so")}')
+        what = 'before the labels' if stage['port'] == 'relax_dft' else 'before the DFT phonons'
+        lines.append(f'relaxation {what}: {_describe(stage, "steps or so")}')
     if 'dft_phonons' in found:
         one = found['dft_phonons']['n_structures'] == 1
         what = 'displacement' if one else 'displacements'
         lines.append(f'DFT phonons: {_describe(found["dft_phonons"], what)}')
+    if 'born_charges' in found:
+        scf = _describe(found['born_charges'], 'scf')
+        lines.append(f'Born charges: {scf}, and 1 response at Γ by ph.x, whose cost is not estimated')
     constants = found['force_constants']
     n_constants = constants['n_constants']
     lines.append(
@@ -212,7 +220,11 @@ def describe_plan(found: Mapping[str, Any]) -> str:
         + _count(constants['n_finite_displacements'], 'finite displacement')
     )
     if found['displacement_core_seconds'] is not None:
-        costs = {'labels': found['label_core_seconds'], 'finite displacements': found['displacement_core_seconds']}
+        seconds = found['displacement_core_seconds']
+        displacements = 'finite displacements'
+        if 'dft_phonons' not in found:
+            displacements += ' (which are not computed) would be'
+        costs = {'labels': found['label_core_seconds'], displacements: seconds}
         shown = ', '.join(f'{name} {hours(value)}' for name, value in costs.items() if value)
         lines.append(
             f'estimate: {shown}; good within a factor of {dft_cost.LARGEST_FACTOR:g} for pw.x on one core of the '

@@ -24,6 +24,7 @@ from aiida_equitrain.common.validation import refuse_quoted_numbers, refuse_unkn
 from aiida_equitrain.query.failures import describe_failure
 from aiida_equitrain.science.structures import is_left_handed
 from aiida_equitrain.workflows.checks import symmetry_hints
+from aiida_equitrain.workflows.pw_keys import pw_key_hint
 from aiida_equitrain.workflows.restarts import Restarts
 
 #: Inputs of the stages that stand at the top; a dynamic namespace would take them all the same.
@@ -156,8 +157,12 @@ class EquitrainProtocolMixin(ProtocolMixin):  # type: ignore[misc]
         :raises ValueError: with the nearest right key, or what to write.
         """
         where = f'the overrides of `{cls.__name__}`'
-        problem = refuse_unknown_nested(overrides, cls.get_override_schema(), where)
-        problem = problem or refuse_quoted_numbers(overrides, where)
+        schema = cls.get_override_schema()
+        problem = refuse_unknown_nested(overrides, schema, where)
+        if problem:
+            hint = pw_key_hint(problem.split('`')[1], overrides, schema)
+            raise ValueError(f'{problem.partition(":")[0]}: {hint}' if hint else problem)
+        problem = refuse_quoted_numbers(overrides, where)
         if problem:
             raise ValueError(problem)
 

@@ -108,6 +108,10 @@ def test_dry_run(
     assert result.exit_code == 0, (result.output, result.exception)
     assert 'DFT phonons: 1 displacement of 64 atoms' in result.output
     assert 'labels, paper' not in result.output
+    overrides.write_text('{label: {pw: {pw: {parameters: {SYSTEM: {ecutwfc: 20}}}}}}')
+    result = invoke('launch', 'material', silicon.pk, *codes, '--overrides', overrides, '--dry-run')
+    (line,) = (line for line in result.output.splitlines() if line.startswith('DFT phonons'))
+    assert f'finite displacements {line.split(", ")[-1]};' in result.output, result.output
     assert orm.QueryBuilder().append(orm.ProcessNode).count() == before
 
 
