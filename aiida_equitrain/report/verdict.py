@@ -253,6 +253,8 @@ def next_steps(node: Any, inputs: Mapping[str, Any], verdict: Verdict, strategy:
     judged, metal = _judged_by(node), ' --metal' if _is_metal(node) else ''
     labels = '' if dataset is None else f' --dataset {dataset.pk}'
     of = '' if foundation is None else f' --foundation {foundation.pk}'
+    # Occupations have no effect where nothing is computed with DFT.
+    again = f'{launch}{labels}{judged}' + ('' if labels and judged else metal)
     trains = _can_train(foundation, dataset)
     own = strategy if trains else NO_STRATEGY
     same = f' --strategy {own}'
@@ -268,7 +270,7 @@ def next_steps(node: Any, inputs: Mapping[str, Any], verdict: Verdict, strategy:
         command = f'{launch} --recipe harmonic --strategy {NO_STRATEGY}{judged}{metal}{of}'
         improve.append(('Frames made to correct the phonons', command))
     if 'starter' in keys or foundation is None or foundation.family != BETTER:
-        command = f'{launch}{labels}{judged}{metal} --strategy {_strategy_for(BETTER, own)}'
+        command = f'{again} --strategy {_strategy_for(BETTER, own)}'
         improve.append(
             ('A better foundation, with the same labels', f'aiida-equitrain setup --with {BETTER} && {command} '
              '--foundation nequix-oam-1-pft')
@@ -277,7 +279,7 @@ def next_steps(node: Any, inputs: Mapping[str, Any], verdict: Verdict, strategy:
     other = next((name for name in OTHER_STRATEGIES if name in known and name != strategy), None)
     if trains and dataset is not None and other is not None:
         title = 'A potential that is fine-tuned on the labels' if strategy == NO_STRATEGY else 'Another strategy'
-        improve.append((title, f'{launch}{labels}{judged}{metal} --strategy {other}{of}'))
+        improve.append((title, f'{again} --strategy {other}{of}'))
     if 'no_nac' in keys and not metal:
         # A reference without the term is none for phonons with it.
         without = '' if 'dft_phonons' in node.inputs else ' --no-dft'

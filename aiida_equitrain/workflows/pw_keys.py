@@ -35,7 +35,8 @@ def pw_key_hint(key: str, overrides: Mapping[str, Any], schema: Mapping[str, Any
     places = [[*path, *rest] for rest in _parameters_below(level)] or list(_parameters_below(schema))
     if not places:
         return None
-    for step in reversed(min(places, key=lambda place: ('born_charges' in place, len(place)))):
+    best: list[str] = min(places, key=lambda place: ('born_charges' in place, len(place)))
+    for step in reversed(best):
         line = {step: line}
     text = yaml.safe_dump(line, default_flow_style=True, width=10**6).strip()[1:-1]
     return f'`{name}` is of pw.x, whose input stands below `parameters`: `{text}`'

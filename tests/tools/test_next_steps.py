@@ -12,6 +12,7 @@ from aiida.common.links import LinkType
 from ase.build import bulk
 
 from aiida_equitrain.cli.launch import cmd_launch
+from aiida_equitrain.cli.launch_idle import IDLE, refuse_given
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.report.verdict import next_steps, steps_after
 from aiida_equitrain.science.verdict import Verdict, flag_of_nac, flag_of_starter
@@ -29,7 +30,7 @@ def job(**inputs: Any) -> Any:
 
 
 def improvements(groups: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the advice of "Improve it"; each command has to be one of ours with options of ours."""
+    """Return the advice of "Improve it"; each command has to be one of ours with options of ours that have an effect."""
     items = {
         item['text']: item['command'] for group in groups if group['title'] == 'Improve it' for item in group['items']
     }
@@ -38,8 +39,10 @@ def improvements(groups: list[dict[str, Any]]) -> dict[str, str]:
             words = shlex.split(item['command'].rpartition(' && ')[2])
             if words[:2] == ['aiida-equitrain', 'launch']:
                 command: Any = cmd_launch.get_command(click.Context(cmd_launch), words[2])
-                parser = command.make_parser(click.Context(command))
-                parser.parse_args(words[3:])
+                with command.make_context(words[2], words[3:]) as context:
+                    for row in IDLE.get(words[2], ()):
+                        if row.when(context.params):
+                            refuse_given(*row.names, why=row.why)
     return items
 
 
@@ -87,6 +90,23 @@ def test_with_training(salt_job: dict[str, Any], tiny_dataset: Any) -> None:
         'Another strategy': f'{again} --strategy l2-tsp {of}',
         'The non-analytical term': f'{again} --strategy transfer --engine mace {of} --born-charges',
     }  # fmt: skip
+
+
+def test_metal(salt_job: dict[str, Any], tiny_dataset: Any, silicon_phonons: Any) -> None:
+    """Occupations of DFT are named where something is computed with DFT, and only there."""
+    structure, phonons = silicon_phonons
+    metal = {'label__pw__pw__parameters': orm.Dict({'SYSTEM': {'occupations': 'smearing'}})}
+    node = job(phonons__settings=orm.Dict({}), reference=phonons, **metal)
+    found = improvements(
+        next_steps(
+            node,
+            {**salt_job['inputs'], 'structure': structure, 'dataset': tiny_dataset},
+            salt_job['verdict'],
+            'transfer',
+        )
+    )
+    assert {text for text, command in found.items() if '--metal' in command} == {'Frames made to correct the phonons'}
+    assert f'--dataset {tiny_dataset.pk} --reference {phonons.pk} --strategy' in found['Another strategy']
 
 
 def test_after_phonons(salt_job: dict[str, Any]) -> None:
