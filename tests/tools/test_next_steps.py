@@ -30,7 +30,7 @@ def job(**inputs: Any) -> Any:
 
 
 def improvements(groups: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the advice of "Improve it"; each command has to be one of ours with options of ours that have an effect."""
+    """Return the advice of "Improve it"; each command is one of ours, and its options have an effect."""
     items = {
         item['text']: item['command'] for group in groups if group['title'] == 'Improve it' for item in group['items']
     }
