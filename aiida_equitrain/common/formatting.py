@@ -33,6 +33,11 @@ def formula(text: str) -> str:
         return text
 
 
+def counted(value: Any, what: str) -> str:
+    """Return how many there are of something, ``1 frame`` or ``2 frames``."""
+    return f'{value} {what}{"" if value == 1 else "s"}'
+
+
 def duration(seconds: float | None) -> str:
     """Return seconds as ``12 s``, ``3 min 05 s`` or ``2 h 10 min``."""
     if seconds is None:

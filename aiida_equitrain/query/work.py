@@ -128,7 +128,20 @@ def _results(kinds: Mapping[int, str]) -> dict[int, str]:
             except (KeyError, TypeError, ValueError, IndexError):
                 # An archive of somebody may hold anything there.
                 found[pk] = 'its results are not of the form that ours have'
-    return found
+    return found | _error_bars([pk for pk, text in found.items() if text == NO_REFERENCE])
+
+
+def _error_bars(pks: list[int]) -> dict[int, str]:
+    """Return the error bars of phonons that labels have corrected, of main jobs without a reference."""
+    query = orm.QueryBuilder().append(orm.WorkChainNode, filters={'id': {'in': pks}}, tag='work', project='id')
+    query.append(orm.Dict, with_incoming='work', edge_filters={'label': 'phonons__corrected__correction'},
+                 project='attributes.uncertainty_thz')  # fmt: skip
+    bars = {pk: bar for pk, bar in (query.all() if pks else []) if isinstance(bar, int | float)}
+    return {pk: f'corrected, error bar {number(bar)} THz' for pk, bar in bars.items()}
+
+
+#: What is said of a main job that nothing judges.
+NO_REFERENCE = 'no reference to compare with'
 
 
 def _material(content: Mapping[str, Any]) -> str:
@@ -136,7 +149,7 @@ def _material(content: Mapping[str, Any]) -> str:
     names = {'finetuned': 'fine-tuned', 'corrected': 'corrected', 'foundation': 'foundation'}
     errors = [f'{title} {number(sides[side]["phonon_mae_thz"])}' for side, title in names.items()
               if (sides.get(side) or {}).get('phonon_mae_thz') is not None]  # fmt: skip
-    return f'phonons off by {", ".join(errors)} THz' if errors else 'no reference to compare with'
+    return f'phonons off by {", ".join(errors)} THz' if errors else NO_REFERENCE
 
 
 def _phonons(content: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from aiida import orm
 
 import aiida_equitrain
 from aiida_equitrain.calculations.arrays import arrays_of
-from aiida_equitrain.common.formatting import duration, formula, number
+from aiida_equitrain.common.formatting import counted, duration, formula, number
 from aiida_equitrain.common.names import Role
 from aiida_equitrain.query.failures import reason_of
 from aiida_equitrain.science.epoch_choice import WORDS, describe_worse
@@ -37,7 +37,7 @@ QUANTITIES = {
     'phonon_bias_thz': '… mean, signed (THz)',
     'max_frequency_thz': 'highest frequency (THz)',
     'mean_frequency_thz': 'mean frequency (THz)',
-    'lowest_frequency_thz': 'lowest frequency (THz)',
+    'lowest_frequency_thz': 'lowest frequency on path and mesh (THz)',
     'dynamically_stable': 'dynamically stable',
     'uncertainty_thz': 'error bar of the frequencies, mean (THz)',
     'verdict': 'stable within error bars',
@@ -261,7 +261,9 @@ def phonon_rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
 def symfc_words(comparison: Mapping[str, Any]) -> str:
     """Return in words what the fit without a potential was made of."""
     symfc = comparison.get('symfc') or {}
-    how = f': {symfc["n_frames"]} {symfc["how"]}' if symfc.get('how') else ''
+    words = str(symfc.get('how') or '')
+    words = words.replace('frames', 'frame', 1) if symfc.get('n_frames') == 1 else words
+    how = f': {symfc["n_frames"]} {words}' if words else ''
     if symfc.get('is_reference'):
         return f'{how}; it is the reference, which was made of the very same frames'
     return how
@@ -465,7 +467,8 @@ def _notes(node: orm.ProcessNode, inputs: Mapping[str, Any], stages: list[dict[s
     dropped = inputs.get('dropped') or {}
     frames = dropped.get('frames', dropped)
     if frames:
-        notes.append(f'{len(frames)} frame(s) were dropped because their DFT failed; see the output `dropped`.')
+        was = 'was' if len(frames) == 1 else 'were'
+        notes.append(f'{counted(len(frames), "frame")} {was} dropped because DFT failed; see the output `dropped`.')
     return notes
 
 
@@ -473,14 +476,12 @@ def _headline(summary: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the few numbers at the top of the page."""
     forgetting = summary['forgetting_mev_per_angstrom']
     sign = '+' if forgetting is not None and forgetting > 0 else ''
+    labels = counted(summary['n_frames_corrected'], 'label')
+    corrected = f'of the foundation, corrected by {labels}'
+    whose = f'error bar of the phonons {corrected}' if summary['corrected_mae_thz'] is None else 'its own error bar'
     items = [
-        (
-            summary['corrected_mae_thz'],
-            ' THz',
-            f'phonon error of the foundation, corrected by {summary["n_frames_corrected"]} labels (MAE over the '
-            'Brillouin zone)',
-        ),
-        (summary['corrected_uncertainty_thz'], ' THz', 'its own error bar, from the labels alone'),
+        (summary['corrected_mae_thz'], ' THz', f'phonon error {corrected} (MAE over the Brillouin zone)'),
+        (summary['corrected_uncertainty_thz'], ' THz', f'{whose}, from the labels alone'),
         (
             summary['finetuned_mae_thz'],
             ' THz',
@@ -497,7 +498,8 @@ def _headline(summary: Mapping[str, Any]) -> list[dict[str, str]]:
         if value is not None
     ]
     if summary['n_frames']:
-        label = f'labelled frames of up to {summary["n_atoms"]} atoms'
+        several = 'frame of' if summary['n_frames'] == 1 else 'frames of up to'
+        label = f'labelled {several} {summary["n_atoms"]} atoms'
         numbers.append({'value': str(summary['n_frames']), 'label': label})
     numbers.append(
         {'value': duration(summary['seconds']), 'label': f'in all, {duration(summary["core_seconds"])} of core time'}
@@ -589,7 +591,7 @@ def bands_data(outputs: Any, comparison: Mapping[str, Any] | None = None) -> dic
         'ticks': path_ticks(distances, starts, labels),
         'sigmas': _sigmas(outputs, labels, starts, len(distances)),
         'marks': _marks(comparison or {}, distances, sides),
-        'marked': 'where a side is furthest from DFT',
+        'marked': 'where a side is furthest from DFT' if 'dft' in sides else '',
     }
     if 'dos_frequencies' in arrays:
         densities = _by_side(node, 'dos')

@@ -90,7 +90,7 @@ def soft_bands(node: Any) -> dict[str, Any] | None:
     """Return the bands of the parent with its imaginary modes marked, as :func:`~.plots.draw_bands` takes them."""
     if 'bands' not in node.outputs or ROOT_PHASE not in node.outputs.bands:
         return None
-    side = 'the potential' if 'potential' in node.inputs else 'dft'
+    side = 'potential' if 'potential' in node.inputs else 'dft'
     bands = bands_of(node.outputs.bands[ROOT_PHASE], side)
     levels = sorted(node.outputs.modes) if 'modes' in node.outputs else []
     modes = node.outputs.modes[levels[0]]['parents'].get(ROOT_PHASE, {}).get('modes', []) if levels else []
@@ -118,10 +118,51 @@ def _place_of(mode: Mapping[str, Any], segments: list[dict[str, Any]], ticks: li
     return None
 
 
+def well_columns(pairs: list[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, list[Any]]:
+    """Return the scans along all directions, one row for each point: what was computed, and the fit."""
+    names = ('parent', 'mode', 'frequency_thz', 'direction', 'displacement_angstrom', 'energy_mev_per_atom',
+             'fit_mev_per_atom')  # fmt: skip
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for entry, well in pairs:
+        to_mev, along = 1000 / entry['n_atoms'], entry.get('along') or direction_text(entry)
+        for place, energy in zip(entry['amplitudes_angstrom'], well['energies_ev'], strict=True):
+            fit = sum(factor * place**power for power, factor in zip(well['powers'], well['coefficients'], strict=True))
+            inside = abs(place) <= well['reach_angstrom']
+            row = (entry['parent'], mode_name(entry), entry['frequency_thz'], along, place,
+                   None if energy is None else energy * to_mev, fit * to_mev if inside else None)  # fmt: skip
+            for name, cell in zip(names, row, strict=True):
+                columns[name].append(cell)
+    return columns
+
+
+def phase_band_columns(node: Any, phases: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the bands of the phases that are drawn, one row for each q-point and branch."""
+    names = ('phase', 'segment', 'distance_per_angstrom', 'q_1', 'q_2', 'q_3', 'branch', 'frequency_thz')
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for phase in drawn_phases(node, phases):
+        for segment, part in enumerate(path_of(node.outputs.bands[phase])['segments']):
+            for place, qpoint, values in zip(part['distances'], part['qpoints'], part['frequencies'], strict=True):
+                for branch, value in enumerate(values):
+                    row = (phase, segment + 1, float(place), *map(float, qpoint), branch + 1, float(value))
+                    for name, cell in zip(names, row, strict=True):
+                        columns[name].append(cell)
+    return columns
+
+
+def drawn_phases(node: Any, phases: Mapping[str, Any]) -> list[str]:
+    """Return the names of the phases whose bands are drawn."""
+    names = [name for name in sorted(node.outputs.bands) if name != ROOT_PHASE] if 'bands' in node.outputs else []
+    return [name for name in names if name in phases][:MANY_PHASES]
+
+
+def direction_text(entry: Mapping[str, Any]) -> str:
+    """Return the components of a direction in its basis."""
+    return '[' + ' '.join(f'{value:.2f}' for value in entry['direction']) + ']'
+
+
 def draw_phase_phonons(node: Any, phases: Mapping[str, Mapping[str, Any]]) -> Figure | None:
     """Draw the bands of each phase that was found, a panel each."""
-    names = [name for name in sorted(node.outputs.bands) if name != ROOT_PHASE] if 'bands' in node.outputs else []
-    names = [name for name in names if name in phases][:MANY_PHASES]
+    names = drawn_phases(node, phases)
     if not names:
         return None
     columns = min(len(names), 2)
@@ -166,7 +207,7 @@ def _draw_curve(axis: Any, entry: Mapping[str, Any], well: Mapping[str, Any], co
     low, high = amplitudes[shown].min(), amplitudes[shown].max()
     fine = np.linspace(-high if mirrored else low, high, 400)
     fit = sum(factor * fine**power for power, factor in zip(well['powers'], well['coefficients'], strict=True))
-    direction = entry.get('along') or '[' + ' '.join(f'{value:.2f}' for value in entry['direction']) + ']'
+    direction = entry.get('along') or direction_text(entry)
     depth = well['depth_mev_per_atom']
     text = direction + ('' if depth is None else f': {depth:.1f} meV/atom')
     axis.plot(fine, fit * to_mev, color=colour, linewidth=1.1)

@@ -23,13 +23,15 @@ from . import live
 
 #: Heading and caption of every figure, in the order of the page.
 FIGURES = {
-    'bands': ('Phonon bands', 'Where there is DFT, the curves that labels have changed should lie on its own.'),
+    'bands': ('Phonon bands', 'The curves that labels have changed should lie on that of DFT.'),
     'error_bars': ('Corrected phonon bands', 'Shaded: one and two standard deviations, from the labels alone.'),
     'flow': ('What led to what', 'Provenance, condensed: boxes of results are round, of work square.'),
     'learning': ('Learning curve', 'Errors on the labelled frames while training.'),
     'parity': ('Forces', 'Every point is one force component of one atom.'),
     'thermal': ('Thermal properties', 'In the harmonic approximation, per mole of primitive cells.'),
 }
+#: What is said of bands where there is no DFT.
+NO_DFT = 'Imaginary frequencies are below zero; there is no DFT to hold the curves against.'
 #: Columns of the table of phonons; a long word may be parted.
 SIDES = {
     'dft': 'DFT',
@@ -52,6 +54,9 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     beside = {side: title for side, title in SIDES.items() if any(row.get(side) is not None for row in branches)}
     wrong = {flag.get('side') for flag in (data.get('verdict') or {}).get('flags', []) if flag['level'] == 'red'}
     sides = {side: title for side, title in SIDES.items() if any(row.get(side) is not None for row in errors)}
+    bands = data.get('bands')
+    judged = not bands or 'dft' in bands['segments'][0]['sides']
+    captions = FIGURES if judged else {**FIGURES, 'bands': (FIGURES['bands'][0], NO_DFT)}
     return fill(
         'material.html',
         title=f'{data["material"]}: {data["title"]}',
@@ -60,8 +65,8 @@ def render(data: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         warnings=data.get('warnings', []),
         notes=data.get('notes', []),
         headline=data.get('headline', []),
-        figures=accessible(figures, FIGURES, data.get('described')),
-        captions=FIGURES,
+        figures=accessible(figures, captions, data.get('described')),
+        captions=captions,
         live=live_figures(data, figures),
         csv={name: f'{name}.csv' for name in data.get('curves', {})},
         sides=sides,

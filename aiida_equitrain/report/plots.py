@@ -43,6 +43,7 @@ SIDES: dict[str, dict[str, Any]] = {
         'zorder': 5,
     },
     'finetuned': {'label': 'fine-tuned', 'color': '#0a85d1', 'linestyle': (0, (4, 1.6)), 'zorder': 5},
+    'potential': {'label': 'the potential', 'color': '#009e73', 'linestyle': '-', 'zorder': 3},
 }
 #: Panels of a learning curve: end of the key, title, and the factor to its unit; names and colours of its curves.
 LEARNING = (('forces_mae', 'force MAE (meV/Å)', 1e3), ('energy_mae', 'energy MAE (meV/atom)', 1e3))

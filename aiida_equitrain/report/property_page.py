@@ -22,7 +22,15 @@ from aiida_equitrain.science.verdict import Verdict, number_in
 from . import page, thermal
 from .collect import REPORTABLE, NoReportError, bands_of_bars, collect, commands, error_bars_of, read_once
 from .curves import band_columns, describe
-from .instability import draw_phase_phonons, draw_wells, mode_name, mode_pairs, soft_bands
+from .instability import (
+    draw_phase_phonons,
+    draw_wells,
+    mode_name,
+    mode_pairs,
+    phase_band_columns,
+    soft_bands,
+    well_columns,
+)
 from .phonons import bands_of, density_of
 from .plots import STYLE, draw_bands, draw_error_bars
 from .results import crystal_of, describe_result, kind_of, summary_of
@@ -45,6 +53,8 @@ RADIUS = 0.5
 LOOSE, ENOUGH_ATOMS = 1e-2, 8
 
 PHASE_HEADS = ['phase', 'space group', 'meV/atom below', 'phonons', 'reached from', 'structure']
+#: The same, but for the file, in a CSV file.
+PHASE_COLUMNS = ('phase', 'space_group', 'mev_per_atom_below', 'phonons', 'reached_from')
 
 
 def is_property(node: Any) -> bool:
@@ -192,6 +202,7 @@ def _instability(node: Any) -> dict[str, Any]:
     if root is not None:
         structures[ROOT_PHASE] = root.get_ase()
     figures: dict[str, Figure] = {}
+    curves: dict[str, dict[str, Any]] = {}
     captions: dict[str, tuple[str, str]] = {}
     pairs = printable_tree(mode_pairs(node), longest=NAME)
     source = 'the potential' if 'potential' in node.inputs else 'DFT'
@@ -202,7 +213,7 @@ def _instability(node: Any) -> dict[str, Any]:
             figures['bands'] = draw_bands(bands)
             captions['bands'] = ('Phonon bands of the parent', f'By {source}; imaginary frequencies are below zero.')
         if pairs:
-            figures['wells'] = draw_wells(pairs)
+            figures['wells'], curves['wells'] = draw_wells(pairs), well_columns(pairs)
             captions['wells'] = (
                 'Energy along imaginary modes',
                 f'Marks: {source}, hollow where symmetry makes both sides alike; lines: the fit; triangles: its '
@@ -210,7 +221,7 @@ def _instability(node: Any) -> dict[str, Any]:
             )
         phonons = draw_phase_phonons(node, phases)
         if phonons is not None:
-            figures['phase_phonons'] = phonons
+            figures['phase_phonons'], curves['phase_phonons'] = phonons, phase_band_columns(node, phases)
             captions['phase_phonons'] = ('Phonon bands of the phases', f'By {source}, THz.')
         if structures:
             figures['phases'] = draw_phases(phases, structures)
@@ -218,10 +229,12 @@ def _instability(node: Any) -> dict[str, Any]:
     files = {f'phase_{number}.cif': cif_of(atoms) for number, atoms in enumerate(structures.values())}
     named = dict(zip(structures, files, strict=True))
     notes = [] if pairs else ['There are no imaginary modes beyond the tolerance: nothing was followed.']
-    table = {'heads': PHASE_HEADS, 'rows': phase_rows(phases, pairs, named)}
+    rows = phase_rows(phases, pairs, named)
+    table = {'heads': PHASE_HEADS, 'rows': rows}
+    curves['phases'] = {name: [row['cells'][column] for row in rows] for column, name in enumerate(PHASE_COLUMNS)}
     return {
         'figures': figures, 'captions': captions, 'notes': notes, 'bands': {'bands': bands} if bands else {},
-        'described': describe({'bands': bands}), 'files': files, 'table': table,
+        'curves': curves, 'described': describe({'bands': bands}), 'files': files, 'table': table,
     }  # fmt: skip
 
 
@@ -249,13 +262,12 @@ def cif_of(atoms: Any) -> bytes:
 
 
 def _qha(node: Any) -> dict[str, Any]:
-    caption = (
-        'Quasi-harmonic approximation',
-        'Free energy above its minimum, over volume, at some temperatures; what follows at the minimum over '
-        'temperature. Grey: where the approximation itself ends.',
-    )
     facts = node.outputs.qha.get_dict()
     curves = arrays_of(node.outputs.curves)
+    text = 'Free energy above its minimum, over volume, at some temperatures; over temperature what follows there.'
+    if trusted_temperature(facts) < curves['temperatures_k'][-1]:
+        text += ' Grey: where the approximation itself ends.'
+    caption = ('Quasi-harmonic approximation', text)
     modes = arrays_of(node.outputs.gruneisen) if 'gruneisen' in node.outputs else None
     with matplotlib.rc_context(STYLE):
         figure = thermal.draw_qha(curves, trusted_temperature(facts), modes)
@@ -283,7 +295,7 @@ def _corrected(node: Any) -> dict[str, Any]:
 def _phonons(node: Any) -> dict[str, Any]:
     if 'correction' in node.outputs:
         return _corrected(node)
-    side, source = ('the potential', 'of a potential') if 'potential' in node.inputs else ('dft', 'of DFT')
+    side, source = ('potential', 'of a potential') if 'potential' in node.inputs else ('dft', 'of DFT')
     bands = {'bands': printable_tree(bands_of(node.outputs.bands, side, density_of(node)), longest=NAME)}
     with matplotlib.rc_context(STYLE):
         figure = draw_bands(bands['bands'])

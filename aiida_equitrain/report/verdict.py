@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from aiida import orm
 
 from aiida_equitrain.calculations.train import check_training
@@ -13,10 +14,12 @@ from aiida_equitrain.common.names import ROOT_PHASE, Family, Recipe, Strategy
 from aiida_equitrain.common.strategies import ENGINES, FAMILIES
 from aiida_equitrain.query.flags import uses_starter
 from aiida_equitrain.science.verdict import (
+    NAC_REMEDY,
     NOTE,
     RED,
     Flag,
     Verdict,
+    flag_of_cell,
     flag_of_error_bars,
     flag_of_nac,
     flag_of_starter,
@@ -24,11 +27,19 @@ from aiida_equitrain.science.verdict import (
     flags_of_training,
     judge,
     number_in,
+    volume_change,
 )
 
 BELOW = 'energy_below_root_mev_per_atom'
 #: The temperature up to which an expansion is trusted, in Debye temperatures; beyond it phonons are no longer harmonic.
 QHA_DEBYE = 1.5
+#: What is done about a term that is missing, of the kinds whose commands have no option for it.
+NAC_REMEDIES = {
+    'instability': 'begin from phonons that have it: `aiida-equitrain launch phonons` with `--born-charges`, then '
+    '`aiida-equitrain launch instability` with the PK of its `phonopy_data`',
+    'kappa': 'the command has no option for it: in Python give `nac`, an output of phonons with Born charges',
+    'qha': 'no input takes it; `aiida-equitrain launch phonons` with `--born-charges` shows what it changes',
+}
 #: What is tried instead of the strategy that was taken, and the word for none.
 OTHER_STRATEGIES = (Strategy.L2_TSP.value, Strategy.TRANSFER.value)
 NO_STRATEGY = 'none'
@@ -70,10 +81,8 @@ def of_corrected(node: Any, facts: Mapping[str, Any], highest: float) -> Verdict
     """
     comparison = {'candidates': {'corrected': {'max_frequency_thz': highest}}}
     flags = common_flags(node)
-    structure = node.inputs.structure
-    nac = flag_of_nac(structure.get_symbols_set(), 'nac' in node.inputs or 'nac' in node.outputs)
-    values = {**facts, 'max_frequency_thz': highest}
-    flags += [flag for flag in (nac, flag_of_error_bars(values, 'corrected')) if flag is not None]
+    bars = flag_of_error_bars({**facts, 'max_frequency_thz': highest}, 'corrected')
+    flags += [bars] if bars is not None else []
     if facts.get('verdict') == 'undecided':
         flags.append(
             Flag(
@@ -91,8 +100,8 @@ def of_phonons(node: Any, facts: Mapping[str, Any]) -> Verdict:
     """
     source = 'the potential' if 'potential' in node.inputs else 'DFT'
     flags, structure = common_flags(node), node.inputs.structure
-    nac = flag_of_nac(structure.get_symbols_set(), 'nac' in node.inputs or 'nac' in node.outputs)
-    flags += [nac] if nac is not None else []
+    cell = flag_of_cell(_relaxed_by(node), 'potential' not in node.inputs)
+    flags += [cell] if cell is not None else []
     is_stable = facts.get('dynamically_stable')
     words = 'of unknown stability' if is_stable is None else 'stable' if is_stable else 'unstable'
     if words == 'unstable':
@@ -115,22 +124,25 @@ def of_phases(node: Any, phases: Mapping[str, Mapping[str, Any]]) -> Verdict:
     if 'potential' in node.inputs and 'dft' not in node.outputs:
         text = 'energies and phases are those of the potential; no DFT has looked at them'
         flags.append(Flag('no_dft', text, '`--dft` repeats the scans, `--dft-phases` the whole', '', NOTE))
-    others = {name: phase for name, phase in phases.items() if name != ROOT_PHASE}
+    lower = {
+        name: phase for name, phase in phases.items() if name != ROOT_PHASE and (number_in(phase, BELOW) or 0.0) > 0
+    }
     crystal = f'{formula(str(root.get("formula") or "the crystal"))} ({root.get("space_group") or "no space group"})'
     if root.get('dynamically_stable'):
         title, sentences = f'{crystal} is stable by {source}.', ['It has no imaginary mode to be followed.']
-    elif not others:
+    elif not lower:
         title = f'{crystal} is unstable by {source}, and no phase below it was found.'
         sentences = ['Follow more modes (`max_modes`), or scan further (`amplitudes_angstrom`).']
     else:
-        name, lowest = max(others.items(), key=lambda pair: number_in(pair[1], BELOW) or 0.0)
+        name, lowest = max(lower.items(), key=lambda pair: number_in(pair[1], BELOW) or 0.0)
         title = (
             f'{crystal} is unstable by {source}; the lowest phase that was found is {lowest.get("space_group")}, '
             f'{number(number_in(lowest, BELOW))} meV/atom below.'
         )
         words = {True: 'stable', False: 'unstable: go on from it (`--depth`)', None: 'not examined further'}
         state = words.get(lowest.get('dynamically_stable'), words[None])
-        sentences = [f'It is {state} ({name}; phases below it: {len(others)}).']
+        among = 'the only phase' if len(lower) == 1 else f'the lowest of {len(lower)} phases'
+        sentences = [f'It is {state} ({name}, {among} found below {crystal}).']
     return _simple(title, sentences, flags)
 
 
@@ -174,9 +186,30 @@ def of_conductivity(node: Any, facts: Mapping[str, Any]) -> Verdict:
 
 
 def common_flags(node: Any) -> list[Flag]:
-    """Return what is to be said of every result of a potential."""
+    """Return what is to be said of every result of a potential, and of all phonons."""
     potential = node.inputs.potential if 'potential' in node.inputs else None
-    return [flag_of_starter()] if potential is not None and uses_starter(potential) else []
+    flags = [flag_of_starter()] if potential is not None and uses_starter(potential) else []
+    given = node.inputs.phonopy_data if 'phonopy_data' in node.inputs else None
+    if 'structure' in node.inputs:
+        elements = node.inputs.structure.get_symbols_set()
+    else:
+        elements = set() if given is None else set(given.symbols)
+    places = [node.inputs, node.outputs, node.inputs.phonons if 'phonons' in node.inputs else {}]
+    has_nac = any('nac' in place for place in places) or (given is not None and given.has_nac_parameters())
+    kind = str(node.process_type).rpartition('.')[2]
+    nac = flag_of_nac(elements, has_nac, NAC_REMEDIES.get(kind, NAC_REMEDY))
+    return flags if nac is None else [*flags, nac]
+
+
+def _relaxed_by(node: Any) -> float | None:
+    """Return by how much a relaxation changed the volume per atom, relatively; ``None`` if there was none."""
+    if 'relaxed_structure' not in node.outputs:
+        return None
+    after, before = (
+        {'volume_angstrom3': abs(float(np.linalg.det(each.cell))), 'n_atoms': len(each.sites)}
+        for each in (node.outputs.relaxed_structure, node.inputs.structure)
+    )
+    return volume_change(after, before)
 
 
 def steps_after(node: Any, done: str) -> list[dict[str, Any]]:

@@ -39,6 +39,7 @@ SIDES = {
     'symfc': 'the fit without a potential',
 }
 RED, NOTE = 'red', 'note'
+NAC_REMEDY = 'compute Born charges with `--born-charges`, or give `nac`'
 MORE_LABELS = 'correct the phonons by frames made for it (`--recipe harmonic`)'
 
 
@@ -208,15 +209,34 @@ def flag_of_starter() -> Flag:
     )
 
 
-def flag_of_nac(elements: Collection[str], has_nac: bool) -> Flag | None:
-    """Return a flag if a crystal of these elements is polar, should it be an insulator, and phonons have no NAC."""
+def flag_of_nac(elements: Collection[str], has_nac: bool, remedy: str = NAC_REMEDY) -> Flag | None:
+    """Return a flag if a crystal of these elements is polar, should it be an insulator, and phonons have no NAC.
+
+    :param remedy: other than the options of the commands that have some.
+    """
     if has_nac or len(set(elements)) < 2 or not ANIONS & set(elements):
         return None
     return Flag(
         'no_nac',
-        'the crystal is polar (if it is an insulator) and no side has the non-analytical term: its longitudinal '
-        'optical modes near Γ are too low',
-        'compute Born charges with `--born-charges`, or give `nac`',
+        'the crystal is polar (if it is an insulator) and no phonons of it have the non-analytical term: its '
+        'longitudinal optical modes near Γ are too low',
+        remedy,
+    )
+
+
+def flag_of_cell(change: float | None, is_dft: bool) -> Flag | None:
+    """Return a flag if a relaxation led to the cell of another crystal.
+
+    :param change: relative one of the volume.
+    """
+    if change is None or abs(change) <= VOLUME:
+        return None
+    cause = 'look at functional, cut-offs and k-points of DFT' if is_dft else 'take another foundation'
+    return Flag(
+        'volume',
+        f'the relaxed cell is off by {_percent(change)} in volume from the one that was given: these are phonons of '
+        'another crystal',
+        f'{cause}, or keep the cell that was given (`settings.relax`)',
     )
 
 

@@ -149,6 +149,20 @@ def test_old_names(aiida_profile_clean: Any) -> None:
     assert sorted(query.phonons()['lowest_frequency_thz']) == [-2.0, -1.0]
 
 
+def test_jobs_without_dft(aiida_profile_clean: Any) -> None:
+    """What nothing judges has its error bar, where labels have corrected it."""
+    for bar in (0.0082, None):
+        node = orm.WorkChainNode(process_type='aiida.workflows:equitrain.material')
+        node.set_process_state('finished')
+        node.set_exit_status(0)
+        node.store()
+        outputs = {'comparison': {'candidates': {'corrected': {'phonon_mae_thz': None}}}}
+        outputs |= {'phonons__corrected__correction': {'uncertainty_thz': bar}} if bar else {}
+        for label, content in outputs.items():
+            orm.Dict(content).store().base.links.add_incoming(node, LinkType.RETURN, label)
+    assert list(query.jobs()['result']) == ['no reference to compare with', 'corrected, error bar 0.00820 THz']
+
+
 def test_phonons(silicon_phonons: tuple[Any, Any]) -> None:
     """A row of phonons names its PhonopyData; for people formulas are not Hill's, and answers are words."""
     structure = orm.StructureData(ase=bulk('NaCl', 'rocksalt', a=5.6)).store()

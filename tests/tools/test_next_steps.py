@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
+from aiida.plugins import WorkflowFactory
 from ase.build import bulk
 
 from aiida_equitrain.cli.launch import cmd_launch
 from aiida_equitrain.cli.launch_idle import IDLE, refuse_given
 from aiida_equitrain.data.dataset import DatasetData
-from aiida_equitrain.report.verdict import next_steps, steps_after
+from aiida_equitrain.report.verdict import common_flags, next_steps, of_phases, of_phonons, steps_after
 from aiida_equitrain.science.verdict import Verdict, flag_of_nac, flag_of_starter
 
 
-def job(**inputs: Any) -> Any:
-    """Return a main job with some inputs and with phonons of a supercell."""
-    node = orm.WorkChainNode(process_type='aiida.workflows:equitrain.material')
+def job(kind: str = 'material', **inputs: Any) -> Any:
+    """Return a job with some inputs and with phonons of a supercell."""
+    node = orm.WorkChainNode(process_type=f'aiida.workflows:equitrain.{kind}')
     for label, data in inputs.items():
         node.base.links.add_incoming(data.store(), LinkType.INPUT_WORK, label)
     node.store()
@@ -117,3 +120,46 @@ def test_after_phonons(salt_job: dict[str, Any]) -> None:
     assert improvements(groups)['Judge and correct the phonons by labels'] == f'{command} --foundation {potential.pk}'
     groups = steps_after(job(structure=structure), 'phonons')
     assert [group['title'] for group in groups] == ['Use it', 'Go on']
+
+
+@pytest.mark.parametrize('kind', ['phonons', 'instability', 'qha', 'kappa'])
+def test_polar(aiida_profile: Any, kind: str) -> None:
+    """Phonons of a compound without the term are flagged whoever made them; options that are named exist."""
+    crystal = orm.StructureData(ase=bulk('NaCl', 'rocksalt', a=5.6)).store()
+    (flag,) = common_flags(job(kind, structure=crystal))
+    assert flag.key == 'no_nac'
+    named = kind if '`aiida-equitrain launch' not in flag.remedy else 'phonons'
+    command = cmd_launch.get_command(click.Context(cmd_launch), named)
+    assert command is not None
+    options = {name for option in command.params for name in option.opts}
+    assert set(re.findall('--[a-z-]+', flag.remedy)) <= options
+    if 'give `nac`' in flag.remedy:
+        assert 'nac' in WorkflowFactory(f'equitrain.{kind}').spec().inputs
+    array = orm.ArrayData({'born_charges': np.zeros((2, 3, 3))})
+    assert common_flags(job(kind, structure=crystal, nac=array)) == []
+    assert common_flags(job(kind, structure=orm.StructureData(ase=bulk('Si')))) == []
+
+
+def test_cell_of_phonons(aiida_profile: Any) -> None:
+    """Phonons at a cell that a relaxation made more than 3 % larger are of another crystal, also those of DFT."""
+    facts = {'dynamically_stable': True, 'lowest_frequency_thz': 0.1, 'tolerance_thz': 0.15}
+    for edge, keys in ((5.43, []), (5.47, []), (5.6, ['volume'])):
+        node = job('phonons', structure=orm.StructureData(ase=bulk('Si', a=5.43)))
+        relaxed = orm.StructureData(ase=bulk('Si', a=edge)).store()
+        relaxed.base.links.add_incoming(node, LinkType.RETURN, 'relaxed_structure')
+        assert [flag.key for flag in of_phonons(node, facts).red] == keys
+
+
+def test_words_of_phases(aiida_profile: Any) -> None:
+    """The lowest phase is one of those that were found below the parent; none lies below it."""
+    node = job('instability')
+    root = {'formula': 'GeTe', 'space_group': 'Fm-3m (225)', 'dynamically_stable': False,
+            'energy_below_root_mev_per_atom': 0.0}  # fmt: skip
+    lower = {'space_group': 'R3m (160)', 'dynamically_stable': True, 'energy_below_root_mev_per_atom': 29.0}
+    higher = {**lower, 'energy_below_root_mev_per_atom': 3.0, 'dynamically_stable': False}
+    above = {**lower, 'energy_below_root_mev_per_atom': -1.0}
+    said = of_phases(node, {'root': root, 'phase_1': lower, 'phase_2': higher, 'phase_3': above})
+    assert said.sentences == ['It is stable (phase_1, the lowest of 2 phases found below GeTe (Fm-3m (225))).']
+    said = of_phases(node, {'root': root, 'phase_1': lower})
+    assert said.sentences == ['It is stable (phase_1, the only phase found below GeTe (Fm-3m (225))).']
+    assert 'no phase below it was found' in of_phases(node, {'root': root, 'phase_1': above}).title

@@ -35,7 +35,7 @@ from aiida_equitrain.report.collect import (
 )
 from aiida_equitrain.report.curves import curves_of, describe
 from aiida_equitrain.report.flow import draw_flow
-from aiida_equitrain.report.instability import COLOURS
+from aiida_equitrain.report.instability import COLOURS, well_columns
 from aiida_equitrain.report.live import MAX_NUMBERS, band_spec, data_block, learning_spec, library, parity_spec
 from aiida_equitrain.report.page import render
 from aiida_equitrain.report.plots import INK, SIDES, draw_all, draw_bands, frame_bands, to_png, to_svg
@@ -196,6 +196,17 @@ def test_page(data: dict[str, Any]) -> None:
     assert 'var(--ink)' in page
 
 
+def test_page_without_dft(data: dict[str, Any]) -> None:
+    """Nothing is said of DFT where there is none."""
+    sides = dict(data['bands']['segments'][0]['sides'])
+    for there in (True, False):
+        figures = {'bands': to_svg(draw_bands(data['bands']), 'bands')}
+        page = render(data, figures).replace(library(), '')
+        assert ('should lie on that of DFT' in page) == there
+        assert ('there is no DFT to hold the curves against' in page) != there
+        data['bands']['segments'][0]['sides'] = {name: sides[name] for name in ('foundation', 'symfc')}
+
+
 def real_bands(points: int = 11, n_bands: int = 6) -> dict[str, Any]:
     """Return two segments with everything that bands may have beside them."""
     place = np.linspace(0, 1, points)
@@ -314,6 +325,18 @@ def test_csv() -> None:
     assert lines[2].startswith(f'1,0.1,{1 / 3},{1 / 3},{1 / 3},0.1,0.2')
 
 
+def test_well_columns() -> None:
+    """Each point of a scan has its mode and direction; the fit is given where it is one."""
+    entry = {'n_atoms': 2, 'parent': 'root', 'qpoint_name': 'Γ', 'irrep': 'T1u', 'frequency_thz': -2.0,
+             'direction': [1.0, 0.0], 'amplitudes_angstrom': [0.0, 0.1, 0.2, 0.3]}  # fmt: skip
+    well = {'energies_ev': [0.0, -0.01, 0.2, None], 'powers': [2], 'coefficients': [-1.0], 'reach_angstrom': 0.15}
+    lines = csv_text(well_columns([(entry, well)])).splitlines()
+    assert lines[0].endswith('direction,displacement_angstrom,energy_mev_per_atom,fit_mev_per_atom')
+    assert lines[2].startswith('root,Γ T1u,-2.0,[1.00 0.00],0.1,-5.0,-5.0')
+    assert lines[3].endswith(',0.2,100.0,')
+    assert lines[4].endswith(',0.3,,')
+
+
 def test_read_once() -> None:
     """What has ended is read once, however often it is asked for; what still runs is read each time."""
     asked = []
@@ -411,6 +434,8 @@ def test_cells_and_the_reference() -> None:
         'all at DFT’s cell: branch 3 (acoustic)': 0.0, 'all at DFT’s cell: at X, mean of all branches': 0.07,
     }  # fmt: skip
     assert symfc_words(comparison).startswith(': 4 unstrained frames alone; it is the reference')
+    comparison['symfc']['n_frames'] = 1
+    assert symfc_words(comparison).startswith(': 1 unstrained frame alone; it is')
 
 
 def add_outputs(node: Any, **outputs: Any) -> None:
