@@ -270,7 +270,7 @@ def show_plan(build: Callable[[], Any]) -> None:
     try:
         builder = build()
         show_hints(builder)
-        found = plan(builder)
+        found = plan(builder, tell=lambda line: echo(line, err=True))
     except (ValueError, NotExistent, InputValidationError) as exception:
         raise click.ClickException(str(exception)) from exception
     echo(describe_plan(found), lines=True)

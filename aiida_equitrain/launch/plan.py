@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,17 @@ from aiida_equitrain.science.rattle import rattled_structures
 from aiida_equitrain.science.supercells import make_supercell
 from aiida_equitrain.workflows.label.checks import phonon_supercell_matrix, supercell_matrix
 
+#: Atoms of a supercell whose force constants are counted within seconds.
+SMALL = 200
 
-def plan(builder: ProcessBuilder) -> dict[str, Any]:
+
+def plan(builder: ProcessBuilder, tell: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Return what a main job or a labelling would compute with DFT.
 
     The crystal is taken as it was given: a relaxation changes its lattice, not the numbers.
 
     :param builder: of `equitrain.material` or `equitrain.label`.
+    :param tell: takes a line before what takes long.
     :returns: ``structure``; ``labels``, by recipe, ``dft_phonons``, and the scf of ``born_charges`` (see
         :func:`_stage`); ``relaxations``, each with its ``port``, ``n_atoms`` and ``core_seconds``; ``force_constants``
         of the supercell of the phonons: ``n_atoms``, the independent ``n_constants`` (``None`` if there are too many),
@@ -77,6 +81,10 @@ def plan(builder: ProcessBuilder) -> dict[str, Any]:
             found['relaxations'].append(
                 {**one, 'port': port, 'n_structures': dft_cost.RELAX_STEPS, 'core_seconds': seconds}
             )
+    if tell is not None and len(phonon.supercell) > SMALL:
+        tell(
+            f'Counting the independent force constants of {len(phonon.supercell)} atoms, which takes up to a minute ...'
+        )
     found['force_constants'] = count_constants(phonon, displaced)
     pw = inputs.get('dft_phonons', {}).get('pw') or label.get('pw')
     found['label_core_seconds'] = sum(stage['core_seconds'] for stage in found['labels'].values())
