@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -32,6 +33,8 @@ FIGURES = {
 }
 #: What is said of bands where there is no DFT.
 NO_DFT = 'Imaginary frequencies are below zero; there is no DFT to hold the curves against.'
+#: Of a figure that is wider, in points, the panels stand side by side.
+WIDE = 400.0
 #: Columns of the table of phonons; a long word may be parted.
 SIDES = {
     'dft': 'DFT',
@@ -105,9 +108,16 @@ def accessible(
     """
     words = {name: f'{captions[name][0]}. {(described or {}).get(name, "")}'.strip() for name in figures}
     return {
-        name: Markup(svg.replace('<svg ', f'<svg role="img" aria-label="{escape(words[name])}" ', 1))
+        name: Markup(svg.replace('<svg ', f'<svg{_panels(svg)} role="img" aria-label="{escape(words[name])}" ', 1))
         for name, svg in figures.items()
     }
+
+
+def _panels(svg: str) -> str:
+    """Return what lets a figure of panels side by side keep its width, and scroll, where the screen is narrow."""
+    found = re.search(r'viewBox="0 0 ([\d.]+) ', svg[:2000])
+    width = float(found[1]) if found else 0.0
+    return f' class="panels" style="--width: {width:.0f}px"' if width > WIDE else ''
 
 
 def live_figures(data: Mapping[str, Any], figures: Collection[str]) -> dict[str, dict[str, Any]]:

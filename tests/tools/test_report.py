@@ -37,7 +37,7 @@ from aiida_equitrain.report.curves import curves_of, describe
 from aiida_equitrain.report.flow import draw_flow
 from aiida_equitrain.report.instability import COLOURS, well_columns
 from aiida_equitrain.report.live import MAX_NUMBERS, band_spec, data_block, learning_spec, library, parity_spec
-from aiida_equitrain.report.page import render
+from aiida_equitrain.report.page import accessible, render
 from aiida_equitrain.report.plots import INK, SIDES, draw_all, draw_bands, frame_bands, to_png, to_svg
 from aiida_equitrain.report.property_page import in_pairs
 from aiida_equitrain.report.results import table
@@ -194,6 +194,14 @@ def test_page(data: dict[str, Any]) -> None:
     assert len(ids) == len(set(ids))
     assert page.count('<svg ') == 5
     assert 'var(--ink)' in page
+
+
+def test_wide_figures() -> None:
+    """A figure of panels side by side keeps its width on a phone; others shrink with the screen."""
+    svgs = {name: to_svg(Figure(figsize=(width, 2.0)), name) for name, width in (('one', 4.6), ('two', 7.2))}
+    shown = accessible(svgs, {'one': ('One', ''), 'two': ('Two', '')})
+    assert shown['two'].startswith('<svg class="panels" style="--width: 518px" role="img" aria-label="Two."')
+    assert shown['one'].startswith('<svg role="img" aria-label="One."')
 
 
 def test_page_without_dft(data: dict[str, Any]) -> None:
