@@ -60,6 +60,9 @@ def plan(builder: ProcessBuilder, tell: Callable[[str], None] | None = None) -> 
     matrix, settings = phonon_cell(inputs, is_main_job), dict(inputs.get('phonons', {}).get('settings', {}))
     if matrix is None:
         matrix = phonon_supercell_rows(structure, settings, tolerance)
+    n_atoms = len(structure.sites) * abs(round(float(np.linalg.det(matrix))))
+    if tell is not None and n_atoms > SMALL:
+        tell(f'Counting displacements and force constants of the supercell of {n_atoms} atoms, about a minute ...')
     phonon = phonon_of(structure.get_ase(), matrix, tolerance)
     found: dict[str, Any] = {
         'structure': formula(structure.get_formula()),
@@ -81,10 +84,6 @@ def plan(builder: ProcessBuilder, tell: Callable[[str], None] | None = None) -> 
             found['relaxations'].append(
                 {**one, 'port': port, 'n_structures': dft_cost.RELAX_STEPS, 'core_seconds': seconds}
             )
-    if tell is not None and len(phonon.supercell) > SMALL:
-        tell(
-            f'Counting the independent force constants of {len(phonon.supercell)} atoms, which takes up to a minute ...'
-        )
     found['force_constants'] = count_constants(phonon, displaced)
     pw = inputs.get('dft_phonons', {}).get('pw') or label.get('pw')
     found['label_core_seconds'] = sum(stage['core_seconds'] for stage in found['labels'].values())

@@ -13,7 +13,7 @@ import yaml
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, PortNamespace, ProcessBuilder
 from aiida.engine.processes.workchains.workchain import WorkChainSpec
-from aiida.orm import Bool, CalcJobNode, Dict, List, StructureData
+from aiida.orm import Bool, CalcJobNode, Dict, Float, Int, List, StructureData
 from aiida.orm.utils.remote import clean_mapping_remote_paths, get_calcjob_remote_paths
 from aiida_quantumespresso.workflows.protocols.utils import ProtocolMixin, recursive_merge
 
@@ -162,9 +162,31 @@ class EquitrainProtocolMixin(ProtocolMixin):  # type: ignore[misc]
         if problem:
             hint = pw_key_hint(problem.split('`')[1], overrides, schema)
             raise ValueError(f'{problem.partition(":")[0]}: {hint}' if hint else problem)
-        problem = refuse_quoted_numbers(overrides, where)
+        problem = refuse_quoted_numbers(overrides, where) or _numbers_problem(overrides, cls.spec().inputs, where)
         if problem:
             raise ValueError(problem)
+
+
+def _numbers_problem(given: Mapping[str, Any], ports: Any, where: str, path: str = '') -> str | None:
+    """Return a sentence if a port for a number would get something else, or lose what is behind the point."""
+    for key, value in given.items():
+        port, full = ports.get(key, None), f'{path}.{key}' if path else key
+        kinds = getattr(port, 'valid_type', None)
+        kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+        if isinstance(port, PortNamespace):
+            problem = _numbers_problem(value, port, where, full) if isinstance(value, Mapping) else None
+            if problem:
+                return problem
+        elif value is not None and (Int in kinds or Float in kinds):
+            try:
+                is_meant = not isinstance(value, bool) and (Float in kinds or float(value) == int(value))
+                float(value)
+            except (TypeError, ValueError, OverflowError):
+                is_meant = False
+            if not is_meant:
+                what = 'a number' if Float in kinds else 'a whole number'
+                return f'`{full}` in {where} is {value!r}: give {what}'
+    return None
 
 
 @cache

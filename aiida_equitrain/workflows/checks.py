@@ -92,7 +92,9 @@ def kinds_problem(structure: orm.StructureData, port: str = 'structure', may_hav
 
 
 def same_physics_problem(stages: Mapping[str, Any]) -> str | None:
-    """Return a sentence if a mesh has no distance, a cell is charged, or stages differ in spin, U or functional.
+    """Return a sentence if a mesh or a cut-off is no length, a cell charged, or stages differ in their physics.
+
+    That is spin, U and functional.
 
     :param stages: inputs of ``PwBaseWorkChain`` by their ports.
     """
@@ -105,6 +107,12 @@ def same_physics_problem(stages: Mapping[str, Any]) -> str | None:
             )
     systems = {port: base['pw']['parameters'].get_dict().get('SYSTEM', {}) for port, base in stages.items()}
     for port, system in systems.items():
+        for key in ('ecutwfc', 'ecutrho'):
+            if isinstance(system.get(key), int | float) and not system[key] > 0:
+                return (
+                    f'`SYSTEM.{key}` of `{port}.pw.parameters` must be above zero, but is {system[key]}: it is a '
+                    'cut-off in Ry; leave it out for that of the pseudopotentials'
+                )
         if system.get('tot_charge'):
             return (
                 f'`{port}.pw.parameters`: `SYSTEM.tot_charge` is {system["tot_charge"]}, but unit cell and supercell '

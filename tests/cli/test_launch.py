@@ -79,10 +79,11 @@ def test_postprocess(
 
 def test_dry_run(
     invoke: Any, silicon: Any, starter: Any, phonopy_code: Any, pw_code: Any, pseudo_family: Any, python_code: Any,
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: Any,
 ) -> None:  # fmt: skip
     """Nothing is stored as a process; frames, atoms, k-points, cut-offs, displacements and both costs are printed."""
     codes = ('--family', pseudo_family.label, '--foundation', starter.pk, '--protocol', 'fast')
+    monkeypatch.setattr('aiida_equitrain.launch.plan.SMALL', 63)
     before = orm.QueryBuilder().append(orm.ProcessNode).count()
     result = invoke('launch', 'label', silicon.store().pk, *codes, '--recipe', 'mixed', '--dry-run')
     assert result.exit_code == 0, (result.output, result.exception)
@@ -93,6 +94,7 @@ def test_dry_run(
         'force constants of 64 atoms: 25 independent ones, determined by 1 frame without a potential, or by 1 finite '
         'displacement',
         'within a factor of 2',
+        'force constants of the supercell of 64 atoms, about a minute ...',
     ):
         assert text in result.output, result.output
     assert orm.QueryBuilder().append(orm.ProcessNode).count() == before

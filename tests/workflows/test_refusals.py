@@ -33,6 +33,26 @@ def test_distance_of_k_points(aiida_profile: Any) -> None:
         problem = same_physics_problem({'label.pw': base})
         assert problem is not None
         assert f'`label.pw.kpoints_distance` must be above zero, but is {value:g}' in problem
+    base = {'pw': {'parameters': orm.Dict({'SYSTEM': {'ecutwfc': 40, 'ecutrho': -5}})}}
+    assert '`SYSTEM.ecutrho` of `pw.pw.parameters` must be above zero' in str(same_physics_problem({'pw': base}))
+
+
+@pytest.mark.parametrize(
+    ('given', 'key', 'what'),
+    [
+        ({'label': {'pw': {'kpoints_distance': 'abc'}}}, 'label.pw.kpoints_distance', 'a number'),
+        ({'label': {'pw': {'kpoints_distance': [1]}}}, 'label.pw.kpoints_distance', 'a number'),
+        ({'label': {'min_frames': 2.5}}, 'label.min_frames', 'a whole number'),
+        ({'label': {'min_frames': True}}, 'label.min_frames', 'a whole number'),
+        ({'label': {'min_frames': float('inf')}}, 'label.min_frames', 'a whole number'),
+        ({'max_concurrent': 'many'}, 'max_concurrent', 'a whole number'),
+    ],
+)
+def test_no_numbers(given: dict[str, Any], key: str, what: str) -> None:
+    """What a port would not take, or would cut off, is named; powers of ten that YAML takes for text are numbers."""
+    with pytest.raises(ValueError, match=f'`{key}` in the overrides of `MaterialWorkChain` is .*: give {what}'):
+        MaterialWorkChain._validate_override_keys(given)
+    MaterialWorkChain._validate_override_keys({'label': {'pw': {'kpoints_distance': '1e-1'}, 'min_frames': 2.0}})
 
 
 @pytest.mark.parametrize(
