@@ -226,8 +226,8 @@ def _instability(node: Any) -> dict[str, Any]:
         if structures:
             figures['phases'] = draw_phases(phases, structures)
             captions['phases'] = ('Phases', 'Conventional cells, small ones repeated, seen along x and along z.')
-    files = {f'phase_{number}.cif': cif_of(atoms) for number, atoms in enumerate(structures.values())}
-    named = dict(zip(structures, files, strict=True))
+    named = {name: file_name(name, number) for number, name in enumerate(structures)}
+    files = {named[name]: cif_of(atoms) for name, atoms in structures.items()}
     notes = [] if pairs else ['There are no imaginary modes beyond the tolerance: nothing was followed.']
     rows = phase_rows(phases, pairs, named)
     table = {'heads': PHASE_HEADS, 'rows': rows}
@@ -250,6 +250,11 @@ def phase_rows(phases: Mapping[str, Any], pairs: Any, files: Mapping[str, str]) 
         cells = [name, phase['space_group'], phase[BELOW], words.get(phase['dynamically_stable'], words[None]), way]
         rows.append({'cells': cells, 'file': files.get(name, '')})
     return rows
+
+
+def file_name(phase: str, number: int) -> str:
+    """Return the name of the file of a phase: its own, or a number if that is no plain word."""
+    return f'{phase}.cif' if re.fullmatch(r'\w+', phase, re.ASCII) else f'structure-{number}.cif'
 
 
 def cif_of(atoms: Any) -> bytes:

@@ -39,7 +39,7 @@ from aiida_equitrain.report.instability import COLOURS, well_columns
 from aiida_equitrain.report.live import MAX_NUMBERS, band_spec, data_block, learning_spec, library, parity_spec
 from aiida_equitrain.report.page import accessible, render
 from aiida_equitrain.report.plots import INK, SIDES, draw_all, draw_bands, frame_bands, to_png, to_svg
-from aiida_equitrain.report.property_page import in_pairs
+from aiida_equitrain.report.property_page import file_name, in_pairs
 from aiida_equitrain.report.results import table
 from aiida_equitrain.report.thermal import BLUE, ORANGE, WARMER, draw_qha, qha_columns
 from aiida_equitrain.report.write import _write
@@ -331,6 +331,13 @@ def test_csv() -> None:
     assert lines[0].endswith('corrected_sigma_thz_6')
     assert len(lines) == 23
     assert lines[2].startswith(f'1,0.1,{1 / 3},{1 / 3},{1 / 3},0.1,0.2')
+
+
+def test_files_of_phases() -> None:
+    """A file has the name of its phase; a name that may lead elsewhere is none."""
+    assert [file_name(name, 3) for name in ('root', 'phase_1', '../x', '')] == [
+        'root.cif', 'phase_1.cif', 'structure-3.cif', 'structure-3.cif'
+    ]  # fmt: skip
 
 
 def test_well_columns() -> None:
