@@ -33,6 +33,12 @@ DRY = Idle(
 )
 #: Nothing computes Born charges.
 NO_BORN_CHARGES = Idle(('ph',), lambda given: not given['born_charges'], 'without `--born-charges`: add that')
+#: Born charges are those of insulators.
+OF_METALS = Idle(
+    ('born_charges',),
+    lambda given: given['metal'],
+    'with `--metal`, as metals have no Born charges: leave one of them out',
+)
 
 
 def without_dft(given: Mapping[str, Any]) -> bool:
@@ -45,6 +51,7 @@ IDLE = {
     'material': (
         DRY,
         NO_BORN_CHARGES,
+        OF_METALS,
         Idle(
             OF_DFT,
             without_dft,
@@ -77,7 +84,7 @@ IDLE = {
         Idle(
             ('labels',),
             lambda given: given['dft'],
-            'with `--dft`: labels correct the phonons of a potential: leave one of them out',
+            'with `--dft`, as labels correct the phonons of a potential: leave one of them out',
         ),
         Idle(
             ('foundation',),
@@ -90,6 +97,7 @@ IDLE = {
             'with phonons of a potential: leave it out, or add `--dft`',
         ),
         Idle(('metal',), lambda given: not given['dft'], 'with phonons of a potential: leave it out, or add `--dft`'),
+        OF_METALS,
     ),
     'instability': (
         Idle(

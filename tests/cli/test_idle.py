@@ -43,6 +43,8 @@ def no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
         ('launch phonons x.cif --dft --labels 1', '--labels', '`--dft`'),
         ('launch phonons x.cif --family a', '--family', '`--dft`'),
         ('launch phonons x.cif --born-charges --metal', '--metal', '`--dft`'),
+        ('launch phonons x.cif --dft --born-charges --metal', '--born-charges', '`--metal`'),
+        ('launch material x.cif --born-charges --metal', '--born-charges', '`--metal`'),
         ('launch phonons x.cif --ph a', '--ph', '`--born-charges`'),
         ('launch instability x.cif --dft-phases --foundation a', '--foundation', '`--dft-phases`'),
         ('launch instability x.cif --dft-phases --dft', '--dft', '`--dft-phases`'),
