@@ -253,8 +253,8 @@ def phase_rows(phases: Mapping[str, Any], pairs: Any, files: Mapping[str, str]) 
 
 
 def file_name(phase: str, number: int) -> str:
-    """Return the name of the file of a phase: its own, or a number if that is no plain word."""
-    return f'{phase}.cif' if re.fullmatch(r'\w+', phase, re.ASCII) else f'structure-{number}.cif'
+    """Return the name of the file of a phase: its own, or a number if that is none of ours."""
+    return f'{phase}.cif' if phase == ROOT_PHASE or re.fullmatch('phase_[0-9]+', phase) else f'structure_{number}.cif'
 
 
 def cif_of(atoms: Any) -> bytes:

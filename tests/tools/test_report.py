@@ -336,7 +336,7 @@ def test_csv() -> None:
 def test_files_of_phases() -> None:
     """A file has the name of its phase; a name that may lead elsewhere is none."""
     assert [file_name(name, 3) for name in ('root', 'phase_1', '../x', '')] == [
-        'root.cif', 'phase_1.cif', 'structure-3.cif', 'structure-3.cif'
+        'root.cif', 'phase_1.cif', 'structure_3.cif', 'structure_3.cif'
     ]  # fmt: skip
 
 
