@@ -96,7 +96,7 @@ def test_wrong_materials(make_study: Any, silicon: Any, silicon_phonons: Any) ->
     salt.append_atom(position=(0, 0, 0), symbols='Na')
     salt.append_atom(position=(2.8, 2.8, 2.8), symbols='Cl')
     builder.materials = {'Si': {**builder.materials['Si'], 'structure': salt}}
-    with pytest.raises(ValueError, match=r'`materials.Si`: `reference` is of Si, but `structure` is NaCl'):
+    with pytest.raises(ValueError, match=r'`materials.Si`: `dataset` has frames of Si, but `structure` is NaCl'):
         process_of(builder)
 
 
