@@ -158,7 +158,7 @@ class Watch:
 
     def __init__(self, study: Any, rows: int, each: float, every: float) -> None:
         self.study, self.rows, self.each, self.every = study, rows, each, every
-        self.start = time.monotonic()
+        self.start, self.memory = time.monotonic(), 0
         self.cpu: dict[int, float] = {}
         self.look()
         self.begin(self.start)
@@ -176,7 +176,7 @@ class Watch:
                 times = process.cpu_times()
                 self.cpu[process.pid] = times.user + times.system
                 memory += process.memory_info().rss
-        self.memory = max(getattr(self, 'memory', 0), memory)
+        self.memory = max(self.memory, memory)
 
     def wait(self, seconds: float, processes: int | None = None) -> bool:
         """Watch until the study has ended, or so many processes have; return whether that was in time."""

@@ -41,6 +41,16 @@ OF_METALS = Idle(
 )
 
 
+def no_potential(flag: str) -> Idle:
+    """Return what a flag by which DFT does all leaves without an effect."""
+    option = flag.replace('_', '-')
+    return Idle(
+        ('foundation',),
+        lambda given: given[flag],
+        f'with `--{option}`, where no potential is asked: leave one of them out',
+    )
+
+
 def without_dft(given: Mapping[str, Any]) -> bool:
     """Return whether a main job computes nothing with DFT."""
     return not (given['dataset'] is None or (given['dft'] and given['reference'] is None) or given['born_charges'])
@@ -86,11 +96,7 @@ IDLE = {
             lambda given: given['dft'],
             'with `--dft`, as labels correct the phonons of a potential: leave one of them out',
         ),
-        Idle(
-            ('foundation',),
-            lambda given: given['dft'],
-            'with `--dft`, where no potential is asked: leave one of them out',
-        ),
+        no_potential('dft'),
         Idle(
             ('family', 'pw'),
             lambda given: not given['dft'] and not given['born_charges'],
@@ -100,11 +106,7 @@ IDLE = {
         OF_METALS,
     ),
     'instability': (
-        Idle(
-            ('foundation',),
-            lambda given: given['dft_phases'],
-            'with `--dft-phases`, where no potential is asked: leave one of them out',
-        ),
+        no_potential('dft_phases'),
         Idle(
             ('dft',),
             lambda given: given['dft_phases'],

@@ -118,12 +118,12 @@ def _phonons(node: Any) -> str:
         return ''
     facts, structure = node.outputs.stability.get_dict(), crystal_of(node)
     rows = _frequencies(facts)
-    if 'correction' not in node.outputs and 'properties' in node.outputs:
-        known = node.outputs.properties.get_dict()
-        temperature = number(known.get('temperature_k'))
-        rows += [(f'{name} at {temperature} K', value, unit) for name, value, unit in _quantities(known, PER_CELL)]
     if 'properties' in node.outputs:
-        rows += _quantities(node.outputs.properties.get_dict(), FROM_PHONONS)
+        known = node.outputs.properties.get_dict()
+        if 'correction' not in node.outputs:
+            temperature = number(known.get('temperature_k'))
+            rows += [(f'{name} at {temperature} K', value, unit) for name, value, unit in _quantities(known, PER_CELL)]
+        rows += _quantities(known, FROM_PHONONS)
     if 'elastic' in node.outputs:
         rows += _quantities(node.outputs.elastic.get_dict(), ('bulk_modulus_gpa', 'shear_modulus_gpa',
                             'debye_temperature_k', 'slack_conductivity_300k_w_per_m_k'))  # fmt: skip

@@ -180,14 +180,16 @@ def _tensor_of_sound(directions: Array, matrices: Array) -> Array:
 
 def hill_averages(tensor: Array) -> tuple[float, float]:
     """Return bulk and shear modulus, means of Voigt's and Reuss's, in the unit of the tensor (6, 6)."""
-    compliance, bulk, shear = np.linalg.inv(tensor), [], []
-    for matrix, factors, invert in ((tensor, (1.0, 1.0, 3.0), False), (compliance, (4.0, 4.0, 3.0), True)):
-        diagonal, others = np.trace(matrix[:3, :3]), matrix[0, 1] + matrix[1, 2] + matrix[0, 2]
-        mean = (factors[0] * diagonal - factors[1] * others + factors[2] * np.trace(matrix[3:, 3:])) / 15
-        whole = diagonal + 2 * others
-        bulk.append(1 / whole if invert else whole / 9)
-        shear.append(1 / mean if invert else mean)
-    return float(np.mean(bulk)), float(np.mean(shear))
+
+    def sums(matrix: Array) -> tuple[float, float, float]:
+        others = matrix[0, 1] + matrix[1, 2] + matrix[0, 2]
+        return float(np.trace(matrix[:3, :3])), float(others), float(np.trace(matrix[3:, 3:]))
+
+    diagonal, others, shears = sums(tensor)
+    voigt = (diagonal + 2 * others) / 9, (diagonal - others + 3 * shears) / 15
+    diagonal, others, shears = sums(np.array(np.linalg.inv(tensor), dtype=float))
+    reuss = 1 / (diagonal + 2 * others), 15 / (4 * diagonal - 4 * others + 3 * shears)
+    return (voigt[0] + reuss[0]) / 2, (voigt[1] + reuss[1]) / 2
 
 
 def isotropic_properties(atoms: Atoms, bulk_gpa: float, shear_gpa: float) -> dict[str, float]:

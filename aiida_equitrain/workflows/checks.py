@@ -149,11 +149,9 @@ def symprec_problem(inputs: Mapping[str, Any], symprec: float, *ports: str) -> s
 
     :param ports: namespaces with ``settings``, or ports that are settings.
     """
-    if 'structure' in inputs:
-        structure = inputs['structure']
-        problem = structure_problem(structure) or check_symprec(structure.get_ase(), symprec)
-        if problem:
-            return problem
+    problem = check_symprec(inputs['structure'].get_ase(), symprec) if 'structure' in inputs else None
+    if problem:
+        return problem
     for port in ports:
         node = inputs.get(port)
         settings = node.get('settings') if isinstance(node, Mapping) and not isinstance(node, orm.Dict) else node

@@ -54,8 +54,12 @@ def validate_inputs(inputs: Any, ctx: Any = None) -> str | None:
         known = functions.crystal_of(inputs['phonopy_data'])
         inputs = {**inputs, 'structure': known['structure'], MATRICES[1]: known['supercell_matrix']}
     structure, settings, symprec = inputs['structure'], dict(inputs['settings']), inputs['symprec'].value
-    problem = kinds_problem(structure, may_have_u=True) or _isotopes_problem(structure, settings)
-    problem = problem or symprec_problem(inputs, symprec, 'potential_relax', 'third_order')
+    problem = (
+        kinds_problem(structure, may_have_u=True)
+        or _isotopes_problem(structure, settings)
+        or structure_problem(structure)
+        or symprec_problem(inputs, symprec, 'potential_relax', 'third_order')
+    )
     if problem:
         return problem
     for name in MATRICES:
