@@ -186,14 +186,14 @@ def _missing(reason: str) -> NoReturn:
 @pytest.fixture
 def make_code(aiida_code_installed: Callable[..., Any]) -> Callable[..., Any]:
     """Return a factory of codes with the fast options: ``make_code(label, path, plugin)``."""
-    from aiida_equitrain.setup.setup import PREPEND_TEXT
+    from aiida_equitrain.setup.setup import local_text
 
     def factory(label: str, path: str, plugin: str | None = None) -> Any:
         return aiida_code_installed(
             label=label,
             filepath_executable=path,
             default_calc_job_plugin=plugin,
-            prepend_text=PREPEND_TEXT,
+            prepend_text=local_text(path, plugin),
             with_mpi=False,
         )
 

@@ -14,6 +14,7 @@ from aiida.common.exceptions import NotExistent
 
 from aiida_equitrain.common.foundations import FOUNDATIONS
 from aiida_equitrain.setup import defaults
+from aiida_equitrain.setup.blas import VARIABLE, faster_kernels
 from aiida_equitrain.setup.connection import connect
 from aiida_equitrain.setup.environment import Recipe
 from aiida_equitrain.setup.extras import EXTRAS
@@ -141,7 +142,15 @@ def check_pw(code: orm.InstalledCode) -> str:
     match = re.search(r'Program PWSCF\s+v\.?\s*(\S+)', stdout)
     if match is None:
         raise CheckError(f'`{code.full_label}` did not say that it is PWSCF: {(stdout + stderr).strip()[:300]}')
-    return f'`{code.full_label}` is Quantum ESPRESSO {match.group(1)}'
+    found = f'`{code.full_label}` is Quantum ESPRESSO {match.group(1)}'
+    if code.computer.transport_type == 'core.local' and VARIABLE not in code.prepend_text:
+        kernels = faster_kernels(str(code.filepath_executable))
+        if kernels:
+            return (
+                f'{found}, slower than need be, as its OpenBLAS does not know this processor: a code with `export '
+                f'{VARIABLE}={kernels}` in its prepended text, such as `aiida-equitrain setup` makes, helps'
+            )
+    return found
 
 
 def check_python(code: orm.InstalledCode) -> str:

@@ -16,6 +16,7 @@ from aiida.common.exceptions import NotExistent
 from aiida.manage.configuration import get_config
 
 from aiida_equitrain.setup import defaults
+from aiida_equitrain.setup.blas import VARIABLE, faster_kernels
 from aiida_equitrain.setup.download import DownloadError, fetch_pinned, pins
 from aiida_equitrain.setup.foundations import (
     MACE_MP_0B3_CARD,
@@ -46,6 +47,8 @@ PREPEND_TEXT = '\n'.join(
         'OMPI_ALLOW_RUN_AS_ROOT_CONFIRM',
     )
 )
+#: Plugins of the programs whose time goes into linear algebra.
+QUANTUM_ESPRESSO = ('quantumespresso.pw', 'quantumespresso.ph')
 #: Seconds between two looks at the queue; 0 would keep a core busy with looking.
 POLL_INTERVAL_S = 0.5
 
@@ -193,18 +196,28 @@ def ensure_code(computer: orm.Computer, label: str, path: str | None, plugin: st
         pass
     if path is None:
         return Item(label, 'missing', f'no code `{full_label}`, and nothing to make it of. Needed is {wanted}')
+    local = computer.transport_type == 'core.local'
+    # The path as given: a virtual environment's Python is a link, and loses its packages when resolved.
+    executable = str(Path(path).absolute()) if local else path
+    text = local_text(executable, plugin) if local else PREPEND_TEXT
     code = orm.InstalledCode(
         label=label,
         computer=computer,
-        # The path as given: a virtual environment's Python is a link, and loses its packages when resolved.
-        filepath_executable=str(Path(path).absolute()) if computer.transport_type == 'core.local' else path,
+        filepath_executable=executable,
         default_calc_job_plugin=plugin,
-        prepend_text=PREPEND_TEXT,
+        prepend_text=text,
         with_mpi=False,
         description='Serial, one thread; made by aiida-equitrain setup',
     ).store()
     remember(f'code {full_label}', code)
-    return Item(label, 'created', f'`{full_label}` is {path}')
+    told = '; its OpenBLAS does not know this processor, and is told which kernels fit' if VARIABLE in text else ''
+    return Item(label, 'created', f'`{full_label}` is {path}{told}')
+
+
+def local_text(executable: str, plugin: str | None) -> str:
+    """Return what a code on this machine prepends."""
+    kernels = faster_kernels(executable) if plugin in QUANTUM_ESPRESSO else None
+    return f'{PREPEND_TEXT}\nexport {VARIABLE}={kernels}' if kernels else PREPEND_TEXT
 
 
 def ensure_family(options: Options) -> Iterator[Item]:

@@ -19,6 +19,7 @@ from aiida import orm
 from aiida.manage import get_manager
 
 from aiida_equitrain.setup import checks, defaults, setup
+from aiida_equitrain.setup.blas import faster_kernels
 from aiida_equitrain.setup.shipped import (
     SHIPPED_FAMILY,
     install_shipped_family,
@@ -236,6 +237,43 @@ def test_check_finds_code_that_is_not_executable(make_code: Any, tmp_path: Path)
     assert time.monotonic() - begin < 50
     with pytest.raises(checks.CheckError, match='not there or not executable'):
         checks.check_pw(make_code('pw-absent', str(tmp_path / 'absent')))
+
+
+@pytest.mark.parametrize(
+    ('core', 'flags', 'given', 'wanted'),
+    [
+        ('Core: Prescott', 'sse3 avx2', '', 'Haswell'),
+        ('Core: SkylakeX', 'sse3 avx2', '', None),
+        ('', 'sse3 avx2', '', None),
+        ('Core: Prescott', 'sse3', '', None),
+        ('Core: Prescott', 'sse3 avx2', 'Zen', None),
+    ],
+)
+def test_kernels_of_openblas(
+    core: str, flags: str, given: str, wanted: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program whose OpenBLAS is older than the processor is told to take kernels that fit, and no other program."""
+    program, cpuinfo = tmp_path / 'pw.x', tmp_path / 'cpuinfo'
+    program.write_text(f'#!/bin/sh\n[ "$OPENBLAS_VERBOSE" = 2 ] && echo "{core}" >&2\n')
+    program.chmod(0o755)
+    cpuinfo.write_text(f'flags\t\t: {flags}\n')
+    monkeypatch.setenv('OPENBLAS_CORETYPE', given)
+    assert faster_kernels(str(program), cpuinfo) == wanted
+    assert faster_kernels(str(tmp_path / 'absent'), cpuinfo) is None
+
+
+def test_code_takes_kernels(make_code: Any, aiida_localhost: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code of pw.x has them in its prepended text; the check tells of one without."""
+    monkeypatch.setattr(setup, 'faster_kernels', lambda program: 'Haswell')
+    monkeypatch.setattr(checks, 'faster_kernels', lambda program: 'Haswell')
+    item = setup.ensure_code(aiida_localhost, 'pw-told', '/usr/bin/pw.x', 'quantumespresso.pw', '')
+    assert 'told which kernels fit' in item.text
+    code = orm.load_code(f'pw-told@{aiida_localhost.label}')
+    assert 'export OPENBLAS_CORETYPE=Haswell' in code.prepend_text.splitlines()
+    assert 'slower' not in checks.check_pw(code)
+    assert 'slower than need be' in checks.check_pw(make_code('pw-untold', '/usr/bin/pw.x'))
+    setup.ensure_code(aiida_localhost, 'python-told', sys.executable, None, '')
+    assert 'OPENBLAS_CORETYPE' not in orm.load_code(f'python-told@{aiida_localhost.label}').prepend_text
 
 
 def test_check_finds_wrong_programs(make_code: Any, tmp_path: Path) -> None:
