@@ -49,8 +49,8 @@ PREPEND_TEXT = '\n'.join(
 )
 #: Plugins of the programs whose time goes into linear algebra.
 QUANTUM_ESPRESSO = ('quantumespresso.pw', 'quantumespresso.ph')
-#: Seconds between two looks at the queue; 0 would keep a core busy with looking.
-POLL_INTERVAL_S = 0.5
+#: Seconds between two looks at the queue; each costs 0.07 s of a core, which the jobs would have.
+POLL_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True)
