@@ -13,26 +13,31 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t
 
 Array = NDArray[np.float64]
 
 #: Fewest frames, and smallest range of their volumes relative to the mean, that a slope is taken from.
 FEWEST, SMALLEST_RANGE = 4, 0.02
-#: A gap of the size of usual errors of stress, eV/Å³ (0.16 GPa), or of its own uncertainty, says nothing.
-SMALLEST_GAP, SIGMAS = 1e-3, 3.0
+#: A gap of the size of usual errors of stress, eV/Å³ (0.16 GPa), says nothing, nor one that chance gives more often.
+SMALLEST_GAP, CHANCE = 1e-3, 0.003
 
 
 @dataclass(frozen=True)
 class StressGap:
-    """How much more the energies change with volume than the stresses say, eV/Å³, and the standard error of that."""
+    """How much more the energies change with volume than the stresses say, eV/Å³, and the standard error of that.
+
+    :param frames: of how many it was found.
+    """
 
     gap: float
     error: float
+    frames: int
 
     @property
     def is_significant(self) -> bool:
         """Whether it is more than errors of labels and of the potential explain."""
-        return abs(self.gap) > max(SMALLEST_GAP, SIGMAS * self.error)
+        return abs(self.gap) > max(SMALLEST_GAP, float(t.isf(CHANCE / 2, self.frames - 2)) * self.error)
 
 
 def stress_gap(volumes: Sequence[float], energies: Sequence[float], pressures: Sequence[float]) -> StressGap | None:
@@ -56,4 +61,4 @@ def stress_gap(volumes: Sequence[float], energies: Sequence[float], pressures: S
     slope, constant = np.polyfit(away, left, 1)
     residual = left - slope * away - constant
     error = np.sqrt(residual @ residual / (len(volume) - 2) / (away @ away))
-    return StressGap(float(slope), float(error))
+    return StressGap(float(slope), float(error), len(volume))
