@@ -76,7 +76,7 @@ def test_scatter_is_no_gap() -> None:
 
 
 def test_few_frames_say_little() -> None:
-    """Four frames have two degrees of freedom: what is four standard errors wide there may be chance, of 16 it is not."""
+    """With two degrees of freedom, what is four standard errors wide may be chance; with 14 it is not."""
     volumes, noise = np.array([20.0, 20.4, 20.8, 21.2]), 2e-4 * np.array([1.0, -1.0, -1.0, 1.0])
     few = stress_gap(volumes, 1.3e-3 * volumes + noise, np.zeros(4))
     many = stress_gap(*np.tile([volumes, 1.3e-3 * volumes + noise, np.zeros(4)], 4))
