@@ -150,7 +150,8 @@ class ProgressReader:
         self.rows: dict[int, Row] = {}
         self.called: dict[int, list[int]] = {}
         self.stages: dict[str, int] = {}
-        # Ended when last looked at: a job taken from the cache has ended before it is said to be from there.
+        # Ended at two looks: a job taken from the cache begins as a copy of one that has ended, goes through the states
+        # of one that runs, and is said to be from there last.
         self.settled: set[int] = set()
         # What jobs on other machines have said, and the newest line of a log that was read.
         self.lines: dict[int, tuple[str, datetime]] = {}
@@ -188,8 +189,9 @@ class ProgressReader:
     def _refresh(self) -> None:
         """Update the processes that had not ended, and find what they have called meanwhile."""
         active = [pk for pk in self.rows if pk not in self.settled] if self.rows else [self.top]
-        self.settled.update(pk for pk in active if pk in self.rows and self.rows[pk].terminated)
+        ended = [pk for pk in active if pk in self.rows and self.rows[pk].terminated]
         self.rows.update(_rows({'id': {'in': active}}) if active else {})
+        self.settled.update(pk for pk in ended if self.rows[pk].terminated)
         self.looked_at = set(active)
         parents = active
         while parents:

@@ -240,6 +240,17 @@ def test_warnings_are_told(job: Any) -> None:
     assert 'frame_001 is dropped, its DFT failed: cancelled' in console.export_text()
 
 
+def test_job_from_the_cache(job: Any) -> None:
+    """A job that is taken from the cache has the state of its source, then those of one that runs, and ends."""
+    node = job()
+    reader, child = ProgressReader(node), node.called[0]
+    seen = []
+    for state in (ProcessState.FINISHED, ProcessState.RUNNING, ProcessState.WAITING, ProcessState.FINISHED):
+        child.set_process_state(state)
+        seen.append(reader.read().stages[0].done)
+    assert seen == [1, 0, 0, 1]
+
+
 def test_follow_without_a_worker(job: Any) -> None:
     """`launch follow` does not wait for ever for what nobody works on."""
     node = job()
