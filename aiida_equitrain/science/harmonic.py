@@ -145,6 +145,8 @@ def atomic_properties(
 def group_velocities(phonon: Phonopy, mesh: Sequence[int], points: int) -> dict[str, Array]:
     """Return frequencies (THz) and group velocities (THz Å, which are 100 m/s) along the path and on a mesh.
 
+    The mesh has Γ as a point, so that the symmetry of any crystal reduces it (silicon: 256 points in place of 4000).
+
     :returns: ``path_qpoints`` (Q, 3), ``path_distances`` (Q,), ``path_frequencies_thz`` (Q, B),
         ``path_velocities_thz_angstrom`` (Q, B, 3), the same for ``mesh``, and ``mesh_weights``.
     """
@@ -153,7 +155,7 @@ def group_velocities(phonon: Phonopy, mesh: Sequence[int], points: int) -> dict[
     along: Any = phonon.qpoints
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        phonon.run_mesh(list(mesh), is_mesh_symmetry=masses_keep_symmetry(phonon))
+        phonon.run_mesh(list(mesh), is_mesh_symmetry=masses_keep_symmetry(phonon), is_gamma_center=True)
     grid: Any = phonon.mesh
     return {
         'path_qpoints': np.array(path.qpoints),
