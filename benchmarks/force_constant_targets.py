@@ -35,6 +35,7 @@ from aiida_equitrain.science import phonon_metrics
 from aiida_equitrain.science.correction import correct_force_constants
 from aiida_equitrain.science.displaced_frames import choose_frames, displaced_phonon, load_labelled
 from aiida_equitrain.science.force_constants import map_frame_to_supercell
+from aiida_equitrain.science.frame_files import read_labelled
 from aiida_equitrain.science.frames import Frames
 from aiida_equitrain.science.harmonic_frames import displaced_frames
 from aiida_equitrain.science.phonopy_cells import to_ase
@@ -172,7 +173,7 @@ class Lab:
     def __init__(self, args: argparse.Namespace, base: Any) -> None:
         self.args, self.base = args, base
         if args.labels:
-            self.reference, chosen = load_phonopy(args.reference), Frames.load(args.labels)
+            self.reference, chosen = load_phonopy(args.reference), read_labelled(args.labels).frames
         else:
             data = load_labelled(RATTLED / DATASETS[args.material])
             self.reference, chosen = data.reference, choose_frames(data.frames, args.frames, args.seed)

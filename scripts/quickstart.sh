@@ -59,6 +59,8 @@ trap interrupted INT TERM
 
 say 'aiida-equitrain: set-up'
 ensure_environment train
+# Modules are compiled when they are first imported: those of the jobs meanwhile, on another core.
+python -c 'import mace.calculators, equitrain, phonopy, symfc, seekpath' >>"$LOG" 2>&1 &
 step 'AiiDA profile equitrain' python -m aiida_equitrain.setup.profile equitrain
 # shellcheck disable=SC2086
 aiida-equitrain -p equitrain setup $offline "${extras[@]}" | tee -a "$LOG" | sed 's/^/  /'
