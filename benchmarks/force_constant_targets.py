@@ -52,6 +52,8 @@ DATASETS = {'AlN': 'AlN-rd_phonopy_params_mp-661.yaml.xz', 'NaCl': 'NaCl-rd'}
 SMALL = {'AlN': (2, 2, 1), 'NaCl': (2, 2, 2), 'Si': (2, 2, 2)}
 #: eV/Å: the unit of errors of forces in the loss; Å: displacements of the small cell; frames on which it is evaluated.
 FORCE_UNIT, DISPLACEMENT, N_TEST = 0.02, 0.01, 10
+#: The strain of frames that correct force constants is smaller than this.
+SAME_CELL = 1e-3
 
 
 def read_arguments() -> argparse.Namespace:
@@ -193,17 +195,16 @@ class Lab:
         """Return the phonons of the foundation, corrected by the labels on their supercell."""
         supercell, unitcell, mapped = self.potential.supercell, self.reference.unitcell, []
         for frame in self.frames['train'] + self.frames['valid']:
-            try:
-                mapped.append(map_frame_to_supercell(unitcell, frame, supercell))
-            except ValueError:
-                continue  # a strained one
+            found = map_frame_to_supercell(unitcell, frame, supercell)
+            if np.abs(found.strain).max() < SAME_CELL:
+                mapped.append(found)
         displacements = np.array([frame.displacements for frame in mapped])
         labels = np.array([frame.forces for frame in mapped])
         atoms = to_ase(supercell)
         known = np.array([forces_on(self.base, frame) for frame in displaced_frames(atoms, displacements)])
         phonon = copy.deepcopy(self.potential)
-        found = correct_force_constants(phonon, displacements, labels, known - forces_on(self.base, atoms))
-        phonon.force_constants = found.force_constants
+        fit = correct_force_constants(phonon, displacements, labels, known - forces_on(self.base, atoms))
+        phonon.force_constants = fit.force_constants
         print(f'corrected by {len(mapped)} frames')
         return phonon
 
