@@ -19,6 +19,7 @@ from aiida_equitrain.cli.launch_options import (
     dft_inputs,
     follow_to_the_end,
     foundation_of,
+    give_nac,
     go,
     options,
     postprocess,
@@ -73,7 +74,8 @@ def cmd_launch() -> None:
 @options('recipe', 'dry_run')
 @options(
     'block', 'symprec', 'training_protocol', 'strategy_or_none', 'engine', 'replay', 'metal', 'seed', 'overrides',
-    'report', 'label', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph', 'postprocess',
+    'report', 'label', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy', 'born_charges', 'ph', 'nac',
+    'postprocess',
 )  # fmt: skip
 @refuse_idle(*IDLE['material'])
 @with_profile
@@ -100,7 +102,7 @@ def cmd_material(
         given = None if reference is None else nodes.load_phonons(reference)
         needs_dft = (dft and given is None) or dataset is None or chosen['born_charges']
         foundation = foundation_of(chosen)
-        return MaterialWorkChain.get_builder_from_protocol(
+        builder = MaterialWorkChain.get_builder_from_protocol(
             crystal,
             foundation,
             dft=dft,
@@ -117,6 +119,8 @@ def cmd_material(
             **(dft_inputs(chosen) if needs_dft else {}),
             **with_recipe(common(chosen), chosen['recipe']),
         )
+        give_nac(builder, chosen, crystal, given, store=not dry_run)
+        return builder
 
     if dry_run:
         show_plan(build)
@@ -221,7 +225,7 @@ def cmd_finetune(dataset: str, n_seeds: int, report: Path | None, submit: bool, 
 )
 @options(
     'block', 'symprec', 'protocol', 'metal', 'overrides', 'submit', 'foundation', 'family', 'python', 'pw', 'phonopy',
-    'born_charges', 'ph', 'report', 'label', 'postprocess',
+    'born_charges', 'ph', 'nac', 'report', 'label', 'postprocess',
 )  # fmt: skip
 @refuse_idle(*IDLE['phonons'])
 @with_profile
@@ -249,9 +253,11 @@ def cmd_phonons(
             source['labels'] = None if labels is None else nodes.load_dataset(labels)
         if chosen['born_charges']:
             source |= {**codes(chosen, 'ph'), **dft_inputs(chosen), 'born_pw_code': find_code(chosen['pw'])}
-        return PhononsWorkChain.get_builder_from_protocol(
+        builder = PhononsWorkChain.get_builder_from_protocol(
             crystal, **codes(chosen, 'phonopy'), **source, **common(chosen)
         )
+        give_nac(builder, chosen, crystal)
+        return builder
 
     go(build, submit, report, chosen['label'])
 

@@ -35,9 +35,15 @@ DRY = Idle(
 NO_BORN_CHARGES = Idle(('ph',), lambda given: not given['born_charges'], 'without `--born-charges`: add that')
 #: Born charges are those of insulators.
 OF_METALS = Idle(
-    ('born_charges',),
+    ('born_charges', 'nac'),
     lambda given: given['metal'],
     'with `--metal`, as metals have no Born charges: leave one of them out',
+)
+
+
+#: They are computed, or given.
+TWO_NAC = Idle(
+    ('nac',), lambda given: given['born_charges'], 'with `--born-charges`, which computes them: leave one of them out'
 )
 
 
@@ -61,6 +67,7 @@ IDLE = {
     'material': (
         DRY,
         NO_BORN_CHARGES,
+        TWO_NAC,
         OF_METALS,
         Idle(
             OF_DFT,
@@ -91,6 +98,7 @@ IDLE = {
     'label': (DRY,),
     'phonons': (
         NO_BORN_CHARGES,
+        TWO_NAC,
         Idle(
             ('labels',),
             lambda given: given['dft'],

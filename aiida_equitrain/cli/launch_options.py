@@ -11,7 +11,7 @@ from typing import Any
 import click
 import yaml
 
-from aiida_equitrain.cli.completion import CODES, DATASETS, POTENTIALS
+from aiida_equitrain.cli.completion import CODES, DATASETS, PHONONS, POTENTIALS
 from aiida_equitrain.cli.numbers import FiniteRange
 from aiida_equitrain.cli.places import folder_to_write
 from aiida_equitrain.cli.terminal import echo
@@ -137,6 +137,12 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     'pw': click.option('--pw', shell_complete=CODES, default='pw', show_default=True, help='Code: pw.x.'),
     'ph': click.option('--ph', shell_complete=CODES, default='ph', show_default=True, help='Code: ph.x.'),
     'born_charges': click.option('--born-charges', is_flag=True, help='Of a polar crystal: compute them with ph.x.'),
+    'nac': click.option(
+        '--nac',
+        shell_complete=PHONONS,
+        metavar='PK',
+        help='Born charges and dielectric tensor of a polar crystal: those of `data import`, or of phonons with them.',
+    ),
     'account': click.option('--account', metavar='NAME', help='Of all jobs; for the scheduler, as the next ones.'),
     'queue': click.option('--queue', metavar='NAME', help='Queue or partition of all jobs.'),
     'qos': click.option('--qos', metavar='NAME', help='Quality of service of all jobs.'),
@@ -210,6 +216,21 @@ def dft_inputs(chosen: dict[str, Any]) -> dict[str, Any]:
 
     kind = 'metal' if chosen['metal'] else 'insulator'
     return {'pseudo_family': chosen['family'] or default_family().label, 'electronic_type': kind}
+
+
+def give_nac(builder: Any, chosen: dict[str, Any], structure: Any, reference: Any = None, store: bool = True) -> None:
+    """Give a job the node of `--nac`, else that of a reference with Born charges: all sides need what it has.
+
+    :param store: whether what is made of phonons is stored.
+    :raises ValueError: with a sentence, if it cannot be that of the structure; ``NotExistent`` if there is none.
+    """
+    from aiida_equitrain.launch import nodes
+
+    if chosen['nac'] is not None:
+        builder.nac = nodes.load_nac(chosen['nac'], structure, chosen['symprec'], store)
+    elif reference is not None and reference.has_nac_parameters() and not chosen.get('born_charges'):
+        echo(f'Born charges and dielectric tensor: those of the reference (PK {reference.pk}).')
+        builder.nac = nodes.nac_of(reference, structure, chosen['symprec'], store)
 
 
 def common(chosen: dict[str, Any], stage: str | None = None) -> dict[str, Any]:

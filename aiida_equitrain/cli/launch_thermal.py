@@ -9,7 +9,7 @@ import click
 
 from aiida_equitrain.cli.completion import crystals
 from aiida_equitrain.cli.examples import examples
-from aiida_equitrain.cli.launch_options import codes, common, foundation_of, go, options, postprocess
+from aiida_equitrain.cli.launch_options import codes, common, foundation_of, give_nac, go, options, postprocess
 from aiida_equitrain.cli.places import figure_to_write
 from aiida_equitrain.cli.profile import with_profile
 from aiida_equitrain.cli.terminal import echo
@@ -34,28 +34,44 @@ def cmd_qha(structure: str, figure: Path | None, report: Path | None, submit: bo
     """
     from aiida_equitrain.report import thermal
 
-    node = go(lambda: _builder('equitrain.qha', structure, chosen), submit, report, chosen['label'], figure)
+    def build() -> Any:
+        from aiida_equitrain.launch import nodes
+
+        return _builder('equitrain.qha', nodes.load_structure(structure, chosen['block']), chosen)
+
+    node = go(build, submit, report, chosen['label'], figure)
     _draw(node, 'qha', thermal.save_qha, figure)
 
 
-@click.command('kappa', epilog=examples('launch kappa Si.cif --protocol fast --report si/'))
+@click.command(
+    'kappa',
+    epilog=examples(
+        'launch kappa Si.cif --protocol fast --report si/', 'launch kappa 1450 --foundation nequix-oam-1-pft'
+    ),
+)
 @click.argument('structure', shell_complete=crystals)
 @FIGURE
 @options(
-    'block', 'symprec', 'protocol', 'overrides', 'report', 'label', 'submit', 'foundation', 'python', 'postprocess'
-)
+    'block', 'symprec', 'protocol', 'overrides', 'report', 'label', 'submit', 'foundation', 'python', 'nac',
+    'postprocess',
+)  # fmt: skip
 @with_profile
 def cmd_kappa(structure: str, figure: Path | None, report: Path | None, submit: bool, **chosen: Any) -> None:
     """Compute the lattice thermal conductivity with phono3py, with a potential.
 
-    STRUCTURE is a file (CIF, POSCAR, ...) or the PK of a StructureData.
+    STRUCTURE is a file (CIF, POSCAR, ...), the PK of a StructureData, or that of phonons that exist (PhonopyData), such
+    as DFT's or those that labels corrected: these are the second order, in their cell; the potential gives the third.
     """
     from aiida_equitrain.report import thermal
 
     def build() -> Any:
+        from aiida_equitrain.launch import nodes
         from aiida_equitrain.setup.checks import phono3py_hint
 
-        builder = _builder('equitrain.kappa', structure, chosen)
+        crystal, phonons = nodes.load_crystal(structure, chosen['block'])
+        given = {} if phonons is None else {'phonopy_data': phonons}
+        builder = _builder('equitrain.kappa', crystal if phonons is None else None, chosen, **given)
+        give_nac(builder, chosen, crystal)
         given = builder._inputs(prune=True)
         for name in ('python_code', 'postprocess_code'):
             if name in given and (hint := phono3py_hint(given[name])):
@@ -66,12 +82,9 @@ def cmd_kappa(structure: str, figure: Path | None, report: Path | None, submit: 
     _draw(node, 'kappa', thermal.save_kappa, figure)
 
 
-def _builder(name: str, structure: str, chosen: dict[str, Any]) -> Any:
+def _builder(name: str, crystal: Any, chosen: dict[str, Any], **given: Any) -> Any:
     from aiida.plugins import WorkflowFactory
 
-    from aiida_equitrain.launch import nodes
-
-    crystal = nodes.load_structure(structure, chosen['block'])
     potential = foundation_of(chosen)
     process: Any = WorkflowFactory(name)
     return process.get_builder_from_protocol(
@@ -79,6 +92,7 @@ def _builder(name: str, structure: str, chosen: dict[str, Any]) -> Any:
         potential,
         **codes(chosen, 'python', potential=potential),
         **postprocess(chosen, potential),
+        **given,
         **common(chosen),
     )
 

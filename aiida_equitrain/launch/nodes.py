@@ -11,6 +11,7 @@ from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida_phonopy.data.phonopy import PhonopyData
 
 from aiida_equitrain.common.foundations import FOUNDATIONS
+from aiida_equitrain.common.phonon_settings import SYMPREC
 from aiida_equitrain.common.printable import printable
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
@@ -177,6 +178,42 @@ def load_phonons(text: str) -> PhonopyData:
     return _load(
         text, PhonopyData, f'there are no phonons `{text}`; `aiida-equitrain data import` stores those of a file'
     )
+
+
+def load_nac(
+    text: str, structure: orm.StructureData, symprec: float | None = None, store: bool = True
+) -> orm.ArrayData:
+    """Return Born charges and dielectric tensor by PK or UUID: a node of them, or phonons that have them.
+
+    :param structure: whose they are to be.
+    :param symprec: tolerance of its space group, Å; ``None``: the usual one.
+    :param store: whether a node that is made of phonons is stored, with what made it.
+    :raises NotExistent: with the remedy, if there are none.
+    :raises ValueError: if those of phonons are of a cell with other axes or another order of atoms.
+    """
+    missing = f'there are no Born charges `{text}`; `aiida-equitrain data import` stores those of a phonopy file'
+    found: orm.ArrayData = _load(text, orm.ArrayData, missing)
+    return nac_of(found, structure, symprec, store) if isinstance(found, PhonopyData) else found
+
+
+def nac_of(
+    phonons: PhonopyData, structure: orm.StructureData, symprec: float | None = None, store: bool = True
+) -> orm.ArrayData:
+    """Return Born charges and dielectric tensor of phonons as a node, see :func:`load_nac`."""
+    from aiida_equitrain.calculations.functions.phonons import extract_nac
+    from aiida_equitrain.science.phases import same_axes, symmetric_primitive
+
+    if not phonons.has_nac_parameters():
+        raise NotExistent(f'the phonons {phonons.pk} have no Born charges; `--born-charges` computes them')
+    here = symmetric_primitive(structure.get_ase(), symprec or SYMPREC)
+    if not same_axes(phonons.get_primitive_cell().get_ase(), here):
+        raise ValueError(
+            f'the Born charges of the phonons {phonons.pk} belong to a primitive cell with other axes, or another '
+            'order of its atoms, than that of the structure: give the structure that these phonons are of'
+        )
+    extract: Any = extract_nac
+    made: orm.ArrayData = extract(phonons, metadata={'store_provenance': store})
+    return made
 
 
 def load_replay(text: str) -> DatasetData | orm.TrajectoryData:

@@ -221,7 +221,9 @@ def steps_after(node: Any, done: str) -> list[dict[str, Any]]:
     crystal = str(structure.pk) if structure is not None else 'FILE.cif'
     potential = node.inputs.potential if 'potential' in node.inputs else None
     verdict = Verdict('', '', [])
-    steps = [step for step in _further(crystal, potential, None, verdict) if f'launch {done} ' not in step[1]]
+    corrected = node.outputs.phonopy_data if 'correction' in node.outputs else None
+    further = _further(crystal, potential, None, verdict, corrected)
+    steps = [step for step in further if f'launch {done} ' not in step[1]]
     improve = []
     if potential is not None and 'correction' not in node.outputs:
         command = f'launch material {crystal} --recipe harmonic --strategy {NO_STRATEGY} --foundation {potential.pk}'
@@ -320,7 +322,7 @@ def next_steps(node: Any, inputs: Mapping[str, Any], verdict: Verdict, strategy:
     return [
         {'title': 'Use it', 'items': _items(use)},
         {'title': 'Improve it', 'items': _items(improve), 'note': _not_recorded(node) if improve else ''},
-        {'title': 'Go on', 'items': _items(_further(crystal, potential, foundation, verdict))},
+        {'title': 'Go on', 'items': _items(_further(crystal, potential, foundation, verdict, _corrected(node)))},
     ]
 
 
@@ -369,16 +371,26 @@ def _not_recorded(node: Any) -> str:
     )
 
 
-def _further(crystal: str, potential: Any, foundation: Any, verdict: Verdict) -> list[tuple[str, str]]:
-    """Return the commands that take a potential further: the fine-tuned one unless something is wrong with it."""
+def _further(crystal: str, potential: Any, foundation: Any, verdict: Verdict, corrected: Any) -> list[tuple[str, str]]:
+    """Return the commands that take a potential further: the fine-tuned one unless something is wrong with it.
+
+    :param corrected: phonons that labels corrected: the second order of the conductivity.
+    """
     wrong = any(flag.side == 'finetuned' and flag.level == RED for flag in verdict.flags)
     chosen = foundation if potential is None or (wrong and foundation is not None) else potential
     of = f' --foundation {chosen.pk}' if chosen is not None else ''
     return [
         ('Thermal expansion', f'aiida-equitrain launch qha {crystal}{of}'),
-        ('Thermal conductivity', f'aiida-equitrain launch kappa {crystal}{of}'),
+        ('Thermal conductivity', f'aiida-equitrain launch kappa {crystal if corrected is None else corrected.pk}{of}'),
         ('Phases behind imaginary modes', f'aiida-equitrain launch instability {crystal}{of}'),
     ]
+
+
+def _corrected(node: Any) -> Any:
+    """Return the phonons of a main job that labels corrected, ``None`` if there are none."""
+    phonons = node.outputs.phonons if 'phonons' in node.outputs else {}
+    sides = (side for side in ('corrected_finetuned', 'corrected') if side in phonons)
+    return next((phonons[side]['phonopy_data'] for side in sides if 'phonopy_data' in phonons[side]), None)
 
 
 def _items(pairs: list[tuple[str, str]]) -> list[dict[str, str]]:
@@ -395,8 +407,6 @@ def _judged_by(node: Any) -> str:
     has_dft = 'dft_phonons' in node.inputs
     if reference is None:
         return '' if has_dft else ' --no-dft'
-    if reference.has_nac_parameters():  # no command takes its Born charges along, without which it is refused
-        return ' --born-charges' if has_dft else ' --no-dft --born-charges'
     return f' --reference {reference.pk}'
 
 

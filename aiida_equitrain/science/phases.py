@@ -51,6 +51,22 @@ def symmetric_primitive(atoms: Atoms, symprec: float) -> Atoms:
     return Atoms(numbers=numbers, scaled_positions=positions, cell=cell @ dataset.std_rotation_matrix, pbc=True)
 
 
+def same_axes(first: Atoms, second: Atoms, strain: float = 0.06, shift: float = 0.06) -> bool:
+    """Return whether two cells have the same atoms in the same order along the same axes: tensors of one fit the other.
+
+    :param strain: largest difference of the lattice vectors, relative to the longest.
+    :param shift: largest difference of scaled positions, a common one left out.
+    """
+    if list(first.numbers) != list(second.numbers):
+        return False
+    lattices = np.array(first.cell), np.array(second.cell)
+    if np.abs(lattices[0] - lattices[1]).max() > strain * np.linalg.norm(lattices[1], axis=1).max():
+        return False
+    apart = first.get_scaled_positions() - second.get_scaled_positions()
+    apart -= apart[0]
+    return bool(np.abs(apart - np.round(apart)).max() <= shift)
+
+
 def same_structure(first: Atoms, second: Atoms, tolerance: float = 0.1, scale: bool = False) -> bool:
     """Return whether two structures are the same crystal.
 

@@ -46,6 +46,8 @@ def no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
         ('launch phonons x.cif --dft --born-charges --metal', '--born-charges', '`--metal`'),
         ('launch material x.cif --born-charges --metal', '--born-charges', '`--metal`'),
         ('launch phonons x.cif --ph a', '--ph', '`--born-charges`'),
+        ('launch phonons x.cif --born-charges --nac 1', '--nac', '`--born-charges`'),
+        ('launch material x.cif --nac 1 --metal', '--nac', '`--metal`'),
         ('launch instability x.cif --dft-phases --foundation a', '--foundation', '`--dft-phases`'),
         ('launch instability x.cif --dft-phases --dft', '--dft', '`--dft-phases`'),
         ('launch instability x.cif --pw a', '--pw', '`--dft-phases`'),

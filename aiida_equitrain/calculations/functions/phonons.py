@@ -241,6 +241,12 @@ def attach_nac(phonopy_data: PhonopyData, nac: orm.ArrayData) -> PhonopyData:
 
 
 @calcfunction
+def extract_nac(phonopy_data: PhonopyData) -> orm.ArrayData:
+    """Return the Born charges and the dielectric tensor of phonons, as :func:`attach_nac` takes them."""
+    return orm.ArrayData({'born_charges': phonopy_data.born_charges, 'dielectric': phonopy_data.dielectric})
+
+
+@calcfunction
 def primitive_bands(bands: orm.BandsData, phonopy_data: PhonopyData) -> orm.BandsData:
     """Return the bands with the primitive cell that their q-points refer to (aiida-phonopy gives the unit cell).
 
