@@ -163,3 +163,23 @@ def test_words_of_phases(aiida_profile: Any) -> None:
     said = of_phases(node, {'root': root, 'phase_1': lower})
     assert said.sentences == ['It is stable (phase_1, the only phase found below GeTe (Fm-3m (225))).']
     assert 'no phase below it was found' in of_phases(node, {'root': root, 'phase_1': above}).title
+
+
+def test_conductivity_of_corrected_phonons(salt_job: dict[str, Any], silicon_phonons: tuple[Any, Any]) -> None:
+    """What labels corrected is the second order of the conductivity, after a main job and after phonons alone."""
+    structure, potential = salt_job['inputs']['structure'], salt_job['inputs']['foundation']
+
+    def returned(node: Any, **outputs: Any) -> Any:
+        for label, data in outputs.items():
+            data.store().base.links.add_incoming(node, LinkType.RETURN, label)
+        return node
+
+    found = silicon_phonons[1].clone()
+    node = returned(job(structure=structure, foundation=potential), phonons__corrected__phonopy_data=found)
+    whole = next_steps(**{**salt_job, 'node': node}, strategy='none')
+    other = silicon_phonons[1].clone()
+    node = job('phonons', structure=structure, potential=potential)
+    alone = steps_after(returned(node, phonopy_data=other, correction=orm.Dict({})), 'phonons')
+    for groups, phonons in ((whole, found), (alone, other)):
+        commands = [item['command'] for group in groups for item in group['items']]
+        assert f'aiida-equitrain launch kappa {phonons.pk} --foundation {potential.pk}' in commands
