@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from aiida_equitrain.calculations.functions.phonons import attach_nac
 from aiida_equitrain.cli.root import cmd_root
 
+pytestmark = pytest.mark.usefixtures('aiida_profile_clean')
+
 TENSORS = {'born_charges': np.array([np.eye(3), -np.eye(3)]), 'dielectric': 3.0 * np.eye(3)}
 
 
