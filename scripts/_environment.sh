@@ -137,7 +137,7 @@ install_cpu_torch() {
     "$VENV/bin/pip" install --progress-bar off "torch==$TORCH_VERSION"
 }
 
-# uv does in seconds what takes pip minutes. It knows nothing of pip's own settings (mirrors): where it gets nowhere, pip does it.
+# uv does in seconds what takes pip minutes. It does not know settings of pip (mirrors): where it gets nowhere, pip does it.
 install_package() {
     if "$VENV/bin/pip" install --progress-bar off uv && UV_NO_CACHE=1 UV_HTTP_TIMEOUT=20 "$VENV/bin/uv" pip install \
         --no-progress --python "$VENV/bin/python" "torch==$TORCH_VERSION" --editable "$1"; then
