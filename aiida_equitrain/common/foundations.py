@@ -136,7 +136,7 @@ FOUNDATIONS: dict[str, Foundation] = {
         'nequix-mp-1',
         '1647af8e627e1afa11e2bfadeab0797326513a521afd7dd01606a96f56783eee',
         'MPtrj',
-        zero_label_thz={'AlN': 0.508, 'NaCl': 0.107},
+        zero_label_thz={'AlN': 0.508, 'NaCl': 0.107, 'Si': 1.11},
         lr=LR_FAR,
     ),
     'nequix-mp-1-pft': _nequix(
