@@ -101,7 +101,9 @@ def finetuned_means(material: str, digest: str) -> dict[str, dict[int, float]]:
         if (row['material'], row['foundation_sha256']) == (material, digest):
             for method, column in columns.items():
                 if row[column] is not None:
-                    found[f'{row["strategy"]}: {method}'][row['n_frames']].append(row[column])
+                    epochs = row['hyperparameters'].get('epochs')
+                    how = row['strategy'] + (f', {epochs} epochs' if epochs else '')
+                    found[f'{how}: {method}'][row['n_frames']].append(row[column])
     return {method: {n: float(np.mean(some)) for n, some in by.items()} for method, by in found.items()}
 
 
