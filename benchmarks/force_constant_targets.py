@@ -145,8 +145,7 @@ def phonons_of(calculator: Any, reference: Any) -> Any:
     phonon = displaced_phonon(reference)
     rest = forces_on(calculator, to_ase(phonon.supercell))
     moved = [forces_on(calculator, to_ase(cell)) - rest for cell in phonon.supercells_with_displacements]
-    for entry, forces in zip(phonon.dataset['first_atoms'], moved, strict=True):
-        entry['forces'] = forces
+    phonon.forces = np.array(moved)
     make_force_constants(phonon, phonon.dataset, acoustic_sum_rule=True)
     return phonon
 

@@ -99,10 +99,10 @@ def finetuned_means(material: str, digest: str) -> dict[str, dict[int, float]]:
     columns = {'fine-tuned': 'finetuned_mae_thz', 'fine-tuned and corrected, harmonic': 'finetuned_corrected_mae_thz'}
     for row in known_rows(FINETUNED):
         if (row['material'], row['foundation_sha256']) == (material, digest):
+            epochs = row['hyperparameters'].get('epochs')
+            how = row['strategy'] + (f', {epochs} epochs' if epochs else '')
             for method, column in columns.items():
                 if row[column] is not None:
-                    epochs = row['hyperparameters'].get('epochs')
-                    how = row['strategy'] + (f', {epochs} epochs' if epochs else '')
                     found[f'{how}: {method}'][row['n_frames']].append(row[column])
     return {method: {n: float(np.mean(some)) for n, some in by.items()} for method, by in found.items()}
 

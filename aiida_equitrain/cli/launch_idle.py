@@ -39,8 +39,6 @@ OF_METALS = Idle(
     lambda given: given['metal'],
     'with `--metal`, as metals have no Born charges: leave one of them out',
 )
-
-
 #: They are computed, or given.
 TWO_NAC = Idle(
     ('nac',), lambda given: given['born_charges'], 'with `--born-charges`, which computes them: leave one of them out'

@@ -228,7 +228,7 @@ def give_nac(builder: Any, chosen: dict[str, Any], structure: Any, reference: An
 
     if chosen['nac'] is not None:
         builder.nac = nodes.load_nac(chosen['nac'], structure, chosen['symprec'], store)
-    elif reference is not None and reference.has_nac_parameters() and not chosen.get('born_charges'):
+    elif reference is not None and reference.has_nac_parameters() and not chosen['born_charges']:
         echo(f'Born charges and dielectric tensor: those of the reference (PK {reference.pk}).')
         builder.nac = nodes.nac_of(reference, structure, chosen['symprec'], store)
 

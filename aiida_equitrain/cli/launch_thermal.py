@@ -69,8 +69,7 @@ def cmd_kappa(structure: str, figure: Path | None, report: Path | None, submit: 
         from aiida_equitrain.setup.checks import phono3py_hint
 
         crystal, phonons = nodes.load_crystal(structure, chosen['block'])
-        given = {} if phonons is None else {'phonopy_data': phonons}
-        builder = _builder('equitrain.kappa', crystal if phonons is None else None, chosen, **given)
+        builder = _builder('equitrain.kappa', crystal if phonons is None else None, chosen, phonopy_data=phonons)
         give_nac(builder, chosen, crystal)
         given = builder._inputs(prune=True)
         for name in ('python_code', 'postprocess_code'):
