@@ -9,6 +9,8 @@
   reference itself: ``symfc_is_reference`` says so.
 - ``corrected_mae_thz``, ``finetuned_corrected_mae_thz``: foundation and fine-tuned potential, their force constants
   corrected by the same frames (``science/correction.py``); ``null`` where these are no frames of the reference's cell.
+- ``pypolymlp_mae_thz``, ``seconds_pypolymlp``: phonopy's polynomial potential fitted to the same frames, and its time;
+  ``null`` without ``--pypolymlp``, or where the frames have no energies or are not all of one supercell.
 - ``n_frames`` frames are drawn at random by the seed; a fifth of them is for validation, also counted.
 - ``forgetting_mev_per_angstrom``: change of the force MAE on other crystals, of the shipped set.
 """
@@ -48,7 +50,8 @@ class Judge:
 
         self.code, self.data = code, load_labelled(task['path'])
         self.side = phonon_metrics.evaluate_side(self.data.reference)
-        chosen = choose_frames(self.data.frames, task['n_frames'], task['seed'])
+        frames = harmonic_frames(self.data) if task['phonon_frames'] else self.data.frames
+        chosen = choose_frames(frames, task['n_frames'], task['seed'])
         self.used = [frame for frame in chosen if frame.role != 'test']
         self.tests = [frame for frame in chosen if frame.role == 'test'][: task['test_frames']]
         unitcell, primitive = self.data.reference.unitcell, self.data.reference.primitive_matrix
@@ -56,20 +59,40 @@ class Judge:
         self.symfc_mae = None if fit.phonon is None else self.error(fit.phonon)
         self.foundation = PotentialData(Path(task['foundation']), card=card_of(task)).store()
         self.displacements, self.forces = self.labels()
+        self.polynomial = self.polynomial_errors(task['pypolymlp'])
         self.before, self.corrected_before = self.errors_of(self.foundation)
 
     def labels(self) -> tuple[Any, Any]:
         """Return displacements (F, N, 3), Å, and forces of the frames that are supercells of the reference, or none."""
+        supercell = self.data.reference.supercell
+        return self.arrays([frame for frame in self.used if len(frame) == len(supercell)], supercell)
+
+    def arrays(self, frames: list[Any], supercell: Any) -> tuple[Any, Any]:
+        """Return displacements (F, N, 3), Å, and forces of frames on a supercell."""
         import numpy as np
 
         from aiida_equitrain.science.force_constants import map_frame_to_supercell
 
-        supercell, unitcell = self.data.reference.supercell, self.data.reference.unitcell
-        same = [frame for frame in self.used if len(frame) == len(supercell)]
-        mapped = [map_frame_to_supercell(unitcell, frame, supercell) for frame in same]
+        mapped = [map_frame_to_supercell(self.data.reference.unitcell, frame, supercell) for frame in frames]
         shape = (len(mapped), len(supercell), 3)
         displacements = np.array([frame.displacements for frame in mapped]).reshape(shape)
         return displacements, np.array([frame.forces for frame in mapped]).reshape(shape)
+
+    def polynomial_errors(self, python: str | None) -> dict[str, float | None]:
+        """Return error and time of a polynomial potential fitted to the frames, where it can be."""
+        import numpy as np
+        from labels import polynomial_columns, polynomial_phonon
+        from phonopy.structure.cells import get_supercell
+
+        from aiida_equitrain.science.force_constants import find_supercell_matrix
+
+        energies, unitcell = [frame.energy for frame in self.used], self.data.reference.unitcell
+        if python is None or None in energies or len({len(frame) for frame in self.used}) > 1:
+            return polynomial_columns(None, self.error)
+        supercell = get_supercell(unitcell, find_supercell_matrix(unitcell, self.used[0]))
+        displacements, forces = self.arrays(self.used, supercell)
+        fit = polynomial_phonon(python, self.data.reference, displacements, forces, np.array(energies), supercell)
+        return polynomial_columns(fit, self.error)
 
     def errors_of(self, potential: Any) -> tuple[float, float | None]:
         """Return the errors of a potential's phonons, and of those that the frames correct, THz."""
@@ -158,7 +181,9 @@ class Judge:
             'corrected_mae_thz': self.corrected_before,
             'finetuned_corrected_mae_thz': corrected,
             'symfc_mae_thz': self.symfc_mae,
+            **self.polynomial,
             'forgetting_mev_per_angstrom': summary.get('forgetting', {}).get('change_mev_per_angstrom'),
+            'phonon_frames': task['phonon_frames'],
             'symfc_is_reference': len(self.used) == self.data.n_reference
             and len(self.used[0]) == len(self.data.reference.supercell),
             'n_atoms': len(self.used[0]),
@@ -171,6 +196,22 @@ class Judge:
             'seconds_training': summary.get('seconds_training'),
             'seconds': round(time.time() - start, 1),
         }
+
+
+def harmonic_frames(data: Any) -> Any:
+    """Return the labelled frames of the supercell of the phonons, which load_labelled makes the reference of alone."""
+    from dataclasses import replace
+
+    from aiida_equitrain.science.frames import Frames
+
+    supercell, dataset = data.reference.supercell, data.reference.dataset
+    frame = replace(data.frames[0], numbers=supercell.numbers, cell=supercell.cell, energy=None, stress=None)
+    return Frames(
+        [
+            replace(frame, positions=supercell.positions + shift, forces=forces, source=f'{frame.source}#{index + 1}')
+            for index, (shift, forces) in enumerate(zip(dataset['displacements'], dataset['forces'], strict=True))
+        ]
+    )
 
 
 def card_of(task: dict[str, Any]) -> dict[str, Any] | None:

@@ -32,6 +32,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,51 @@ def potential_phonon(phonon: Any, forces: Array) -> Any:
     return phonon
 
 
+def polynomial_phonon(
+    python: str | None,
+    reference: Any,
+    displacements: Array,
+    forces: Array,
+    energies: Array | None,
+    supercell: Any = None,
+) -> tuple[Any, float] | None:
+    """Return phonons of a polynomial potential fitted to frames, and the seconds; ``None`` where it cannot be fitted.
+
+    :param python: one with phonopy and pypolymlp; without it there is no fit.
+    :param reference: phonons whose cell and supercell those of the fit get.
+    :param displacements: (F, N, 3), Å, of the supercell; ``forces`` (F, N, 3), eV/Å.
+    :param energies: (F,), eV, without which there is no fit; nor with one frame, as phonopy tests on a tenth, at least
+        one.
+    :param supercell: of the frames; default: that of the reference.
+    """
+    if python is None or energies is None or len(displacements) < 2:
+        return None
+    start, finite = time.time(), displaced_phonon(reference)
+    supercell = reference.supercell if supercell is None else supercell
+    cells = [finite.supercell, *finite.supercells_with_displacements]
+    arrays = {
+        'numbers': supercell.numbers,
+        'cell': supercell.cell,
+        'positions': supercell.positions,
+        'displacements': displacements,
+        'forces': forces,
+        'energies': energies,
+        'wanted_numbers': finite.supercell.numbers,
+        'wanted_cell': finite.supercell.cell,
+        'wanted_positions': np.array([cell.positions for cell in cells]),
+    }
+    found = run_script(python, [str(PYPOLYMLP)], arrays)['forces']
+    seconds = round(time.time() - start, 1)
+    return potential_phonon(finite, found[1:] - found[0]), seconds
+
+
+def polynomial_columns(fit: tuple[Any, float] | None, error: Callable[[Any], float]) -> dict[str, float | None]:
+    """Return the columns of a polynomial potential."""
+    if fit is None:
+        return {'pypolymlp_mae_thz': None, 'seconds_pypolymlp': None}
+    return {'pypolymlp_mae_thz': error(fit[0]), 'seconds_pypolymlp': fit[1]}
+
+
 class Table:
     """Compute the rows of one data set and one foundation."""
 
@@ -194,7 +240,6 @@ class Table:
         forces = potential_forces(crystal, np.concatenate(groups), foundation, python, args.cache)
         self.seconds_potential = time.time() - start
         pristine, single, frames, forward, backward = np.split(forces, np.cumsum([len(g) for g in groups])[:-1])
-        self.singles = singles
         self.harmonic = potential_phonon(finite, single - pristine)
         self.potential_forces = dict(zip(used, frames - pristine, strict=True))
         self.basis = make_basis(self.harmonic)
@@ -226,23 +271,11 @@ class Table:
     def polynomial(self, chosen: NDArray[np.int64]) -> dict[str, float | None]:
         """Return error and time of a polynomial potential fitted to the frames, where it can be."""
         crystal = self.crystal
-        # phonopy tests on a tenth of the frames, at least one.
-        if self.pypolymlp is None or crystal.energies is None or len(chosen) < 2:
-            return {'pypolymlp_mae_thz': None, 'seconds_pypolymlp': None}
-        supercell, start = crystal.reference.supercell, time.time()
-        arrays = {
-            'numbers': supercell.numbers,
-            'cell': supercell.cell,
-            'positions': supercell.positions,
-            'displacements': crystal.displacements[chosen],
-            'forces': crystal.forces[chosen],
-            'energies': crystal.energies[chosen],
-            'wanted': np.concatenate([np.zeros((1, *self.singles.shape[1:])), self.singles]),
-        }
-        forces = run_script(self.pypolymlp, [str(PYPOLYMLP)], arrays)['forces']
-        seconds = round(time.time() - start, 1)
-        phonon = potential_phonon(displaced_phonon(crystal.reference), forces[1:] - forces[0])
-        return {'pypolymlp_mae_thz': self.error(compact_force_constants(phonon)), 'seconds_pypolymlp': seconds}
+        energies = None if crystal.energies is None else crystal.energies[chosen]
+        fit = polynomial_phonon(
+            self.pypolymlp, crystal.reference, crystal.displacements[chosen], crystal.forces[chosen], energies
+        )
+        return polynomial_columns(fit, lambda phonon: self.error(compact_force_constants(phonon)))
 
     def row(self, number: int, draw: int) -> dict[str, Any]:
         """Return one row."""

@@ -54,6 +54,13 @@ def read_arguments(defaults: dict[str, Any] | None = None) -> argparse.Namespace
         '--frames', type=int, nargs='+', default=[10], help='labelled frames, of which a fifth is for validation'
     )
     parser.add_argument('--test-frames', type=int, default=20, help='at most so many of the others are for testing')
+    parser.add_argument(
+        '--phonon-frames',
+        action='store_const',
+        const=True,
+        help='draw frames of the supercell for harmonic force constants, where a phono3py file has two',
+    )
+    parser.add_argument('--pypolymlp', metavar='PYTHON', help='also fit polynomial potentials, with this Python')
     parser.add_argument('--protocol', default=None, help='of the WorkChain; default: its default')
     parser.add_argument('--hyperparameters', type=json.loads, default={}, help='JSON that overrides the protocol')
     parser.add_argument(
@@ -79,6 +86,7 @@ def read_arguments(defaults: dict[str, Any] | None = None) -> argparse.Namespace
 def key_of(task: dict[str, Any]) -> tuple[Any, ...]:
     """Return what makes a row the same row."""
     names = ('material', 'strategy', 'seed', 'n_frames', 'protocol', 'hyperparameters', 'foundation_sha256', 'replay')
+    names += ('phonon_frames',)
     return tuple(json.dumps(task.get(name), sort_keys=True) for name in names)
 
 
@@ -106,6 +114,8 @@ def list_tasks(args: argparse.Namespace) -> list[dict[str, Any]]:
             'n_frames': n_frames,
             'replay': replay,
             'test_frames': args.test_frames,
+            'phonon_frames': args.phonon_frames,
+            'pypolymlp': args.pypolymlp,
             'protocol': args.protocol,
             'hyperparameters': args.hyperparameters,
             'device': args.device,
@@ -154,18 +164,18 @@ def name_of(row: dict[str, Any]) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the table of rows, then means over seeds."""
-    head = (
-        f'{"material":10s}{"strategy":14s}{"seed":>5s}{"frames":>8s}{"foundation":>12s}{"finetuned":>11s}{"symfc":>9s}'
-    )
-    lines = [f'{head}{"forgetting":>12s}', f'{"":37s}{"THz":>12s}{"THz":>11s}{"THz":>9s}{"meV/Å":>12s}']
+    head = f'{"material":10s}{"strategy":14s}{"seed":>5s}{"frames":>8s}{"foundation":>12s}{"finetuned":>11s}'
+    units = f'{"":37s}{"THz":>12s}{"THz":>11s}{"THz":>9s}{"THz":>11s}{"meV/Å":>12s}'
+    lines = [f'{head}{"symfc":>9s}{"pypolymlp":>11s}{"forgetting":>12s}', units]
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row['material'], name_of(row)), []).append(row)
     for group in groups.values():
         lines += [_line(row, str(row['seed'])) for row in group]
         if len(group) > 1:
-            names = ('foundation_mae_thz', 'finetuned_mae_thz', 'symfc_mae_thz', 'forgetting_mev_per_angstrom')
-            values = {name: [row[name] for row in group if row[name] is not None] for name in names}
+            names = ('foundation_mae_thz', 'finetuned_mae_thz', 'symfc_mae_thz', 'pypolymlp_mae_thz')
+            names += ('forgetting_mev_per_angstrom',)
+            values = {name: [row[name] for row in group if row.get(name) is not None] for name in names}
             mean = {name: sum(found) / len(found) if found else None for name, found in values.items()}
             lines.append(_line({**group[0], **mean}, 'mean'))
     return '\n'.join(lines)
@@ -175,7 +185,8 @@ def _line(row: dict[str, Any], seed: str) -> str:
     symfc = '(all)' if row['symfc_is_reference'] else _number(row['symfc_mae_thz'], 3)
     return (
         f'{row["material"]:10s}{name_of(row):14s}{seed:>5s}{row["n_frames"]:8d}{row["foundation_mae_thz"]:12.3f}'
-        f'{row["finetuned_mae_thz"]:11.3f}{symfc:>9s}{_number(row["forgetting_mev_per_angstrom"], 1):>12s}'
+        f'{row["finetuned_mae_thz"]:11.3f}{symfc:>9s}{_number(row.get("pypolymlp_mae_thz"), 3):>11s}'
+        f'{_number(row["forgetting_mev_per_angstrom"], 1):>12s}'
     )
 
 

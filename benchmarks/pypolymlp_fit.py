@@ -5,8 +5,9 @@
 Runs in an environment with phonopy and pypolymlp: ``apt-get install libeigen3-dev``, then ``pip install phonopy
 pypolymlp`` compiles it in two minutes. ``FRAMES.npz`` holds the undisplaced supercell (``numbers`` (N,), ``cell``
 (3, 3) and ``positions`` (N, 3), Å), ``displacements`` (F, N, 3), Å, ``forces`` (F, N, 3), eV/Å, ``energies`` (F,), eV,
-and the displacements that are asked for, ``wanted`` (K, N, 3); ``FORCES.npz`` gets their ``forces``. The last frames,
-a tenth and at least one, are phonopy's test set. Imports nothing of ours.
+and the structures that are asked for: ``wanted_numbers`` (M,), ``wanted_cell`` (3, 3), ``wanted_positions`` (K, M, 3);
+``FORCES.npz`` gets their ``forces``. The last frames, a tenth and at least one, are phonopy's test set. Imports nothing
+of ours.
 """
 
 from __future__ import annotations
@@ -29,11 +30,10 @@ def main() -> None:
     }
     potential = PhonopyMLP(log_level=0)
     potential.develop(dataset, supercell)
-    cells = []
-    for displacements in data['wanted']:
-        cell = supercell.copy()
-        cell.positions = supercell.positions + displacements
-        cells.append(cell)
+    cells = [
+        PhonopyAtoms(numbers=data['wanted_numbers'], cell=data['wanted_cell'], positions=positions)
+        for positions in data['wanted_positions']
+    ]
     np.savez(sys.argv[2], forces=potential.evaluate(cells)[1])
 
 
