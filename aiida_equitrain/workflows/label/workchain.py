@@ -45,8 +45,8 @@ class LabelWorkChain(LabelBuilder, LabelRounds):
         spec.outline(
             step.setup,
             if_(step.should_relax_structure)(step.run_relax_structure, step.inspect_relax_structure),
-            if_(step.should_rattle)(step.rattle, step.run_relax, step.inspect_relax),
-            if_(step.should_relax_dft)(step.run_relax_dft, step.inspect_relax_dft),
+            if_(step.should_rattle)(step.rattle),
+            if_(step.should_relax)(step.run_relaxations, step.inspect_relaxations),
             step.select_frames,
             if_(step.has_tolerance)(step.run_foundation, step.inspect_foundation),
             while_(step.should_label)(
@@ -151,9 +151,25 @@ class LabelWorkChain(LabelBuilder, LabelRounds):
             'frames'
         ]
 
-    def run_relax(self) -> Any:
-        """Relax all rattled supercells with the foundation, in one job."""
-        return ToContext(relax=self.submit(RelaxCalculation, frames=self.ctx.rattled, **self._relax_inputs('relax')))
+    def should_relax(self) -> bool:
+        """Return whether there is something to relax."""
+        return self.should_rattle() or self.should_relax_dft()
+
+    def run_relaxations(self) -> Any:
+        """Relax all rattled supercells with the foundation, in one job, and at the same time the crystal with DFT."""
+        jobs = {}
+        if self.should_rattle():
+            jobs['relax'] = self.submit(RelaxCalculation, frames=self.ctx.rattled, **self._relax_inputs('relax'))
+        if self.should_relax_dft():
+            jobs['relax_dft'] = self.submit_relax_dft()
+        return ToContext(**jobs)
+
+    def inspect_relaxations(self) -> Any:
+        """Take what came out of both."""
+        failed = self.inspect_relax() if self.should_rattle() else None
+        if failed is None and self.should_relax_dft():
+            failed = self.inspect_relax_dft()
+        return failed
 
     def inspect_relax(self) -> Any:
         """Take the trajectories; one that did not converge is still a trajectory."""
@@ -172,15 +188,15 @@ class LabelWorkChain(LabelBuilder, LabelRounds):
         """Return whether DFT relaxes the crystal whose supercell is displaced."""
         return self.is_relaxed_by('dft')
 
-    def run_relax_dft(self) -> Any:
-        """Relax the primitive cell with DFT: larger cells say nothing more."""
+    def submit_relax_dft(self) -> Any:
+        """Start the relaxation of the primitive cell with DFT: larger cells say nothing more."""
         crystal = self.ctx.crystal
         primitive = functions.find_primitive(crystal, self.inputs.symprec)
         self.ctx.is_primitive = len(primitive.sites) == len(crystal.sites)
         inputs = AttributeDict(self.exposed_inputs(PwRelaxWorkChain, 'relax_dft'))
         inputs.structure = crystal if self.ctx.is_primitive else primitive
         inputs.metadata.call_link_label = 'relax_dft'
-        return ToContext(relax_dft=self.submit(PwRelaxWorkChain, **inputs))
+        return self.submit(PwRelaxWorkChain, **inputs)
 
     def inspect_relax_dft(self) -> Any:
         """Take the relaxed crystal, in its cell as it was given."""
