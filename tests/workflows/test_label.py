@@ -236,9 +236,13 @@ def test_harmonic_recipe_is_that_of_the_phonons(build, silicon, phonopy_code, pw
         relax = phonons.relax._inputs(prune=True)
         assert plain(builder.relax_dft._inputs(prune=True)) == plain(relax)
         assert 'base_relax' in relax
-    builder = build(recipe='harmonic', overrides={'harmonic': {'min_length_angstrom': 8.0}, 'pw': SMALL_PW})
+    pw = {'pw': {'parameters': {'SYSTEM': {'ecutwfc': 12.0}, 'ELECTRONS': {'conv_thr': 1e-6}}}}
+    builder = build(recipe='harmonic', overrides={'harmonic': {'min_length_angstrom': 8.0}, 'pw': pw})
     assert builder.harmonic['min_length_angstrom'] == 8.0
     assert builder.relax_dft.base_relax.pw.parameters['SYSTEM']['ecutwfc'] == 12
+    # Thresholds that grow with the number of atoms are those of the supercells only.
+    assert builder['pw'].pw.parameters['ELECTRONS']['conv_thr'] == 1e-6
+    assert builder.relax_dft.base_relax.pw.parameters['ELECTRONS']['conv_thr'] < 1e-8
 
 
 @pytest.mark.parametrize(

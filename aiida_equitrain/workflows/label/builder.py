@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -34,6 +35,8 @@ from aiida_equitrain.workflows.label.checks import (
 from aiida_equitrain.workflows.options import GPU, options_for, set_options, take_options
 from aiida_equitrain.workflows.phonons.workchain import PhononsWorkChain
 
+#: Thresholds of pw.x that grow with the number of atoms: those of frames are not those of the primitive cell.
+EXTENSIVE = {'CONTROL': 'etot_conv_thr', 'ELECTRONS': 'conv_thr'}
 #: Recipes of frames by the name that a user gives.
 RECIPES = {**{item.value: (item,) for item in Recipe}, 'mixed': tuple(Recipe)}
 
@@ -69,7 +72,7 @@ class LabelBuilder(EquitrainProtocolMixin):
         if 'min_length_angstrom' not in (given.get('harmonic') or {}):
             inputs['harmonic']['min_length_angstrom'] = phonons['settings']['min_length_angstrom']
         # Labels and phonons of DFT relax the same crystal, and the second finds the result of the first in the cache.
-        base = recursive_merge(phonons['pw'], given.get('pw') or {})
+        base = recursive_merge(phonons['pw'], without_extensive(given.get('pw') or {}))
         relax = recursive_merge(phonons['relax'], given.get('relax_dft') or {})
         inputs['relax_dft'] = {**relax, 'base_relax': recursive_merge(base, relax['base_relax'])}
         return inputs
@@ -195,6 +198,15 @@ def recipes_of(name: str) -> tuple[Recipe, ...]:
     if name not in RECIPES:
         raise ValueError(f'unknown `recipe` `{name}`: {nearest(name, RECIPES)}')
     return RECIPES[name]
+
+
+def without_extensive(pw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overrides of a pw.x calculation without the thresholds that grow with the number of atoms."""
+    kept = deepcopy(dict(pw))
+    parameters = (kept.get('pw') or {}).get('parameters') or {}
+    for namelist, name in EXTENSIVE.items():
+        (parameters.get(namelist) or {}).pop(name, None)
+    return kept
 
 
 def check_crystal(
