@@ -44,10 +44,10 @@ def load_calculator(path: Path) -> Any:
 def relax(atoms: Atoms, calculator: Any) -> Atoms:
     """Return the crystal with relaxed cell and atoms; it keeps its symmetry by the forces themselves."""
     from ase.filters import FrechetCellFilter
-    from ase.optimize import FIRE
+    from ase.optimize import BFGS
 
     atoms.calc = calculator
-    FIRE(FrechetCellFilter(atoms), logfile=None).run(fmax=1e-3, steps=500)
+    BFGS(FrechetCellFilter(atoms), logfile=None).run(fmax=1e-3, steps=500)
     return atoms
 
 

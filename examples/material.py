@@ -12,7 +12,7 @@ from aiida_equitrain.setup import defaults
 from aiida_equitrain.setup import shipped as resources
 from aiida_equitrain.workflows.material.workchain import MaterialWorkChain
 
-# Six frames, a low cut-off, 16 epochs: minutes on two cores. Without them it is the protocol `fast` as it stands.
+# Six frames, a low cut-off, 20 epochs: minutes on two cores. Without them it is the protocol `fast` as it stands.
 overrides = nodes.load_overrides(Path(sys.argv[0]).with_name('quickstart.yaml'))
 foundation = defaults.default_foundation()
 builder = MaterialWorkChain.get_builder_from_protocol(

@@ -58,25 +58,32 @@ trap finish EXIT
 trap interrupted INT TERM
 
 say 'aiida-equitrain: set-up'
+# A first run has no daemon at work and no job to go on with; to ask AiiDA takes seconds.
+first=true
+[ ! -e "$AIIDA_PATH/config.json" ] || first=false
 ensure_environment train
 # Modules are compiled when they are first imported: those of the jobs meanwhile, on another core.
 python -c 'import mace.calculators, equitrain, phonopy, symfc, seekpath' >>"$LOG" 2>&1 &
 step 'AiiDA profile equitrain' python -m aiida_equitrain.setup.profile equitrain
+# One worker keeps all jobs in flight; the jobs are what needs the cores. It starts while the set-up goes on.
+daemon=''
+if $launch && { $first || ! verdi -p equitrain daemon status >/dev/null 2>&1; }; then
+    verdi -p equitrain daemon start 1 >>"$LOG" 2>&1 &
+    daemon=$!
+    daemon_started=true
+fi
 # shellcheck disable=SC2086
 aiida-equitrain -p equitrain setup $offline "${extras[@]}" | tee -a "$LOG" | sed 's/^/  /'
 
 $launch || exit 0
 
-if ! verdi -p equitrain daemon status >/dev/null 2>&1; then
-    # One worker keeps all jobs in flight; the jobs are what needs the cores.
-    step 'AiiDA daemon' verdi -p equitrain daemon start 1
-    daemon_started=true
-fi
+[ -z "$daemon" ] || step 'AiiDA daemon' wait "$daemon"
 
 report="$ROOT/quickstart-report"
 launched=true
 # A run that was interrupted goes on with the daemon; its jobs are then found again by caching.
-for pk in $(verdi -p equitrain process list -r -P pk -L MaterialWorkChain 2>>"$LOG" | grep -oE '^[0-9]+'); do
+running() { verdi -p equitrain process list -r -P pk -L MaterialWorkChain 2>>"$LOG" | grep -oE '^[0-9]+'; }
+for pk in $($first || running); do
     say
     say "aiida-equitrain: an earlier run (PK $pk) is not finished and goes on first"
     aiida-equitrain -p equitrain launch follow "$pk" || true
