@@ -36,10 +36,13 @@ while [ $# -gt 0 ]; do
 done
 
 # The daemon that this script started is stopped at the end; after Ctrl-C it goes on with the job.
+daemon=''
 daemon_started=false
 launched=false
 finish() {
     if $daemon_started; then
+        # One that is still starting cannot be stopped.
+        wait "$daemon" || true
         verdi -p equitrain daemon stop >>"$LOG" 2>&1 || true
     fi
 }
@@ -66,7 +69,6 @@ ensure_environment train
 python -c 'import mace.calculators, equitrain, phonopy, symfc, seekpath' >>"$LOG" 2>&1 &
 step 'AiiDA profile equitrain' python -m aiida_equitrain.setup.profile equitrain
 # One worker keeps all jobs in flight; the jobs are what needs the cores. It starts while the set-up goes on.
-daemon=''
 if $launch && { $first || ! verdi -p equitrain daemon status >/dev/null 2>&1; }; then
     verdi -p equitrain daemon start 1 >>"$LOG" 2>&1 &
     daemon=$!
