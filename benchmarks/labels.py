@@ -101,16 +101,20 @@ def load_crystal(path: Path) -> Crystal:
     """Return the frames of a file and the phonons that all of them give together."""
     try:
         labelled = load_labelled(path)
-        name, reference = labelled.name, labelled.reference
+        name, reference, frames = labelled.name, labelled.reference, list(labelled.frames)
     except ValueError:
         reference = load_phonopy(path, acoustic_sum_rule=True)
-        name = path.name.split('.')[0]
+        name, frames = path.name.split('.')[0], []
     dataset: Any = reference.dataset
     if dataset is None:
         raise SystemExit(f'`{path}` holds no displacements with forces; give a params file of phonopy or phono3py.')
     energies = dataset.get('supercell_energies')
-    known = None if energies is None or np.isnan(energies).any() else np.array(energies, dtype=float)
-    return Crystal(name, reference, *displacement_arrays(len(reference.supercell), dataset), known)
+    if energies is None:
+        energies = [frame.energy for frame in frames if len(frame) == len(reference.supercell)]
+    displacements, forces = displacement_arrays(len(reference.supercell), dataset)
+    known = np.array(energies, dtype=float)
+    complete = len(known) == len(displacements) and np.isfinite(known).all()
+    return Crystal(name, reference, displacements, forces, known if complete else None)
 
 
 def potential_forces(crystal: Crystal, displacements: Array, foundation: Path, python: str, cache: Path) -> Array:
