@@ -202,14 +202,16 @@ def harmonic_frames(data: Any) -> Any:
     """Return the labelled frames of the supercell of the phonons, which load_labelled makes the reference of alone."""
     from dataclasses import replace
 
+    from aiida_equitrain.science.correction import displacement_arrays
     from aiida_equitrain.science.frames import Frames
 
-    supercell, dataset = data.reference.supercell, data.reference.dataset
+    supercell = data.reference.supercell
+    displacements, forces = displacement_arrays(len(supercell), data.reference.dataset)
     frame = replace(data.frames[0], numbers=supercell.numbers, cell=supercell.cell, energy=None, stress=None)
     return Frames(
         [
-            replace(frame, positions=supercell.positions + shift, forces=forces, source=f'{frame.source}#{index + 1}')
-            for index, (shift, forces) in enumerate(zip(dataset['displacements'], dataset['forces'], strict=True))
+            replace(frame, positions=supercell.positions + shift, forces=force, source=f'{frame.source}#{index + 1}')
+            for index, (shift, force) in enumerate(zip(displacements, forces, strict=True))
         ]
     )
 

@@ -81,15 +81,23 @@ class Crystal:
     energies: Array | None = None
 
 
+def count(text: str) -> int:
+    """Return a number of the command line that is at least one."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'{number} is below 1')
+    return number
+
+
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', type=Path, nargs='+', required=True, help='params files of phonopy or phono3py')
     parser.add_argument('--foundation', type=Path, default=None, help='model file; default: the starter')
     parser.add_argument('--python', default=sys.executable, help='Python of the potential; default: this')
-    parser.add_argument('--labels', type=int, nargs='+', default=[1, 2, 4], help='numbers of labelled frames')
-    parser.add_argument('--draws', type=int, default=3, help='random draws of the frames')
-    parser.add_argument('--pairs', type=int, default=8, help='of opposite displacements for the potential')
-    parser.add_argument('--mesh', type=int, nargs=3, default=[10, 10, 10], help='q-points; 20x20x20 gives the same')
+    parser.add_argument('--labels', type=count, nargs='+', default=[1, 2, 4], help='numbers of labelled frames')
+    parser.add_argument('--draws', type=count, default=3, help='random draws of the frames, each by itself')
+    parser.add_argument('--pairs', type=count, default=8, help='of opposite displacements for the potential')
+    parser.add_argument('--mesh', type=count, nargs=3, default=[10, 10, 10], help='q-points; 20x20x20 gives the same')
     cache = Path(tempfile.gettempdir()) / f'equitrain-labels-{os.getuid()}'
     parser.add_argument('--cache', type=Path, default=cache, help='folder of forces computed before')
     parser.add_argument('--pypolymlp', metavar='PYTHON', help='also fit polynomial potentials, with this Python')
@@ -103,7 +111,10 @@ def load_crystal(path: Path) -> Crystal:
         labelled = load_labelled(path)
         name, reference, frames = labelled.name, labelled.reference, list(labelled.frames)
     except ValueError:
-        reference = load_phonopy(path, acoustic_sum_rule=True)
+        try:
+            reference = load_phonopy(path, acoustic_sum_rule=True)
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
         name, frames = path.name.split('.')[0], []
     dataset: Any = reference.dataset
     if dataset is None:
@@ -392,6 +403,9 @@ def main() -> None:
     warnings.simplefilter('ignore')
     foundation = (args.foundation or starter_files()[0]).resolve()
     rows = []
+    for file in (*args.data, foundation):
+        if not file.exists():
+            raise SystemExit(f'There is no `{file}`.')
     for path in args.data:
         crystal = load_crystal(path)
         computed = Table(crystal, foundation, args.python, args)

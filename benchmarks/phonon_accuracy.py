@@ -60,7 +60,9 @@ def read_arguments(defaults: dict[str, Any] | None = None) -> argparse.Namespace
         const=True,
         help='draw frames of the supercell for harmonic force constants, where a phono3py file has two',
     )
-    parser.add_argument('--pypolymlp', metavar='PYTHON', help='also fit polynomial potentials, with this Python')
+    parser.add_argument(
+        '--pypolymlp', metavar='PYTHON', help='also fit polynomial potentials, with this Python, for new rows'
+    )
     parser.add_argument('--protocol', default=None, help='of the WorkChain; default: its default')
     parser.add_argument('--hyperparameters', type=json.loads, default={}, help='JSON that overrides the protocol')
     parser.add_argument(

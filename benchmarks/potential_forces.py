@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
 
 def load_calculator(path: Path) -> Any:
@@ -56,6 +57,11 @@ def main() -> None:
     calculator = load_calculator(potential)
     with np.load(structures) as file:
         numbers, cell, positions = file['numbers'], file['cell'], file['positions']
+    # A MACE knows its elements by number; the others here know nearly all.
+    table = getattr(calculator, 'z_table', None)
+    unknown = {chemical_symbols[number] for number in numbers if table and number not in table.zs}
+    if unknown:
+        sys.exit(f'{potential.name} does not know {", ".join(sorted(unknown))}: give another one by --foundation')
     if '--relax' in sys.argv[4:]:
         atoms = relax(Atoms(numbers=numbers, positions=positions[0], cell=cell, pbc=True), calculator)
         np.savez(output, cell=atoms.cell[:], positions=atoms.positions)

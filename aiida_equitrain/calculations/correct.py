@@ -24,13 +24,16 @@ from aiida_equitrain.common.validation import refuse_unknown
 from aiida_equitrain.data.dataset import DatasetData
 from aiida_equitrain.data.potential import PotentialData
 from aiida_equitrain.science.structures import check_elements
-from aiida_equitrain.science.supercell_frames import STRAIN_TOLERANCE
+from aiida_equitrain.science.supercell_frames import OTHER_SUPERCELL, STRAIN_TOLERANCE
 
 #: Settings of the correction that are those of phonons, or that decide which frames are used.
 CORRECTION_SETTINGS = {
     'roles': Setting([Role.TRAIN.value, Role.VALID.value], 'frames that the fit uses'),
     'strain_tolerance': Setting(
-        STRAIN_TOLERANCE, 'largest relative difference of the cell of a frame from that of the phonons', minimum=0.0
+        STRAIN_TOLERANCE,
+        'largest relative difference of the cell of a frame from that of the phonons',
+        minimum=0.0,
+        maximum=OTHER_SUPERCELL,
     ),
     'max_displacement_angstrom': Setting(
         0.3, 'frames with an atom farther from its site are left out', minimum=0.0, exclusive=True

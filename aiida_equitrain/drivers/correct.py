@@ -57,6 +57,7 @@ def map_frames(phonon: Any, evaluated: dict[str, Any], settings: dict[str, Any])
     """
     import numpy as np
 
+    from ..science.correction import distinct_frames
     from ..science.force_constants import map_frame_to_supercell
     from ..science.frames import Frames
 
@@ -64,8 +65,11 @@ def map_frames(phonon: Any, evaluated: dict[str, Any], settings: dict[str, Any])
     left_out: Counter[str] = Counter()
     found: dict[str, list[Any]] = {'frames': [], 'displacements': [], 'forces': [], 'potential_forces': []}
     for index, forces in zip(evaluated['frames'], evaluated['forces'], strict=True):
-        frame = frames[index]
-        mapped = map_frame_to_supercell(phonon.unitcell, frame, phonon.supercell)
+        try:
+            mapped = map_frame_to_supercell(phonon.unitcell, frames[index], phonon.supercell)
+        except ValueError:
+            left_out['its atoms are not those of the supercell, displaced'] += 1
+            continue
         length = float(np.linalg.norm(mapped.displacements, axis=1).max())
         if length < NO_DISPLACEMENT:
             left_out['no atom is displaced'] += 1
@@ -79,7 +83,11 @@ def map_frames(phonon: Any, evaluated: dict[str, Any], settings: dict[str, Any])
     if not found['frames']:
         told = ', '.join(f'{count} × {reason}' for reason, count in left_out.items())
         raise DriverFailure('no_frames', f'no frame on the supercell of the phonons can be used ({told})')
-    return {name: np.array(values) for name, values in found.items()}, left_out
+    arrays = {name: np.array(values) for name, values in found.items()}
+    kept = distinct_frames(arrays['displacements'], arrays['forces'])
+    if len(kept) < len(arrays['frames']):
+        left_out['a copy of another frame'] += len(arrays['frames']) - len(kept)
+    return {name: values[kept] for name, values in arrays.items()}, left_out
 
 
 def corrected_forces(phonon: Any) -> Any:
@@ -171,9 +179,12 @@ def main() -> None:
         basis = science.make_basis(before)
     except ValueError as error:
         raise DriverFailure('too_many_constants', str(error)) from error
-    found = science.correct_force_constants(
-        before, used['displacements'], used['forces'], used['potential_forces'], basis=basis
-    )
+    try:
+        found = science.correct_force_constants(
+            before, used['displacements'], used['forces'], used['potential_forces'], basis=basis
+        )
+    except ValueError as error:
+        raise DriverFailure('no_frames', str(error)) from error
     potential = science.compact_force_constants(before)
     change = found.force_constants - potential
     phonon = read_phonons()

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from phonopy import Phonopy
 from phonopy.harmonic.force_constants import compact_fc_to_full_fc, full_fc_to_compact_fc
 from phonopy.interface.symfc import SymfcFCSolver
+from phonopy.structure.cells import get_reduced_bases
 from scipy.sparse import csr_array
 
 Array = NDArray[np.float64]
@@ -39,8 +40,14 @@ FLOOR = 0.01
 #: The logarithm of the marginal likelihood must rise by this against the potential alone: noise that a prior of three
 #: shapes and one width happens to fit does not reach it (odds of 150 to 1).
 EVIDENCE_GAIN = 5.0
-#: Groups of atoms that are left out in turn where there is one frame only.
+#: Groups of atoms that are left out in turn where there is one frame only, or one and its opposite.
 ATOM_FOLDS = 8
+#: Å and eV/Å: frames that differ by less are one frame.
+SAME_FRAME = 1e-6
+#: Relative: what two frames tell of the force constants is the same, such as u, -u and any image of it by symmetry.
+SAME_MESSAGE = 1e-4
+#: Relative: so much of a design matrix is rounding of positions in files.
+ROUNDING = 1e-4
 
 
 @dataclass
@@ -149,6 +156,7 @@ class Correction:
     """Corrected force constants and what is known of their error.
 
     :param force_constants: compact, eV/Å², shape (p, N, 3, 3).
+    :param n_frames: that are not copies of another.
     :param n_equations: 3N - 3 for every frame, less the forces on the undisplaced supercell that symmetry allows.
     :param n_constants: independent force constants.
     :param determined: whether the frames alone determine them all.
@@ -160,8 +168,8 @@ class Correction:
         that it was left off.
     :param noise: standard deviation of what the harmonic correction does not explain, eV/Å.
     :param effective_constants: how many force constants the labels decide, the others being the prior's.
-    :param left_out_error: RMS error of forces of frames left out of the fit (for a single frame of groups of atoms),
-        eV/Å.
+    :param left_out_error: RMS error of forces of frames left out of the fit, those that tell the same together (a frame
+        and its opposite); where there are no others, of groups of atoms; eV/Å.
     :param potential_error: RMS error of the potential alone on the frames, eV/Å.
     :param surprise: squared errors of what was left out, relative to what the fit expected of them; the covariance is
         scaled by it where it is above 1.
@@ -228,20 +236,11 @@ def correct_force_constants(
     :param forces: of DFT, eV/Å, shape (F, N, 3).
     :param potential_forces: of the potential on the same frames, less its forces on the undisplaced supercell.
     :param basis: of :func:`make_basis` for this phonon, where it is at hand.
-    :raises ValueError: one sentence, if the arrays do not belong to the supercell or no atom is displaced.
+    :raises ValueError: one sentence, if the arrays do not belong to the supercell, or if the displacements say nothing
+        about force constants.
     """
-    n_atoms = len(phonon.supercell)
-    displacements = np.asarray(displacements, dtype=float)
-    difference = np.asarray(forces, dtype=float) - np.asarray(potential_forces, dtype=float)
-    if displacements.shape[1:] != (n_atoms, 3) or difference.shape != displacements.shape or not len(difference):
-        raise ValueError(
-            f'displacements {displacements.shape} and forces {difference.shape} do not fit a supercell of '
-            f'{n_atoms} atoms; give frames of the very supercell of the phonons.'
-        )
-    if not np.isfinite(difference).all() or not np.isfinite(displacements).all():
-        raise ValueError('displacements or forces of the frames are not finite.')
-    if np.abs(displacements - displacements.mean(axis=1, keepdims=True)).max() < 1e-8:
-        raise ValueError('no atom of any frame is displaced, so the frames say nothing about force constants.')
+    displacements, forces, potential_forces = _checked(phonon, displacements, forces, potential_forces)
+    n_atoms, difference = len(phonon.supercell), forces - potential_forces
     basis = basis or make_basis(phonon)
     before = compact_force_constants(phonon)
     fields = symmetric_fields(phonon)
@@ -249,9 +248,15 @@ def correct_force_constants(
     # supercell, which DFT has not relaxed: one constant of the fit for each that symmetry allows.
     targets = [
         _without_constant((values - values.mean(axis=1, keepdims=True)).reshape(len(values), -1), fields)
-        for values in (difference, np.asarray(forces, dtype=float) - harmonic_forces(phonon, displacements))
+        for values in (difference, forces - harmonic_forces(phonon, displacements))
     ]
-    design = _without_constant(basis.design(displacements), fields)
+    whole = basis.design(displacements)
+    design = _without_constant(whole, fields)
+    if np.abs(design).max() <= ROUNDING * np.abs(whole).max():
+        raise ValueError(
+            'the atoms are displaced only as symmetry lets the whole crystal relax, by which the frames say nothing '
+            'about force constants; give frames with random displacements.'
+        )
     n_equations = len(difference) * (3 * n_atoms - 3) - fields.shape[1]
     fits = []
     for name, weights in prior_weights(phonon, basis, before).items():
@@ -260,7 +265,7 @@ def correct_force_constants(
     best = max(fits, key=lambda fit: fit.log_marginal)
     shares = np.exp([fit.log_marginal - best.log_marginal for fit in fits])
     shares /= shares.sum()
-    left_out, surprise = best.leave_out(len(difference))
+    left_out, surprise = best.leave_out(frame_groups(whole))
     alone = float(np.sqrt(np.mean(targets[0] ** 2)))
     nothing = -0.5 * n_equations * np.log(float(np.sum(targets[0] ** 2)) / n_equations) if alone else np.inf
     is_corrected = bool(left_out < alone and best.log_evidence > nothing + EVIDENCE_GAIN)
@@ -288,6 +293,58 @@ def correct_force_constants(
         surprise=surprise,
         basis=basis,
     )
+
+
+def _checked(phonon: Phonopy, *arrays: Array) -> tuple[Array, Array, Array]:
+    """Return displacements, forces and the potential's (F, N, 3) without copies of frames, or raise a ValueError."""
+    n_atoms = len(phonon.supercell)
+    displacements, forces, potential_forces = (np.asarray(values, dtype=float) for values in arrays)
+    shapes = [values.shape for values in (displacements, forces, potential_forces)]
+    if len(set(shapes)) > 1 or displacements.shape[1:] != (n_atoms, 3) or not len(displacements):
+        raise ValueError(
+            f'displacements {shapes[0]}, forces {shapes[1]} and those of the potential {shapes[2]} do not fit a '
+            f'supercell of {n_atoms} atoms; give frames of the very supercell of the phonons.'
+        )
+    if not all(np.isfinite(values).all() for values in (displacements, forces, potential_forces)):
+        raise ValueError('displacements or forces of the frames are not finite.')
+    if np.abs(displacements - displacements.mean(axis=1, keepdims=True)).max() < 1e-8:
+        raise ValueError('no atom of any frame is displaced, so the frames say nothing about force constants.')
+    kept = distinct_frames(displacements, forces)
+    return displacements[kept], forces[kept], potential_forces[kept]
+
+
+def distinct_frames(displacements: Array, forces: Array) -> list[int]:
+    """Return the indices of frames without those that are copies of one before, moved as a whole or not.
+
+    A copy is no second measurement: it would make the fit sure of the noise of the first, and predict it when left out.
+
+    :param displacements: Å, shape (F, N, 3); ``forces`` eV/Å, of the same shape.
+    """
+    moved = displacements - displacements.mean(axis=1, keepdims=True)
+    both = np.concatenate([moved, forces], axis=1).reshape(len(moved), -1)
+    kept: list[int] = []
+    for index, frame in enumerate(both):
+        if not kept or np.abs(both[kept] - frame).max(axis=1).min() > SAME_FRAME:
+            kept.append(index)
+    return kept
+
+
+def frame_groups(design: Array) -> NDArray[np.int64]:
+    """Return a number (F,) for each frame; those with the same one tell the same of the force constants.
+
+    So do a frame, its opposite, a multiple of it, and its images by symmetry: for each of them the information XᵀX that
+    it has about the force constants is the same up to a factor, which its product with one random vector shows.
+
+    :param design: forces of every basis vector, shape (F, 3N, n).
+    """
+    probe = np.random.default_rng(0).normal(size=design.shape[2])
+    told = np.stack([frame.T @ (frame @ probe) for frame in design])
+    told /= np.maximum(np.linalg.norm(told, axis=1, keepdims=True), 1e-300)
+    first = [
+        int(np.argmax(np.linalg.norm(told - message, axis=1) < SAME_MESSAGE)) if message.any() else index
+        for index, message in enumerate(told)
+    ]
+    return np.unique(first, return_inverse=True)[1]
 
 
 def prior_weights(phonon: Phonopy, basis: Basis, force_constants: Array) -> dict[str, Array]:
@@ -335,8 +392,9 @@ def _without_constant(values: Array, fields: Array) -> Array:
 
 def pair_distances(phonon: Phonopy) -> Array:
     """Return the distances (Å) of the nearest images of every two atoms of the supercell, shape (N, N)."""
-    cell, positions = np.array(phonon.supercell.cell), np.array(phonon.supercell.scaled_positions)
-    difference = positions[:, None] - positions[None]
+    # In a cell as compact as its lattice allows, the nearest image is one of 27.
+    cell, positions = get_reduced_bases(phonon.supercell.cell), np.array(phonon.supercell.positions)
+    difference = (positions[:, None] - positions[None]) @ np.linalg.inv(cell)
     difference -= np.rint(difference)
     result = np.full(difference.shape[:2], np.inf)
     for shift in np.ndindex(3, 3, 3):
@@ -504,16 +562,19 @@ class _Fit:
         spread = self.coefficients(self.shrinkages) - center
         return np.array(scipy.linalg.solve_triangular(self.root, half.T) + (spread.T * self.weights) @ spread)
 
-    def leave_out(self, n_frames: int) -> tuple[float, float]:
-        """Predict frames (groups of atoms of a single one) that are left out of the fit, the prior kept.
+    def leave_out(self, groups: NDArray[np.int64]) -> tuple[float, float]:
+        """Predict groups of frames (groups of atoms where there is one) that are left out of the fit, the prior kept.
 
+        :param groups: number of the group of each frame, shape (F,).
         :returns: the RMS error of the predictions, eV/Å, and its square relative to what the posterior expects.
         """
         n_rows = len(self.left)
-        if n_frames > 1:
-            folds = np.arange(n_rows) * n_frames // n_rows
+        per_frame = n_rows // len(groups)
+        if len(np.unique(groups)) > 1:
+            folds = np.repeat(groups, per_frame)
         else:
-            folds = np.repeat(np.random.default_rng(0).permutation(n_rows // 3) % ATOM_FOLDS, 3)
+            atoms = np.repeat(np.random.default_rng(0).permutation(per_frame // 3) % ATOM_FOLDS, 3)
+            folds = np.tile(atoms, len(groups))
         target, shrinkage = self.target.ravel(), self.shrinkage
         residual = target - self.left @ (shrinkage * (self.left.T @ target))
         total = relative = 0.0

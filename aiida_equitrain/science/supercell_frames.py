@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 
 #: Largest difference of two cells, in parts, that is no strain.
 STRAIN_TOLERANCE = 1e-3
+#: From this difference on the cell is that of another supercell.
+OTHER_SUPERCELL = 0.2
 
 
 def why_not(
@@ -38,6 +40,6 @@ def why_not(
     if Counter(int(number) for number in numbers) != Counter(int(number) for number in frame.numbers):
         return 'another number of atoms, or other elements'
     strain = float(np.abs(np.linalg.solve(cell, frame.cell) - np.eye(3)).max())
-    if strain > max(strain_tolerance, 0.2):
+    if strain > OTHER_SUPERCELL:
         return 'another supercell'
     return 'strained' if strain > strain_tolerance else ''

@@ -91,7 +91,8 @@ def mixed(salt: Any) -> DatasetData:
     )
     far = replace(second, positions=second.positions + np.eye(len(second), 3))
     pristine = replace(second, positions=np.array(salt.reference.supercell.positions))
-    return dataset_of([turned, second, strained, small, far, pristine, replace(third, role='test')])
+    copy = replace(second, positions=second.positions + 0.05)
+    return dataset_of([turned, second, strained, small, far, pristine, replace(third, role='test'), copy])
 
 
 def builder_of(**inputs: Any) -> Any:
@@ -142,8 +143,9 @@ def test_corrected_phonons(run: Any, mixed: Any, phonons: Any, salt: Any) -> Non
         'an atom is displaced by more than `max_displacement_angstrom`': 1,
         'no atom is displaced': 1,
         'role `test`': 1,
+        'a copy of another frame': 1,
     }
-    assert correction['n_frames_given'] == 7
+    assert correction['n_frames_given'] == 8
     assert correction['n_equations'] == 2 * (3 * 64 - 3)
     assert correction['is_corrected'] is correction['determined'] is True
     assert correction['left_out_error_ev_per_angstrom'] < 0.5 * correction['potential_error_ev_per_angstrom']

@@ -27,8 +27,11 @@ from aiida_equitrain.science.correction import (
     count_frames_needed,
     displacement_arrays,
     effective_force_constants,
+    forces_of_constants,
+    frame_groups,
     harmonic_forces,
     make_basis,
+    pair_distances,
     prior_weights,
     symmetric_fields,
 )
@@ -405,6 +408,7 @@ def test_full_and_compact_force_constants_give_the_same(cubic: tuple[Phonopy, Ph
     [
         (lambda u, f: (u[:, :-1], f[:, :-1]), 'frames of the very supercell'),
         (lambda u, f: (u[:0], f[:0]), 'frames of the very supercell'),
+        (lambda u, f: (u, f[:1]), 'frames of the very supercell'),
         (lambda u, f: (0 * u, f), 'no atom of any frame is displaced'),
         (lambda u, f: (0 * u + 0.1, f), 'no atom of any frame is displaced'),
         (lambda u, f: (u, f * np.nan), 'not finite'),
@@ -415,7 +419,76 @@ def test_frames_that_cannot_be_used(cubic: tuple[Phonopy, Phonopy, Basis], chang
     displacements = frames(truth, 2, 1)
     moved, forces = change(displacements, harmonic_forces(truth, displacements))
     with pytest.raises(ValueError, match=message):
-        correct_force_constants(potential, moved, forces, 0 * forces, basis=basis)
+        correct_force_constants(potential, moved, forces, np.zeros_like(displacements), basis=basis)
+    with pytest.raises(ValueError, match='those of the potential'):
+        correct_force_constants(potential, displacements, displacements, np.zeros(3), basis=basis)
+
+
+def test_a_relaxed_crystal_says_nothing(triclinic: tuple[Phonopy, Phonopy, Basis]) -> None:
+    """Displacements that symmetry allows the whole crystal cannot be told from forces on the undisplaced one."""
+    truth, potential, basis = triclinic
+    relaxed = np.round(0.02 * symmetric_fields(truth)[:, :1].T.reshape(1, -1, 3), 8)
+    with pytest.raises(ValueError, match='as symmetry lets the whole crystal relax'):
+        correct(truth, potential, basis, relaxed)
+    assert np.isfinite(correct(truth, potential, basis, np.concatenate([relaxed, frames(truth, 1, 1)])).noise)
+
+
+def test_copies_are_one_frame(triclinic: tuple[Phonopy, Phonopy, Basis]) -> None:
+    truth, potential, basis = triclinic
+    displacements = frames(truth, 2, 5)
+    forces = harmonic_forces(truth, displacements)
+    forces += 1e-3 * np.random.default_rng(0).normal(size=forces.shape)
+    own = harmonic_forces(potential, displacements)
+    once = correct_force_constants(potential, displacements, forces, own, basis=basis)
+    order = [0, 1, 1, 0, 1]
+    # The whole supercell may be elsewhere.
+    moved = displacements[order] + np.arange(5)[:, None, None] * 1e-3
+    often = correct_force_constants(potential, moved, forces[order], own[order], basis=basis)
+    assert (often.n_frames, often.n_equations) == (2, once.n_equations)
+    assert np.allclose(often.force_constants, once.force_constants, atol=1e-9)
+    assert np.allclose(often.covariance, once.covariance)
+
+
+def test_frames_that_tell_the_same_are_left_out_together(cubic: tuple[Phonopy, Phonopy, Basis]) -> None:
+    truth, _, basis = cubic
+    first, second = frames(truth, 2, 6)
+    lattice = np.array(truth.supercell.cell).T
+    rotation = lattice @ truth.symmetry.symmetry_operations['rotations'][7] @ np.linalg.inv(lattice)
+    image = np.empty_like(first)
+    image[truth.symmetry.atomic_permutations[7]] = first @ rotation.T
+    told = np.stack([first, -first, second, image, 2 * first, second + 1e-9, frames(truth, 1, 7)[0]])
+    assert frame_groups(basis.design(told)).tolist() == [0, 0, 1, 0, 0, 1, 2]
+
+
+def test_opposite_frames_do_not_predict_each_other(triclinic: tuple[Phonopy, Phonopy, Basis]) -> None:
+    """What is left out is at least as far off as forces of frames that are new: it is predicted from fewer."""
+    truth, potential, basis = triclinic
+    ratios = []
+    for seed in range(4):
+        some, new = frames(truth, 2, seed), frames(truth, 20, 100 + seed)
+        result = correct(truth, potential, basis, np.concatenate([some, -some]), noise=1e-4)
+        wrong = forces_of_constants(potential, result.force_constants, new) - harmonic_forces(truth, new)
+        ratios.append(result.left_out_error / float(np.sqrt(np.mean(wrong**2))))
+    assert 1.0 < np.mean(ratios) < 3.0
+
+
+@pytest.mark.parametrize('copies', [1, 5, 20])
+def test_noise_in_one_frame_corrects_nothing(cubic: tuple[Phonopy, Phonopy, Basis], copies: int) -> None:
+    truth, _, basis = cubic
+    for seed in range(10):
+        displacements = frames(truth, 1, seed)
+        right = harmonic_forces(truth, displacements)
+        forces = right + 0.02 * np.random.default_rng(100 + seed).normal(size=right.shape)
+        tiled = [np.concatenate([values] * copies) for values in (displacements, forces, right)]
+        assert not correct_force_constants(truth, *tiled, basis=basis).is_corrected
+
+
+def test_nearest_images_in_a_sheared_supercell() -> None:
+    """The same lattice, whatever its vectors."""
+    unitcell = bulk('Cu', cubic=True, a=3.6)
+    sheared = make_phonon(unitcell, [[2, 0, 0], [6, 2, 0], [0, 0, 2]], EMT())
+    plain = make_phonon(unitcell, [2, 2, 2], EMT())
+    assert np.sort(pair_distances(sheared)[0]) == pytest.approx(np.sort(pair_distances(plain)[0]), abs=1e-6)
 
 
 def test_too_many_force_constants(cubic: tuple[Phonopy, Phonopy, Basis], monkeypatch: pytest.MonkeyPatch) -> None:

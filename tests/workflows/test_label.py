@@ -12,6 +12,7 @@ from aiida.orm import Dict, InstalledCode, Int, StructureData, TrajectoryData
 from ase import Atoms
 from ase.build import bulk, molecule
 
+from aiida_equitrain.calculations.functions import label as functions
 from aiida_equitrain.calculations.functions.label import RATTLE, harmonic_supercell_rows, trajectory_of
 from aiida_equitrain.calculations.functions.phonons import phonon_supercell_rows
 from aiida_equitrain.common.names import Recipe
@@ -349,6 +350,30 @@ def test_as_many_labels_as_needed(build):
     assert results['dataset'].n_frames == 2
     called = [item.process_label for item in node.called]
     assert called.count('CorrectCalculation') == called.count('PwBaseWorkChain') == 2
+
+
+def test_a_frame_that_fails_is_followed_by_the_next(build, monkeypatch):
+    """The first label is refused: the next spare one is made, and corrects."""
+    settings = {
+        'relax': 'none',
+        'min_length_angstrom': 5.0,
+        'n_frames': 1,
+        'max_frames': 2,
+        'phonon_tolerance_thz': 1.0,
+    }
+    overrides = {'max_concurrent': 1, 'harmonic': settings, 'pw': {**SMALL_PW, 'kpoints_distance': 0.7}}
+    check, refused = functions.check_labels, []
+
+    def refuse_the_first(frame):
+        refused.append(frame.energy)
+        return 'its electrons are excited' if frame.energy == refused[0] else check(frame)
+
+    monkeypatch.setattr(functions, 'check_labels', refuse_the_first)
+    results, node = run_get_node(build(recipe='harmonic', overrides=overrides))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    assert list(results['dropped']['frames']) == ['harmonic_000']
+    assert results['rounds']['reason'] == 'phonon_tolerance_thz'
+    assert [item['n_frames'] for item in results['rounds']['rounds']] == [1]
 
 
 @pytest.mark.thorough

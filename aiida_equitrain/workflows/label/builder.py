@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -202,11 +201,14 @@ def recipes_of(name: str) -> tuple[Recipe, ...]:
 
 def without_extensive(pw: Mapping[str, Any]) -> dict[str, Any]:
     """Return overrides of a pw.x calculation without the thresholds that grow with the number of atoms."""
-    kept = deepcopy(dict(pw))
-    parameters = (kept.get('pw') or {}).get('parameters') or {}
+    calculation = dict(pw.get('pw') or {})
+    parameters = dict(calculation.get('parameters') or {})
+    if not parameters:
+        return dict(pw)
     for namelist, name in EXTENSIVE.items():
-        (parameters.get(namelist) or {}).pop(name, None)
-    return kept
+        if namelist in parameters:
+            parameters[namelist] = {key: value for key, value in (parameters[namelist] or {}).items() if key != name}
+    return {**pw, 'pw': {**calculation, 'parameters': parameters}}
 
 
 def check_crystal(

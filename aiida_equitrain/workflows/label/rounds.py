@@ -71,12 +71,14 @@ class LabelRounds(StagedWorkChain, JobQueue):
         return None
 
     def should_correct(self) -> bool:
-        """Return whether there are labels for phonons to correct by; note the end if not."""
+        """Return whether there are labels for phonons to correct by; if not, note the end, or line up more frames."""
         if not self.has_tolerance():
             self.ctx.reason = BUDGET_SPENT
-        elif 'dataset' not in self.ctx.collected or not set(self.ctx.labelled) & set(self.harmonic()):
+        elif set(self.ctx.labelled) & set(self.harmonic()) - set(self.ctx.collected['dropped']['frames']):
+            return True
+        elif not self.line_up_spare():
             self.ctx.reason = NONE_LABELLED
-        return not self.has_reason()
+        return False
 
     def run_correct(self) -> Any:
         """Correct the foundation's phonons by all labels so far."""
@@ -98,15 +100,18 @@ class LabelRounds(StagedWorkChain, JobQueue):
         self.report(f'round {len(self.ctx.corrections)}: {found["n_frames"]} frames, mean error bar {error:.4f} THz')
         if error <= tolerance:
             self.ctx.reason = TOLERANCE_REACHED
-        elif not self.ctx.spare:
+        elif not self.line_up_spare():
             self.ctx.reason = BUDGET_SPENT
             self.report(f'WARNING: the budget of frames is spent, and the mean error bar is above {tolerance:g} THz')
-        else:
-            number = self.inputs.max_concurrent.value
-            number += number % 2 if self.ctx.harmonic['pairs'] else 0
-            more, self.ctx.spare = self.ctx.spare[:number], self.ctx.spare[number:]
-            self.line_up(more)
         return None
+
+    def line_up_spare(self) -> bool:
+        """Line up as many spare frames as may be at a time; return whether there were any."""
+        number = self.inputs.max_concurrent.value
+        number += number % 2 if self.ctx.harmonic['pairs'] else 0
+        more, self.ctx.spare = self.ctx.spare[:number], self.ctx.spare[number:]
+        self.line_up(more)
+        return bool(more)
 
     def finish_rounds(self) -> None:
         """Attach what the rounds were."""
