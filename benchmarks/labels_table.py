@@ -36,8 +36,6 @@ ROWS = Path(__file__).resolve().parent / 'rows' / 'labels.jsonl'
 FINETUNED = ROWS.with_name('labels_finetuned.jsonl')
 #: The sets, and the numbers of labels; MgO has four frames.
 SETS = {'AlN': (1, 2, 4, 10), 'NaCl': (1, 2, 4), 'SnO2': (1, 2, 4, 10), 'MgO': (1, 2)}
-#: Sets whose frames have energies, which polynomial potentials are fitted to.
-WITH_ENERGIES = ('AlN', 'NaCl')
 DRAWS = 3
 
 
@@ -63,14 +61,18 @@ def compute(material: str, args: argparse.Namespace) -> None:
     wanted = {(number, draw) for number in SETS[material] for draw in range(DRAWS)}
     missing = sorted(wanted - {(row['n_labels'], row['draw']) for row in mine})
     unfitted = [row for row in mine if args.pypolymlp and row['n_labels'] > 1 and row['pypolymlp_mae_thz'] is None]
-    unfitted = unfitted if material in WITH_ENERGIES else []
+    if not missing and not unfitted:
+        return
+    crystal = load_crystal(REFERENCE / 'rattled' / RATTLED[material])
+    # Polynomial potentials are fitted to energies, too.
+    unfitted = unfitted if crystal.energies is not None else []
     if not missing and not unfitted:
         return
     # What the potential computes does not depend on which rows are there.
     options = argparse.Namespace(
         labels=list(SETS[material]), draws=DRAWS, pairs=8, mesh=[10, 10, 10], cache=args.cache, pypolymlp=args.pypolymlp
     )
-    table = Table(load_crystal(REFERENCE / 'rattled' / RATTLED[material]), foundation, args.python, options)
+    table = Table(crystal, foundation, args.python, options)
     for row in unfitted:
         row.update(table.polynomial(table.drawn[row['n_labels'], row['draw']]))
         ROWS.write_text(''.join(json.dumps(row) + '\n' for row in rows))
@@ -89,6 +91,11 @@ def means(rows: list[dict[str, Any]], name: str) -> dict[tuple[str, str, int], f
         if row.get(name) is not None:
             found[row['set'], row['foundation'], row['n_labels']].append(row[name])
     return {key: float(np.mean(values)) for key, values in found.items()}
+
+
+def of_set(column: dict[tuple[str, str, int], float], material: str) -> dict[int, float]:
+    """Return a column of :func:`means` that is the same for all foundations, by number of labels."""
+    return {number: value for (name, _, number), value in column.items() if name == material}
 
 
 def foundations_of(rows: list[dict[str, Any]]) -> list[str]:
@@ -123,7 +130,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     for material in SETS:
         for method, column in (('symfc, no potential', symfc), ('pypolymlp', polynomial)):
             # The same frames whatever the foundation.
-            by_number = {key[2]: value for key, value in column.items() if key[0] == material}
+            by_number = of_set(column, material)
             if by_number:
                 lines.append(_line(material, method, None, [by_number.get(number) for number in numbers]))
         for name in foundations_of([row for row in rows if row['set'] == material]):
@@ -145,21 +152,18 @@ def _line(material: str, method: str, start: float | None, values: list[float | 
 
 def methods_beside(rows: list[dict[str, Any]], material: str) -> list[tuple[str, str, dict[int, float]]]:
     """Return label, line and errors by number of labels of what the correction is compared with."""
-    columns = {'symfc, no potential': ('k--x', 'symfc'), 'pypolymlp': ('k:+', 'pypolymlp')}
-    found = []
-    for label, (line, column) in columns.items():
-        by_set = means(rows, f'{column}_mae_thz')
-        found.append((label, line, {number: value for (name, _, number), value in by_set.items() if name == material}))
+    found = [
+        (label, line, of_set(means(rows, f'{column}_mae_thz'), material))
+        for label, line, column in (('symfc, no potential', 'k--x', 'symfc'), ('pypolymlp', 'k:+', 'pypolymlp'))
+    ]
     trained = [
-        (f'{row["foundation"]}, {method}', by_number)
-        for row in {row['foundation']: row for row in rows if row['set'] == material}.values()
-        for method, by_number in finetuned_means(material, row['foundation_sha256']).items()
+        (f'{foundation}, {method}', 'C4-.v', by_number)
+        for foundation, digest in {row['foundation']: row['foundation_sha256'] for row in rows}.items()
+        for method, by_number in finetuned_means(material, digest).items()
         if method.endswith('fine-tuned')
     ]
     # Of several trainings, the one that has been to the most numbers of labels.
-    for label, by_number in sorted(trained, key=lambda one: -len(one[1]))[:1]:
-        found.append((label, 'C4-.v', by_number))
-    return found
+    return found + sorted(trained, key=lambda one: -len(one[2]))[:1]
 
 
 def figure(rows: list[dict[str, Any]], target: Path) -> None:

@@ -37,10 +37,9 @@ done
 
 # The daemon that this script started is stopped at the end; after Ctrl-C it goes on with the job.
 daemon=''
-daemon_started=false
 launched=false
 finish() {
-    if $daemon_started; then
+    if [ -n "$daemon" ]; then
         # One that is still starting cannot be stopped.
         wait "$daemon" || true
         verdi -p equitrain daemon stop >>"$LOG" 2>&1 || true
@@ -49,7 +48,7 @@ finish() {
 interrupted() {
     say
     if $launched; then
-        daemon_started=false
+        daemon=''
         say 'Interrupted; the job goes on in the background, and the same command shows it again. To stop it all:'
         say '  source .venv/bin/activate; verdi daemon stop'
     else
@@ -72,7 +71,6 @@ step 'AiiDA profile equitrain' python -m aiida_equitrain.setup.profile equitrain
 if $launch && { $first || ! verdi -p equitrain daemon status >/dev/null 2>&1; }; then
     verdi -p equitrain daemon start 1 >>"$LOG" 2>&1 &
     daemon=$!
-    daemon_started=true
 fi
 # shellcheck disable=SC2086
 aiida-equitrain -p equitrain setup $offline "${extras[@]}" | tee -a "$LOG" | sed 's/^/  /'

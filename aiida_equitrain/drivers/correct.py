@@ -57,7 +57,6 @@ def map_frames(phonon: Any, evaluated: dict[str, Any], settings: dict[str, Any])
     """
     import numpy as np
 
-    from ..science.correction import distinct_frames
     from ..science.force_constants import map_frame_to_supercell
     from ..science.frames import Frames
 
@@ -83,11 +82,7 @@ def map_frames(phonon: Any, evaluated: dict[str, Any], settings: dict[str, Any])
     if not found['frames']:
         told = ', '.join(f'{count} × {reason}' for reason, count in left_out.items())
         raise DriverFailure('no_frames', f'no frame on the supercell of the phonons can be used ({told})')
-    arrays = {name: np.array(values) for name, values in found.items()}
-    kept = distinct_frames(arrays['displacements'], arrays['forces'])
-    if len(kept) < len(arrays['frames']):
-        left_out['a copy of another frame'] += len(arrays['frames']) - len(kept)
-    return {name: values[kept] for name, values in arrays.items()}, left_out
+    return {name: np.array(values) for name, values in found.items()}, left_out
 
 
 def corrected_forces(phonon: Any) -> Any:
@@ -202,13 +197,15 @@ def main() -> None:
     write_arrays(POSTERIOR, **posterior.to_arrays())
     arrays, numbers = compute_error_bars(phonon, before, posterior, settings)
     write_arrays(ERROR_BARS, **arrays)
-    left_out = Counter(facts.pop('left_out')) + more_left_out
+    # What has left out none does not appear in a sum of counters.
+    copies = Counter({'a copy of another frame': len(used['frames']) - found.n_frames})
+    left_out = Counter(facts.pop('left_out')) + more_left_out + copies
     write_json(
         CORRECTION,
         {
             'n_frames': found.n_frames,
             'n_frames_given': facts.pop('n_frames_given'),
-            'frames': used['frames'].tolist(),
+            'frames': used['frames'][found.frames].tolist(),
             'left_out': dict(left_out),
             'n_equations': found.n_equations,
             'n_constants': found.n_constants,

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from phonopy import Phonopy
 from phonopy.harmonic.force_constants import compact_fc_to_full_fc, full_fc_to_compact_fc
 from phonopy.interface.symfc import SymfcFCSolver
-from phonopy.structure.cells import get_reduced_bases
 from scipy.sparse import csr_array
 
 Array = NDArray[np.float64]
@@ -105,8 +104,12 @@ class Basis:
 
     def pair_norms(self, force_constants: Array) -> Array:
         """Return the norm of the 3x3 block of every two atoms, shape (N, N), from compact force constants."""
+        return self.every_pair(np.linalg.norm(force_constants, axis=(2, 3)))
+
+    def every_pair(self, values: Array) -> Array:
+        """Return values of every two atoms of the supercell (N, N) from those of the primitive cell's atoms (p, N)."""
         by_pair = np.zeros(int(self.pairs.max()) + 1)
-        by_pair[self.pairs[self.primitive_atoms].ravel()] = np.linalg.norm(force_constants, axis=(2, 3)).ravel()
+        by_pair[self.pairs[self.primitive_atoms].ravel()] = values.ravel()
         return np.array(by_pair[self.pairs])
 
 
@@ -156,7 +159,7 @@ class Correction:
     """Corrected force constants and what is known of their error.
 
     :param force_constants: compact, eV/Å², shape (p, N, 3, 3).
-    :param n_frames: that are not copies of another.
+    :param frames: indices of those that are not copies of another.
     :param n_equations: 3N - 3 for every frame, less the forces on the undisplaced supercell that symmetry allows.
     :param n_constants: independent force constants.
     :param determined: whether the frames alone determine them all.
@@ -177,7 +180,7 @@ class Correction:
     """
 
     force_constants: Array
-    n_frames: int
+    frames: list[int]
     n_equations: int
     n_constants: int
     determined: bool
@@ -192,6 +195,11 @@ class Correction:
     surprise: float
     covariance: Array
     basis: Basis
+
+    @property
+    def n_frames(self) -> int:
+        """Return the number of frames of the fit."""
+        return len(self.frames)
 
     @property
     def posterior(self) -> Posterior:
@@ -240,6 +248,8 @@ def correct_force_constants(
         about force constants.
     """
     displacements, forces, potential_forces = _checked(phonon, displacements, forces, potential_forces)
+    kept = distinct_frames(displacements, forces)
+    displacements, forces, potential_forces = (values[kept] for values in (displacements, forces, potential_forces))
     n_atoms, difference = len(phonon.supercell), forces - potential_forces
     basis = basis or make_basis(phonon)
     before = compact_force_constants(phonon)
@@ -277,7 +287,7 @@ def correct_force_constants(
     )
     return Correction(
         force_constants=before + basis.force_constants(coefficients),
-        n_frames=len(difference),
+        frames=kept,
         n_equations=n_equations,
         n_constants=basis.n_constants,
         determined=best.rank == basis.n_constants,
@@ -296,7 +306,7 @@ def correct_force_constants(
 
 
 def _checked(phonon: Phonopy, *arrays: Array) -> tuple[Array, Array, Array]:
-    """Return displacements, forces and the potential's (F, N, 3) without copies of frames, or raise a ValueError."""
+    """Return displacements, forces and the potential's (F, N, 3) as arrays, or raise a ValueError."""
     n_atoms = len(phonon.supercell)
     displacements, forces, potential_forces = (np.asarray(values, dtype=float) for values in arrays)
     shapes = [values.shape for values in (displacements, forces, potential_forces)]
@@ -309,8 +319,7 @@ def _checked(phonon: Phonopy, *arrays: Array) -> tuple[Array, Array, Array]:
         raise ValueError('displacements or forces of the frames are not finite.')
     if np.abs(displacements - displacements.mean(axis=1, keepdims=True)).max() < 1e-8:
         raise ValueError('no atom of any frame is displaced, so the frames say nothing about force constants.')
-    kept = distinct_frames(displacements, forces)
-    return displacements[kept], forces[kept], potential_forces[kept]
+    return displacements, forces, potential_forces
 
 
 def distinct_frames(displacements: Array, forces: Array) -> list[int]:
@@ -354,7 +363,7 @@ def prior_weights(phonon: Phonopy, basis: Basis, force_constants: Array) -> dict
     - ``potential``: w follows the norm of the potential's own force constants, with a floor;
     - ``both``: the square root of that times r⁻².
     """
-    distances = pair_distances(phonon)
+    distances = pair_distances(phonon, basis)
     site = np.eye(len(distances), dtype=bool)
     distances[site] = 1.0
     norms = basis.pair_norms(force_constants)
@@ -390,16 +399,11 @@ def _without_constant(values: Array, fields: Array) -> Array:
     return values - np.tensordot(fields @ fields.T, values.mean(axis=0), axes=1)
 
 
-def pair_distances(phonon: Phonopy) -> Array:
+def pair_distances(phonon: Phonopy, basis: Basis) -> Array:
     """Return the distances (Å) of the nearest images of every two atoms of the supercell, shape (N, N)."""
-    # In a cell as compact as its lattice allows, the nearest image is one of 27.
-    cell, positions = get_reduced_bases(phonon.supercell.cell), np.array(phonon.supercell.positions)
-    difference = (positions[:, None] - positions[None]) @ np.linalg.inv(cell)
-    difference -= np.rint(difference)
-    result = np.full(difference.shape[:2], np.inf)
-    for shift in np.ndindex(3, 3, 3):
-        result = np.minimum(result, np.linalg.norm((difference + np.array(shift) - 1) @ cell, axis=2))
-    return result
+    vectors, multiplicity = phonon.primitive.get_smallest_vectors()
+    nearest = vectors[multiplicity[..., 1]] @ phonon.primitive.cell
+    return basis.every_pair(np.linalg.norm(nearest, axis=2).T)
 
 
 def compact_force_constants(phonon: Phonopy) -> Array:

@@ -25,7 +25,7 @@ from .correction import Basis, make_basis, symmetric_fields
 from .frames import Frame
 from .internal_strain import strain_fields, strain_of, symmetric_part, unit_strains
 from .phonopy_io import make_force_constants
-from .supercell_frames import STRAIN_TOLERANCE
+from .supercell_frames import OTHER_SUPERCELL, STRAIN_TOLERANCE
 
 Array = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def find_supercell_matrix(unitcell: PhonopyAtoms, frame: Frame) -> NDArray[np.in
     if abs(round(np.linalg.det(matrix))) != multiple:
         raise ValueError('its cell is no supercell of the unit cell')
     strain = np.linalg.norm(np.linalg.solve(matrix @ cell, frame.cell / scale) - np.eye(3))
-    if strain > 0.2:
+    if strain > OTHER_SUPERCELL:
         raise ValueError(f'its cell is strained by {100 * strain:.0f} % from a supercell of the unit cell')
     return np.array(matrix.T)
 
