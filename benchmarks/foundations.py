@@ -6,7 +6,8 @@
 - Crystals: the twelve of the authors (``phonons_pbe_vs_mp0b3``: finite displacements, PBE, cells of up to 640 atoms;
   their own MACE-MP-0b3 is a column) and the rattled sets, whose reference is the fit of symfc to all frames.
 - Cells: ``dft`` is DFT's, unrelaxed; ``relaxed`` is relaxed with the potential. Finite displacements of 0.01 Å in the
-  same supercell, the forces on the undisplaced one subtracted, acoustic sum rule, no Born charges; a MACE in float64.
+  same supercell, the forces on the undisplaced one subtracted, acoustic sum rule, no Born charges; in float64, by the
+  calculators that the jobs have.
 - ``phonon_mae_thz``: mean over bands and a 20x20x20 mesh. ``dynamically_stable``: no frequency below -0.1 THz on mesh
   and band path. ``cpu_seconds``: of the potential on this machine, one thread, start of Python included.
 - Each row is appended to ``rows/foundations.jsonl`` as soon as it is there, and not computed again. ``--show`` computes

@@ -5,14 +5,13 @@
 ``STRUCTURES.npz`` holds ``numbers`` (N,), ``cell`` (3, 3) and ``positions`` (F, N, 3), Å; ``FORCES.npz`` gets
 ``forces`` (F, N, 3), eV/Å. With ``--relax``, cell and atoms of the first structure are relaxed, in its symmetry, and
 ``FORCES.npz`` gets its ``cell`` and ``positions`` (N, 3). The suffix says which package reads the potential: ``.nqx``
-nequix, ``.pth`` sevenn, others mace. Imports nothing of ours: such an environment has neither AiiDA nor phonopy.
+nequix, ``.pth`` sevenn, others mace. Of ours it imports what loads a potential in the jobs: such an environment has
+neither AiiDA nor phonopy.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +19,19 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+#: Families of the suffixes of model files.
+FAMILIES = {'.nqx': 'nequix', '.pth': 'sevennet'}
+
 
 def load_calculator(path: Path) -> Any:
-    """Return an ASE calculator, on one CPU, in float64 where the package can."""
+    """Return the ASE calculator that the jobs have, on one CPU, in float64."""
     import torch
 
+    from aiida_equitrain.drivers import potential_loader
+
     torch.set_num_threads(1)
-    if path.suffix == '.nqx':
-        from nequix.calculator import NequixCalculator
-
-        # nequix writes a converted copy beside the file, under a name that does not depend on what the file holds.
-        with tempfile.TemporaryDirectory() as scratch:
-            copy = shutil.copy(path, scratch)
-            return NequixCalculator(model_path=copy, backend='torch', use_kernel=False)
-    if path.suffix == '.pth':
-        from sevenn.calculator import SevenNetCalculator
-
-        return SevenNetCalculator(str(path), device='cpu')
-    from mace.calculators import MACECalculator
-
-    return MACECalculator(model_paths=str(path), device='cpu', default_dtype='float64')
+    return potential_loader.load_calculator(path, FAMILIES.get(path.suffix, 'mace'))
 
 
 def relax(atoms: Atoms, calculator: Any) -> Atoms:

@@ -26,13 +26,20 @@ def _trigonal_chain(symbol: str, a: float, c: float, u: float) -> Atoms:
 
 
 def _a7(symbols: list[str], a: float, alpha: float, x: float) -> Atoms:
-    """Rhombohedral distortion of rocksalt (GeTe) or simple cubic (As): two atoms along [111]."""
-    return Atoms(
+    """Rhombohedral distortion of rocksalt (GeTe) or simple cubic (As): two atoms along [111].
+
+    The threefold axis lies along z and a hexagonal one along x, as elastic constants of such crystals are given.
+    """
+    cell = Atoms(
         symbols,
         cell=[a, a, a, alpha, alpha, alpha],
         scaled_positions=[(0, 0, 0), (x, x, x)],
         pbc=True,
     )
+    first, second, third = cell.cell
+    cell.rotate(first + second + third, 'z', rotate_cell=True)
+    cell.rotate(cell.cell[0] - cell.cell[1], 'x', rotate_cell=True)
+    return cell
 
 
 def training_crystals() -> dict[str, Atoms]:

@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.build import make_supercell
+from ase.calculators.calculator import Calculator
 from ase.filters import FrechetCellFilter
 from ase.io import write
 from ase.optimize import FIRE
 from crystals import held_out_crystals, training_crystals
-from nequix.calculator import NequixCalculator
 from properties import REPEATS, relaxed_ions
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from aiida_equitrain.drivers.potential_loader import load_calculator
 
 TARGETS = [
     'dia-Si', 'dia-Ge', 'dia-C', 'zb-SiC', 'zb-GaAs', 'wz-AlN', 'rs-NaCl', 'rs-KCl', 'rs-MgO', 'rs-PbTe', 'rs-SnTe',
@@ -39,15 +41,13 @@ KINDS = {
 }
 
 
-def teacher(weights: Path) -> NequixCalculator:
-    """Return the teacher. Its torch model is written beside the file that it is read from: that is a copy."""
-    folder = tempfile.mkdtemp()
-    calculator = NequixCalculator(model_path=shutil.copy(weights, folder), backend='torch', use_kernel=False)
-    shutil.rmtree(folder)
-    return calculator
+def teacher(weights: Path) -> Calculator:
+    """Return the teacher as the jobs of aiida-equitrain load it, in double precision, on one core."""
+    torch.set_num_threads(1)
+    return load_calculator(weights, 'nequix')
 
 
-def relax(cell: Atoms, calculator: NequixCalculator) -> Atoms:
+def relax(cell: Atoms, calculator: Calculator) -> Atoms:
     """Relax cell and positions with the teacher, keeping the symmetry that the start has."""
     cell = cell.copy()
     cell.calc = calculator
@@ -88,7 +88,7 @@ def disturb(cell: Atoms, rng: np.random.Generator, kind: str) -> Atoms:
     return frame
 
 
-def label(frame: Atoms, calculator: NequixCalculator, name: str) -> Atoms:
+def label(frame: Atoms, calculator: Calculator, name: str) -> Atoms:
     """Attach the teacher's energy, forces and stress."""
     frame.calc = calculator
     labelled = Atoms(frame.symbols, cell=frame.cell, positions=frame.positions, pbc=True)

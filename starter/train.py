@@ -143,6 +143,9 @@ def main() -> None:
     parser.add_argument('--ema', type=float, default=0.998)
     parser.add_argument('--seed', type=int, default=20261128)
     parser.add_argument('--share', type=float, default=1.0, help='of the frames of train.xyz that an epoch takes')
+    parser.add_argument(
+        '--repeat', nargs='+', default=[], metavar='CRYSTAL=TIMES', help='how often an epoch takes its strained frames'
+    )
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--from', dest='start', type=Path)
     args = parser.parse_args()
@@ -153,8 +156,11 @@ def main() -> None:
     rng = np.random.default_rng(args.seed)
     torch.set_num_threads(args.threads)
     train, strained, valid = (read(args.labels / f'{split}.xyz', ':') for split in ('train', 'strained', 'valid'))
-    always = np.arange(len(train), len(train) + len(strained))
-    some = max(1, round(args.share * len(train)))
+    repeats = dict(item.split('=') for item in args.repeat)
+    often = [int(repeats.get(frame.info['crystal'], 1)) for frame in strained]
+    always = np.repeat(np.arange(len(train), len(train) + len(strained)), often)
+    n_drawn = len(train)
+    some = max(1, round(args.share * n_drawn))
     train = [*train, *strained]
     known = json.loads((args.labels / 'energies.json').read_text())
     energies = [known[str(number)] for number in ELEMENTS]
@@ -180,7 +186,7 @@ def main() -> None:
     begin, limit, steps, epoch = time.time(), 60 * args.minutes, 0, 0
     told = begin
     while time.time() - begin < limit:
-        order = rng.permutation([*rng.permutation(always[0])[:some], *always])
+        order = rng.permutation([*rng.permutation(n_drawn)[:some], *always])
         cuts = np.flatnonzero(np.diff(np.cumsum(sizes[order]) // args.batch_atoms)) + 1
         for chosen in np.split(order, cuts):
             progress = (time.time() - begin) / limit

@@ -20,6 +20,7 @@ from aiida_equitrain.science import frames as batch
 from aiida_equitrain.science.crystal_directions import crystal_direction
 
 from .phonons import bands_of, path_of
+from .verdict import parent_modes
 
 #: Of more phases the first ones are drawn.
 MANY_PHASES = 8
@@ -92,10 +93,8 @@ def soft_bands(node: Any) -> dict[str, Any] | None:
         return None
     side = 'potential' if 'potential' in node.inputs else 'dft'
     bands = bands_of(node.outputs.bands[ROOT_PHASE], side)
-    levels = sorted(node.outputs.modes) if 'modes' in node.outputs else []
-    modes = node.outputs.modes[levels[0]]['parents'].get(ROOT_PHASE, {}).get('modes', []) if levels else []
     marks = []
-    for mode in modes:
+    for mode in parent_modes(node) or []:
         place = _place_of(mode, bands['segments'], bands['ticks'])
         if place is not None:
             followed = '' if mode['followed'] else f', not followed: {mode["why_not"]}'

@@ -228,7 +228,8 @@ def _instability(node: Any) -> dict[str, Any]:
             captions['phases'] = ('Phases', 'Conventional cells, small ones repeated, seen along x and along z.')
     named = {name: file_name(name, number) for number, name in enumerate(structures)}
     files = {named[name]: cif_of(atoms) for name, atoms in structures.items()}
-    notes = [] if pairs else ['There are no imaginary modes beyond the tolerance: nothing was followed.']
+    stable = bool(phases.get(ROOT_PHASE, {}).get('dynamically_stable'))
+    notes = ['There are no imaginary modes beyond the tolerance: nothing was followed.'] if stable else []
     rows = phase_rows(phases, pairs, named)
     table = {'heads': PHASE_HEADS, 'rows': rows}
     curves['phases'] = {name: [row['cells'][column] for row in rows] for column, name in enumerate(PHASE_COLUMNS)}

@@ -131,8 +131,11 @@ def of_phases(node: Any, phases: Mapping[str, Mapping[str, Any]]) -> Verdict:
     if root.get('dynamically_stable'):
         title, sentences = f'{crystal} is stable by {source}.', ['It has no imaginary mode to be followed.']
     elif not lower:
-        title = f'{crystal} is unstable by {source}, and no phase below it was found.'
-        sentences = ['Follow more modes (`max_modes`), or scan further (`amplitudes_angstrom`).']
+        title, sentences = _nothing_below(node, crystal, source)
+        if parent_modes(node) == []:
+            text = 'imaginary frequencies between the wave vectors of a supercell are interpolated'
+            remedy = 'a larger supercell (`phonons.settings.min_length_angstrom`) shows whether they are real'
+            flags.append(Flag('interpolated', text, remedy, '', NOTE))
     else:
         name, lowest = max(lower.items(), key=lambda pair: number_in(pair[1], BELOW) or 0.0)
         title = (
@@ -144,6 +147,26 @@ def of_phases(node: Any, phases: Mapping[str, Mapping[str, Any]]) -> Verdict:
         among = 'the only phase' if len(lower) == 1 else f'the lowest of {len(lower)} phases'
         sentences = [f'It is {state} ({name}, {among} found below {crystal}).']
     return _simple(title, sentences, flags)
+
+
+def parent_modes(node: Any) -> list[Mapping[str, Any]] | None:
+    """Return the imaginary modes that were found of the parent; ``None`` where none were looked for."""
+    levels = sorted(node.outputs.modes) if 'modes' in node.outputs else []
+    found = node.outputs.modes[levels[0]]['parents'].get(ROOT_PHASE) if levels else None
+    return None if found is None else list(found['modes'])
+
+
+def _nothing_below(node: Any, crystal: str, source: str) -> tuple[str, list[str]]:
+    """Return title and advice where the parent is unstable and no phase below it was found."""
+    modes = parent_modes(node)
+    if modes == []:
+        title = f'{crystal} has imaginary frequencies by {source}, but none at a wave vector of its supercell.'
+        return title, ['There was no mode to be followed.']
+    title = f'{crystal} is unstable by {source}, and no phase below it was found.'
+    if modes and not any(mode['followed'] for mode in modes):
+        reasons = sorted({str(mode['why_not']) for mode in modes})
+        return title, [f'None of its imaginary modes was followed: {"; ".join(reasons)}.']
+    return title, ['Follow more modes (`max_modes`), or scan further (`amplitudes_angstrom`).']
 
 
 def of_expansion(node: Any, facts: Mapping[str, Any]) -> Verdict:

@@ -165,6 +165,25 @@ def test_words_of_phases(aiida_profile: Any) -> None:
     assert 'no phase below it was found' in of_phases(node, {'root': root, 'phase_1': above}).title
 
 
+@pytest.mark.parametrize(
+    ('modes', 'title', 'sentence'),
+    [
+        ([], 'none at a wave vector of its supercell', 'no mode to be followed'),
+        ([{'followed': False, 'why_not': 'too many atoms'}], 'no phase below it was found', 'too many atoms'),
+        ([{'followed': True, 'why_not': ''}], 'no phase below it was found', 'max_modes'),
+    ],
+)
+def test_words_where_nothing_is_below(aiida_profile: Any, modes: list[Any], title: str, sentence: str) -> None:
+    """Imaginary frequencies that are only interpolated are no instability to be followed."""
+    node = job('instability')
+    found = orm.Dict({'parents': {'root': {'modes': modes}}, 'entries': []}).store()
+    found.base.links.add_incoming(node, LinkType.RETURN, 'modes__level_0')
+    said = of_phases(node, {'root': {'formula': 'SnTe', 'space_group': 'Fm-3m (225)', 'dynamically_stable': False}})
+    assert title in said.title
+    assert sentence in said.sentences[0]
+    assert ('interpolated' in [flag.key for flag in said.flags]) == (not modes)
+
+
 def test_conductivity_of_corrected_phonons(salt_job: dict[str, Any], silicon_phonons: tuple[Any, Any]) -> None:
     """What labels corrected is the second order of the conductivity, after a main job and after phonons alone."""
     structure, potential = salt_job['inputs']['structure'], salt_job['inputs']['foundation']
