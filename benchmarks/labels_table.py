@@ -84,6 +84,17 @@ def compute(material: str, args: argparse.Namespace) -> None:
         print(f'{material}, {foundation.stem}, {number} labels, draw {draw}', file=sys.stderr, flush=True)
 
 
+def told_apart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with the SHA-256 in the name of a foundation of which there are rows of a later file."""
+    last = {row['foundation']: row['foundation_sha256'] for row in rows}
+    return [
+        row
+        if row['foundation_sha256'] == last[row['foundation']]
+        else {**row, 'foundation': f'{row["foundation"]} {row["foundation_sha256"][:8]}'}
+        for row in rows
+    ]
+
+
 def means(rows: list[dict[str, Any]], name: str) -> dict[tuple[str, str, int], float]:
     """Return the mean over draws of a column, by set, foundation and number of labels; without rows that lack it."""
     found: dict[tuple[str, str, int], list[float]] = defaultdict(list)
@@ -213,7 +224,7 @@ def main() -> None:
     warnings.simplefilter('ignore')
     for material in [] if args.show else args.materials:
         compute(material, args)
-    show(known_rows(ROWS), args, markdown, figure)
+    show(told_apart(known_rows(ROWS)), args, markdown, figure)
 
 
 if __name__ == '__main__':
