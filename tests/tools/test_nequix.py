@@ -143,7 +143,7 @@ def test_default(computer: Any, published: Path, starter: Any, make_code: Any, m
     list(setup.ensure_foundation(setup.Options(offline=True)))
     label, text = default()
     assert label == 'starter'
-    assert 'whose phonons are off by 0.12 (AlN), 0.03 (NaCl), 0.16 (Si) THz before any label' in text
+    assert 'whose phonons are off by 0.12 (AlN), 0.031 (NaCl), 0.19 (Si) THz before any label' in text
     assert 'Better: `nequix-oam-1-pft`, off by 0.06 (AlN), 0.026 (NaCl), 0.071 (Si) THz before any label' in text
     assert '`aiida-equitrain setup --with nequix` gets it' in text
     # The potential without a Python for it is of no use.
