@@ -201,7 +201,7 @@ def test_elements() -> None:
     """Which foundations know an element, and how to get the best of them."""
     assert foundations_with(['Po']) == []
     assert foundations_with(['Au', 'Pu']) == list(FOUNDATIONS)
-    assert remedy_for(['Au']).startswith('Foundations that do: `nequix-oam-1-pft`, `mace-mp-0b3`')
+    assert remedy_for(['Au']).startswith('Foundations that do: `nequix-oam-1-pft`, `nequix-mp-1`, `mace-mp-0b3`')
     assert '`aiida-equitrain setup --with nequix` gets the first, and `--foundation nequix-oam-1-pft`' in remedy_for(
         ['Au']
     )
