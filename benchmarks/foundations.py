@@ -165,10 +165,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     for crystal in list_crystals():
         some = [row for row in rows if row['crystal'] == crystal]
         if some:
-            cells = [
-                ' / '.join(error_text(found.get((crystal, name, cell))) for cell in ('dft', 'relaxed'))
-                for name in names
-            ]
+            pairs = [[found.get((crystal, name, cell)) for cell in ('dft', 'relaxed')] for name in names]
+            cells = [' / '.join(map(error_text, pair)) if any(pair) else '–' for pair in pairs]
             lowest = f'{some[0]["reference_lowest_frequency_thz"]:.2f}'
             which = 'rattled' if crystal in RATTLED else crystal
             lines.append(f'| {some[0]["formula"]}, {which} | {lowest} | ' + ' | '.join(cells) + ' |')
