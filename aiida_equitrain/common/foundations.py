@@ -172,6 +172,7 @@ FOUNDATIONS: dict[str, Foundation] = {
         'a7ff190d41efe5b8317a03d20a468e4036a1a3e64e0b14fdbab64ac3f4bfc09d',
         '',
         FAMILIES[Family.SEVENNET.value].setup,
+        zero_label_thz={'AlN': 0.166, 'NaCl': 0.173, 'Si': 1.03},
     ),
     'sevennet-0': Foundation(
         Family.SEVENNET.value,
@@ -182,7 +183,7 @@ FOUNDATIONS: dict[str, Foundation] = {
         '7052cb42b7b3be42b40b97fa0d21077a48c54b5548948fc4dcf346629f813c36',
         '',
         FAMILIES[Family.SEVENNET.value].setup,
-        zero_label_thz={'AlN': 0.904, 'NaCl': 0.082, 'Si': 1.75},
+        zero_label_thz={'AlN': 0.906, 'NaCl': 0.120, 'Si': 1.75},
     ),
 }
 
