@@ -5,6 +5,8 @@ Lattice parameters are starting values: every crystal is relaxed with the teache
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from ase import Atoms
 from ase.build import bulk
 from ase.spacegroup import crystal
@@ -76,6 +78,14 @@ def held_out_crystals() -> dict[str, Atoms]:
         'zb-GaN': bulk('GaN', 'zincblende', a=4.50),
         'rs-NaCl_KCl': _mixed_halide(),
     }
+
+
+def by_crystal(frames: list[Atoms]) -> dict[str, list[Atoms]]:
+    """Group frames by the crystal that they were drawn from."""
+    groups: dict[str, list[Atoms]] = defaultdict(list)
+    for frame in frames:
+        groups[frame.info['crystal']].append(frame)
+    return groups
 
 
 def _mixed_halide() -> Atoms:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import zipfile
-from collections import defaultdict
 from pathlib import Path
 
 import mace.modules
@@ -19,6 +18,7 @@ import torch
 from ase import Atoms
 from ase.io import read
 from ase.units import GPa
+from crystals import by_crystal
 from mace.calculators import MACECalculator
 from phonopy.structure.atoms import PhonopyAtoms
 
@@ -92,14 +92,6 @@ def forces_of(calculator: MACECalculator, cell: PhonopyAtoms) -> np.ndarray:
     """Return the forces of the potential on a supercell of phonopy, eV/Angstrom."""
     atoms = Atoms(numbers=cell.numbers, positions=cell.positions, cell=cell.cell, pbc=True)
     return np.array(calculator.get_forces(atoms), dtype=float)
-
-
-def by_crystal(frames: list[Atoms]) -> dict[str, list[Atoms]]:
-    """Group frames by the crystal that they were drawn from."""
-    groups: dict[str, list[Atoms]] = defaultdict(list)
-    for frame in frames:
-        groups[frame.info['crystal']].append(frame)
-    return groups
 
 
 def deflate(path: Path) -> None:

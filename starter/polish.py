@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.io import read
+from crystals import by_crystal
 from train import batch_of, tensors
 
 #: What counts as one in the regression: eV/Å, eV/Å³, eV per atom.
@@ -30,12 +31,6 @@ N_ELASTIC = 36
 LARGEST = 24
 #: Places of the six stresses among nine.
 VOIGT = (0, 4, 8, 5, 2, 1)
-
-
-def by_crystal(frames: list[Atoms]) -> dict[str, list[Atoms]]:
-    """Return the frames of each crystal, in their order."""
-    names = list(dict.fromkeys(frame.info['crystal'] for frame in frames))
-    return {name: [frame for frame in frames if frame.info['crystal'] == name] for name in names}
 
 
 def evaluate(model, frame: Atoms) -> tuple[torch.Tensor, torch.Tensor]:

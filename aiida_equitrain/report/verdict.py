@@ -131,11 +131,8 @@ def of_phases(node: Any, phases: Mapping[str, Mapping[str, Any]]) -> Verdict:
     if root.get('dynamically_stable'):
         title, sentences = f'{crystal} is stable by {source}.', ['It has no imaginary mode to be followed.']
     elif not lower:
-        title, sentences = _nothing_below(node, crystal, source)
-        if parent_modes(node) == []:
-            text = 'imaginary frequencies between the wave vectors of a supercell are interpolated'
-            remedy = 'a larger supercell (`phonons.settings.min_length_angstrom`) shows whether they are real'
-            flags.append(Flag('interpolated', text, remedy, '', NOTE))
+        title, sentences, more = _nothing_below(parent_modes(node), crystal, source)
+        flags += more
     else:
         name, lowest = max(lower.items(), key=lambda pair: number_in(pair[1], BELOW) or 0.0)
         title = (
@@ -156,17 +153,20 @@ def parent_modes(node: Any) -> list[Mapping[str, Any]] | None:
     return None if found is None else list(found['modes'])
 
 
-def _nothing_below(node: Any, crystal: str, source: str) -> tuple[str, list[str]]:
-    """Return title and advice where the parent is unstable and no phase below it was found."""
-    modes = parent_modes(node)
+def _nothing_below(
+    modes: list[Mapping[str, Any]] | None, crystal: str, source: str
+) -> tuple[str, list[str], list[Flag]]:
+    """Return title, advice and flags where the parent is unstable and no phase below it was found."""
     if modes == []:
         title = f'{crystal} has imaginary frequencies by {source}, but none at a wave vector of its supercell.'
-        return title, ['There was no mode to be followed.']
+        text = 'imaginary frequencies between the wave vectors of a supercell are interpolated'
+        remedy = 'a larger supercell (`phonons.settings.min_length_angstrom`) shows whether they are real'
+        return title, ['There was no mode to be followed.'], [Flag('interpolated', text, remedy, '', NOTE)]
     title = f'{crystal} is unstable by {source}, and no phase below it was found.'
     if modes and not any(mode['followed'] for mode in modes):
         reasons = sorted({str(mode['why_not']) for mode in modes})
-        return title, [f'None of its imaginary modes was followed: {"; ".join(reasons)}.']
-    return title, ['Follow more modes (`max_modes`), or scan further (`amplitudes_angstrom`).']
+        return title, [f'None of its imaginary modes was followed: {"; ".join(reasons)}.'], []
+    return title, ['Follow more modes (`max_modes`), or scan further (`amplitudes_angstrom`).'], []
 
 
 def of_expansion(node: Any, facts: Mapping[str, Any]) -> Verdict:
